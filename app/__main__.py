@@ -1,0 +1,5 @@
+"""`python -m app` is `roo-vision`."""
+
+from app.cli import main
+
+main()

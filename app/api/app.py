@@ -1,0 +1,65 @@
+"""The FastAPI application, put together from what it is given."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+
+import app as package
+from app.api import inference, operations, problems
+from app.api.negotiation import Renderer
+from app.api.request_id import RequestIdMiddleware
+from app.api.schemas import JsonPredictRequest
+from app.api.uploads import UploadLimits
+from app.core.health import Health
+from app.core.service import InferenceService
+
+DESCRIPTION = """\
+Send a picture, get what is on it. `curl --data-binary @shelf.jpg -H 'Content-Type: image/jpeg'
+localhost:8000/v1/predict`
+
+Boxes are pixels of the picture you sent (upright, after its EXIF orientation), labels are text, scores are 0 to 1.
+Every error is `application/problem+json` (RFC 9457) with a stable `code`.
+"""
+
+
+def create_app(
+    service: InferenceService, health: Health, limits: UploadLimits, metrics_text: Callable[[], bytes]
+) -> FastAPI:
+    """The HTTP front of one service. `metrics_text` gives the body of `/metrics`."""
+    renderer = Renderer()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        renderer.close()
+
+    app = _Application(
+        title="Roo Vision",
+        version=package.__version__,
+        description=DESCRIPTION,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        lifespan=lifespan,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.add_middleware(RequestIdMiddleware)
+    problems.install(app)
+    app.include_router(inference.router(service, limits, renderer))
+    app.include_router(operations.router(service.registry, health, metrics_text))
+    return app
+
+
+class _Application(FastAPI):
+    """FastAPI, with the schemas documented that only `openapi_extra` refers to, which it cannot see by itself."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document; made once."""
+        if self.openapi_schema is None:
+            components = super().openapi()["components"]["schemas"]
+            for model in (JsonPredictRequest, problems.Problem):
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                components.update(schema.pop("$defs", {}))
+                components[model.__name__] = schema
+        return super().openapi()

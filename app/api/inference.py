@@ -1,0 +1,198 @@
+"""POST pictures, get predictions, or the picture itself with the predictions drawn in."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from app import errors
+from app.api import negotiation, problems, uploads
+from app.api.request_id import request_id_of
+from app.api.schemas import ItemResult, Prediction, PredictionList, PredictOptions, to_prediction
+from app.api.uploads import ReceivedBody, Upload, UploadLimits
+from app.core.request import Deadline, InferenceRequest, InferenceResult
+from app.core.service import InferenceService
+
+T = TypeVar("T")
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+OPENAPI = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            **dict.fromkeys(uploads.RAW_TYPES, _BINARY),
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "required": ["image"],
+                }
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/JsonPredictRequest"}},
+        },
+    }
+}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "One prediction for a raw picture, a list for a multipart or JSON body, or a drawn picture.",
+        "content": {"image/jpeg": _BINARY, "image/png": _BINARY},
+    },
+    **problems.responses(
+        errors.InvalidRequest,
+        errors.ModelNotFound,
+        errors.NotAcceptable,
+        errors.UploadTimeout,
+        errors.PayloadTooLarge,
+        errors.UnsupportedImage,
+        errors.InvalidImage,
+        errors.ImageTooLarge,
+        errors.EngineFailure,
+        errors.Overloaded,
+        errors.Draining,
+        errors.DeadlineExceeded,
+    ),
+}
+
+OptionsQuery = Annotated[PredictOptions, Query()]
+ModelName = Annotated[str, Path(examples=["shelf"])]
+VersionName = Annotated[str, Path(examples=["1"])]
+
+
+def router(service: InferenceService, limits: UploadLimits, renderer: negotiation.Renderer) -> APIRouter:
+    """The predict endpoints."""
+    routes = APIRouter(tags=["inference"])
+
+    async def respond(request: Request, options: PredictOptions, model: str | None, version: str | None) -> Response:
+        media_type = negotiation.choose(request.headers.get("accept"))
+        service.registry.get(model, version)
+        async with uploads.receive(request, options, service, limits) as body:
+            call = _Call(service, request_id_of(request), model, version, body.options)
+            if media_type is not None:
+                return await _or_hang_up(request, _drawn(call, body, renderer, media_type))
+            if body.single:
+                result = await _or_hang_up(request, call.infer(body.uploads[0], 0))
+                return _json(to_prediction(result))
+            return _json(await _or_hang_up(request, _several(call, body.uploads)))
+
+    documented: dict[str, Any] = {
+        "openapi_extra": OPENAPI,
+        "responses": RESPONSES,
+        "response_model": Prediction | PredictionList,
+    }
+
+    @routes.post("/v1/predict", summary="Ask the default model", **documented)
+    async def predict_default(request: Request, options: OptionsQuery) -> Response:
+        return await respond(request, options, None, None)
+
+    @routes.post("/v1/models/{name}/predict", summary="Ask a model", **documented)
+    async def predict(request: Request, name: ModelName, options: OptionsQuery) -> Response:
+        return await respond(request, options, name, None)
+
+    @routes.post("/v1/models/{name}/versions/{version}/predict", summary="Ask one version of a model", **documented)
+    async def predict_version(
+        request: Request, name: ModelName, version: VersionName, options: OptionsQuery
+    ) -> Response:
+        return await respond(request, options, name, version)
+
+    return routes
+
+
+class _Call:
+    """What all pictures of one HTTP request have in common."""
+
+    def __init__(
+        self,
+        service: InferenceService,
+        request_id: str,
+        model: str | None,
+        version: str | None,
+        options: PredictOptions,
+    ) -> None:
+        self.request_id = request_id
+        self._service = service
+        self._model = model
+        self._version = version
+        self._options = options
+        self._deadline = None if options.deadline_ms is None else Deadline.after(options.deadline_ms / 1e3)
+
+    async def infer(self, upload: Upload, index: int) -> InferenceResult:
+        """One picture through the core; raises its `RequestError`."""
+        if isinstance(upload.content, errors.InvalidRequest):
+            raise upload.content
+        return await self._service.infer(
+            InferenceRequest(
+                image=upload.content,
+                request_id=f"{self.request_id}/{index}" if index else self.request_id,
+                model=self._model,
+                version=self._version,
+                options=self._options.vision_options(),
+                priority=self._options.core_priority(),
+                deadline=self._deadline,
+            )
+        )
+
+
+async def _several(call: _Call, pictures: list[Upload]) -> PredictionList:
+    """Every picture gets its own answer; where the service took none of them for now, the request as a whole is
+    refused.
+    """
+    answers = await asyncio.gather(
+        *(call.infer(upload, index) for index, upload in enumerate(pictures)), return_exceptions=True
+    )
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, errors.RequestError):
+            raise answer
+    refusals = [answer for answer in answers if isinstance(answer, errors.Overloaded | errors.Draining)]
+    if len(refusals) == len(answers):
+        raise refusals[0]
+    return PredictionList.model_construct(
+        results=[_item(call, upload, answer) for upload, answer in zip(pictures, answers, strict=True)]
+    )
+
+
+def _item(call: _Call, upload: Upload, answer: InferenceResult | BaseException) -> ItemResult:
+    if isinstance(answer, InferenceResult):
+        return ItemResult.model_construct(id=upload.id, prediction=to_prediction(answer), error=None)
+    assert isinstance(answer, errors.RequestError)
+    return ItemResult.model_construct(id=upload.id, prediction=None, error=problems.problem_of(answer, call.request_id))
+
+
+async def _drawn(
+    call: _Call, body: ReceivedBody, renderer: negotiation.Renderer, media_type: negotiation.DrawnType
+) -> Response:
+    if len(body.uploads) != 1:
+        raise errors.NotAcceptable("A drawn answer is one picture; send one, or ask for application/json.")
+    upload = body.uploads[0]
+    result = await call.infer(upload, 0)
+    assert isinstance(upload.content, bytes)
+    return Response(await renderer.draw(upload.content, result.prediction, media_type), media_type=media_type)
+
+
+def _json(body: Prediction | PredictionList) -> Response:
+    return Response(body.model_dump_json(), media_type=negotiation.JSON)
+
+
+async def _or_hang_up(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work unless the client goes away first: then it is cancelled, and its place is free for others."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise errors.InvalidRequest("The client closed the connection before the answer was there.")
+        return working.result()
+    finally:
+        leaving.cancel()
+        if not working.done():
+            working.cancel()
+            with suppress(asyncio.CancelledError, errors.RequestError):
+                await working
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,73 @@
+"""`Accept`: JSON, or the picture with the predictions drawn in."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+from app.errors import NotAcceptable
+from app.vision import drawing, image
+from app.vision.classification import Classification
+from app.vision.detection import Detections
+
+DrawnType = Literal["image/jpeg", "image/png"]
+
+JSON = "application/json"
+DRAWN: tuple[DrawnType, ...] = ("image/jpeg", "image/png")
+
+
+def choose(accept: str | None) -> DrawnType | None:
+    """The drawn type to answer with, or None for JSON (RFC 9110 section 12.5.1); JSON where anything goes.
+
+    Raises `NotAcceptable` where none that we have will do.
+    """
+    best, best_quality = "", 0.0
+    for part in (accept or "*/*").split(","):
+        name, _, parameters = part.partition(";")
+        media_type = _ours(name.strip().lower())
+        quality = _quality(parameters)
+        if media_type is not None and quality > best_quality:
+            best, best_quality = media_type, quality
+    if not best:
+        raise NotAcceptable(f"None of {(accept or '')[:200]!r} can be given; there are {JSON}, {', '.join(DRAWN)}.")
+    return next((drawn for drawn in DRAWN if drawn == best), None)
+
+
+def _ours(name: str) -> str | None:
+    if name in ("*/*", "application/*", JSON):
+        return JSON
+    if name == "image/*":
+        return DRAWN[0]
+    return name if name in DRAWN else None
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+class Renderer:
+    """Draws answers one at a time, beside the event loop, so that drawing never takes the lanes' cores away from
+    inference.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="renderer")
+
+    async def draw(self, data: bytes, prediction: Detections | Classification, media_type: DrawnType) -> bytes:
+        """The picture at full size with the prediction drawn in, encoded."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _draw, data, prediction, media_type)
+
+    def close(self) -> None:
+        """Finish what is being drawn."""
+        self._pool.shutdown()
+
+
+def _draw(data: bytes, prediction: Detections | Classification, media_type: DrawnType) -> bytes:
+    picture = image.decode(data, image.read_header(data))
+    return drawing.encode(drawing.draw(picture, prediction), media_type)

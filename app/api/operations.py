@@ -1,0 +1,68 @@
+"""What operators and platforms ask: is it alive, is it ready, what does it serve, how is it doing."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from app.api import problems
+from app.api.schemas import ModelInfo, ModelList, to_model_info
+from app.core.health import Health, Probe
+from app.core.registry import Registry
+from app.errors import ModelNotFound
+
+PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class ProbeAnswer(BaseModel):
+    """What a probe says: whether all is well, and how each part is."""
+
+    status: str
+    checks: dict[str, str]
+
+
+def router(registry: Registry, health: Health, metrics_text: Callable[[], bytes]) -> APIRouter:
+    """Probes, the model list and metrics."""
+    routes = APIRouter(tags=["operations"])
+    unavailable: dict[int | str, dict[str, Any]] = {
+        503: {"model": ProbeAnswer, "description": "Not now; the checks say why."}
+    }
+
+    @routes.get("/livez", summary="Is the process alive?", response_model=ProbeAnswer, responses=unavailable)
+    async def livez() -> Response:
+        return _answer(health.live())
+
+    @routes.get("/startupz", summary="Has the start finished?", response_model=ProbeAnswer, responses=unavailable)
+    async def startupz() -> Response:
+        return _answer(health.started())
+
+    @routes.get("/readyz", summary="Should it get traffic?", response_model=ProbeAnswer, responses=unavailable)
+    async def readyz() -> Response:
+        return _answer(health.ready())
+
+    @routes.get("/v1/models", summary="What is served?")
+    async def models() -> ModelList:
+        return ModelList(models=[_describe(registry, name) for name in registry.names()])
+
+    @routes.get("/v1/models/{name}", summary="Describe a model", responses=problems.responses(ModelNotFound))
+    async def model(name: Annotated[str, Path(examples=["shelf"])]) -> ModelInfo:
+        return _describe(registry, name)
+
+    @routes.get("/metrics", summary="Metrics in Prometheus text format", response_class=Response)
+    def metrics() -> Response:  # not async: reading process figures takes a moment and runs beside the event loop
+        return Response(metrics_text(), media_type=PROMETHEUS_TEXT)
+
+    return routes
+
+
+def _answer(probe: Probe) -> JSONResponse:
+    status = HTTPStatus.OK if probe.ok else HTTPStatus.SERVICE_UNAVAILABLE
+    return JSONResponse({"status": "ok" if probe.ok else "unavailable", "checks": probe.checks}, status)
+
+
+def _describe(registry: Registry, name: str) -> ModelInfo:
+    versions = registry.versions(name)
+    return to_model_info(versions, default=registry.is_default(name))

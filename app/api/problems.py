@@ -1,0 +1,133 @@
+"""Errors as `application/problem+json` (RFC 9457), one shape everywhere, from one table."""
+
+import logging
+import math
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.api.request_id import request_id_of
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: dict[type[errors.RequestError], HTTPStatus] = {
+    errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
+    errors.NotAcceptable: HTTPStatus.NOT_ACCEPTABLE,
+    errors.UploadTimeout: HTTPStatus.REQUEST_TIMEOUT,
+    errors.UnsupportedImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.InvalidImage: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.ImageTooLarge: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ModelNotFound: HTTPStatus.NOT_FOUND,
+    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.Draining: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.EngineFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+"""The one table: what a front-independent error is in HTTP."""
+
+DRAINING_RETRY_SECONDS = 1.0
+
+
+class Problem(BaseModel):
+    """Problem details, RFC 9457 section 3.1, with the members `code`, `retryable` and `request_id` of our own."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["The JPEG ends before its picture does."])
+    code: str = Field(examples=["invalid_image"], description="Stable; programs may rely on it.")
+    retryable: bool = Field(examples=[False], description="Whether sending the same request again can help.")
+    request_id: str
+
+
+def problem(status: int, code: str, detail: str, request_id: str, *, retryable: bool = False) -> Problem:
+    """A problem without a page of its own: RFC 9457 section 4.2.1 asks for the status phrase as its title."""
+    title = HTTPStatus(status).phrase
+    return Problem(
+        type="about:blank",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        retryable=retryable,
+        request_id=request_id,
+    )
+
+
+def problem_of(error: errors.RequestError, request_id: str) -> Problem:
+    """What the table makes of an error."""
+    return problem(STATUS[type(error)], error.code, str(error), request_id, retryable=error.retryable)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error in the one shape."""
+    app.add_exception_handler(errors.RequestError, _request_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _response(body: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(body.model_dump(), body.status, headers, media_type=MEDIA_TYPE)
+
+
+async def _request_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.RequestError)
+    return _response(problem_of(error, request_id_of(request)), retry_header(error))
+
+
+def retry_header(error: errors.RequestError) -> dict[str, str]:
+    """`Retry-After` in whole seconds (RFC 9110 section 10.2.3) for what is refused for the moment."""
+    if isinstance(error, errors.Draining | errors.Overloaded):
+        return {"retry-after": str(math.ceil(error.retry_after or DRAINING_RETRY_SECONDS))}
+    return {}
+
+
+async def _validation_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+    code = errors.InvalidRequest.code
+    return _response(problem(HTTPStatus.BAD_REQUEST, code, detail, request_id_of(request)))
+
+
+async def _http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    words: dict[int, tuple[str, str]] = {
+        404: ("not_found", f"There is nothing at {request.url.path}. The API is described at /docs."),
+        405: (
+            "method_not_allowed",
+            f"{request.url.path} does not take {request.method}. The API is described at /docs.",
+        ),
+    }
+    code, detail = words.get(error.status_code, ("invalid_request", str(error.detail)))
+    headers = dict(error.headers or {})
+    return _response(problem(error.status_code, code, detail, request_id_of(request)), headers)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    # The traceback goes to the log (Starlette raises it on to the server, which logs it), never to the caller.
+    detail = "Something went wrong inside the service. It has been logged under this request id."
+    return _response(problem(500, "internal_error", detail, request_id_of(request)))
+
+
+def responses(*kinds: type[errors.RequestError]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for these errors."""
+    documented: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        status = int(STATUS[kind])
+        words = (kind.__doc__ or "").splitlines()[0]
+        known = documented.get(status, {}).get("description")
+        documented[status] = {
+            "description": f"{known} Or: {words}" if known else words,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    return documented

@@ -1,0 +1,114 @@
+"""The command `roo-vision`: options in, exit codes out; the work is done elsewhere.
+
+Modules that a command needs are imported inside it, so that `--help` and a mistyped option answer at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.errors import RooError
+
+OK, FAILED, CANNOT_START = 0, 1, 2
+"""Exit codes: all went well; some pictures or models failed; wrong usage, settings or environment."""
+
+cli = typer.Typer(
+    help="Understand pictures: an inference service over HTTP, and the tools around it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models_cli = typer.Typer(help="Look at a model repository without serving it.", no_args_is_help=True)
+cli.add_typer(models_cli, name="models")
+
+ModelsDir = Annotated[
+    Path | None,
+    typer.Option("--models-dir", help="Model repository; ROO_MODELS_DIR, else ./models.", show_default=False),
+]
+Device = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda or cuda:N; ROO_DEVICE, else auto.", show_default=False)
+]
+
+
+def main() -> None:
+    """Run the command line; errors are one readable message on standard error, never a traceback."""
+    try:
+        cli()
+    except RooError as error:
+        typer.echo(f"roo-vision: {error}", err=True)
+        sys.exit(CANNOT_START)
+
+
+@cli.command()
+def serve(
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; ROO_HOST, else 0.0.0.0.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; ROO_PORT, else 8000.", show_default=False)
+    ] = None,
+    models_dir: ModelsDir = None,
+    device: Device = None,
+) -> None:
+    """Serve models over HTTP until SIGTERM or Ctrl+C. Every setting is also a ROO_* variable (see docs)."""
+    from app import main as service
+    from app.settings import load_settings
+
+    service.serve(load_settings(host=host, port=port, models_dir=models_dir, device=device))
+
+
+@cli.command()
+def predict(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", exists=True)],
+    out: Annotated[
+        Path | None, typer.Option(help="Write the pictures with the answers drawn in to this folder.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture and line.")] = False,
+    url: Annotated[str | None, typer.Option(help="Ask this running service instead of loading the model here.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
+    score_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
+    models_dir: ModelsDir = None,
+    device: Device = None,
+) -> None:
+    """Understand pictures from files."""
+    from app.commands import predict as command
+    from app.settings import load_settings
+
+    settings = load_settings(models_dir=models_dir, device=device)
+    job = command.Job(command.find_pictures(pictures), out, json, url, model, score_threshold)
+    sys.exit(OK if command.run(job, settings) else FAILED)
+
+
+@models_cli.command("list")
+def list_models(models_dir: ModelsDir = None) -> None:
+    """List the models of a repository."""
+    from app.commands import models
+    from app.settings import load_settings
+
+    models.print_list(load_settings(models_dir=models_dir).models_dir)
+
+
+@models_cli.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(help="The model's folder name.")], models_dir: ModelsDir = None
+) -> None:
+    """Show one model: its task, labels, input and versions."""
+    from app.commands import models
+    from app.settings import load_settings
+
+    models.print_model(load_settings(models_dir=models_dir).models_dir, name)
+
+
+@models_cli.command("check")
+def check_models(
+    directory: Annotated[Path, typer.Argument(help="A model repository, or one model's folder.")],
+    device: Device = None,
+) -> None:
+    """Load and warm every model, as serving would, and say what is wrong."""
+    from app.commands import models
+    from app.settings import load_settings
+
+    settings = load_settings(device=device)
+    sys.exit(OK if models.check(directory, settings.device, settings.max_batch) else FAILED)

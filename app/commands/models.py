@@ -1,0 +1,71 @@
+"""`roo-vision models list | show | check`."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from app.core import loading
+from app.errors import StartupError
+from app.repository import repository
+from app.repository.manifest import FILE_NAME
+from app.repository.repository import ModelEntry
+
+console = Console()
+
+
+def print_list(root: Path) -> None:
+    """A table of the models at `root`; raises `StartupError` where there are none or one is broken."""
+    table = Table("name", "task", "versions", "input", "labels", "description")
+    for entry in repository.scan(root):
+        manifest = entry.manifest
+        size = "x".join(map(str, manifest.input.size))
+        table.add_row(
+            entry.name, manifest.task, ", ".join(entry.versions), size, str(len(entry.labels)), manifest.description
+        )
+    console.print(table)
+
+
+def print_model(root: Path, name: str) -> None:
+    """Everything that a model's manifest says, defaults included."""
+    folder = root / name
+    if not (folder / FILE_NAME).is_file():
+        there = ", ".join(entry.name for entry in repository.scan(root))
+        raise StartupError(f"There is no model {name!r} in {root}; there are: {there}.")
+    entry = repository.read_entry(folder)
+    for version, path in entry.versions.items():
+        console.print(f"[bold]{entry.name}[/] version {version}: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
+    console.print_json(entry.manifest.model_dump_json(exclude_none=True))
+
+
+def check(directory: Path, device: str, max_batch: int | None) -> bool:
+    """Check a repository or one model's folder, every model even where one fails; True when all are well."""
+    if (directory / FILE_NAME).is_file():
+        folders = [directory]
+    elif directory.is_dir():
+        folders = [path.parent for path in sorted(directory.glob(f"*/{FILE_NAME}"))]
+    else:
+        folders = []
+    if not folders:
+        raise StartupError(f"{directory} is neither a model's folder nor a repository: there is no {FILE_NAME} in it.")
+    verdicts = [_check_one(folder, device, max_batch) for folder in folders]
+    return all(verdicts)
+
+
+def _check_one(folder: Path, device: str, max_batch: int | None) -> bool:
+    try:
+        entry = repository.read_entry(folder)
+        _load(entry, device, max_batch)
+    except StartupError as error:
+        console.print(f"[red]✗[/] {folder.name}", highlight=False)
+        console.print(str(error), markup=False, highlight=False)
+        return False
+    console.print(
+        f"[green]✓[/] {folder.name}: {entry.manifest.task}, versions {', '.join(entry.versions)}", highlight=False
+    )
+    return True
+
+
+def _load(entry: ModelEntry, device: str, max_batch: int | None) -> None:
+    for model in loading.load(entry, loading.choose_device(device), max_batch):
+        model.close()

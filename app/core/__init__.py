@@ -1,0 +1,1 @@
+"""The service itself: admission, batching, execution. Knows neither HTTP nor Service Bus."""

@@ -1,0 +1,65 @@
+"""Alive, started, ready: what each means, decided when somebody asks."""
+
+from dataclasses import dataclass
+
+from app.core.executor import Executor
+from app.core.service import InferenceService
+from app.engines.devices import Device
+
+STUCK_SECONDS = 120.0
+"""A lane longer than this on one batch will not come back: the process must be restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A verdict, and the state of each part in words."""
+
+    ok: bool
+    checks: dict[str, str]
+
+
+class Health:
+    """Reads the state of the service; keeps none but whether the start has finished and the end has begun."""
+
+    def __init__(self, service: InferenceService, device: Device) -> None:
+        self._service = service
+        self._device = device
+        self._started = False
+        self._draining = False
+
+    def finish_start(self) -> None:
+        """All models are loaded and warm."""
+        self._started = True
+
+    def begin_drain(self) -> None:
+        """The service is shutting down: send it no more traffic."""
+        self._draining = True
+
+    def live(self) -> Probe:
+        """False where only a restart helps: a lane is stuck inside an engine."""
+        stuck = self._service.executor.health().stuck
+        if stuck > STUCK_SECONDS:
+            return Probe(False, {"lanes": f"one has been on the same batch for {stuck:.0f} s"})
+        return Probe(True, {"lanes": "ok"})
+
+    def started(self) -> Probe:
+        """True once every model is loaded and warm."""
+        return Probe(self._started, {"models": "loaded and warm" if self._started else "loading"})
+
+    def ready(self) -> Probe:
+        """True while it should get traffic."""
+        lanes = _lanes(self._service.executor)
+        checks = {
+            "models": ", ".join(self._service.registry.names()) if self._started else "loading",
+            "lanes": lanes.checks["lanes"],
+            "device": f"{self._device.name} (asked: {self._device.asked}; {self._device.reason})",
+        }
+        if self._draining:
+            checks["draining"] = "shutting down"
+        return Probe(self._started and lanes.ok and not self._draining, checks)
+
+
+def _lanes(executor: Executor) -> Probe:
+    health = executor.health()
+    restarts = f", {health.restarts} replaced" if health.restarts else ""
+    return Probe(health.alive > 0, {"lanes": f"{health.alive} of {health.wanted} alive{restarts}"})

@@ -1,0 +1,108 @@
+"""A model as the lanes see it: a task bound to an engine, in three verbs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from app.core.request import AdmittedRequest
+from app.engines.base import Array, Engine
+from app.errors import EngineFailure, InvalidManifest
+from app.vision import image, preprocessing
+from app.vision.preprocessing import InputSpec, Placement
+from app.vision.tasks import AnyTask, Options
+
+
+class Model:
+    """prepare (bytes → one row of a batch) · compute (a batch → its outputs) · finish (one row → a prediction).
+
+    `prepare` and `finish` handle one picture and may fail for it alone; `compute` handles a batch. All may be called
+    from several threads.
+    """
+
+    def __init__(
+        self, name: str, version: str, task: AnyTask, input_spec: InputSpec, engine: Engine, max_batch_size: int
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.task = task
+        self.input_spec = input_spec
+        self.engine = engine
+        self.max_batch_size = max_batch_size
+
+    def __repr__(self) -> str:
+        return f"Model({self.name}:{self.version} on {self.engine.name}/{self.engine.device})"
+
+    def empty_batch(self) -> Array:
+        """A buffer for the largest batch, `[max_batch_size, …input]`; each lane keeps one."""
+        return np.zeros((self.max_batch_size, *self.input_spec.shape), self.input_spec.numpy_dtype)
+
+    def prepare(self, admitted: AdmittedRequest, out: Array) -> Placement:
+        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch.
+
+        Raises `InvalidImage` where the picture cannot be decoded.
+        """
+        target = preprocessing.target_size(admitted.header.upright, self.input_spec)
+        picture = image.decode(admitted.request.image, admitted.header, at_least=target)
+        return preprocessing.prepare(picture, self.input_spec, out)
+
+    def compute(self, batch: Array) -> list[dict[str, Array]]:
+        """Run the engine on `batch`; returns the output rows of each picture.
+
+        Raises `EngineFailure` where an output's length is not the batch's: rows must never shift to another caller.
+        """
+        fixed = self.engine.input.batch_size
+        outputs = self.engine.run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed)
+        for name, rows in outputs.items():
+            if len(rows) != len(batch):
+                raise EngineFailure(
+                    f"The model {self.name} returned {len(rows)} rows of {name} for {len(batch)} pictures."
+                )
+        return [{name: rows[index] for name, rows in outputs.items()} for index in range(len(batch))]
+
+    def finish(self, rows: Mapping[str, Array], placement: Placement, options: Options) -> Any:
+        """Turn one picture's output rows into the task's prediction."""
+        return self.task.finish(rows, placement, options)
+
+    def warm_up(self) -> None:
+        """Compute every batch size that can occur, and check that the task understands the outputs.
+
+        Raises `InvalidManifest` where the graph, the manifest's input and its task do not fit each other.
+        """
+        buffer = self.empty_batch()
+        for size in range(1, self.max_batch_size + 1):
+            try:
+                rows = self.compute(buffer[:size])
+            except Exception as error:  # whatever an engine raises here means: it cannot compute what the manifest says
+                raise InvalidManifest(
+                    f"{self.name} version {self.version}: the model fails on a batch of {size} of shape "
+                    f"{self.input_spec.shape} and type {self.input_spec.dtype}: {_first_line(error)}. "
+                    f"Check `input` and `batching` in model.yaml; the graph takes {self.engine.input.shape} "
+                    f"of {self.engine.input.dtype}."
+                ) from error
+            self.task.check(rows[0])
+
+    def close(self) -> None:
+        """Free the engine."""
+        self.engine.close()
+
+    def _compute_in_chunks(self, batch: Array, size: int) -> dict[str, Array]:
+        """A graph with a fixed batch dimension is called as often as needed; the last call is padded."""
+        chunks = []
+        for start in range(0, len(batch), size):
+            chunk = batch[start : start + size]
+            missing = size - len(chunk)
+            full = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)]) if missing else chunk
+            outputs = self.engine.run(full)
+            for name, rows in outputs.items():
+                if len(rows) != size:
+                    raise EngineFailure(
+                        f"The model {self.name} returned {len(rows)} rows of {name} for {size} pictures."
+                    )
+            chunks.append({name: rows[: len(chunk)] for name, rows in outputs.items()})
+        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -1,0 +1,88 @@
+"""What goes into the core and what comes out."""
+
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from app.vision.image import ImageHeader, Size
+from app.vision.tasks import Options
+
+
+class Priority(Enum):
+    """People before robots: interactive work enters the next batch first, bulk fills the free slots."""
+
+    INTERACTIVE = "interactive"
+    BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A moment on `time.monotonic`'s clock after which an answer is of no use."""
+
+    at: float
+
+    @classmethod
+    def after(cls, seconds: float) -> "Deadline":
+        """The moment so many seconds from now."""
+        return cls(time.monotonic() + seconds)
+
+    def remaining(self) -> float:
+        """Seconds left; negative once it has passed."""
+        return self.at - time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """One picture to be understood. `image` is encoded; `model` and `version` None mean the default ones."""
+
+    image: bytes
+    request_id: str
+    model: str | None = None
+    version: str | None = None
+    options: Options = field(default_factory=Options)
+    priority: Priority = Priority.INTERACTIVE
+    deadline: Deadline | None = None
+    source: str = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedRequest:
+    """A request that passed the door, with what was read of its picture there."""
+
+    request: InferenceRequest
+    header: ImageHeader
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, in seconds. `compute` is the whole batch's, because the picture waited for all of it."""
+
+    queue: float
+    prepare: float
+    compute: float
+    finish: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a lane makes of one picture. `prediction` is the task's own type."""
+
+    prediction: Any
+    image_size: Size
+    batch_size: int
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResult:
+    """The answer to one request. `image_size` is the upright original's; `total` is seconds from arrival to answer."""
+
+    request_id: str
+    model: str
+    version: str
+    prediction: Any
+    image_size: Size
+    batch_size: int
+    timings: Timings
+    total: float

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: one small protocol, one file an engine."""

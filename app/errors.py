@@ -1,0 +1,131 @@
+"""Every error a user can meet, named by its meaning.
+
+Where each is raised on a picture's way, and nobody between catches it::
+
+    front ──► admission ──► registry ──► batcher ──► lane: prepare ──► compute ──► finish
+    InvalidRequest          ModelNotFound             InvalidImage      EngineFailure
+    UnsupportedImage  Overloaded          DeadlineExceeded   (its row only)
+    PayloadTooLarge   Draining
+                      ImageTooLarge
+
+A front turns the error into its own language in one table: `app.api.problems` into an HTTP status. The errors
+themselves know neither HTTP nor queues; they carry a stable `code`, whether trying again can help, and a text that
+is safe to show to anybody.
+"""
+
+from typing import ClassVar
+
+
+class RooError(Exception):
+    """Base of all errors that Roo Vision raises on purpose.
+
+    The message is public: it says what was wrong and how to mend it, and holds no secret and no traceback.
+    """
+
+    code: ClassVar[str]
+
+
+class RequestError(RooError):
+    """One request, or one picture of it, was not answered."""
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        """`retry_after` is in seconds: how long a caller should wait before it tries again."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class InvalidRequest(RequestError):
+    """The request is not of the documented form."""
+
+    code = "invalid_request"
+
+
+class NotAcceptable(RequestError):
+    """The answer cannot be given in any form that the caller accepts."""
+
+    code = "not_acceptable"
+
+
+class UploadTimeout(RequestError):
+    """The request's body did not arrive in time."""
+
+    code = "upload_timeout"
+    retryable = True
+
+
+class UnsupportedImage(RequestError):
+    """The bytes are not a picture in a format that is served."""
+
+    code = "unsupported_image"
+
+
+class InvalidImage(RequestError):
+    """The picture is damaged, truncated or cannot be decoded."""
+
+    code = "invalid_image"
+
+
+class PayloadTooLarge(RequestError):
+    """More bytes than the service takes."""
+
+    code = "too_many_bytes"
+
+
+class ImageTooLarge(RequestError):
+    """The header declares more pixels than the service decodes."""
+
+    code = "too_many_pixels"
+
+
+class ModelNotFound(RequestError):
+    """No model, or no version of it, of that name is loaded."""
+
+    code = "model_not_found"
+
+
+class DeadlineExceeded(RequestError):
+    """The answer would have come after the caller's deadline."""
+
+    code = "deadline_exceeded"
+    retryable = True
+
+
+class Overloaded(RequestError):
+    """All places are taken; said at the door, before any work."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class Draining(RequestError):
+    """The service is shutting down and takes nothing new."""
+
+    code = "draining"
+    retryable = True
+
+
+class EngineFailure(RequestError):
+    """The model failed on this picture. The cause is in the log, not in the message."""
+
+    code = "engine_failure"
+    retryable = True
+
+
+class StartupError(RooError):
+    """The service cannot start as configured; the message names the place and the cure."""
+
+    code = "cannot_start"
+
+
+class InvalidManifest(StartupError):
+    """A `model.yaml` or the files beside it are not what they should be."""
+
+    code = "invalid_manifest"
+
+
+class DeviceUnavailable(StartupError):
+    """The device that was demanded is not there or not usable."""
+
+    code = "device_unavailable"

@@ -1,0 +1,219 @@
+"""The composition root: the only module that knows everybody. Start and stop each read as a list."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import math
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import uvicorn
+
+from app.api.app import create_app
+from app.api.uploads import UploadLimits
+from app.core import loading
+from app.core.admission import Admission, Budget
+from app.core.batcher import Batcher
+from app.core.executor import Executor, PictureBatcher
+from app.core.health import Health
+from app.core.registry import Registry
+from app.core.request import Priority
+from app.core.service import InferenceService, Limits
+from app.engines.devices import Device
+from app.errors import StartupError
+from app.repository import repository
+from app.repository.repository import ModelEntry
+from app.settings import Settings, usable_cores
+from app.telemetry import metrics, setup
+
+log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 2.0
+"""Part of the grace period that is kept for closing the lanes after the last answer."""
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the 60 s for which common ingresses keep an idle connection, so that they never send into a closing one.
+"""
+
+BACKLOG = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The service and what was put together for it; no model is loaded yet."""
+
+    service: InferenceService
+    health: Health
+    device: Device
+    entries: list[ModelEntry]
+    max_batch: int | None
+
+    def load(self) -> None:
+        """Load and warm every model, then start the lanes; raises `StartupError`. Takes seconds: not for the event
+        loop.
+        """
+        for entry in self.entries:
+            for model in loading.load(entry, self.device, self.max_batch):
+                self.service.registry.add(model)
+        self.service.registry.check_default()
+        self.service.executor.start()
+        self.health.finish_start()
+
+
+def build(settings: Settings) -> Core:
+    """Put the core together from settings and the model repository; raises `StartupError` where they do not fit."""
+    device = loading.choose_device(settings.device)
+    entries = repository.scan(settings.models_dir)
+    batcher: PictureBatcher = Batcher(settings.bulk_share)
+    executor = Executor(batcher, settings.lanes or usable_cores())
+    budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
+    limits = Limits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
+    service = InferenceService(Registry(settings.default_model), batcher, executor, Admission(budget), limits)
+    return Core(service, Health(service, device), device, entries, settings.max_batch)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; raises `StartupError` where it cannot start."""
+    started = time.monotonic()
+    setup.configure_logging(settings.log_level)
+    telemetry = setup.install()
+    core = build(settings)
+    _observe(core)
+    try:
+        with _listen(settings) as listener:
+            server = _http_server(core, settings)
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(_serve(core, server, listener, settings, started))
+    finally:
+        telemetry.shutdown()
+
+
+async def _serve(core: Core, server: "HttpServer", listener: socket.socket, settings: Settings, started: float) -> None:
+    stop = _stop_event()
+    http = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await _load(core, stop)
+        if not stop.is_set():
+            log.info("ready on port %d after %.2f s", listener.getsockname()[1], time.monotonic() - started)
+        await stop.wait()
+    finally:
+        await _drain(core, server, http, settings)
+
+
+async def _load(core: Core, stop: asyncio.Event) -> None:
+    """Load while HTTP already answers its probes; a stop signal ends the wait, a failure is raised."""
+    loading = asyncio.create_task(asyncio.to_thread(core.load))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if loading.done():
+        loading.result()
+    # What start-up made lives for ever; the garbage collector need not walk it again and again.
+    gc.collect()
+    gc.freeze()
+
+
+async def _drain(core: Core, server: "HttpServer", http: "asyncio.Task[None]", settings: Settings) -> None:
+    """Not ready → accept for the drain delay → finish what was accepted → answer whoever is still there."""
+    log.info("stopping: not ready from now on")
+    core.health.begin_drain()
+    if core.health.started().ok:
+        await asyncio.sleep(settings.drain_delay)
+    server.stop()
+    await asyncio.wait({http}, timeout=max(0.0, settings.grace_period - settings.drain_delay - CLOSE_SECONDS))
+    await asyncio.to_thread(core.service.stop, CLOSE_SECONDS if http.done() else 0.0)
+    await http
+    log.info("stopped")
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without its own signals and without its ten ticks a second: the service decides when it stops."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Accept no more connections and finish those that are open."""
+        self.should_exit = True
+        self._stop.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone; `_stop_event` has them."""
+        yield
+
+    async def main_loop(self) -> None:
+        """Wait for `stop`, renewing once a second what the `Date` header says."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), 1.0)
+
+
+def _http_server(core: Core, settings: Settings) -> HttpServer:
+    limits = UploadLimits(settings.max_body_bytes, settings.max_images_per_request, settings.upload_timeout)
+    return HttpServer(
+        uvicorn.Config(
+            create_app(core.service, core.health, limits, setup.prometheus_text),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=math.ceil(settings.grace_period),
+        )
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise StartupError(
+            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}. "
+            "Choose another with ROO_HOST and ROO_PORT."
+        ) from None
+
+
+def _stop_event() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; a second one ends the process at once, as if nobody had listened."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def _observe(core: Core) -> None:
+    """Gauges that are read from the running service whenever somebody looks at the metrics."""
+    service = core.service
+    metrics.observe(
+        "roo_waiting",
+        "Pictures queued for a lane, by priority.",
+        lambda: [(service.waiting(priority), {"priority": priority.value}) for priority in Priority],
+    )
+    metrics.observe(
+        "roo_oldest_waiting_seconds",
+        "How long the longest-queued picture has waited.",
+        lambda: [(service.oldest_age(), {})],
+    )
+    metrics.observe(
+        "roo_in_flight", "Pictures admitted and not yet answered.", lambda: [(service.admission.used.pictures, {})]
+    )
+    metrics.observe("roo_lanes", "Lanes alive.", lambda: [(service.executor.health().alive, {})])
+    metrics.observe(
+        "roo_device",
+        "1 for the device in use.",
+        lambda: [(1, {"device": core.device.name, "asked": core.device.asked})],
+    )

@@ -1,0 +1,1 @@
+"""What is on disk: `models/<name>/model.yaml` and `models/<name>/<version>/`."""

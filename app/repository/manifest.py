@@ -1,0 +1,112 @@
+"""`model.yaml`: what a model takes, what its outputs mean, how it is served."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from app.errors import InvalidManifest
+from app.vision.classification import ClassificationSpec, ClassificationTask
+from app.vision.detection import DetectionSpec, DetectionTask
+from app.vision.preprocessing import InputSpec
+from app.vision.tasks import AnyTask
+
+FILE_NAME = "model.yaml"
+
+Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Batching(BaseModel):
+    """The `batching:` section. `max_size` is the most pictures that are computed together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_size: int = Field(4, ge=1, le=256)
+
+
+class Manifest(BaseModel):
+    """A whole `model.yaml`; the section named like the task is the task's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    task: Literal["detection", "classification"]
+    description: str = ""
+    engine: Literal["onnx"] = "onnx"
+    labels: list[str] | str = Field(description="Class names in the model's order, or a text file with one a line.")
+    versions: Literal["latest"] | list[Version] = "latest"
+    input: InputSpec
+    detection: DetectionSpec | None = None
+    classification: ClassificationSpec = ClassificationSpec()
+    batching: Batching = Batching()
+    sha256: dict[Version, Sha256] = Field(default_factory=dict, description="Version → digest of its model file.")
+
+    @model_validator(mode="after")
+    def _has_its_section(self) -> "Manifest":
+        if self.task == "detection" and self.detection is None:
+            raise ValueError("task is detection, so a section `detection:` must name its `decoder`")
+        if not self.labels:
+            raise ValueError("labels must list at least one class")
+        return self
+
+    def build_task(self, labels: tuple[str, ...]) -> AnyTask:
+        """The task that reads this model's outputs."""
+        if self.task == "detection":
+            assert self.detection is not None
+            return DetectionTask(self.detection, labels)
+        return ClassificationTask(self.classification, labels)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check one manifest.
+
+    Raises `InvalidManifest` naming the file, each wrong field and what it must be.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidManifest(f"{path}: cannot be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise InvalidManifest(f"{path}: is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise InvalidManifest(f"{path}: must be a mapping of fields such as `task: detection`. See docs/models.md.")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_field(problem['loc'])}{_words(problem)}" for problem in error.errors())
+        raise InvalidManifest(f"{path}:\n{problems}\nThe fields are explained in docs/models.md.") from error
+
+
+def read_labels(manifest: Manifest, folder: Path) -> tuple[str, ...]:
+    """Class names in the model's order, from the manifest or from the text file it names inside `folder`.
+
+    Raises `InvalidManifest` where the file is missing, empty or outside the model's folder.
+    """
+    if isinstance(manifest.labels, list):
+        return tuple(manifest.labels)
+    path = (folder / manifest.labels).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InvalidManifest(f"{folder / FILE_NAME}: labels: {manifest.labels} lies outside the model's folder.")
+    try:
+        labels = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidManifest(f"{folder / FILE_NAME}: labels: {path} cannot be read: {error}.") from error
+    if not labels:
+        raise InvalidManifest(f"{folder / FILE_NAME}: labels: {path} is empty; it needs one class name a line.")
+    return labels
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    # A union's branch is no part of the manifest: leave names such as `list[str]` out of the path.
+    parts = [str(part) for part in location if isinstance(part, int) or str(part).isidentifier()]
+    return ".".join(parts) + ": " if parts else ""
+
+
+def _words(problem: Any) -> str:
+    if problem["type"] == "missing":
+        return "is missing; add it"
+    if problem["type"] == "extra_forbidden":
+        return "is not a field of the manifest; remove it or correct its spelling"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{message} (is {problem['input']!r:.80})" if problem["loc"] else message

@@ -1,0 +1,77 @@
+"""Scan a model repository: which models and versions are there, and are their files what their manifests say."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import InvalidManifest, StartupError
+from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manifest
+
+MODEL_FILE = "model.onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model on disk. `versions` maps the versions to be served to their model files, oldest first."""
+
+    name: str
+    manifest: Manifest
+    labels: tuple[str, ...]
+    versions: dict[str, Path]
+
+
+def scan(root: Path) -> list[ModelEntry]:
+    """Read every model of the repository at `root`, sorted by name; folders without a `model.yaml` are passed over.
+
+    Raises `StartupError` where `root` is no folder or has no model, `InvalidManifest` where a model is not as it
+    should be.
+    """
+    if not root.is_dir():
+        raise StartupError(f"The model repository {root.absolute()} is not a folder. Set ROO_MODELS_DIR to one.")
+    entries = [read_entry(folder) for folder in sorted(root.iterdir()) if (folder / FILE_NAME).is_file()]
+    if not entries:
+        raise StartupError(
+            f"The model repository {root.absolute()} has no models: none of its folders has a {FILE_NAME}. "
+            "See docs/models.md."
+        )
+    return entries
+
+
+def read_entry(folder: Path) -> ModelEntry:
+    """Read one model's folder; raises `InvalidManifest`."""
+    manifest = read_manifest(folder / FILE_NAME)
+    entry = ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
+    for version, path in entry.versions.items():
+        _check_digest(folder, path, manifest.sha256.get(version))
+    return entry
+
+
+def _versions(folder: Path, manifest: Manifest) -> dict[str, Path]:
+    found = {
+        path.name: path / MODEL_FILE
+        for path in sorted(folder.iterdir(), key=lambda path: path.name.zfill(20))
+        if path.name.isdecimal() and not path.name.startswith("0") and (path / MODEL_FILE).is_file()
+    }
+    if not found:
+        raise InvalidManifest(f"{folder}: has no version; put the model at {folder / '1' / MODEL_FILE}.")
+    if manifest.versions == "latest":
+        newest = list(found)[-1]
+        return {newest: found[newest]}
+    missing = [version for version in manifest.versions if version not in found]
+    if missing:
+        raise InvalidManifest(
+            f"{folder / FILE_NAME}: versions: {', '.join(missing)} not found; there are {', '.join(found)}."
+        )
+    return {version: path for version, path in found.items() if version in manifest.versions}
+
+
+def _check_digest(folder: Path, path: Path, wanted: str | None) -> None:
+    if wanted is None:
+        return
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != wanted:
+        raise InvalidManifest(
+            f"{folder / FILE_NAME}: sha256: {path} has the digest {digest}, not {wanted}. Restore the file, or "
+            "correct the manifest if the change was meant."
+        )

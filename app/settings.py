@@ -1,0 +1,107 @@
+"""Every setting, its type, its default and its meaning. The only reader of the environment.
+
+A setting `max_pixels` is the environment variable `ROO_MAX_PIXELS`. `docs/configuration.md` lists them all, and a
+test compares that table with this file.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.errors import StartupError
+
+MIB = 2**20
+
+
+class Settings(BaseSettings):
+    """All that can be set; unknown `ROO_*` variables are refused, so that a misspelt one is not silently ignored."""
+
+    model_config = SettingsConfigDict(env_prefix="ROO_", frozen=True, extra="forbid")
+
+    host: str = Field("0.0.0.0", description="Address the HTTP server listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port the HTTP server listens on; 0 takes a free one.")
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="`auto` (CUDA when it works, else the CPU), `cpu`, `cuda` or `cuda:N` (no start without it).",
+    )
+    models_dir: Path = Field(Path("models"), description="Model repository: `<name>/model.yaml`, `<name>/<version>/`.")
+    default_model: str | None = Field(
+        None, description="Model that answers `/v1/predict`; needed only where several models are served."
+    )
+    lanes: int = Field(0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core.")
+    max_batch: int | None = Field(
+        None, ge=1, le=256, description="Upper bound on every model's `batching.max_size`; empty means the manifest's."
+    )
+    max_image_bytes: int = Field(20 * MIB, ge=1, description="Largest encoded picture, in bytes.")
+    max_body_bytes: int = Field(64 * MIB, ge=1, description="Largest request body (several pictures), in bytes.")
+    max_pixels: int = Field(50_000_000, ge=1, description="Most pixels a picture's header may declare.")
+    max_images_per_request: int = Field(32, ge=1, description="Most pictures in one request.")
+    max_inflight: int = Field(256, ge=1, description="Pictures admitted and not yet answered.")
+    max_inflight_bytes: int = Field(512 * MIB, ge=1, description="Encoded bytes being received or admitted.")
+    max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
+    request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
+    upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
+    bulk_share: float = Field(0.1, ge=0, lt=1, description="Share of the slots that bulk work keeps while people wait.")
+    drain_delay: float = Field(
+        0.0, ge=0, description="Seconds that HTTP still accepts requests after SIGTERM while /readyz already says no."
+    )
+    grace_period: float = Field(25.0, gt=0, description="Seconds from SIGTERM within which everything is finished.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Settings":
+        if self.drain_delay >= self.grace_period:
+            raise ValueError("drain_delay must be shorter than grace_period, or nothing is left for draining")
+        if self.max_image_bytes > self.max_inflight_bytes or self.max_body_bytes > self.max_inflight_bytes:
+            raise ValueError("max_inflight_bytes must hold at least one max_image_bytes and one max_body_bytes")
+        if self.max_pixels > self.max_inflight_pixels:
+            raise ValueError("max_inflight_pixels must be at least max_pixels")
+        return self
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; `overrides` (command-line options) win, and those that are None are left out.
+
+    Raises `StartupError` naming each wrong variable and what it must be.
+    """
+    _refuse_unknown_variables()
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise StartupError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _explain(problem: object) -> str:
+    assert isinstance(problem, dict)
+    place = ".".join(str(part) for part in problem["loc"])
+    name = f"ROO_{place.upper()}: " if place else ""
+    value = f" (is {str(problem['input'])[:80]!r})" if place else ""
+    return f"{name}{problem['msg'].removeprefix('Value error, ')}{value}. See docs/configuration.md."
+
+
+def _refuse_unknown_variables() -> None:
+    known = {f"ROO_{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith("ROO_") and name not in known)
+    if unknown:
+        raise StartupError(f"Unknown setting {', '.join(unknown)}. The settings are listed in docs/configuration.md.")
+
+
+def usable_cores() -> int:
+    """CPU cores this process may use: its affinity, bounded by the cgroup's CPU quota (at least one)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    if quota == "max":
+        return cores
+    return max(1, min(cores, int(quota) // int(period)))
+
+
+def silence_engine_telemetry() -> None:
+    """Switch off ONNX Runtime's usage reports, which are on by default; must run before it is imported."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,0 +1,100 @@
+"""Object detection: what a model's heads say, as boxes on the picture that was sent."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import EngineFailure
+from app.vision.detection_decoders import Candidates, decoder_for
+from app.vision.detection_spec import DetectionSpec
+from app.vision.preprocessing import Placement
+from app.vision.tasks import Options, Outputs
+
+__all__ = ["DetectionSpec", "DetectionTask", "Detections"]
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What was found, best first.
+
+    `boxes` float32 [n, 4] as x0, y0, x1, y1 in pixels of the upright original, `scores` float32 [n] of 0 to 1,
+    `class_ids` int64 [n] into the model's labels, `labels` the label of each.
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    labels: tuple[str, ...]
+
+
+class DetectionTask:
+    """Turns a detector's outputs into `Detections`."""
+
+    name: ClassVar[str] = "detection"
+
+    def __init__(self, spec: DetectionSpec, labels: tuple[str, ...]) -> None:
+        """`labels` are the names of the classes, without the background."""
+        self.spec = spec
+        self.labels = labels
+        self._decoder = decoder_for(spec.decoder)
+
+    def check(self, outputs: Outputs) -> None:
+        """Check one picture's output rows at warm-up.
+
+        Raises `InvalidManifest` where the decoder does not fit their number, names or shapes, or the labels do not fit
+        the number of classes.
+        """
+        self._decoder.check(self.spec, outputs, len(self.labels))
+
+    def finish(self, outputs: Outputs, placement: Placement, options: Options) -> Detections:
+        """Decode one picture's output rows: threshold, suppression, pixels of the upright original.
+
+        Raises `EngineFailure` where the outputs hold anything but finite numbers.
+        """
+        spec = self.spec
+        threshold = spec.score_threshold if options.score_threshold is None else options.score_threshold
+        iou = spec.iou_threshold if options.iou_threshold is None else options.iou_threshold
+        most = spec.max_detections if options.max_detections is None else options.max_detections
+        found = self._decoder.decode(spec, outputs, placement.model_size, threshold)
+        if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
+            raise EngineFailure("The model's answer for this picture holds numbers that are not finite.")
+        found = _best_first(found)
+        if spec.nms:
+            found = found.take(_survivors(found, iou))
+        boxes = placement.to_original(found.boxes)
+        there = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))[:most]
+        return self._detections(boxes[there], found.take(there))
+
+    def _detections(self, boxes: NDArray[np.float32], found: Candidates) -> Detections:
+        labels = tuple(self._label(class_id) for class_id in found.class_ids.tolist())
+        return Detections(boxes, np.clip(found.scores, 0, 1), found.class_ids, labels)
+
+    def _label(self, class_id: int) -> str:
+        # A graph that numbers its own classes can exceed the labels, and nothing at warm-up would show it.
+        return self.labels[class_id] if class_id < len(self.labels) else f"class {class_id}"
+
+
+def _best_first(found: Candidates) -> Candidates:
+    return found.take(np.argsort(-found.scores, kind="stable"))
+
+
+def _survivors(found: Candidates, iou_threshold: float) -> NDArray[np.intp]:
+    """Greedy suppression within each class; indices in the order of `found`, which is best first.
+
+    OpenCV's, fed with lists, is 4 to 20 times faster than a vectorised numpy one on 5 to 300 candidates.
+    """
+    if len(found.scores) < 2:
+        return np.arange(len(found.scores))
+    # OpenCV keeps classes apart by shifting them by multiples of the largest coordinate; so none may be negative.
+    corners = found.boxes.astype(np.float64)
+    corners -= corners[:, :2].min(axis=0)[[0, 1, 0, 1]]
+    corners[:, 2:] -= corners[:, :2]
+    # The scores are ranks here: what counts is the order, and ties must stay as they are.
+    ranks = np.arange(len(corners), 0, -1, dtype=np.float64)
+    kept = cv2.dnn.NMSBoxesBatched(
+        corners.tolist(), ranks.tolist(), found.class_ids.tolist(), score_threshold=0.0, nms_threshold=iou_threshold
+    )
+    return np.sort(np.asarray(kept, np.intp).reshape(-1))

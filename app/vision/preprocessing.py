@@ -1,0 +1,215 @@
+"""A picture's pixels to one row of a model's input, and the way back for boxes."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from cv2.typing import MatLike
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from app.vision.image import Picture, Size
+
+_LARGEST_INPUT = 4096
+_INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC}
+Triple = tuple[float, float, float]
+
+
+class InputSpec(BaseModel):
+    """The manifest's `input:` section: what a model wants to see.
+
+    A channel's value x of 0 to 255 goes in as (x * scale - mean) / std, with `mean` and `std` in the order of
+    `channels`. With `dtype: uint8` pixels go in unchanged, and `scale` is 1.
+
+    - `letterbox` keeps the aspect and fills the rest with `pad`; `align` puts the picture (YOLOX: top left);
+    - `stretch` fills the input whatever the aspect;
+    - `center_crop` resizes the shorter side to `resize_to` (by default: to just cover the input) and keeps the middle.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Size
+    resize: Literal["letterbox", "stretch", "center_crop"] = "letterbox"
+    align: Literal["center", "top_left"] = "center"
+    pad: int = Field(default=114, ge=0, le=255)
+    resize_to: int | None = Field(default=None, ge=1, le=4 * _LARGEST_INPUT)
+    channels: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    scale: float = Field(default=1 / 255, gt=0, allow_inf_nan=False)
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+    interpolation: Literal["linear", "area", "cubic"] = "linear"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _scale_of_bytes(cls, section: Any) -> Any:
+        if isinstance(section, dict) and section.get("dtype") == "uint8":
+            return {"scale": 1.0, **section}
+        return section
+
+    @field_validator("size")
+    @classmethod
+    def _usable_size(cls, size: Size) -> Size:
+        if not all(1 <= side <= _LARGEST_INPUT for side in size):
+            raise ValueError(f"is [width, height], each 1 to {_LARGEST_INPUT} pixels, not {list(size)}")
+        return size
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _finite(cls, values: Triple) -> Triple:
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"must be three finite numbers, not {list(values)}")
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "InputSpec":
+        if any(value <= 0 for value in self.std):
+            raise ValueError(f"std: must be positive, not {list(self.std)}")
+        if self.dtype == "uint8" and (self.scale, self.mean, self.std) != (1.0, (0.0,) * 3, (1.0,) * 3):
+            raise ValueError("dtype: uint8 takes pixels unchanged; remove scale, mean and std, or choose float32")
+        if self.resize_to is not None and self.resize != "center_crop":
+            raise ValueError("resize_to: belongs to resize: center_crop; remove it or change resize")
+        if self.resize_to is not None and self.resize_to < max(self.size):
+            raise ValueError(f"resize_to: {self.resize_to} is smaller than the crop {list(self.size)}; enlarge it")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The input's shape without the batch dimension."""
+        width, height = self.size
+        return (3, height, width) if self.layout == "nchw" else (height, width, 3)
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The input's dtype."""
+        return np.dtype(self.dtype)
+
+    @cached_property
+    def table(self) -> NDArray[np.generic]:
+        """What each of the 256 values of each of the input's channels becomes: `numpy_dtype` [3, 256]."""
+        pixel = np.arange(256, dtype=np.float64)
+        mean, std = np.asarray(self.mean)[:, None], np.asarray(self.std)[:, None]
+        return np.asarray((pixel * self.scale - mean) / std, self.numpy_dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a picture lies in a model's input.
+
+    A point x of the upright original (`size`, in pixels) is at x * scale + offset in the input (`model_size`).
+    """
+
+    scale_x: float
+    scale_y: float
+    offset_x: float
+    offset_y: float
+    size: Size
+    model_size: Size
+
+    def to_original(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes float32 [n, 4] (x0, y0, x1, y1) in pixels of the input to pixels of the original, clipped to it."""
+        offset = np.array([self.offset_x, self.offset_y] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        return np.asarray(np.clip((boxes - offset) / scale, 0, np.array(self.size * 2, np.float32)), np.float32)
+
+
+def target_size(upright: Size, spec: InputSpec) -> Size:
+    """The size that the whole picture is resized to, or would be before a crop; at least 1 x 1."""
+    width, height = upright
+    if spec.resize == "stretch":
+        return spec.size
+    if spec.resize == "letterbox":
+        ratio = min(spec.size.width / width, spec.size.height / height)
+        # Rounding may not go over the input's edge.
+        return Size(*(min(most, max(1, round(side * ratio))) for side, most in zip(upright, spec.size, strict=True)))
+    if spec.resize_to is None:
+        ratio = max(spec.size.width / width, spec.size.height / height)
+    else:
+        ratio = spec.resize_to / min(width, height)
+    return Size(*(max(least, round(side * ratio)) for side, least in zip(upright, spec.size, strict=True)))
+
+
+def prepare(picture: Picture, spec: InputSpec, out: NDArray[Any]) -> Placement:
+    """Resize, place and normalise `picture` into `out`: one row of a batch, of `spec.shape` and `spec.numpy_dtype`.
+
+    Every element of `out` is written. Safe to call from many threads with different rows.
+    """
+    target = target_size(picture.size, spec)
+    if spec.resize == "center_crop":
+        source, placement = _cropped(picture, target, spec.size)
+        content, left, top = _resized(source, spec.size, spec.interpolation), 0, 0
+    else:
+        spare = (spec.size.width - target.width, spec.size.height - target.height)
+        left, top = (0, 0) if spec.align == "top_left" else (spare[0] // 2, spare[1] // 2)
+        content = _resized(picture.pixels, target, spec.interpolation)
+        scale_x, scale_y = target.width / picture.size.width, target.height / picture.size.height
+        placement = Placement(scale_x, scale_y, left, top, picture.size, spec.size)
+    _write(content, left, top, spec, out)
+    return placement
+
+
+def _cropped(picture: Picture, target: Size, crop: Size) -> tuple[NDArray[np.uint8], Placement]:
+    """The pixels under the centre crop. They are cut before the resize: a thin picture's whole would be enormous."""
+    height, width = picture.pixels.shape[:2]
+    x0, x1 = _middle(width, crop.width / target.width)
+    y0, y1 = _middle(height, crop.height / target.height)
+    # The cut is at whole pixels, so the scale is what it came to, not what was asked for.
+    scale_x = crop.width / (x1 - x0) * width / picture.size.width
+    scale_y = crop.height / (y1 - y0) * height / picture.size.height
+    offset_x, offset_y = -x0 * crop.width / (x1 - x0), -y0 * crop.height / (y1 - y0)
+    placement = Placement(scale_x, scale_y, offset_x, offset_y, picture.size, crop)
+    return picture.pixels[y0:y1, x0:x1], placement
+
+
+def _middle(length: int, share: float) -> tuple[int, int]:
+    kept = min(length, max(1, round(length * share)))
+    start = (length - kept) // 2
+    return start, start + kept
+
+
+def _resized(pixels: MatLike, size: Size, interpolation: str) -> MatLike:
+    """Resize without aliasing, at a tenth of the price of `INTER_AREA`.
+
+    Linear and cubic look at a few neighbours only, so a picture that is twice too large or more is halved first: at
+    half the size, linear is the mean of two neighbours. After a scaled JPEG decode there is nothing left to halve.
+    """
+    height, width = pixels.shape[:2]
+    while interpolation != "area" and (width >= 2 * size.width or height >= 2 * size.height):
+        width = (width + 1) // 2 if width >= 2 * size.width else width
+        height = (height + 1) // 2 if height >= 2 * size.height else height
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)
+    if (width, height) == size:
+        return pixels
+    return cv2.resize(pixels, size, interpolation=_INTERPOLATIONS[interpolation])
+
+
+def _write(content: MatLike, left: int, top: int, spec: InputSpec, out: NDArray[Any]) -> None:
+    """Normalise `content` into `out` and fill the margins, channel by channel.
+
+    Measured on 416 x 416: splitting first, then one multiply and one subtract a plane, is the fastest of eleven ways.
+    """
+    height, width = content.shape[:2]
+    planes = cv2.split(content)
+    for index in range(3):
+        channel = out[index] if spec.layout == "nchw" else out[..., index]
+        channel[:top], channel[top + height :] = (spec.table[index, spec.pad],) * 2
+        channel[:, :left], channel[:, left + width :] = (spec.table[index, spec.pad],) * 2
+        plane = planes[index if spec.channels == "rgb" else 2 - index]
+        _normalize(plane, index, spec, channel[top : top + height, left : left + width])
+
+
+def _normalize(plane: MatLike, index: int, spec: InputSpec, out: NDArray[Any]) -> None:
+    if spec.dtype == "uint8":
+        np.copyto(out, plane)
+    elif spec.dtype == "float16":
+        np.take(
+            spec.table[index], np.asarray(plane, np.uint8), out=out, mode="clip"
+        )  # arithmetic in float16 would round twice
+    else:
+        np.multiply(plane, np.float32(spec.scale / spec.std[index]), out=out)
+        if spec.mean[index]:
+            np.subtract(out, np.float32(spec.mean[index] / spec.std[index]), out=out)

@@ -1,0 +1,54 @@
+"""What every task has in common: what a request may change, a section of the manifest, and the protocol."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from app.vision.preprocessing import Placement
+
+Outputs = Mapping[str, NDArray[np.generic]]
+"""One picture's rows of a model's outputs by name, in the graph's order, each without the batch dimension."""
+
+P_co = TypeVar("P_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What one request may change; `None` means the manifest's value.
+
+    Thresholds are 0 to 1; counts are positive.
+    """
+
+    score_threshold: float | None = None
+    iou_threshold: float | None = None
+    max_detections: int | None = None
+    top_k: int | None = None
+
+
+class TaskSpec(BaseModel):
+    """A task's section of `model.yaml`; each task has its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Task(Protocol[P_co]):
+    """Turns one picture's rows of a model's outputs into a prediction."""
+
+    name: ClassVar[str]
+    labels: tuple[str, ...]
+
+    def check(self, outputs: Outputs) -> None:
+        """Check one picture's output rows at warm-up.
+
+        Raises `InvalidManifest` where the manifest's decoder or labels do not fit them.
+        """
+
+    def finish(self, outputs: Outputs, placement: Placement, options: Options) -> P_co:
+        """Decode one picture's output rows into pixels of the upright original."""
+
+
+AnyTask = Task[Any]

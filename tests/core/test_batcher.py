@@ -1,0 +1,276 @@
+"""The batcher's promises: every waiter exactly one answer, people before robots, no wait for a free lane."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import pytest
+
+from app.core.batcher import Batch, Batcher
+from app.core.request import Deadline, Priority
+from app.errors import DeadlineExceeded, Draining, EngineFailure
+from tests.fixtures.waiting import until
+
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Key:
+    max_batch_size: int = 4
+    name: str = "a"
+
+
+KEY = Key()
+PEOPLE, ROBOTS = Priority.INTERACTIVE, Priority.BULK
+
+
+class Clock:
+    """Time that a test moves by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make(**options: float) -> Batcher[Key, str, str]:
+    return Batcher(**options)
+
+
+def submit(batcher: Batcher[Key, str, str], *items: str, priority: Priority = PEOPLE) -> list["Future[str]"]:
+    return [batcher.submit(KEY, item, priority) for item in items]
+
+
+def take(batcher: Batcher[Key, str, str]) -> Batch[Key, str, str]:
+    """Take what is there; the batcher must have something, or the test would wait for ever."""
+    assert batcher.waiting()
+    batch = batcher.take()
+    assert batch is not None
+    return batch
+
+
+def items(batch: Batch[Key, str, str]) -> list[str]:
+    return [entry.item for entry in batch.entries]
+
+
+def answer(batch: Batch[Key, str, str]) -> None:
+    with batch:
+        for entry in batch.entries:
+            entry.answer(entry.item.upper())
+
+
+def test_what_waits_becomes_the_next_batch_up_to_the_limit() -> None:
+    batcher = make()
+    submit(batcher, *"abcdef")
+    assert items(take(batcher)) == list("abcd")
+    assert items(take(batcher)) == list("ef")
+
+
+def test_each_waiter_gets_its_own_result() -> None:
+    batcher = make()
+    futures = submit(batcher, "x", "y", "z")
+    answer(take(batcher))
+    assert [future.result(PATIENCE) for future in futures] == ["X", "Y", "Z"]
+
+
+def test_a_cancelled_neighbour_is_skipped_and_costs_the_others_nothing() -> None:
+    batcher = make()
+    first, second, third = submit(batcher, "a", "b", "c")
+    assert second.cancel()
+    assert batcher.waiting() == 2
+    batch = take(batcher)
+    assert items(batch) == ["a", "c"]
+    answer(batch)
+    assert (first.result(PATIENCE), third.result(PATIENCE)) == ("A", "C")
+
+
+def test_a_waiter_who_leaves_while_being_computed_does_not_disturb_the_others() -> None:
+    batcher = make()
+    first, second = submit(batcher, "a", "b")
+    batch = take(batcher)
+    assert not first.cancel()
+    answer(batch)
+    assert second.result(PATIENCE) == "B"
+
+
+def test_all_cancelled_means_no_batch_at_all() -> None:
+    batcher = make()
+    for future in submit(batcher, "a", "b"):
+        future.cancel()
+    batcher.close()
+    assert batcher.take() is None
+
+
+def test_leaving_the_batch_answers_whoever_was_forgotten() -> None:
+    batcher = make()
+    first, second = submit(batcher, "a", "b")
+    with take(batcher) as batch:
+        batch.entries[0].answer("A")
+    assert first.result(PATIENCE) == "A"
+    with pytest.raises(EngineFailure):
+        second.result(PATIENCE)
+
+
+def test_a_lane_that_raises_leaves_nobody_waiting() -> None:
+    batcher = make()
+    (future,) = submit(batcher, "a")
+    with pytest.raises(ZeroDivisionError), take(batcher):
+        raise ZeroDivisionError
+    with pytest.raises(EngineFailure):
+        future.result(PATIENCE)
+
+
+def test_only_the_first_answer_counts() -> None:
+    batcher = make()
+    (future,) = submit(batcher, "a")
+    with take(batcher) as batch:
+        batch.entries[0].answer("first")
+        batch.entries[0].answer("second")
+        batch.entries[0].fail(EngineFailure("third"))
+    assert future.result(PATIENCE) == "first"
+
+
+def test_people_go_first_and_robots_fill_the_free_slots() -> None:
+    batcher = make(bulk_share=0.0)
+    submit(batcher, "r1", "r2", "r3", priority=ROBOTS)
+    submit(batcher, "p1", "p2")
+    assert items(take(batcher)) == ["p1", "p2", "r1", "r2"]
+    assert items(take(batcher)) == ["r3"]
+
+
+def test_robots_keep_their_share_while_people_never_stop_coming() -> None:
+    batcher = make(bulk_share=0.25)
+    robots = submit(batcher, *(f"r{number}" for number in range(10)), priority=ROBOTS)
+    batches = 0
+    while not all(future.done() for future in robots):
+        submit(batcher, *(f"p{batches}{slot}" for slot in range(KEY.max_batch_size)))
+        answer(take(batcher))
+        batches += 1
+        assert batches <= 14, "a quarter of four slots is one a batch"
+    assert batches >= 10, "robots must not take more than their share from people"
+
+
+def test_without_a_share_robots_wait_for_people() -> None:
+    batcher = make(bulk_share=0.0)
+    submit(batcher, "r", priority=ROBOTS)
+    for _ in range(50):
+        submit(batcher, *"abcd")
+        assert "r" not in items(take(batcher))
+    assert items(take(batcher)) == ["r"]
+
+
+def test_a_share_works_with_batches_of_one() -> None:
+    batcher: Batcher[Key, str, str] = Batcher(bulk_share=0.5)
+    key = Key(max_batch_size=1)
+    batcher.submit(key, "r", ROBOTS)
+    taken = []
+    for number in range(4):
+        batcher.submit(key, f"p{number}", PEOPLE)
+        taken += items(take(batcher))
+    assert taken[:2] == ["p0", "r"] or taken[:3] == ["p0", "p1", "r"]
+
+
+def test_a_batch_has_one_key_and_the_longest_waiting_key_goes_first() -> None:
+    clock = Clock()
+    batcher: Batcher[Key, str, str] = Batcher(clock=clock)
+    a, b = Key(name="a"), Key(name="b")
+    for key, item in ((b, "b1"), (a, "a1"), (b, "b2"), (a, "a2")):
+        batcher.submit(key, item, PEOPLE)
+        clock.now += 1
+    assert items(take(batcher)) == ["b1", "b2"]
+    assert items(take(batcher)) == ["a1", "a2"]
+
+
+def test_who_is_too_late_is_told_so_and_not_computed() -> None:
+    clock = Clock()
+    batcher: Batcher[Key, str, str] = Batcher(clock=clock)
+    late = batcher.submit(KEY, "late", PEOPLE, Deadline(clock.now + 1))
+    patient = batcher.submit(KEY, "patient", PEOPLE, Deadline(clock.now + 10))
+    clock.now += 5
+    batch = take(batcher)
+    assert items(batch) == ["patient"]
+    with pytest.raises(DeadlineExceeded):
+        late.result(PATIENCE)
+    answer(batch)
+    assert patient.result(PATIENCE) == "PATIENT"
+
+
+def test_after_close_what_is_queued_is_finished_and_nothing_new_is_taken() -> None:
+    batcher = make()
+    (future,) = submit(batcher, "a")
+    batcher.close()
+    with pytest.raises(Draining):
+        submit(batcher, "b")
+    answer(take(batcher))
+    assert future.result(PATIENCE) == "A"
+    assert batcher.take() is None
+
+
+def test_refusing_answers_all_that_no_lane_has_taken() -> None:
+    batcher = make()
+    futures = submit(batcher, *"abcde")
+    batch = take(batcher)
+    batcher.close()
+    assert batcher.refuse_waiting() == 1
+    answer(batch)
+    assert [future.result(PATIENCE) for future in futures[:4]] == list("ABCD")
+    with pytest.raises(Draining):
+        futures[4].result(PATIENCE)
+
+
+def test_an_idle_lane_takes_work_the_moment_it_comes() -> None:
+    batcher = make()
+    done = threading.Event()
+    lane = _lane(batcher, done.set)
+    (future,) = submit(batcher, "a")
+    assert future.result(PATIENCE) == "A"
+    batcher.close()
+    lane.join(PATIENCE)
+    assert done.is_set()
+
+
+def test_free_lanes_share_what_waits_instead_of_one_taking_it_all() -> None:
+    batcher = make()
+    sizes: list[int] = []
+    both = threading.Barrier(2, timeout=PATIENCE)
+
+    def work() -> None:
+        batch = batcher.take()
+        assert batch is not None
+        sizes.append(len(batch))
+        both.wait()
+        answer(batch)
+
+    lanes = [threading.Thread(target=work) for _ in range(2)]
+    for lane in lanes:
+        lane.start()
+    until(lambda: batcher.idle_lanes == 2)
+    with batcher._changed:  # the lanes wake up once all four are there
+        futures = [batcher.submit(KEY, item, PEOPLE) for item in "abcd"]
+    for future in futures:
+        future.result(PATIENCE)
+    assert sizes == [2, 2]
+
+
+def test_ages_and_counts_are_those_of_the_waiting() -> None:
+    clock = Clock()
+    batcher: Batcher[Key, str, str] = Batcher(clock=clock)
+    assert batcher.oldest_age() == 0.0
+    submit(batcher, "r", priority=ROBOTS)
+    clock.now += 3
+    submit(batcher, "p")
+    assert batcher.oldest_age() == 3.0
+    assert (batcher.waiting(), batcher.waiting(PEOPLE), batcher.waiting(ROBOTS)) == (2, 1, 1)
+
+
+def _lane(batcher: Batcher[Key, str, str], on_end: Callable[[], None]) -> threading.Thread:
+    def work() -> None:
+        while (batch := batcher.take()) is not None:
+            answer(batch)
+        on_end()
+
+    lane = threading.Thread(target=work)
+    lane.start()
+    return lane

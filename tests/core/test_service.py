@@ -1,0 +1,317 @@
+"""The one door, with real pictures, real lanes and an engine whose answers prove their input."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from app.core.admission import Budget
+from app.core.request import Priority
+from app.core.service import InferenceService, Limits
+from app.engines.base import Array
+from app.errors import (
+    DeadlineExceeded,
+    Draining,
+    EngineFailure,
+    ImageTooLarge,
+    InvalidImage,
+    ModelNotFound,
+    Overloaded,
+    PayloadTooLarge,
+    UnsupportedImage,
+)
+from tests.fixtures.engines import Gate, MeanColourEngine, mean_colours, shows
+from tests.fixtures.pictures import png_header_claiming, solid
+from tests.fixtures.service import ask, colour_model, running, seen_colour
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait on the event loop until the condition holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_every_caller_gets_the_answer_to_its_own_picture() -> None:
+    colours = [(random.randrange(256), random.randrange(256), random.randrange(256)) for _ in range(60)]
+    with running(colour_model(MeanColourEngine()), lanes=3) as service:
+        results = await asyncio.gather(*(service.infer(ask(colour)) for colour in colours))
+    assert [seen_colour(result) for result in results] == colours
+    assert all(result.image_size == (64, 48) for result in results)
+    assert all(result.total >= result.timings.compute for result in results)
+
+
+async def test_what_arrives_while_a_lane_is_busy_becomes_one_batch() -> None:
+    gate = Gate()
+    engine = MeanColourEngine(gate)
+    with running(colour_model(engine)) as service:
+        first = asyncio.create_task(service.infer(ask(RED)))
+        await until(lambda: gate.entered == 1)
+        others = [asyncio.create_task(service.infer(ask(BLUE))) for _ in range(4)]
+        await until(lambda: service.waiting() == 4)
+        gate.open()
+        results = await asyncio.gather(first, *others)
+    assert engine.batches == [1, 4]
+    assert [result.batch_size for result in results] == [1, 4, 4, 4, 4]
+
+
+async def test_a_picture_that_cannot_be_decoded_fails_alone_before_compute() -> None:
+    gate = Gate()
+    engine = MeanColourEngine(gate)
+    broken = solid(RED, (640, 480), "JPEG")[:2000]
+    with running(colour_model(engine)) as service:
+        first = asyncio.create_task(service.infer(ask(RED)))
+        await until(lambda: gate.entered == 1)
+        tasks = [asyncio.create_task(service.infer(ask(BLUE, image=image))) for image in (None, broken, None)]
+        await until(lambda: service.waiting() == 3)
+        gate.open()
+        good, bad, fine = await asyncio.gather(*tasks, return_exceptions=True)
+        await first
+    assert isinstance(bad, InvalidImage)
+    assert seen_colour(good) == seen_colour(fine) == BLUE  # type: ignore[arg-type]
+    assert engine.batches == [1, 2]
+
+
+async def test_a_failing_batch_is_split_until_only_the_culprit_fails() -> None:
+    gate = Gate()
+    poison = shows(GREEN)
+
+    def before(batch: Array) -> None:
+        gate(batch)
+        if poison(batch):
+            raise RuntimeError("secret detail of the engine")
+
+    engine = MeanColourEngine(before)
+    with running(colour_model(engine)) as service:
+        first = asyncio.create_task(service.infer(ask(RED)))
+        await until(lambda: gate.entered == 1)
+        tasks = [asyncio.create_task(service.infer(ask(colour))) for colour in (RED, BLUE, GREEN, RED)]
+        await until(lambda: service.waiting() == 4)
+        gate.open()
+        red, blue, green, last = await asyncio.gather(*tasks, return_exceptions=True)
+        await first
+    assert isinstance(green, EngineFailure)
+    assert "secret" not in str(green)
+    assert [seen_colour(result) for result in (red, blue, last)] == [RED, BLUE, RED]  # type: ignore[arg-type]
+    assert engine.batches == [1, 4, 2, 2, 1, 1]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 9])
+async def test_an_output_of_the_wrong_length_is_an_error_never_a_shifted_row(rows: int) -> None:
+    """The engine loses or invents rows for every batch larger than one."""
+    gate = Gate()
+
+    def before(batch: Array) -> Array | None:
+        gate(batch)
+        return None if len(batch) == 1 else np.zeros((rows, 3), np.float32)
+
+    with running(colour_model(MeanColourEngine(before))) as service:
+        first = asyncio.create_task(service.infer(ask(RED)))
+        await until(lambda: gate.entered == 1)
+        tasks = [asyncio.create_task(service.infer(ask(colour))) for colour in (RED, BLUE, GREEN, RED)]
+        await until(lambda: service.waiting() == 4)
+        gate.open()
+        results = await asyncio.gather(first, *tasks)
+    assert [seen_colour(result) for result in results] == [RED, RED, BLUE, GREEN, RED]
+
+
+async def test_a_single_picture_with_the_wrong_number_of_rows_is_refused() -> None:
+    engine = MeanColourEngine(lambda batch: np.concatenate([mean_colours(batch)] * 2))
+    with running(colour_model(engine)) as service:
+        with pytest.raises(EngineFailure):
+            await service.infer(ask(RED))
+
+
+async def test_a_dead_lane_answers_its_waiters_and_is_replaced() -> None:
+    deaths = iter([True])
+
+    def before(_: Array) -> None:
+        if next(deaths, False):
+            raise SystemExit("the lane dies")
+
+    with running(colour_model(MeanColourEngine(before))) as service:
+        with pytest.raises(EngineFailure):
+            await service.infer(ask(RED))
+        assert seen_colour(await service.infer(ask(BLUE))) == BLUE
+        health = service.executor.health()
+        assert (health.alive, health.restarts) == (1, 1)
+
+
+async def test_a_cancelled_caller_frees_its_place_and_harms_nobody() -> None:
+    gate = Gate()
+    engine = MeanColourEngine(gate)
+    with running(colour_model(engine), budget=Budget(4, 2**30, 10**10)) as service:
+        first = asyncio.create_task(service.infer(ask(RED)))
+        await until(lambda: gate.entered == 1)
+        leaver, stayer = (asyncio.create_task(service.infer(ask(colour))) for colour in (GREEN, BLUE))
+        await until(lambda: service.waiting() == 2)
+        leaver.cancel()
+        await asyncio.gather(leaver, return_exceptions=True)
+        assert service.admission.used.pictures == 2
+        gate.open()
+        assert seen_colour(await stayer) == BLUE
+        await first
+        assert engine.batches == [1, 1]
+        assert service.admission.used == Budget(0, 0, 0)
+
+
+async def test_the_deadline_is_kept_even_while_a_lane_is_stuck() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate))) as service:
+        first = asyncio.create_task(service.infer(ask(RED)))
+        await until(lambda: gate.entered == 1)
+        with pytest.raises(DeadlineExceeded):
+            await service.infer(ask(BLUE, seconds=0.05))
+        assert service.waiting() == 0
+        gate.open()
+        await first
+
+
+async def test_a_deadline_that_has_passed_is_refused_at_the_door() -> None:
+    engine = MeanColourEngine()
+    with running(colour_model(engine)) as service:
+        with pytest.raises(DeadlineExceeded):
+            await service.infer(ask(RED, seconds=-1))
+    assert engine.batches == []
+
+
+async def test_overload_is_said_at_the_door_with_when_to_come_back() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate)), budget=Budget(2, 2**30, 10**10)) as service:
+        tasks = [asyncio.create_task(service.infer(ask(RED))) for _ in range(2)]
+        await until(lambda: service.admission.used.pictures == 2)
+        with pytest.raises(Overloaded) as refusal:
+            await service.infer(ask(BLUE))
+        assert refusal.value.retry_after is not None
+        assert refusal.value.retry_after >= 1
+        gate.open()
+        await asyncio.gather(*tasks)
+        assert seen_colour(await service.infer(ask(BLUE))) == BLUE
+
+
+async def test_robots_cannot_take_the_last_places_from_people() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate)), budget=Budget(4, 2**30, 10**10)) as service:
+        robots = [asyncio.create_task(service.infer(ask(RED, priority=Priority.BULK))) for _ in range(3)]
+        await until(lambda: service.admission.used.pictures == 3)
+        with pytest.raises(Overloaded):
+            await service.infer(ask(RED, priority=Priority.BULK))
+        person = asyncio.create_task(service.infer(ask(BLUE)))
+        await until(lambda: service.admission.used.pictures == 4)
+        gate.open()
+        assert seen_colour(await person) == BLUE
+        await asyncio.gather(*robots)
+
+
+async def test_people_overtake_robots_that_came_before_them() -> None:
+    gate = Gate()
+    order: list[str] = []
+
+    async def tracked(service: InferenceService, name: str, priority: Priority) -> None:
+        await service.infer(ask(RED, priority=priority))
+        order.append(name)
+
+    with running(colour_model(MeanColourEngine(gate), max_batch_size=1), bulk_share=0.0) as service:
+        tasks = [asyncio.create_task(tracked(service, "first", Priority.BULK))]
+        await until(lambda: gate.entered == 1)
+        tasks.append(asyncio.create_task(tracked(service, "robot", Priority.BULK)))
+        await until(lambda: service.waiting() == 1)
+        tasks.append(asyncio.create_task(tracked(service, "person", Priority.INTERACTIVE)))
+        await until(lambda: service.waiting() == 2)
+        gate.open()
+        await asyncio.gather(*tasks)
+    assert order == ["first", "person", "robot"]
+
+
+async def test_limits_come_before_work() -> None:
+    engine = MeanColourEngine()
+    limits = Limits(image_bytes=5000, pixels=10_000, timeout=20)
+    with running(colour_model(engine), limits=limits) as service:
+        with pytest.raises(PayloadTooLarge):
+            await service.infer(ask(RED, image=b"\xff\xd8" + bytes(5000)))
+        with pytest.raises(ImageTooLarge, match="100000 x 100000"):
+            await service.infer(ask(RED, image=png_header_claiming(100_000, 100_000)))
+        with pytest.raises(UnsupportedImage):
+            await service.infer(ask(RED, image=b"GIF89a" + bytes(20)))
+    assert engine.batches == []
+
+
+async def test_unknown_models_and_versions_are_named_with_what_is_there() -> None:
+    models = [colour_model(MeanColourEngine(), version=version) for version in ("2", "10")]
+    with running(*models) as service:
+        assert (await service.infer(ask(RED))).version == "10"
+        with pytest.raises(ModelNotFound, match="colour"):
+            service.registry.get("nothing")
+        with pytest.raises(ModelNotFound, match="2, 10"):
+            service.registry.get("colour", "3")
+
+
+async def test_two_models_share_the_lanes_and_never_a_batch() -> None:
+    gate = Gate()
+    engines = [MeanColourEngine(gate), MeanColourEngine()]
+    models = [colour_model(engine, name=name) for engine, name in zip(engines, ("one", "two"), strict=True)]
+    with running(*models) as service:
+        first = asyncio.create_task(service.infer(ask(RED)))
+        await until(lambda: gate.entered == 1)
+        others = [asyncio.create_task(service.infer(replace(ask(BLUE), model=name))) for name in ("one", "two") * 2]
+        await until(lambda: service.waiting() == 4)
+        gate.open()
+        results = await asyncio.gather(first, *others)
+    assert [result.model for result in results] == ["one", "one", "two", "one", "two"]
+    assert engines[0].batches == [1, 2]
+    assert engines[1].batches == [2]
+
+
+async def test_stopping_finishes_what_was_taken() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate))) as service:
+        tasks = [asyncio.create_task(service.infer(ask(RED))) for _ in range(6)]
+        await until(lambda: gate.entered == 1 and service.admission.used.pictures == 6)
+        stopping = asyncio.create_task(asyncio.to_thread(service.stop, 20.0))
+        with pytest.raises(Draining):
+            while True:
+                with suppress(DeadlineExceeded):  # asked a moment before the door closed
+                    await service.infer(ask(BLUE, seconds=0.05))
+        gate.open()
+        assert await stopping
+        assert [seen_colour(result) for result in await asyncio.gather(*tasks)] == [RED] * 6
+
+
+async def test_stopping_without_time_answers_everybody_all_the_same() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
+        tasks = [asyncio.create_task(service.infer(ask(RED))) for _ in range(5)]
+        await until(lambda: gate.entered == 1 and service.waiting() == 4)
+        assert not await asyncio.to_thread(service.stop, 0.0)
+        gate.open()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(isinstance(result, Draining) for result in results) == 4
+    assert sum(not isinstance(result, BaseException) for result in results) == 1
+
+
+async def test_a_stuck_lane_is_seen() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate))) as service:
+        task = asyncio.create_task(service.infer(ask(RED)))
+        await until(lambda: service.executor.health().stuck > 0)
+        gate.open()
+        await task
+        await until(lambda: service.executor.health().stuck == 0)
+
+
+async def test_a_queue_too_long_for_the_deadline_is_refused_at_once() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
+        service.executor.seconds_per_picture = 5.0
+        tasks = [asyncio.create_task(service.infer(ask(RED))) for _ in range(2)]
+        await until(lambda: gate.entered == 1 and service.waiting() == 1)
+        with pytest.raises(Overloaded, match="deadline"):
+            await service.infer(ask(BLUE, seconds=6))
+        gate.open()
+        await asyncio.gather(*tasks)
