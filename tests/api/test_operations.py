@@ -1,0 +1,71 @@
+"""Probes, the model list, metrics, the documentation."""
+
+import re
+
+import httpx
+
+from tests.fixtures.pictures import solid
+
+
+def test_probes_say_that_all_is_well(client: httpx.Client) -> None:
+    for path in ("/livez", "/startupz", "/readyz"):
+        response = client.get(path)
+        assert (response.status_code, response.json()["status"]) == (200, "ok")
+    checks = client.get("/readyz").json()["checks"]
+    assert checks["models"] == "box, colour"
+    assert "alive" in checks["lanes"]
+    assert checks["device"].startswith("cpu (asked: auto;")
+
+
+def test_models_are_listed_and_described(client: httpx.Client) -> None:
+    models = client.get("/v1/models").json()["models"]
+    assert [(model["name"], model["task"], model["default"]) for model in models] == [
+        ("box", "detection", False),
+        ("colour", "classification", True),
+    ]
+    colour = client.get("/v1/models/colour").json()
+    assert colour["labels"] == ["red", "green", "blue"]
+    assert [version["version"] for version in colour["versions"]] == ["1", "2"]
+    assert colour["versions"][0] == {
+        "version": "1",
+        "engine": "onnx",
+        "device": "cpu",
+        "max_batch_size": 4,
+        "input_shape": [3, 16, 16],
+        "input_dtype": "float32",
+    }
+
+
+def test_metrics_count_what_was_answered(client: httpx.Client) -> None:
+    def count(outcome: str) -> float:
+        found = re.search(
+            rf'^roo_requests_total\{{model="[a-z]*",outcome="{outcome}",source="http"\}} (\S+)$',
+            client.get("/metrics").text,
+            re.MULTILINE,
+        )
+        return float(found.group(1)) if found else 0.0
+
+    good, bad = count("ok"), count("unsupported_image")
+    client.post("/v1/predict", content=solid((1, 2, 3)))
+    client.post("/v1/predict", content=b"no picture")
+    assert (count("ok"), count("unsupported_image")) == (good + 1, bad + 1)
+
+
+def test_metrics_have_stages_batches_and_the_queue(client: httpx.Client) -> None:
+    client.post("/v1/predict", content=solid((1, 2, 3)))
+    text = client.get("/metrics").text
+    for stage in ("queue", "prepare", "compute", "finish"):
+        assert f'roo_stage_seconds_count{{model="colour",source="http",stage="{stage}"}}' in text
+    for name in ("roo_batch_size_bucket", 'roo_waiting{priority="bulk"}', "roo_in_flight", "roo_lanes", "roo_device"):
+        assert name in text
+
+
+def test_the_documentation_has_real_examples(client: httpx.Client) -> None:
+    assert client.get("/docs").status_code == 200
+    schema = client.get("/openapi.json").json()
+    post = schema["paths"]["/v1/predict"]["post"]
+    assert "image/jpeg" in post["requestBody"]["content"]
+    assert "multipart/form-data" in post["requestBody"]["content"]
+    assert {"400", "413", "415", "422", "500", "503", "504"} <= set(post["responses"])
+    assert schema["components"]["schemas"]["Prediction"]["examples"][0]["detections"]
+    assert "Problem" in schema["components"]["schemas"]

@@ -1,0 +1,171 @@
+"""A real process from start to stop: nothing that was accepted is lost, nothing broken starts."""
+
+import asyncio
+import http.client
+import os
+import socket
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.fixtures.models import add_colour_model, add_slow_colour_model
+from tests.fixtures.pictures import solid
+from tests.fixtures.server import Server, serving
+from tests.fixtures.waiting import PATIENCE, until
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+@pytest.fixture(scope="module")
+def slow_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("slow")
+    add_slow_colour_model(root)
+    return root
+
+
+def in_flight(server: Server) -> int:
+    # Not httpx: making a client takes longer than the requests that are watched here.
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    (line,) = (line for line in text.splitlines() if line.startswith("roo_in_flight "))
+    return int(float(line.split()[1]))
+
+
+def run(arguments: list[str], **settings: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, **settings}
+    command = [sys.executable, "-m", "app", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def test_sigterm_loses_no_request_in_flight(slow_repository: Path) -> None:
+    with serving(slow_repository) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            requests = [asyncio.create_task(client.post("/v1/predict", content=solid(RED))) for _ in range(8)]
+            await asyncio.to_thread(until, lambda: in_flight(server) == 8)
+            server.terminate()
+            responses = await asyncio.gather(*requests)
+        assert [response.status_code for response in responses] == [200] * 8
+        assert await asyncio.to_thread(server.wait) == 0
+        assert "Traceback" not in server.log
+
+
+async def test_while_draining_it_is_not_ready_but_still_answers(slow_repository: Path) -> None:
+    with serving(slow_repository, drain_delay=2) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            server.terminate()
+            while (ready := await client.get("/readyz")).status_code == 200:
+                await asyncio.sleep(0.01)
+            assert ready.status_code == 503
+            assert ready.json()["checks"]["draining"] == "shutting down"
+            assert (await client.get("/livez")).status_code == 200
+            assert (await client.post("/v1/predict", content=solid(RED))).status_code == 200
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_what_cannot_be_finished_in_the_grace_period_is_told_so(slow_repository: Path) -> None:
+    with serving(slow_repository, grace_period=2.2, lanes=1, max_batch=1) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            requests = [asyncio.create_task(client.post("/v1/predict", content=solid(RED))) for _ in range(30)]
+            await asyncio.to_thread(until, lambda: in_flight(server) == 30)
+            server.terminate()
+            responses = await asyncio.gather(*requests)
+        statuses = [response.status_code for response in responses]
+        assert set(statuses) == {200, 503}
+        refused = next(response for response in responses if response.status_code == 503)
+        assert refused.json()["code"] == "draining"
+        assert "retry-after" in refused.headers
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+async def test_a_client_that_hangs_up_frees_its_place(slow_repository: Path) -> None:
+    with serving(slow_repository, lanes=1, max_batch=1, max_inflight=6) as server:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=PATIENCE))
+            body = solid(RED)
+            head = f"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+            connections = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE)) for _ in range(6)
+            ]
+            for connection in connections:
+                connection.sendall(head + body)
+            await asyncio.to_thread(until, lambda: in_flight(server) == 6)
+            refused = await client.post("/v1/predict", content=solid(BLUE))
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert int(refused.headers["retry-after"]) >= 1
+            for connection in connections[1:]:
+                connection.close()
+            await asyncio.to_thread(until, lambda: in_flight(server) <= 1)
+            assert (await client.post("/v1/predict", content=solid(BLUE))).status_code == 200
+
+
+def test_a_client_that_stops_sending_is_not_waited_for(slow_repository: Path) -> None:
+    with serving(slow_repository, upload_timeout=0.3) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
+            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nonly this")
+            assert connection.recv(200).startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"ROO_PORT": "high"}, "ROO_PORT"),
+        ({"ROO_MAX_PIXEL": "5"}, "ROO_MAX_PIXEL"),
+        ({"ROO_DEVICE": "tpu"}, "ROO_DEVICE"),
+        ({"ROO_DEVICE": "cuda"}, "demands a GPU"),
+        ({"ROO_DRAIN_DELAY": "60"}, "grace_period"),
+        ({"ROO_MODELS_DIR": "/nowhere"}, "/nowhere"),
+        ({"ROO_DEFAULT_MODEL": "nobody"}, "nobody"),
+        ({"ROO_HOST": "999.0.0.1"}, "ROO_HOST"),
+    ],
+)
+def test_a_start_that_cannot_be_is_one_readable_message(
+    slow_repository: Path, settings: dict[str, str], words: str
+) -> None:
+    settings = {"ROO_MODELS_DIR": str(slow_repository), "ROO_PORT": "0", "ROO_HOST": "127.0.0.1", **settings}
+    done = run(["serve"], **settings)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "roo-vision: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_said(slow_repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run(["serve"], ROO_MODELS_DIR=str(slow_repository), ROO_HOST="127.0.0.1", ROO_PORT=port)
+    assert done.returncode == 2
+    assert f"port {port}" in done.stderr
+
+
+def test_a_broken_model_stops_the_start(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path)
+    (folder / "1" / "model.onnx").write_bytes(b"not a model")
+    done = run(["serve"], ROO_MODELS_DIR=str(tmp_path), ROO_HOST="127.0.0.1", ROO_PORT="0")
+    assert done.returncode == 2
+    assert "model.onnx" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_signal_while_loading_stops_it_too(slow_repository: Path) -> None:
+    environment = {**os.environ, "ROO_MODELS_DIR": str(slow_repository), "ROO_HOST": "127.0.0.1", "ROO_PORT": "0"}
+    command = [sys.executable, "-m", "app", "serve"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        # The first line comes once the signal handlers' process is past its imports; loading goes on from there.
+        process.stderr.readline()
+        until(lambda: _handles_sigterm(process.pid))
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def _handles_sigterm(pid: int) -> bool:
+    """Whether the process catches SIGTERM (bit 15 of `SigCgt` in /proc)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) & 1 << 14)
