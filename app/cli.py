@@ -112,3 +112,28 @@ def check_models(
 
     settings = load_settings(device=device)
     sys.exit(OK if models.check(directory, settings.device, settings.max_batch) else FAILED)
+
+
+@cli.command()
+def bench(
+    seconds: Annotated[
+        float | None, typer.Option(min=0.05, help="Length of a slice; 3 where left out.", show_default=False)
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="How often each is measured; 5 where left out.", show_default=False)
+    ] = None,
+    concurrency: Annotated[str, typer.Option(help="Requests in flight, with commas between.")] = "1,8,32",
+    soak: Annotated[int, typer.Option(min=0, help="Send so many requests of mixed sizes and watch the memory.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("out/bench"),
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds in all: shows that it works, not how fast.")] = False,
+    model: Annotated[str | None, typer.Option(help="Model to measure; the default one where left out.")] = None,
+    models_dir: ModelsDir = None,
+    device: Device = None,
+) -> None:
+    """Measure the service beside a plain loop (its ceiling) and a naive endpoint, in alternating slices."""
+    from app.bench import plan, run
+    from app.settings import load_settings
+
+    planned = plan.make_plan(seconds=seconds, rounds=rounds, concurrency=concurrency, soak=soak, out=out, quick=quick)
+    settings = load_settings(models_dir=models_dir, device=device)
+    sys.exit(OK if run.run(planned, settings, model) else FAILED)

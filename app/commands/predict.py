@@ -1,7 +1,9 @@
 """`roo-vision predict`: pictures from files, answered here or by a running service."""
 
 import asyncio
+import json
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -62,24 +64,32 @@ def run(job: Job, settings: Settings) -> bool:
     """Answer every picture; True when all were answered. Raises `StartupError` where it cannot begin."""
     if job.out is not None:
         job.out.mkdir(parents=True, exist_ok=True)
+        _refuse_same_names(job.pictures)
     return asyncio.run(_run(job, settings))
+
+
+def _refuse_same_names(pictures: list[Path]) -> None:
+    stem, count = Counter(path.stem for path in pictures).most_common(1)[0]
+    if count > 1:
+        raise StartupError(
+            f"{count} pictures are called {stem}: their drawn copies would overwrite each other in --out."
+        )
 
 
 async def _run(job: Job, settings: Settings) -> bool:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    limit = asyncio.Semaphore(AT_ONCE)
     async with _predictor(job, settings) as predictor:
         with Progress(*columns, console=console, transient=True, disable=len(job.pictures) < 2) as progress:
             task = progress.add_task("pictures", total=len(job.pictures))
-            waiting = [_one(path, predictor, job) for path in job.pictures]
-            limit = asyncio.Semaphore(AT_ONCE)
 
-            async def limited(work: "asyncio.Future[bool] | object") -> bool:
+            async def one(path: Path) -> bool:
                 async with limit:
-                    done: bool = await work  # type: ignore[misc]
-                    progress.advance(task)
-                    return done
+                    answered = await _one(path, predictor, job)
+                progress.advance(task)
+                return answered
 
-            return all(await asyncio.gather(*(limited(work) for work in waiting)))
+            return all(await asyncio.gather(*(one(path) for path in job.pictures)))
 
 
 async def _one(path: Path, predictor: _Predictor, job: Job) -> bool:
@@ -89,7 +99,7 @@ async def _one(path: Path, predictor: _Predictor, job: Job) -> bool:
         if job.out is not None:
             await asyncio.to_thread(_write_drawn, content, prediction, job.out / f"{path.stem}.jpg")
     except (RequestError, OSError) as error:
-        console.print(f"{path}: {error}", style="red", markup=False, highlight=False)
+        console.print(f"{path}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return False
     _print(path, prediction, job)
     return True
@@ -97,23 +107,17 @@ async def _one(path: Path, predictor: _Predictor, job: Job) -> bool:
 
 def _print(path: Path, prediction: Prediction, job: Job) -> None:
     if job.json:
-        sys.stdout.write(f'{{"file":{_quoted(path)},"prediction":{prediction.model_dump_json()}}}\n')
-        return
-    found = prediction.detections if prediction.detections is not None else prediction.classes or []
-    counts: dict[str, int] = {}
-    for item in found:
-        counts[item.label] = counts.get(item.label, 0) + 1
-    if prediction.classes is not None:
-        words = ", ".join(f"{item.label} {item.score:.2f}" for item in prediction.classes)
+        line = json.dumps({"file": str(path), "prediction": prediction.model_dump()})
     else:
-        words = ", ".join(f"{count} {label}" for label, count in sorted(counts.items())) or "nothing found"
-    sys.stdout.write(f"{path}: {words} ({prediction.timings_ms.total:.0f} ms)\n")
+        line = f"{path}: {_in_words(prediction)} ({prediction.timings_ms.total:.0f} ms)"
+    sys.stdout.write(line + "\n")
 
 
-def _quoted(path: Path) -> str:
-    import json
-
-    return json.dumps(str(path))
+def _in_words(prediction: Prediction) -> str:
+    if prediction.classes is not None:
+        return ", ".join(f"{item.label} {item.score:.2f}" for item in prediction.classes)
+    counts = Counter(item.label for item in prediction.detections or [])
+    return ", ".join(f"{count} {label}" for label, count in sorted(counts.items())) or "nothing found"
 
 
 def _write_drawn(content: bytes, prediction: Prediction, target: Path) -> None:

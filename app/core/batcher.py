@@ -182,6 +182,11 @@ class Batcher(Generic[K, T, R]):
         return self._total() if priority is None else self._queues[priority].count
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing new is taken."""
+        return self._closed
+
+    @property
     def idle_lanes(self) -> int:
         """Lanes that wait for work."""
         return self._idle

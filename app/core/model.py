@@ -80,11 +80,17 @@ class Model:
                     f"Check `input` and `batching` in model.yaml; the graph takes {self.engine.input.shape} "
                     f"of {self.engine.input.dtype}."
                 ) from error
-            self.task.check(rows[0])
+            self._check_outputs(rows[0])
 
     def close(self) -> None:
         """Free the engine."""
         self.engine.close()
+
+    def _check_outputs(self, rows: Mapping[str, Array]) -> None:
+        try:
+            self.task.check(rows)
+        except InvalidManifest as error:
+            raise InvalidManifest(f"{self.name} version {self.version}: model.yaml: {error}") from None
 
     def _compute_in_chunks(self, batch: Array, size: int) -> dict[str, Array]:
         """A graph with a fixed batch dimension is called as often as needed; the last call is padded."""

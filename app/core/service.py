@@ -76,6 +76,11 @@ class InferenceService:
             log.warning("stopped with %d pictures not started and lanes finished: %s", refused, finished)
         return finished and not refused
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing new is taken any more."""
+        return self._batcher.closed
+
     def waiting(self, priority: Priority | None = None) -> int:
         """Pictures queued for a lane."""
         return self._batcher.waiting(priority)

@@ -99,7 +99,7 @@ def read_labels(manifest: Manifest, folder: Path) -> tuple[str, ...]:
 
 def _field(location: tuple[int | str, ...]) -> str:
     # A union's branch is no part of the manifest: leave names such as `list[str]` out of the path.
-    parts = [str(part) for part in location if isinstance(part, int) or str(part).isidentifier()]
+    parts = [text for part in location if (text := str(part)).isidentifier() or text.isdecimal()]
     return ".".join(parts) + ": " if parts else ""
 
 

@@ -100,8 +100,9 @@ def test_base64_in_json_with_options_of_its_own(client: httpx.Client) -> None:
         "top_k": 2,
     }
     results = client.post("/v1/predict?top_k=1", json=body).json()["results"]
-    assert [item["label"] for item in results[0]["prediction"]["classes"]][0] == "green"
-    assert len(results[0]["prediction"]["classes"]) == 2
+    classes = results[0]["prediction"]["classes"]
+    assert classes[0]["label"] == "green"
+    assert len(classes) == 2
     assert (results[1]["id"], results[1]["error"]["code"]) == ("b", "invalid_request")
     assert (results[2]["id"], results[2]["error"]["code"]) == (None, "unsupported_image")
 

@@ -104,7 +104,8 @@ def _check(number: int, arrival: Arrival, future: "Future[int]", *, refusals: bo
         return
     if error is None:
         assert future.result(0) == number
-        assert not (arrival.expired or arrival.poison or arrival.forgotten)
+        spoiled = arrival.expired or arrival.poison or arrival.forgotten
+        assert not spoiled
     elif isinstance(error, DeadlineExceeded):
         assert arrival.expired
     elif isinstance(error, Draining):

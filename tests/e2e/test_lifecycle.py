@@ -59,8 +59,8 @@ async def test_while_draining_it_is_not_ready_but_still_answers(slow_repository:
     with serving(slow_repository, drain_delay=2) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
             server.terminate()
-            while (ready := await client.get("/readyz")).status_code == 200:
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(until, lambda: "not ready" in server.log)
+            ready = await client.get("/readyz")
             assert ready.status_code == 503
             assert ready.json()["checks"]["draining"] == "shutting down"
             assert (await client.get("/livez")).status_code == 200
@@ -105,10 +105,12 @@ async def test_a_client_that_hangs_up_frees_its_place(slow_repository: Path) -> 
 
 
 def test_a_client_that_stops_sending_is_not_waited_for(slow_repository: Path) -> None:
-    with serving(slow_repository, upload_timeout=0.3) as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection:
-            connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nonly this")
-            assert connection.recv(200).startswith(b"HTTP/1.1 408 ")
+    with (
+        serving(slow_repository, upload_timeout=0.3) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection,
+    ):
+        connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nonly this")
+        assert connection.recv(200).startswith(b"HTTP/1.1 408 ")
 
 
 @pytest.mark.parametrize(

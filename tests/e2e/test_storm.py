@@ -8,7 +8,7 @@ import httpx
 
 from tests.fixtures.pictures import Colour, png_header_claiming, solid
 from tests.fixtures.server import Server
-from tests.fixtures.waiting import PATIENCE
+from tests.fixtures.waiting import PATIENCE, until
 
 GOOD = 120
 ROUNDS = 60
@@ -82,7 +82,6 @@ async def test_good_requests_survive_a_storm_of_bad_ones(server: Server) -> None
         ready = await client.get("/readyz")
         assert ready.status_code == 200
         assert "replaced" not in ready.json()["checks"]["lanes"]
-        async with asyncio.timeout(PATIENCE):
-            while "\nroo_in_flight 0.0" not in (await client.get("/metrics")).text:
-                await asyncio.sleep(0.02)
+    with server.client() as watcher:
+        await asyncio.to_thread(until, lambda: "\nroo_in_flight 0.0" in watcher.get("/metrics").text)
     assert "Traceback" not in server.log

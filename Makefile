@@ -1,0 +1,55 @@
+# Everything a clean clone needs is Python 3.11 or newer; `make run` and `make test` set up the rest.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types contracts check bench lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(VENV)/.cpu ## Start the service with the bundled model on port 8000
+	$(BIN)/roo-vision serve
+
+test: $(VENV)/.dev ## Run all the tests
+	$(BIN)/pytest
+
+lint: $(VENV)/.dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## Check types
+	$(BIN)/mypy
+
+contracts: $(VENV)/.dev ## Check which room imports which
+	$(BIN)/lint-imports
+
+check: lint types contracts test ## All of the above
+
+bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
+	$(BIN)/roo-vision bench
+
+lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra cpu -o requirements-cpu.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra cpu --extra bench --extra dev -o requirements-dev.lock pyproject.toml
+
+clean: ## Remove the virtual environment and what was built
+	rm -rf $(VENV) build dist out *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The lock is installed as it is, checked by its hashes; the project itself is only linked.
+$(VENV)/.cpu: $(VENV)/bin/python requirements-cpu.lock pyproject.toml
+	test -e $(VENV)/.dev || $(BIN)/pip install --quiet --require-hashes -r requirements-cpu.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock pyproject.toml
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --no-deps -e .
+	touch $@ $(VENV)/.cpu

@@ -1,0 +1,130 @@
+"""Every way in which a manifest can be wrong is one message naming file, field and cure."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import InvalidManifest, StartupError
+from app.repository.manifest import read_manifest
+from app.repository.repository import read_entry, scan
+from tests.fixtures.models import add_colour_model, box_manifest, colour_manifest, write_manifest
+
+
+def refusal(tmp_path: Path, manifest: dict[str, Any]) -> str:
+    write_manifest(tmp_path / "broken", manifest)
+    with pytest.raises(InvalidManifest) as error:
+        read_manifest(tmp_path / "broken" / "model.yaml")
+    message = str(error.value)
+    assert str(tmp_path / "broken" / "model.yaml") in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"task": "poetry"}, "task:"),
+        ({"tsak": "detection"}, "tsak: is not a field"),
+        ({"labels": []}, "labels must list"),
+        ({"versions": ["one"]}, "versions.0:"),
+        ({"input": {"size": [0, 16]}}, "input.size"),
+        ({"input": {"size": [16, 16], "resize": "sideways"}}, "input.resize:"),
+        ({"input": {}}, "input.size: is missing"),
+        ({"batching": {"max_size": 0}}, "batching.max_size:"),
+        ({"classification": {"top_k": 0}}, "classification.top_k:"),
+        ({"sha256": {"1": "abc"}}, "sha256.1:"),
+        ({"engine": "magic"}, "engine:"),
+    ],
+)
+def test_wrong_fields_are_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    assert words in refusal(tmp_path, colour_manifest(**changes))
+
+
+def test_a_detection_needs_its_decoder(tmp_path: Path) -> None:
+    manifest = box_manifest()
+    del manifest["detection"]
+    assert "`detection:`" in refusal(tmp_path, manifest)
+    assert "detection.decoder" in refusal(tmp_path, box_manifest(detection={"decoder": "crystal-ball"}))
+
+
+def test_all_problems_are_said_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, colour_manifest(engine="magic", batching={"max_size": -1}))
+    assert "engine:" in message
+    assert "batching.max_size:" in message
+
+
+@pytest.mark.parametrize("text", ["- a list", "just words", "a: [1", "\0", ""])
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidManifest, match=r"model\.yaml"):
+        read_manifest(path)
+
+
+def test_yaml_cannot_run_code(tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text("!!python/object/apply:os.system ['touch pwned']")
+    with pytest.raises(InvalidManifest, match="is not YAML"):
+        read_manifest(path)
+
+
+def test_labels_from_a_file(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path, labels="names.txt")
+    (folder / "names.txt").write_text("red\ngreen\n\nblue\n")
+    assert read_entry(folder).labels == ("red", "green", "blue")
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "../../etc/passwd", "/etc/passwd", "empty.txt"])
+def test_labels_files_that_are_refused(tmp_path: Path, name: str) -> None:
+    folder = add_colour_model(tmp_path, labels=name)
+    (folder / "empty.txt").write_text("\n")
+    with pytest.raises(InvalidManifest, match="labels: "):
+        read_entry(folder)
+
+
+def test_latest_is_the_highest_number(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path, versions=("2", "10", "9"))
+    assert list(read_entry(folder).versions) == ["10"]
+
+
+def test_a_list_of_versions_may_be_numbers(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path, versions=("1", "2", "3"))
+    write_manifest(folder, colour_manifest(versions=[1, 3]))
+    assert list(read_entry(folder).versions) == ["1", "3"]
+
+
+def test_a_version_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path, versions_served=["1", "4"])
+    with pytest.raises(InvalidManifest, match="versions: 4 not found; there are 1"):
+        read_entry(folder)
+
+
+def test_a_model_without_versions(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "empty", colour_manifest())
+    with pytest.raises(InvalidManifest, match="has no version"):
+        read_entry(tmp_path / "empty")
+
+
+def test_the_digest_is_checked(tmp_path: Path) -> None:
+    import hashlib
+
+    folder = add_colour_model(tmp_path)
+    digest = hashlib.sha256((folder / "1" / "model.onnx").read_bytes()).hexdigest()
+    write_manifest(folder, colour_manifest(sha256={"1": digest}))
+    assert list(read_entry(folder).versions) == ["1"]
+    with (folder / "1" / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(InvalidManifest, match="sha256"):
+        read_entry(folder)
+
+
+def test_scanning_passes_over_other_folders_and_refuses_emptiness(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="has no models"):
+        scan(tmp_path)
+    add_colour_model(tmp_path, "b")
+    add_colour_model(tmp_path, "a")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "README.md").write_text("hello")
+    assert [entry.name for entry in scan(tmp_path)] == ["a", "b"]
+    with pytest.raises(StartupError, match="not a folder"):
+        scan(tmp_path / "README.md")
