@@ -58,13 +58,15 @@ class DetectionTask:
         threshold = spec.score_threshold if options.score_threshold is None else options.score_threshold
         iou = spec.iou_threshold if options.iou_threshold is None else options.iou_threshold
         most = spec.max_detections if options.max_detections is None else options.max_detections
-        found = self._decoder.decode(spec, outputs, placement.model_size, threshold)
+        with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked for just below
+            found = self._decoder.decode(spec, outputs, placement.model_size, threshold)
         if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
             raise EngineFailure("The model's answer for this picture holds numbers that are not finite.")
         found = _best_first(found)
         if spec.nms:
             found = found.take(_survivors(found, iou))
-        boxes = placement.to_original(found.boxes)
+        with np.errstate(over="ignore"):  # a box larger than any number is as large as the picture
+            boxes = placement.to_original(found.boxes)
         there = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))[:most]
         return self._detections(boxes[there], found.take(there))
 
@@ -92,9 +94,11 @@ def _survivors(found: Candidates, iou_threshold: float) -> NDArray[np.intp]:
     corners = found.boxes.astype(np.float64)
     corners -= corners[:, :2].min(axis=0)[[0, 1, 0, 1]]
     corners[:, 2:] -= corners[:, :2]
+    # A graph's own class numbers may be large; counted off, they keep those multiples small.
+    classes = np.unique(found.class_ids, return_inverse=True)[1]
     # The scores are ranks here: what counts is the order, and ties must stay as they are.
     ranks = np.arange(len(corners), 0, -1, dtype=np.float64)
     kept = cv2.dnn.NMSBoxesBatched(
-        corners.tolist(), ranks.tolist(), found.class_ids.tolist(), score_threshold=0.0, nms_threshold=iou_threshold
+        corners.tolist(), ranks.tolist(), classes.tolist(), score_threshold=0.0, nms_threshold=iou_threshold
     )
     return np.sort(np.asarray(kept, np.intp).reshape(-1))

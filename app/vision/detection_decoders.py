@@ -90,7 +90,7 @@ class BoxesScores(OutputDecoder):
 
     def candidates(self, spec: DetectionSpec, model_size: Size, threshold: float, *outputs: Array) -> Candidates:
         boxes, scores = outputs
-        table = scores.reshape(len(boxes), -1)[:, int(spec.background) :]
+        table = (scores[:, None] if scores.ndim == 1 else scores)[:, int(spec.background) :]
         best_class = table.argmax(axis=1)
         best = np.take_along_axis(table, best_class[:, None], axis=1)[:, 0]
         rows, kept = _select(best, spec, threshold)
@@ -174,9 +174,8 @@ class Yolox(YoloObjectness):
         cell = rows - np.concatenate(([0], ends))[level]
         stride = np.array(spec.strides, np.float32)[level][:, None]
         raw = predictions[rows, :4].astype(np.float32)
-        centre = (raw[:, :2] + np.stack((cell % columns, cell // columns), axis=1)) * stride
-        with np.errstate(over="ignore"):  # an infinite size is answered as an EngineFailure
-            return np.concatenate((centre, np.exp(raw[:, 2:]) * stride), axis=1)
+        centre = (raw[:, :2] + np.stack((cell % columns, cell // columns), axis=1).astype(np.float32)) * stride
+        return np.concatenate((centre, np.exp(raw[:, 2:]) * stride), axis=1)
 
 
 _DECODERS: dict[Decoder, OutputDecoder] = {

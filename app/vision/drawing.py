@@ -2,25 +2,26 @@
 
 import colorsys
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.image import Picture, Size
 
 Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Canvas = NDArray[np.uint8]
 
 _GOLDEN_ANGLE = 0.381966
 _FIRST_HUE = 0.57
-_PANEL = (17, 20, 26)
+_PANEL, _TRACK = (17, 20, 26), (70, 74, 82)
 _INK_LIGHT, _INK_DARK = (255, 255, 255), (16, 18, 22)
+_LONGEST_TEXT = 80
+# Inside the text's em: how far down the baseline lies, and how high a line is.
+_BASELINE, _LINE = 0.80, 1.0
 
 
 def draw(picture: Picture, prediction: Detections | Classification) -> NDArray[np.uint8]:
@@ -28,27 +29,30 @@ def draw(picture: Picture, prediction: Detections | Classification) -> NDArray[n
 
     A class has the same colour on every picture. `picture` itself is not changed.
     """
-    pixels = picture.pixels
-    if pixels.shape[:2] != (picture.size.height, picture.size.width):
-        pixels = np.asarray(cv2.resize(pixels, picture.size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    canvas = Image.fromarray(pixels)
+    canvas = picture.pixels.copy()
+    if canvas.shape[:2] != (picture.size.height, picture.size.width):
+        canvas = np.asarray(cv2.resize(canvas, picture.size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    pen = _Pen.for_picture(picture.size)
     if isinstance(prediction, Detections):
-        _draw_detections(canvas, prediction)
+        _draw_detections(canvas, prediction, pen)
     else:
-        _draw_classification(canvas, prediction)
-    return np.asarray(canvas, np.uint8).copy()
+        _draw_classification(canvas, prediction, pen)
+    return canvas
 
 
 def encode(pixels: NDArray[np.uint8], media_type: Literal["image/jpeg", "image/png"], quality: int = 90) -> bytes:
     """RGB pixels uint8 [height, width, 3] as a file; `quality` 1 to 100 is JPEG's.
 
-    Raises `ValueError` for a size that the format cannot hold (JPEG: 65,535 pixels a side).
+    Raises `ValueError` for a size that the format cannot hold (JPEG: 65,500 pixels a side).
     """
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    if media_type == "image/jpeg":
-        done, file = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    else:
-        done, file = cv2.imencode(".png", bgr)
+    try:
+        if media_type == "image/jpeg":
+            done, file = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        else:
+            done, file = cv2.imencode(".png", bgr)
+    except cv2.error:
+        done = False
     if not done:
         raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} pixels do not fit into {media_type}")
     return file.tobytes()
@@ -64,74 +68,89 @@ def colour_of(class_id: int) -> Colour:
 
 @dataclass(frozen=True, slots=True)
 class _Pen:
-    """Widths, in pixels, that suit a picture's size, and its font."""
+    """Widths in pixels that suit a picture's size: of lines, of margins around text, and of the text's em."""
 
     line: int
     margin: int
-    font: Font
+    text: int
 
     @classmethod
-    def for_picture(cls, size: Size | tuple[int, int]) -> "_Pen":
-        side = (size[0] * size[1]) ** 0.5
-        text = max(10, min(round(side / 42), min(size) // 6, 96))
-        return cls(line=max(1, round(side / 340)), margin=max(2, round(text * 0.32)), font=_font(text))
+    def for_picture(cls, size: Size) -> "_Pen":
+        side = (size.width * size.height) ** 0.5
+        text = max(9, min(round(side / 42), min(size) // 6, 96))
+        return cls(line=max(1, round(side / 340)), margin=max(2, round(text * 0.32)), text=text)
+
+    def width_of(self, text: str) -> int:
+        x, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), _font(), self.text, 400)
+        return int(x + width)
+
+    def write(self, canvas: Canvas, text: str, left: int, top: int, ink: Colour) -> None:
+        """Write on one line, whose upper left corner is given."""
+        cv2.putText(canvas, text, (left, top + round(_BASELINE * self.text)), ink, _font(), self.text, 400)
+
+    def shortened(self, text: str, room: int) -> str:
+        """As much of the text as `room` pixels hold."""
+        # What cannot be printed is left out: OpenCV 5.0 crashes on a lone surrogate.
+        text = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * _LONGEST_TEXT])
+        text = " ".join(text.split())
+        if len(text) <= _LONGEST_TEXT and self.width_of(text) <= room:
+            return text
+        for kept in range(min(len(text), _LONGEST_TEXT) - 1, 0, -1):
+            if self.width_of(text[:kept] + "…") <= room:
+                return text[:kept] + "…"
+        return ""
 
 
-@lru_cache(maxsize=64)
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)
+def _font() -> cv2.FontFace:
+    # OpenCV's own font knows most of the world's scripts (Pillow's stops at ASCII). One object shared by two threads
+    # sometimes draws wrong letters; making one costs four microseconds.
+    return cv2.FontFace("sans")
 
 
-def _draw_detections(canvas: Image.Image, found: Detections) -> None:
-    pen, ink = _Pen.for_picture(canvas.size), ImageDraw.Draw(canvas)
+def _draw_detections(canvas: Canvas, found: Detections, pen: _Pen) -> None:
     # The best last, so that nothing lies over it; and every plate over every box.
     ranked = range(len(found.labels))[::-1]
+    colours = [colour_of(class_id) for class_id in found.class_ids.tolist()]
     boxes = found.boxes.tolist()
     for index in ranked:
-        _draw_box(ink, boxes[index], colour_of(int(found.class_ids[index])), pen)
+        _draw_box(canvas, boxes[index], colours[index], pen)
     for index in ranked:
-        text = f"{found.labels[index]} {found.scores[index]:.0%}"
-        _draw_plate(ink, boxes[index], text, colour_of(int(found.class_ids[index])), pen, canvas.size)
+        _draw_plate(canvas, boxes[index], found.labels[index], float(found.scores[index]), colours[index], pen)
 
 
-def _draw_box(ink: ImageDraw.ImageDraw, box: list[float], colour: Colour, pen: _Pen) -> None:
+def _draw_box(canvas: Canvas, box: list[float], colour: Colour, pen: _Pen) -> None:
     left, top, right, bottom = (round(edge) for edge in box)
-    # A box's right edge is the border between two pixels; the line is drawn on the inner one.
-    right, bottom = max(left, right - 1), max(top, bottom - 1)
     halo = max(1, pen.line // 2)
-    grown = (left - halo, top - halo, right + halo, bottom + halo)
-    ink.rectangle(grown, outline=_INK_DARK, width=halo)
-    ink.rectangle((left, top, right, bottom), outline=colour, width=pen.line)
+    _frame(canvas, left - halo, top - halo, right + halo, bottom + halo, halo, _INK_DARK)
+    _frame(canvas, left, top, max(right, left + 1), max(bottom, top + 1), pen.line, colour)
 
 
-def _draw_plate(
-    ink: ImageDraw.ImageDraw, box: list[float], text: str, colour: Colour, pen: _Pen, size: tuple[int, int]
-) -> None:
-    """The label on a plate above the box, or inside its upper edge where there is no room, never out of the picture."""
-    text = _shortened(text, pen, size[0] - 2 * pen.margin)
-    ascent = _extent("Ag", pen)[1]
-    width, height = _extent(text, pen)[0] + 2 * pen.margin, ascent + 2 * pen.margin
-    left = min(max(0, round(box[0])), max(0, size[0] - width))
+def _frame(canvas: Canvas, left: int, top: int, right: int, bottom: int, line: int, colour: Colour) -> None:
+    """A frame inside these edges; `right` and `bottom` are the first pixels outside."""
+    inner_x, inner_y = max(left, right - line), max(top, bottom - line)
+    _fill(canvas, left, top, right, min(top + line, bottom), colour)
+    _fill(canvas, left, inner_y, right, bottom, colour)
+    _fill(canvas, left, top, min(left + line, right), bottom, colour)
+    _fill(canvas, inner_x, top, right, bottom, colour)
+
+
+def _fill(canvas: Canvas, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
+    canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = colour
+
+
+def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colour: Colour, pen: _Pen) -> None:
+    """The label on a plate above the box, or inside its upper edge where there is no room; never out of the picture."""
+    canvas_height, canvas_width = canvas.shape[:2]
+    ending = f" {score:.0%}"
+    room = canvas_width - 2 * pen.margin
+    text = (pen.shortened(label, room - pen.width_of(ending)) + ending).strip()
+    width, height = pen.width_of(text) + 2 * pen.margin, round(_LINE * pen.text) + 2 * pen.margin
+    left = max(0, min(round(box[0]), canvas_width - width))
     top = round(box[1]) - height
     if top < 0:
-        top = min(max(0, round(box[1])), max(0, size[1] - height))
-    ink.rectangle((left, top, left + width - 1, top + height - 1), fill=colour)
-    ink.text((left + pen.margin, top + height / 2), text, _readable_on(colour), pen.font, anchor="lm")
-
-
-def _shortened(text: str, pen: _Pen, room: int) -> str:
-    text = " ".join(text.split())
-    if _extent(text, pen)[0] <= room:
-        return text
-    for kept in range(min(len(text), 80) - 1, 0, -1):
-        if _extent(text[:kept] + "…", pen)[0] <= room:
-            return text[:kept] + "…"
-    return ""
-
-
-def _extent(text: str, pen: _Pen) -> tuple[int, int]:
-    left, top, right, bottom = pen.font.getbbox(text)
-    return round(right - min(left, 0)), round(bottom - top)
+        top = max(0, min(round(box[1]), canvas_height - height))
+    _fill(canvas, left, top, left + width, top + height, colour)
+    pen.write(canvas, text, left + pen.margin, top + pen.margin, _readable_on(colour))
 
 
 def _readable_on(colour: Colour) -> Colour:
@@ -139,35 +158,34 @@ def _readable_on(colour: Colour) -> Colour:
     return _INK_DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else _INK_LIGHT
 
 
-def _draw_classification(canvas: Image.Image, found: Classification) -> None:
+def _draw_classification(canvas: Canvas, found: Classification, pen: _Pen) -> None:
     """A dark panel in the upper left corner: a line a label, its score, and a bar as long as the score."""
-    if not found.labels:
+    gap, height = 2 * pen.margin, round(_LINE * pen.text)
+    row = height + 2 * pen.margin + 2 * pen.line
+    room = canvas.shape[1] - 4 * gap
+    rows = min(len(found.labels), (canvas.shape[0] - 3 * gap) // row)
+    score_width = pen.width_of("100%") + gap
+    labels = [pen.shortened(label, room - score_width) for label in found.labels[: max(0, rows)]]
+    if not labels or room <= 0:
         return
-    pen = _Pen.for_picture(canvas.size)
-    gap, line = 2 * pen.margin, _extent("Ag", pen)[1]
-    row = line + 3 * pen.margin
-    scores = [f"{score:.0%}" for score in found.scores.tolist()]
-    score_width = _extent("100%", pen)[0]
-    room = canvas.width - 4 * gap - score_width - gap
-    labels = [_shortened(label, pen, room) for label in found.labels]
-    inner = max(max(_extent(label, pen)[0] for label in labels) + gap + score_width, 8 * line)
-    inner = min(inner, canvas.width - 4 * gap)
-    rows = max(1, min(len(labels), (canvas.height - 3 * gap) // row))
-    panel = (gap, gap, gap + inner + 2 * gap, gap + rows * row + gap)
-    _darken(canvas, panel, radius=gap)
-    ink = ImageDraw.Draw(canvas)
-    for index in range(rows):
-        left, top = 2 * gap, gap + pen.margin + index * row
-        right, colour = left + inner, colour_of(int(found.class_ids[index]))
-        ink.text((left, top + line / 2 + pen.margin), labels[index], _INK_LIGHT, pen.font, anchor="lm")
-        ink.text((right, top + line / 2 + pen.margin), scores[index], _INK_LIGHT, pen.font, anchor="rm")
-        bar = top + line + 2 * pen.margin
-        ink.rectangle((left, bar, right, bar + pen.line), fill=(70, 74, 82))
-        ink.rectangle((left, bar, left + inner * float(found.scores[index]), bar + pen.line), fill=colour)
+    inner = min(room, max(10 * pen.text, score_width + max(pen.width_of(label) for label in labels)))
+    _darken(canvas, gap, gap, 3 * gap + inner, 2 * gap + rows * row, radius=gap)
+    left, right = 2 * gap, 2 * gap + inner
+    for index, label in enumerate(labels):
+        top, score = 2 * gap + index * row, float(found.scores[index])
+        pen.write(canvas, label, left, top, _INK_LIGHT)
+        pen.write(canvas, f"{score:.0%}", right - pen.width_of(f"{score:.0%}"), top, _INK_LIGHT)
+        bar, end = top + height + pen.margin // 2, left + round(inner * score)
+        _fill(canvas, left, bar, right, bar + 2 * pen.line, _TRACK)
+        _fill(canvas, left, bar, end, bar + 2 * pen.line, colour_of(int(found.class_ids[index])))
 
 
-def _darken(canvas: Image.Image, panel: tuple[int, int, int, int], radius: int) -> None:
-    left, top, right, bottom = panel
-    mask = Image.new("L", (max(1, right - left), max(1, bottom - top)), 0)
-    ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius, fill=205)
-    canvas.paste(Image.new("RGB", mask.size, _PANEL), (left, top), mask)
+def _darken(canvas: Canvas, left: int, top: int, right: int, bottom: int, radius: int) -> None:
+    """A mostly opaque dark panel with round corners."""
+    under = canvas[top:bottom, left:right]
+    height, width = under.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
+    cv2.rectangle(mask, (radius, radius), (width - 1 - radius, height - 1 - radius), 255, 2 * radius, cv2.LINE_AA)
+    mask[radius : height - radius, radius : width - radius] = 255
+    share = mask[..., None] * np.float32(0.82 / 255)
+    under[:] = under * (1 - share) + np.array(_PANEL, np.float32) * share

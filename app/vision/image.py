@@ -34,6 +34,9 @@ _REDUCED = {
 }
 # Encoders write about ten scans. A small file with thousands of them over a large picture keeps a core busy for long.
 _MAX_SCANS = 100
+_PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
+# A large PNG has some thousand chunks; a hostile one could be nothing but empty ones.
+_MAX_CHUNKS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def decode(data: bytes, header: ImageHeader, at_least: Size | None = None) -> Pi
     if header.progressive and data.count(b"\xff\xda") > _MAX_SCANS:
         raise InvalidImage(f"The JPEG has more than {_MAX_SCANS} scans. Save it again as an ordinary JPEG.")
     if header.format == "PNG":
-        data = _still_png(data)
+        data = _bare_png(data)
     if header.transparent:
         pixels = _on_white(_imdecode(data, cv2.IMREAD_UNCHANGED), data)
     else:
@@ -120,24 +123,35 @@ def _grey_key(pixels: MatLike, png: bytes) -> NDArray[np.bool_] | None:
     return None
 
 
-def _still_png(data: bytes) -> bytes:
-    """The file without its animation, so that the decoder sees the plain picture only; refused where cut short."""
-    if data.rfind(b"IEND") < 0:
-        raise InvalidImage(_DAMAGED)
-    if data.find(b"acTL", 0, data.find(b"IDAT")) < 0:
+def _bare_png(data: bytes) -> bytes:
+    """The file with only the chunks that make its pixels.
+
+    What is left out is hostile ground: animations, and compressed texts and profiles that unpack to megabytes each.
+    """
+    chunks = _chunks(data)
+    if all(kind in _PIXEL_CHUNKS for kind, _, _ in chunks):
         return data
-    animation = (b"acTL", b"fcTL", b"fdAT")
-    return data[:8] + b"".join(data[start:end] for kind, start, end in _chunks(data) if kind not in animation)
+    return data[:8] + b"".join(data[start:end] for kind, start, end in chunks if kind in _PIXEL_CHUNKS)
 
 
 def _chunks(png: bytes) -> list[tuple[bytes, int, int]]:
-    """Every chunk's kind, start and end."""
-    chunks, position = [], 8
-    while position + 12 <= len(png):
+    """Every chunk's kind, start and end, up to IEND.
+
+    Raises `InvalidImage` where the file is cut short: for a chunk that claims to be longer than its file, OpenCV 5.0
+    first makes that much room, which takes seconds and gigabytes.
+    """
+    chunks: list[tuple[bytes, int, int]] = []
+    position = 8
+    while position + 12 <= len(png) and len(chunks) < _MAX_CHUNKS:
         length, kind = struct.unpack_from(">I4s", png, position)
-        chunks.append((kind, position, position + length + 12))
-        position += length + 12
-    return chunks
+        end = position + length + 12
+        if end > len(png):
+            break
+        chunks.append((kind, position, end))
+        if kind == b"IEND":
+            return chunks
+        position = end
+    raise InvalidImage(_DAMAGED)
 
 
 def _upright(pixels: MatLike, orientation: int) -> MatLike:

@@ -1,0 +1,126 @@
+"""What the documents say is tried: the README's commands, the table of metrics, the manifest's fields."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from PIL import Image
+from pydantic import BaseModel
+
+from app.repository.manifest import Manifest
+from app.vision.classification import ClassificationSpec
+from app.vision.detection import DetectionSpec
+from app.vision.preprocessing import InputSpec
+from tests.fixtures.pictures import solid
+from tests.fixtures.server import Server, serving
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def bundled() -> Iterator[Server]:
+    """The service with the bundled model, as `make run` starts it."""
+    with serving(ROOT / "models") as server:
+        yield server
+
+
+def readme_commands() -> list[str]:
+    """Every command of the README's shell blocks, continuation lines joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def shell(command: str, folder: Path) -> str:
+    tools = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder in which the README's relative paths lead to this checkout's files."""
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    for name in ("a.jpg", "b.png"):
+        (tmp_path / name).write_bytes(solid((90, 60, 30), (320, 240), "JPEG" if name == "a.jpg" else "PNG"))
+    return tmp_path
+
+
+def test_the_readmes_requests_are_answered(bundled: Server, clone: Path) -> None:
+    requests = [command for command in readme_commands() if command.startswith("curl")]
+    assert len(requests) >= 5
+    for command in requests:
+        output = shell(command.replace("localhost:8000", f"127.0.0.1:{bundled.port}") + " --fail -sS", clone)
+        if " -o " not in command:
+            answer = json.loads(output)
+            assert "detections" in answer or all(item["prediction"] for item in answer["results"])
+    with Image.open(clone / "answer.jpg") as drawn, Image.open(ROOT / "models/shelf/examples/shelf-1.jpg") as sent:
+        assert drawn.size == sent.size
+
+
+def test_the_readmes_picture_shows_sensible_things(bundled: Server) -> None:
+    content = (ROOT / "models/shelf/examples/shelf-1.jpg").read_bytes()
+    with bundled.client() as client:
+        answer = client.post("/v1/predict", content=content).json()
+    labels = {item["label"] for item in answer["detections"]}
+    assert {"carton", "label"} <= labels
+    assert answer["model"] == "shelf"
+
+
+def test_the_readmes_predict_command_works(clone: Path) -> None:
+    (command,) = (command for command in readme_commands() if "roo-vision predict" in command)
+    output = shell(command.replace(".venv/bin/", ""), clone)
+    pictures = sorted((ROOT / "models/shelf/examples").glob("*.jpg"))
+    assert len(output.splitlines()) == len(pictures)
+    assert len(list((clone / "answers").glob("*.jpg"))) == len(pictures)
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    for document in (README, *(path.read_text() for path in (ROOT / "docs").glob("*.md"))):
+        assert set(re.findall(r"`make ([a-z]+)`", document)) <= targets
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_metric_is_documented(server: Server) -> None:
+    with server.client() as client:
+        client.post("/v1/predict", content=solid((1, 2, 3)))
+        text = client.get("/metrics").text
+    served = set(re.findall(r"^# TYPE (roo_\w+)", text, re.MULTILINE))
+    documented = set(re.findall(r"^\| `(roo_\w+)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+    # A counter shows itself once it has counted; lanes do not die in this test.
+    assert documented - {"roo_lane_restarts_total"} == served
+
+
+@pytest.mark.parametrize("section", [InputSpec, DetectionSpec, ClassificationSpec])
+def test_every_field_of_the_manifest_is_documented(section: type[BaseModel]) -> None:
+    text = (ROOT / "docs" / "models.md").read_text()
+    documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE))))
+    assert set(section.model_fields) <= documented
+
+
+def test_the_documented_manifest_is_one() -> None:
+    text = (ROOT / "docs" / "models.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert Manifest.model_validate(yaml.safe_load(block)).task == "detection"
+
+
+def test_the_api_description_is_what_the_documentation_page_shows(server: Server) -> None:
+    assert "/openapi.json" in httpx.get(f"{server.url}/docs", timeout=20).text
