@@ -78,7 +78,6 @@ def build(settings: Settings) -> Core:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises `StartupError` where it cannot start."""
-    started = time.monotonic()
     setup.configure_logging(settings.log_level)
     telemetry = setup.install()
     core = build(settings)
@@ -87,18 +86,18 @@ def serve(settings: Settings) -> None:
         with _listen(settings) as listener:
             server = _http_server(core, settings)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                runner.run(_serve(core, server, listener, settings, started))
+                runner.run(_serve(core, server, listener, settings))
     finally:
         telemetry.shutdown()
 
 
-async def _serve(core: Core, server: "HttpServer", listener: socket.socket, settings: Settings, started: float) -> None:
+async def _serve(core: Core, server: "HttpServer", listener: socket.socket, settings: Settings) -> None:
     stop = _stop_event()
     http = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await _load(core, stop)
         if not stop.is_set():
-            log.info("ready on port %d after %.2f s", listener.getsockname()[1], time.monotonic() - started)
+            log.info("ready on port %d", listener.getsockname()[1])
         await stop.wait()
     finally:
         await _drain(core, server, http, settings)
@@ -106,12 +105,14 @@ async def _serve(core: Core, server: "HttpServer", listener: socket.socket, sett
 
 async def _load(core: Core, stop: asyncio.Event) -> None:
     """Load while HTTP already answers its probes; a stop signal ends the wait, a failure is raised."""
+    started = time.monotonic()
     loading = asyncio.create_task(asyncio.to_thread(core.load))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if loading.done():
         loading.result()
+        log.info("all models loaded and warm after %.2f s", time.monotonic() - started)
     # What start-up made lives for ever; the garbage collector need not walk it again and again.
     gc.collect()
     gc.freeze()
