@@ -2,11 +2,11 @@
 
 Where each is raised on a picture's way, and nobody between catches it::
 
-    front ──► admission ──► registry ──► batcher ──► lane: prepare ──► compute ──► finish
-    InvalidRequest          ModelNotFound             InvalidImage      EngineFailure
-    UnsupportedImage  Overloaded          DeadlineExceeded   (its row only)
-    PayloadTooLarge   Draining
-                      ImageTooLarge
+    front ───────► registry ────► admission ─────► batcher ─────────► lane: prepare ──► compute ──► finish
+    InvalidRequest ModelNotFound  PayloadTooLarge  DeadlineExceeded   InvalidImage      EngineFailure
+    NotAcceptable  Loading        UnsupportedImage Draining           (each for its own picture alone)
+    UploadTimeout                 ImageTooLarge
+                                  Overloaded
 
 A front turns the error into its own language in one table: `app.api.problems` into an HTTP status. The errors
 themselves know neither HTTP nor queues; they carry a stable `code`, whether trying again can help, and a text that
@@ -96,6 +96,13 @@ class Overloaded(RequestError):
     """All places are taken; said at the door, before any work."""
 
     code = "overloaded"
+    retryable = True
+
+
+class Loading(RequestError):
+    """The service has started, but its models are not loaded and warm yet."""
+
+    code = "loading"
     retryable = True
 
 

@@ -59,8 +59,8 @@ class Core:
         for entry in self.entries:
             for model in loading.load(entry, self.device, self.max_batch):
                 self.service.registry.add(model)
-        self.service.registry.check_default()
         self.service.executor.start()
+        self.service.registry.complete()
         self.health.finish_start()
 
 

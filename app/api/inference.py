@@ -51,6 +51,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         errors.InvalidImage,
         errors.ImageTooLarge,
         errors.EngineFailure,
+        errors.Loading,
         errors.Overloaded,
         errors.Draining,
         errors.DeadlineExceeded,

@@ -28,13 +28,14 @@ STATUS: dict[type[errors.RequestError], HTTPStatus] = {
     errors.ImageTooLarge: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ModelNotFound: HTTPStatus.NOT_FOUND,
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.Loading: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Draining: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EngineFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The one table: what a front-independent error is in HTTP."""
 
-DRAINING_RETRY_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 
 
 class Problem(BaseModel):
@@ -87,8 +88,8 @@ async def _request_error(request: Request, error: Exception) -> JSONResponse:
 
 def retry_header(error: errors.RequestError) -> dict[str, str]:
     """`Retry-After` in whole seconds (RFC 9110 section 10.2.3) for what is refused for the moment."""
-    if isinstance(error, errors.Draining | errors.Overloaded):
-        return {"retry-after": str(math.ceil(error.retry_after or DRAINING_RETRY_SECONDS))}
+    if isinstance(error, errors.Draining | errors.Loading | errors.Overloaded):
+        return {"retry-after": str(math.ceil(error.retry_after or RETRY_SECONDS))}
     return {}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from app.core.model import Model
-from app.errors import ModelNotFound, StartupError
+from app.errors import Loading, ModelNotFound, StartupError
 
 
 class Registry:
@@ -12,6 +12,7 @@ class Registry:
     def __init__(self, default: str | None = None) -> None:
         self._models: dict[str, dict[str, Model]] = {}
         self._default = default
+        self._complete = False
 
     def add(self, model: Model) -> None:
         """Make a warmed model answer."""
@@ -20,12 +21,14 @@ class Registry:
     def get(self, name: str | None = None, version: str | None = None) -> Model:
         """The model that answers.
 
-        Raises `ModelNotFound` naming what is there; without a name, where there is no default and not exactly one
-        model.
+        Raises `Loading` before `complete` was called; `ModelNotFound` naming what is there, also without a name where
+        there is no default and not exactly one model.
         """
+        if not self._complete:
+            raise Loading("The models are still being loaded. Try again in a moment.")
         versions = self._models.get(name or self.default_name())
         if versions is None:
-            raise ModelNotFound(f"There is no model {name!r}. Served here: {', '.join(self.names()) or 'none'}.")
+            raise self._unknown(name)
         if version is None:
             return versions[max(versions, key=int)]
         if version not in versions:
@@ -48,13 +51,14 @@ class Registry:
         """Whether this model answers where a request names none."""
         return name == self._default or (self._default is None and self.names() == [name])
 
-    def check_default(self) -> None:
-        """Raise `StartupError` where the default model is not loaded."""
+    def complete(self) -> None:
+        """Answer from now on, all models being there. Raises `StartupError` where the default one is not."""
         if self._default is not None and self._default not in self._models:
             raise StartupError(
                 f"ROO_DEFAULT_MODEL={self._default} is not in the model repository, which has: "
                 f"{', '.join(self.names()) or 'no models'}."
             )
+        self._complete = True
 
     def names(self) -> list[str]:
         """Names of the loaded models, sorted."""
@@ -62,12 +66,16 @@ class Registry:
 
     def versions(self, name: str) -> list[Model]:
         """Loaded versions of one model, oldest first; raises `ModelNotFound`."""
-        self.get(name)
+        if name not in self._models:
+            raise self._unknown(name)
         return [self._models[name][version] for version in sorted(self._models[name], key=int)]
 
     def __iter__(self) -> Iterator[Model]:
         for name in self.names():
             yield from self.versions(name)
+
+    def _unknown(self, name: str | None) -> ModelNotFound:
+        return ModelNotFound(f"There is no model {name!r}. Served here: {', '.join(self.names()) or 'none'}.")
 
     def close(self) -> None:
         """Free every engine."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from app.core.admission import Budget
+from app.core.registry import Registry
 from app.core.request import Priority
 from app.core.service import InferenceService, Limits
 from app.engines.base import Array
@@ -17,9 +18,11 @@ from app.errors import (
     EngineFailure,
     ImageTooLarge,
     InvalidImage,
+    Loading,
     ModelNotFound,
     Overloaded,
     PayloadTooLarge,
+    StartupError,
     UnsupportedImage,
 )
 from tests.fixtures.engines import Gate, MeanColourEngine, mean_colours, shows
@@ -304,3 +307,19 @@ async def test_a_queue_too_long_for_the_deadline_is_refused_at_once() -> None:
             await service.infer(ask(BLUE, seconds=6))
         gate.open()
         await asyncio.gather(*tasks)
+
+
+def test_while_models_are_loading_it_says_so_instead_of_not_knowing_them() -> None:
+    registry = Registry()
+    registry.add(colour_model(MeanColourEngine()))
+    with pytest.raises(Loading):
+        registry.get("colour")
+    registry.complete()
+    assert registry.get("colour").name == "colour"
+
+
+def test_a_default_model_that_is_not_there_is_refused() -> None:
+    registry = Registry("nobody")
+    registry.add(colour_model(MeanColourEngine()))
+    with pytest.raises(StartupError, match="nobody"):
+        registry.complete()
