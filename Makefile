@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types contracts check bench lock clean
+.PHONY: help run test lint types contracts check bench train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ check: lint types contracts test ## All of the above
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/roo-vision bench
 
+train: $(VENV)/.train ## Train the bundled model, or DATA=coco.json on your own pictures
+	$(BIN)/python -m models.shelf.training $(if $(DATA),train --data $(DATA),all)
+
 lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
@@ -53,3 +56,7 @@ $(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@ $(VENV)/.cpu
+
+$(VENV)/.train: $(VENV)/.dev
+	$(BIN)/pip install --quiet -e '.[cpu,train]'
+	touch $@
