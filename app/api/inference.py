@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic_core import to_json
 
 from app import errors
 from app.api import negotiation, problems, uploads
 from app.api.request_id import request_id_of
-from app.api.schemas import ItemResult, Prediction, PredictionList, PredictOptions, to_prediction
+from app.api.schemas import Prediction, PredictionList, PredictOptions, to_wire
 from app.api.uploads import ReceivedBody, Upload, UploadLimits
 from app.core.request import Deadline, InferenceRequest, InferenceResult
 from app.core.service import InferenceService
@@ -76,7 +76,7 @@ def router(service: InferenceService, limits: UploadLimits, renderer: negotiatio
                 return await _or_hang_up(request, _drawn(call, body, renderer, media_type))
             if body.single:
                 result = await _or_hang_up(request, call.infer(body.uploads[0], 0))
-                return _json(to_prediction(result))
+                return _json(to_wire(result))
             return _json(await _or_hang_up(request, _several(call, body.uploads)))
 
     documented: dict[str, Any] = {
@@ -137,7 +137,7 @@ class _Call:
         )
 
 
-async def _several(call: _Call, pictures: list[Upload]) -> PredictionList:
+async def _several(call: _Call, pictures: list[Upload]) -> dict[str, Any]:
     """Every picture gets its own answer; where the service took none of them for now, the request as a whole is
     refused.
     """
@@ -150,16 +150,15 @@ async def _several(call: _Call, pictures: list[Upload]) -> PredictionList:
     refusals = [answer for answer in answers if isinstance(answer, errors.Overloaded | errors.Draining)]
     if len(refusals) == len(answers):
         raise refusals[0]
-    return PredictionList.model_construct(
-        results=[_item(call, upload, answer) for upload, answer in zip(pictures, answers, strict=True)]
-    )
+    return {"results": [_item(call, upload, answer) for upload, answer in zip(pictures, answers, strict=True)]}
 
 
-def _item(call: _Call, upload: Upload, answer: InferenceResult | BaseException) -> ItemResult:
+def _item(call: _Call, upload: Upload, answer: InferenceResult | BaseException) -> dict[str, Any]:
     if isinstance(answer, InferenceResult):
-        return ItemResult.model_construct(id=upload.id, prediction=to_prediction(answer), error=None)
+        return {"id": upload.id, "prediction": to_wire(answer), "error": None}
     assert isinstance(answer, errors.RequestError)
-    return ItemResult.model_construct(id=upload.id, prediction=None, error=problems.problem_of(answer, call.request_id))
+    problem = problems.problem_of(answer, call.request_id)
+    return {"id": upload.id, "prediction": None, "error": problem.model_dump()}
 
 
 async def _drawn(
@@ -173,25 +172,23 @@ async def _drawn(
     return Response(await renderer.draw(upload.content, result.prediction, media_type), media_type=media_type)
 
 
-def _json(body: Prediction | PredictionList) -> Response:
-    return Response(body.model_dump_json(), media_type=negotiation.JSON)
+def _json(body: dict[str, Any]) -> Response:
+    return Response(to_json(body), media_type=negotiation.JSON)
 
 
 async def _or_hang_up(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do the work unless the client goes away first: then it is cancelled, and its place is free for others."""
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_gone(request))
+    leaving.add_done_callback(lambda _: working.cancel())
     try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise errors.InvalidRequest("The client closed the connection before the answer was there.")
-        return working.result()
+        return await working
+    except asyncio.CancelledError:
+        if not leaving.done():
+            raise  # not the client but the server ends this request
+        raise errors.InvalidRequest("The client closed the connection before the answer was there.") from None
     finally:
         leaving.cancel()
-        if not working.done():
-            working.cancel()
-            with suppress(asyncio.CancelledError, errors.RequestError):
-                await working
 
 
 async def _gone(request: Request) -> None:

@@ -1,5 +1,6 @@
 """The wire shapes: what is sent and what is answered, as OpenAPI documents them."""
 
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,8 +19,29 @@ DETECTION_EXAMPLE: dict[str, Any] = {
     "version": "1",
     "request_id": "7c0e6b7e6f3c4a6f9a4a0c3c4c0d9f55",
     "image": {"width": 1280, "height": 720},
-    "detections": [{"label": "carton", "class_id": 0, "score": 0.9312, "box": [412.3, 201.8, 598.1, 377.0]}],
+    "detections": [
+        {
+            "label": "carton",
+            "class_id": 0,
+            "score": 0.9312,
+            "box": [412.3, 201.8, 598.1, 377.0],
+            "text": None,
+            "format": None,
+        },
+        {
+            "label": "label",
+            "class_id": 3,
+            "score": 0.8821,
+            "box": [470.2, 260.4, 530.9, 301.5],
+            "text": "BX-104-7731",
+            "format": "Code 128",
+        },
+    ],
     "classes": None,
+    "inventory": {
+        "counts": {"carton": 1, "tote": 0, "pallet": 0, "label": 1, "empty_location": 0},
+        "texts": ["BX-104-7731"],
+    },
     "batch_size": 2,
     "timings_ms": {"queue": 0.4, "prepare": 3.1, "compute": 19.8, "finish": 0.3, "total": 23.9},
 }
@@ -34,6 +56,7 @@ class PredictOptions(BaseModel):
     iou_threshold: Share | None = Field(None, description="Boxes of one class that overlap more than this are merged.")
     max_detections: int | None = Field(None, ge=1, le=10_000, description="At most so many detections, best first.")
     top_k: int | None = Field(None, ge=1, le=10_000, description="So many classes, best first.")
+    read_barcodes: bool | None = Field(None, description="Whether codes on labels are read, where the model can.")
     priority: Literal["interactive", "bulk"] = Field("interactive", description="Interactive work is computed first.")
     deadline_ms: int | None = Field(
         None, ge=1, le=3_600_000, description="An answer later than this is of no use; it is refused instead."
@@ -41,7 +64,13 @@ class PredictOptions(BaseModel):
 
     def vision_options(self) -> Options:
         """The part that the task reads."""
-        return Options(self.score_threshold, self.iou_threshold, self.max_detections, self.top_k)
+        return Options(
+            score_threshold=self.score_threshold,
+            iou_threshold=self.iou_threshold,
+            max_detections=self.max_detections,
+            top_k=self.top_k,
+            read_barcodes=self.read_barcodes,
+        )
 
     def core_priority(self) -> Priority:
         """The priority in the core's words."""
@@ -79,6 +108,8 @@ class Detection(BaseModel):
     class_id: int
     score: float = Field(description="0 to 1.")
     box: tuple[float, float, float, float] = Field(description="x1, y1, x2, y2 in pixels of the upright picture.")
+    text: str | None = Field(None, description="What the barcode on it says, where one could be read.")
+    format: str | None = Field(None, description="The barcode's kind, for example `Code 128` or `QR Code`.")
 
 
 class ClassScore(BaseModel):
@@ -87,6 +118,13 @@ class ClassScore(BaseModel):
     label: str
     class_id: int
     score: float = Field(description="0 to 1.")
+
+
+class Inventory(BaseModel):
+    """What is on the picture, summed up."""
+
+    counts: dict[str, int] = Field(description="Detections of each of the model's labels, those with none included.")
+    texts: list[str] = Field(description="Every barcode that could be read, best detection first.")
 
 
 class TimingsMs(BaseModel):
@@ -110,6 +148,7 @@ class Prediction(BaseModel):
     image: ImageSize
     detections: list[Detection] | None = None
     classes: list[ClassScore] | None = None
+    inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
     batch_size: int = Field(description="How many pictures were computed together with this one, itself included.")
     timings_ms: TimingsMs
 
@@ -155,17 +194,21 @@ class ModelList(BaseModel):
     models: list[ModelInfo]
 
 
-def to_prediction(result: InferenceResult) -> Prediction:
-    """The core's answer as the wire shape; numbers are rounded to what they are worth."""
-    return Prediction.model_construct(
-        model=result.model,
-        version=result.version,
-        request_id=result.request_id,
-        image=ImageSize.model_construct(width=result.image_size.width, height=result.image_size.height),
-        batch_size=result.batch_size,
-        timings_ms=_to_timings(result.timings, result.total),
-        **_to_task(result.prediction),
-    )
+def to_wire(result: InferenceResult) -> dict[str, Any]:
+    """The core's answer in the shape of `Prediction`; numbers are rounded to what they are worth.
+
+    Plain dicts, because this runs on the event loop for every picture: objects for dozens of detections took a fifth of
+    its time.
+    """
+    return {
+        "model": result.model,
+        "version": result.version,
+        "request_id": result.request_id,
+        "image": {"width": result.image_size.width, "height": result.image_size.height},
+        **_to_task(result.prediction, result.labels),
+        "batch_size": result.batch_size,
+        "timings_ms": _to_timings(result.timings, result.total),
+    }
 
 
 def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
@@ -190,27 +233,36 @@ def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
     )
 
 
-def _to_task(prediction: Detections | Classification) -> dict[str, Any]:
-    scores = prediction.scores.astype(float).round(4).tolist()
-    rows = zip(prediction.labels, prediction.class_ids.tolist(), scores, strict=True)
+def _to_task(prediction: Detections | Classification, labels: tuple[str, ...]) -> dict[str, Any]:
+    class_ids, scores = prediction.class_ids.tolist(), prediction.scores.astype(float).round(4).tolist()
     if isinstance(prediction, Classification):
-        classes = [
-            ClassScore.model_construct(label=label, class_id=number, score=score) for label, number, score in rows
-        ]
-        return {"detections": None, "classes": classes}
+        rows = zip(prediction.labels, class_ids, scores, strict=True)
+        classes = [{"label": label, "class_id": class_id, "score": score} for label, class_id, score in rows]
+        return {"detections": None, "classes": classes, "inventory": None}
     boxes = prediction.boxes.astype(float).round(1).tolist()
+    codes = prediction.barcodes or (None,) * len(boxes)
     detections = [
-        Detection.model_construct(label=label, class_id=number, score=score, box=tuple(box))
-        for (label, number, score), box in zip(rows, boxes, strict=True)
+        {
+            "label": label,
+            "class_id": class_id,
+            "score": score,
+            "box": box,
+            "text": code.text if code else None,
+            "format": code.format if code else None,
+        }
+        for label, class_id, score, box, code in zip(prediction.labels, class_ids, scores, boxes, codes, strict=True)
     ]
-    return {"detections": detections, "classes": None}
+    found = Counter(prediction.labels)
+    inventory = {"counts": {label: found[label] for label in labels}, "texts": [code.text for code in codes if code]}
+    return {"detections": detections, "classes": None, "inventory": inventory}
 
 
-def _to_timings(timings: Timings, total: float) -> TimingsMs:
-    return TimingsMs.model_construct(
-        queue=round(timings.queue * 1e3, 2),
-        prepare=round(timings.prepare * 1e3, 2),
-        compute=round(timings.compute * 1e3, 2),
-        finish=round(timings.finish * 1e3, 2),
-        total=round(total * 1e3, 2),
-    )
+def _to_timings(timings: Timings, total: float) -> dict[str, float]:
+    seconds = {
+        "queue": timings.queue,
+        "prepare": timings.prepare,
+        "compute": timings.compute,
+        "finish": timings.finish,
+        "total": total,
+    }
+    return {stage: round(value * 1e3, 2) for stage, value in seconds.items()}

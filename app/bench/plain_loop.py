@@ -19,6 +19,10 @@ from app.core.request import AdmittedRequest, InferenceRequest
 from app.repository import repository
 from app.settings import usable_cores
 from app.vision import image
+from app.vision.tasks import Options
+
+UNREAD = Options(read_barcodes=False)
+"""Barcodes are left unread by all contenders: what is compared is decoding, the network and its boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +74,10 @@ def _work(model: Model, pictures: list[bytes], opens: float, seconds: float, wor
     turn = 0
     began = None
     while (now := time.perf_counter()) < opens + seconds:
-        request = InferenceRequest(pictures[turn % len(pictures)], request_id="")
-        placement = model.prepare(AdmittedRequest(request, image.read_header(request.image)), row[0])
-        model.finish(model.compute(row)[0], placement, request.options)
+        request = InferenceRequest(pictures[turn % len(pictures)], request_id="", options=UNREAD)
+        admitted = AdmittedRequest(request, image.read_header(request.image))
+        placement = model.prepare(admitted, row[0])
+        model.finish(model.compute(row)[0], placement, admitted)
         turn += 1
         if now >= opens:
             began = began or now

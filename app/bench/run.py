@@ -43,7 +43,12 @@ def run(plan: Plan, settings: Settings, model: str | None) -> bool:
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StartupError(f"--out {plan.out}: {error.strerror}.") from None
-    results = _measure(plan, settings, name, "/v1/predict" if model is None else f"/v1/models/{name}/predict")
+    results = _measure(
+        plan,
+        settings,
+        name,
+        ("/v1/predict" if model is None else f"/v1/models/{name}/predict") + "?read_barcodes=false",
+    )
     console = Console()
     tables.print_results(results, console)
     for line in _write(results, plan.out):

@@ -16,12 +16,13 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.api.schemas import Prediction, to_prediction
+from app.api.schemas import Prediction, to_wire
 from app.core.request import Deadline, InferenceRequest, Priority
 from app.errors import InvalidRequest, RequestError, StartupError
 from app.main import Core, build
 from app.settings import Settings
 from app.vision import drawing, image
+from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.tasks import Options
@@ -117,7 +118,9 @@ def _in_words(prediction: Prediction) -> str:
     if prediction.classes is not None:
         return ", ".join(f"{item.label} {item.score:.2f}" for item in prediction.classes)
     counts = Counter(item.label for item in prediction.detections or [])
-    return ", ".join(f"{count} {label}" for label, count in sorted(counts.items())) or "nothing found"
+    texts = prediction.inventory.texts if prediction.inventory else []
+    words = [f"{count} {label}" for label, count in sorted(counts.items())] + texts
+    return ", ".join(words) or "nothing found"
 
 
 def _write_drawn(content: bytes, prediction: Prediction, target: Path) -> None:
@@ -133,7 +136,10 @@ def _to_arrays(prediction: Prediction) -> Detections | Classification:
     if prediction.detections is None:
         return Classification(class_ids, scores, labels)
     boxes = np.array([item.box for item in prediction.detections], np.float32).reshape(-1, 4)
-    return Detections(boxes, scores, class_ids, labels)
+    barcodes = tuple(
+        Barcode(item.text, item.format or "") if item.text is not None else None for item in prediction.detections
+    )
+    return Detections(boxes, scores, class_ids, labels, barcodes)
 
 
 @asynccontextmanager
@@ -167,7 +173,7 @@ class _Local:
             deadline=Deadline.after(PATIENCE_SECONDS),
             source="cli",
         )
-        return to_prediction(await self._core.service.infer(request))
+        return Prediction.model_validate(to_wire(await self._core.service.infer(request)))
 
 
 class _Remote:

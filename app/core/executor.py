@@ -183,7 +183,7 @@ def _compute(model: Model, tensor: Array, rows: list[_Row]) -> None:
 def _finish(model: Model, row: _Row, output: dict[str, Array], compute_seconds: float, batch_size: int) -> None:
     started = time.monotonic()
     try:
-        prediction = model.finish(output, row.placement, row.waiter.item.request.options)
+        prediction = model.finish(output, row.placement, row.waiter.item)
     except Exception as error:  # any failure here is this picture's alone
         row.waiter.fail(_public(error, row.waiter, "reading the outputs for"))
         return

@@ -10,7 +10,7 @@ from app.engines.base import Array, Engine
 from app.errors import EngineFailure, InvalidManifest
 from app.vision import image, preprocessing
 from app.vision.preprocessing import InputSpec, Placement
-from app.vision.tasks import AnyTask, Options
+from app.vision.tasks import AnyTask
 
 
 class Model:
@@ -60,9 +60,11 @@ class Model:
                 )
         return [{name: rows[index] for name, rows in outputs.items()} for index in range(len(batch))]
 
-    def finish(self, rows: Mapping[str, Array], placement: Placement, options: Options) -> Any:
-        """Turn one picture's output rows into the task's prediction."""
-        return self.task.finish(rows, placement, options)
+    def finish(self, rows: Mapping[str, Array], placement: Placement, admitted: AdmittedRequest) -> Any:
+        """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""
+        request = admitted.request
+        prediction = self.task.finish(rows, placement, request.options)
+        return self.task.refine(prediction, lambda: image.decode(request.image, admitted.header), request.options)
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, and check that the task understands the outputs.

@@ -76,11 +76,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class InferenceResult:
-    """The answer to one request. `image_size` is the upright original's; `total` is seconds from arrival to answer."""
+    """The answer to one request.
+
+    `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
+    arrival to answer.
+    """
 
     request_id: str
     model: str
     version: str
+    labels: tuple[str, ...]
     prediction: Any
     image_size: Size
     batch_size: int

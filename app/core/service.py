@@ -101,6 +101,7 @@ class InferenceService:
             request_id=request.request_id,
             model=model.name,
             version=model.version,
+            labels=model.task.labels,
             prediction=answer.prediction,
             image_size=answer.image_size,
             batch_size=answer.batch_size,

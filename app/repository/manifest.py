@@ -19,11 +19,19 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Batching(BaseModel):
-    """The `batching:` section. `max_size` is the most pictures that are computed together."""
+    """The `batching:` section: the most pictures that are computed together, and on a CPU, where that differs.
+
+    A GPU wants large batches; on a CPU a large input's activations fall out of the cache, and one by one can be faster.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_size: int = Field(4, ge=1, le=256)
+    max_size_cpu: int | None = Field(None, ge=1, le=256)
+
+    def limit(self, device_kind: str) -> int:
+        """The most pictures in one batch on a device of this kind, `cpu` or `cuda`."""
+        return self.max_size_cpu or self.max_size if device_kind == "cpu" else self.max_size
 
 
 class Manifest(BaseModel):

@@ -1,5 +1,6 @@
 """Image classification: one row of scores to the best few labels."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from app.errors import EngineFailure, InvalidManifest
+from app.vision.image import Picture
 from app.vision.preprocessing import Placement
 from app.vision.tasks import Options, Outputs, TaskSpec
 
@@ -75,6 +77,10 @@ class ClassificationTask:
             best = best[scores[best] >= options.score_threshold]
         labels = tuple(self.labels[class_id] for class_id in best.tolist())
         return Classification(best.astype(np.int64), np.clip(scores[best], 0, 1), labels)
+
+    def refine(self, prediction: Classification, picture: Callable[[], Picture], options: Options) -> Classification:
+        """Nothing to look at again."""
+        return prediction
 
     def _choose(self, outputs: Outputs) -> NDArray[Any]:
         name = self.spec.output

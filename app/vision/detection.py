@@ -1,6 +1,7 @@
 """Object detection: what a model's heads say, as boxes on the picture that was sent."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import cv2
@@ -8,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import EngineFailure
+from app.vision.barcodes import Barcode, read_barcodes
 from app.vision.detection_decoders import Candidates, decoder_for
 from app.vision.detection_spec import DetectionSpec
+from app.vision.image import Picture
 from app.vision.preprocessing import Placement
 from app.vision.tasks import Options, Outputs
 
@@ -21,13 +24,15 @@ class Detections:
     """What was found, best first.
 
     `boxes` float32 [n, 4] as x0, y0, x1, y1 in pixels of the upright original, `scores` float32 [n] of 0 to 1,
-    `class_ids` int64 [n] into the model's labels, `labels` the label of each.
+    `class_ids` int64 [n] into the model's labels, `labels` the label of each; `barcodes` what could
+    be read on each, or None where nobody looked.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     labels: tuple[str, ...]
+    barcodes: tuple[Barcode | None, ...] | None = None
 
 
 class DetectionTask:
@@ -69,6 +74,15 @@ class DetectionTask:
             boxes = placement.to_original(found.boxes)
         there = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))[:most]
         return self._detections(boxes[there], found.take(there))
+
+    def refine(self, prediction: Detections, picture: Callable[[], Picture], options: Options) -> Detections:
+        """Read the barcodes on the detections of `barcode_labels`, where manifest and request want it."""
+        wanted = self.spec.read_barcodes if options.read_barcodes is None else options.read_barcodes
+        coded = [index for index, label in enumerate(prediction.labels) if label in self.spec.barcode_labels]
+        if not (wanted and coded):
+            return prediction
+        codes = dict(zip(coded, read_barcodes(picture().pixels, prediction.boxes[coded]), strict=True))
+        return replace(prediction, barcodes=tuple(map(codes.get, range(len(prediction.labels)))))
 
     def _detections(self, boxes: NDArray[np.float32], found: Candidates) -> Detections:
         labels = tuple(self._label(class_id) for class_id in found.class_ids.tolist())

@@ -49,6 +49,8 @@ class DetectionSpec(TaskSpec):
     max_detections: int = Field(default=100, ge=1)
     max_candidates: int = Field(default=1000, ge=1, le=10_000)
     nms: bool = True
+    read_barcodes: bool = False
+    barcode_labels: tuple[str, ...] = ("label",)
 
     @model_validator(mode="before")
     @classmethod

@@ -115,7 +115,7 @@ def _draw_detections(canvas: Canvas, found: Detections, pen: _Pen) -> None:
     for index in ranked:
         _draw_box(canvas, boxes[index], colours[index], pen)
     for index in ranked:
-        _draw_plate(canvas, boxes[index], found.labels[index], float(found.scores[index]), colours[index], pen)
+        _draw_plate(canvas, boxes[index], _caption(found, index), float(found.scores[index]), colours[index], pen)
 
 
 def _draw_box(canvas: Canvas, box: list[float], colour: Colour, pen: _Pen) -> None:
@@ -136,6 +136,12 @@ def _frame(canvas: Canvas, left: int, top: int, right: int, bottom: int, line: i
 
 def _fill(canvas: Canvas, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
     canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = colour
+
+
+def _caption(found: Detections, index: int) -> str:
+    """The label; or, of more use to a reader, what the barcode on it says."""
+    code = found.barcodes[index] if found.barcodes else None
+    return code.text if code else found.labels[index]
 
 
 def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colour: Colour, pen: _Pen) -> None:

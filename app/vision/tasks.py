@@ -1,6 +1,6 @@
 """What every task has in common: what a request may change, a section of the manifest, and the protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from app.vision.image import Picture
 from app.vision.preprocessing import Placement
 
 Outputs = Mapping[str, NDArray[np.generic]]
@@ -27,6 +28,7 @@ class Options:
     iou_threshold: float | None = None
     max_detections: int | None = None
     top_k: int | None = None
+    read_barcodes: bool | None = None
 
 
 class TaskSpec(BaseModel):
@@ -49,6 +51,12 @@ class Task(Protocol[P_co]):
 
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> P_co:
         """Decode one picture's output rows into pixels of the upright original."""
+
+    def refine(self, prediction: Any, picture: Callable[[], Picture], options: Options) -> Any:
+        """Look again at the picture itself, where the task wants to; `picture` decodes it at its full size.
+
+        Takes and returns a prediction of `finish`.
+        """
 
 
 AnyTask = Task[Any]

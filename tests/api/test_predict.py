@@ -53,8 +53,16 @@ def test_detections_have_boxes_in_pixels_of_the_picture_sent(client: httpx.Clien
     answer = client.post("/v1/models/box/predict", content=solid(GREEN, (640, 400)), headers=PNG).json()
     assert answer["classes"] is None
     assert answer["detections"] == [
-        {"label": "green", "class_id": 1, "score": 1.0, "box": [160.0, 100.0, 480.0, 300.0]}
+        {
+            "label": "green",
+            "class_id": 1,
+            "score": 1.0,
+            "box": [160.0, 100.0, 480.0, 300.0],
+            "text": None,
+            "format": None,
+        }
     ]
+    assert answer["inventory"] == {"counts": {"red": 0, "green": 1, "blue": 0}, "texts": []}
 
 
 def test_options_in_the_query(client: httpx.Client) -> None:

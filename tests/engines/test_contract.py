@@ -136,3 +136,9 @@ def test_devices_are_chosen_as_documented() -> None:
     assert (fallen.name, fallen.reason) == ("cpu", "no driver")
     with pytest.raises(DeviceUnavailable, match=r"ROO_DEVICE=cuda:1 demands a GPU, but no driver\."):
         devices.choose("cuda:1", "no driver")
+
+
+def test_a_cpu_may_have_a_batch_limit_of_its_own(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path, batching={"max_size": 8, "max_size_cpu": 2})
+    assert loading.load(read_entry(folder), CPU)[0].max_batch_size == 2
+    assert read_entry(folder).manifest.batching.limit("cuda") == 8
