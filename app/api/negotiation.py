@@ -70,4 +70,9 @@ class Renderer:
 
 def _draw(data: bytes, prediction: Detections | Classification, media_type: DrawnType) -> bytes:
     picture = image.decode(data, image.read_header(data))
-    return drawing.encode(drawing.draw(picture, prediction), media_type)
+    try:
+        return drawing.encode(drawing.draw(picture, prediction), media_type)
+    except ValueError as error:
+        raise NotAcceptable(
+            f"The picture cannot be given so: {error}. Ask for image/png or application/json."
+        ) from None

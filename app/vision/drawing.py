@@ -77,7 +77,7 @@ class _Pen:
     @classmethod
     def for_picture(cls, size: Size) -> "_Pen":
         side = (size.width * size.height) ** 0.5
-        text = max(9, min(round(side / 42), min(size) // 6, 96))
+        text = max(9, min(round(side / 62), min(size) // 6, 96))
         return cls(line=max(1, round(side / 340)), margin=max(2, round(text * 0.32)), text=text)
 
     def width_of(self, text: str) -> int:

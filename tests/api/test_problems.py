@@ -111,6 +111,12 @@ def test_nothing_that_is_accepted_can_be_given(client: httpx.Client) -> None:
     check(client.post("/v1/predict", files=files, headers={"accept": "image/png"}), 406, "not_acceptable")
 
 
+def test_a_picture_too_wide_for_jpeg_cannot_be_drawn_as_one(client: httpx.Client) -> None:
+    wide = solid(RED, (66_000, 15))
+    check(client.post("/v1/predict", content=wide, headers={"accept": "image/jpeg"}), 406, "not_acceptable")
+    assert client.post("/v1/predict", content=wide, headers={"accept": "image/png"}).status_code == 200
+
+
 def test_a_chunked_body_that_is_too_large_is_refused_while_it_comes(client: httpx.Client) -> None:
     def chunks() -> Iterator[bytes]:
         for _ in range(200):
