@@ -1,0 +1,118 @@
+"""Renders scenes into a folder of JPEG pictures with COCO annotations, and reads such data sets (anybody's) back."""
+
+import json
+import multiprocessing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from models.shelf.training.arrays import CLASSES, F64, U8
+from models.shelf.training.jpeg import decode, encode
+from models.shelf.training.pools import Split
+from models.shelf.training.scenes import Scene, render
+
+Job = tuple[Split, int, tuple[int, int], Path, int]
+TRAIN_SIZES = ((640, 360), (640, 360), (640, 360), (640, 480))
+CAMERA_SIZES = ((1280, 720), (1920, 1080))
+
+
+def write_corpus(split: Split, seeds: range, sizes: tuple[tuple[int, int], ...], folder: Path, processes: int) -> Path:
+    """Renders one picture a seed (JPEG, quality 92, sizes in turn) and `annotations.json`; returns that file's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs: list[Job] = [(split, seed, sizes[seed % len(sizes)], folder, 92) for seed in seeds]
+    with multiprocessing.get_context("spawn").Pool(processes) as workers:
+        done = list(track(workers.imap(_write, jobs, chunksize=8), f"rendering {split}", len(jobs)))
+    path = folder / "annotations.json"
+    path.write_text(json.dumps(coco(done), separators=(",", ":")))
+    return path
+
+
+def _write(job: Job) -> dict[str, Any]:
+    split, seed, size, folder, quality = job
+    cv2.setNumThreads(1)
+    return save(render(split, seed, size), folder / f"{split}-{seed:06d}.jpg", quality)
+
+
+def save(scene: Scene, path: Path, quality: int) -> dict[str, Any]:
+    """Writes the picture and returns its COCO image entry, with its annotations under `annotations`."""
+    path.write_bytes(encode(scene.image, quality))
+    found = []
+    for truth in scene.truths:
+        x1, y1, x2, y2 = truth.box
+        found.append(
+            {
+                "category_id": truth.kind + 1,
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": (x2 - x1) * (y2 - y1),
+                "iscrowd": int(truth.ignore),
+                "visible": round(truth.visible, 3),
+                **({"text": truth.text, "format": truth.format} if truth.text else {}),
+            }
+        )
+    height, width = scene.image.shape[:2]
+    return {"file_name": path.name, "width": width, "height": height, "annotations": found}
+
+
+def coco(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """One COCO document from the entries that `save` returned, numbered from 1."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, entry in enumerate(entries, 1):
+        images.append({"id": number, **{key: value for key, value in entry.items() if key != "annotations"}})
+        for annotation in entry["annotations"]:
+            annotations.append({"id": len(annotations) + 1, "image_id": number, **annotation})
+    categories = [{"id": number, "name": name} for number, name in enumerate(CLASSES, 1)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+class Corpus:
+    """A COCO data set on disk: pictures as JPEG bytes in memory, boxes as arrays; categories match by name."""
+
+    def __init__(self, annotations: Path) -> None:
+        document = json.loads(annotations.read_text())
+        folder = annotations.parent
+        names = {category["id"]: category["name"] for category in document["categories"]}
+        unknown = sorted(set(names.values()) - set(CLASSES))
+        if unknown:
+            raise ValueError(f"{annotations}: categories {unknown} are none of {list(CLASSES)}")
+        self.images: list[dict[str, Any]] = document["images"]
+        self.packed = [(folder / image["file_name"]).read_bytes() for image in self.images]
+        rows: dict[int, list[list[float]]] = {image["id"]: [] for image in self.images}
+        for note in document["annotations"]:
+            x, y, w, h = note["bbox"]
+            kind = CLASSES.index(names[note["category_id"]])
+            rows[note["image_id"]].append([x, y, x + w, y + h, kind, note.get("iscrowd", 0)])
+        self.objects = [np.array(rows[image["id"]], np.float32).reshape(-1, 6) for image in self.images]
+
+    def extend(self, other: "Corpus") -> None:
+        """Adds the pictures of another data set."""
+        self.images += other.images
+        self.packed += other.packed
+        self.objects += other.objects
+
+    def weights(self, common: float = 0.6) -> F64:
+        """How often each picture should be drawn, float64 [N], sum 1: more often the rarer its rarest class.
+
+        Repeat factors of Gupta et al., 2019 (arXiv:1908.03195), for classes in less than `common` of the pictures.
+        """
+        has = np.zeros((len(self), len(CLASSES)), bool)
+        for index, objects in enumerate(self.objects):
+            has[index, objects[objects[:, 5] == 0, 4].astype(int)] = True
+        factor = np.maximum(1.0, np.sqrt(common / np.maximum(has.mean(0), 1e-3)))
+        weight = np.where(has, factor, 1.0).max(1)
+        return np.asarray(weight / weight.sum(), np.float64)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def picture(self, index: int) -> U8:
+        """Picture `index`, RGB uint8 [H, W, 3]."""
+        return decode(self.packed[index])
+
+    def __iter__(self) -> Iterator[tuple[U8, np.ndarray]]:
+        for index in range(len(self)):
+            yield self.picture(index), self.objects[index]

@@ -1,0 +1,106 @@
+"""Measures a model on held-out scenes and writes what the card states."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from rich.console import Console
+
+from models.shelf.training.arrays import F32
+from models.shelf.training.detect import Network, onnx_network
+from models.shelf.training.export import Deployed, fuse
+from models.shelf.training.jpeg import decode, decode_scaled
+from models.shelf.training.metrics import (
+    Pictures,
+    average_precision,
+    best_threshold,
+    confusion,
+    predict,
+    reading,
+)
+from models.shelf.training.network import Detector
+from models.shelf.training.plots import contact_sheet, plot_confusion, plot_precision
+from models.shelf.training.reference import milliseconds
+
+
+def torch_network(model: Detector) -> Network:
+    """The unexported model as a network for `detect`."""
+    deployed = Deployed(fuse(model)).eval()
+
+    def run(images: F32) -> tuple[F32, F32]:
+        with torch.no_grad():
+            boxes, scores = deployed(torch.from_numpy(images))
+        return boxes.numpy(), scores.numpy()
+
+    return run
+
+
+def threshold_on(model: Path, validation: Path) -> float:
+    """The threshold of best F1 on validation scenes."""
+    pictures = Pictures(validation)
+    return best_threshold(pictures, predict(onnx_network(model), pictures))
+
+
+def evaluate(
+    model: Path, annotations: Path, threshold: float, docs: Path | None, unexported: Detector | None, variants: int
+) -> dict[str, Any]:
+    """Everything the card states, as a JSON-ready dict.
+
+    `variants` is how many of the pictures the comparisons use (torch against ONNX, batch 8, scaled decoding): each of
+    them is a whole pass. Plots go to `docs`.
+    """
+    pictures, network = Pictures(annotations), onnx_network(model)
+    found = predict(network, pictures)
+    precision, curves = average_precision(pictures, found)
+    table = confusion(pictures, found, threshold)
+    result = {
+        "pictures": len(pictures),
+        "threshold": threshold,
+        "parameters": _parameters(model),
+        "bytes": model.stat().st_size,
+        **precision,
+        "barcodes": reading(pictures, found, threshold),
+        "confusion": table.tolist(),
+        "variants": _variants(model, annotations, unexported, variants),
+        "milliseconds": milliseconds(model),
+    }
+    if docs is not None:
+        docs.mkdir(parents=True, exist_ok=True)
+        plot_precision(curves, docs / "precision-recall.png")
+        plot_confusion(table, docs / "confusion.png")
+        contact_sheet(pictures, found, threshold, docs / "predictions.jpg")
+    Console().print_json(json.dumps(result))
+    return result
+
+
+def _parameters(model: Path) -> int:
+    """How many numbers the exported network holds, box grid and small constants left out."""
+    weights = [item for item in onnx.load(model).graph.initializer if len(item.dims) in (1, 4)]
+    return int(sum(np.prod(item.dims) for item in weights))
+
+
+def _variants(model: Path, annotations: Path, unexported: Detector | None, count: int) -> dict[str, Any]:
+    """The same metric on the first `count` pictures, computed in other ways."""
+    pictures, network = Pictures(annotations, count), onnx_network(model)
+    passes = {
+        "onnx, batch 1": predict(network, pictures),
+        "onnx, batch 8": predict(network, pictures, decode, 8),
+        "onnx, scaled JPEG decoding": predict(network, pictures, decode_scaled),
+    }
+    if unexported is not None:
+        torch.set_num_threads(1)
+        passes["torch"] = predict(torch_network(unexported), pictures)
+    measured = {name: average_precision(pictures, found)[0] for name, found in passes.items()}
+    return {name: {key: value[key] for key in ("mAP50", "mAP50-95")} for name, value in measured.items()} | {
+        "pictures": len(pictures)
+    }
+
+
+def differences(result: dict[str, Any]) -> float:
+    """The largest difference of either metric between the variants and plain ONNX at batch 1."""
+    variants = {name: value for name, value in result["variants"].items() if name != "pictures"}
+    plain = variants["onnx, batch 1"]
+    return float(np.max([abs(value[key] - plain[key]) for value in variants.values() for key in plain]))

@@ -1,0 +1,177 @@
+"""COCO average precision (pycocotools), the best threshold, the confusion matrix, and the share of labels read."""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.progress import track
+
+from models.shelf.training.arrays import CLASSES, LABEL, U8
+from models.shelf.training.detect import Detections, Network, detect, read_label, read_labels
+from models.shelf.training.jpeg import decode
+
+Decoder = Callable[[bytes], U8]
+
+
+@dataclass
+class Pictures:
+    """A COCO data set for evaluation; pictures are read from disk as they are needed."""
+
+    annotations: Path
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        self.document: dict[str, Any] = json.loads(self.annotations.read_text())
+        self.images: list[dict[str, Any]] = self.document["images"][: self.limit]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def packed(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """Image entry and JPEG bytes of every picture."""
+        for image in self.images:
+            yield image, (self.annotations.parent / image["file_name"]).read_bytes()
+
+    def notes(self) -> dict[int, list[dict[str, Any]]]:
+        """Annotations by image id."""
+        notes: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in self.images}
+        for note in self.document["annotations"]:
+            if note["image_id"] in notes:
+                notes[note["image_id"]].append(note)
+        return notes
+
+
+def predict(
+    network: Network, pictures: Pictures, decoder: Decoder = decode, batch: int = 1, threshold: float = 0.02
+) -> dict[int, Detections]:
+    """Detections by image id, in pixels of the whole picture whatever the decoder did."""
+    found: dict[int, Detections] = {}
+    waiting: list[tuple[dict[str, Any], U8]] = []
+    for image, packed in track(pictures.packed(), "detecting", len(pictures)):
+        waiting.append((image, decoder(packed)))
+        if len(waiting) < batch and len(found) + len(waiting) < len(pictures):
+            continue
+        for (entry, pixels), result in zip(waiting, detect(network, [w[1] for w in waiting], threshold), strict=True):
+            ratio = np.array([entry["width"] / pixels.shape[1], entry["height"] / pixels.shape[0]] * 2, np.float32)
+            found[entry["id"]] = Detections(result.boxes * ratio, result.scores, result.kinds)
+        waiting = []
+    return found
+
+
+def average_precision(pictures: Pictures, found: dict[int, Detections]) -> tuple[dict[str, Any], COCOeval]:
+    """mAP50, mAP50-95, the same per class, and the evaluation they came from (for curves)."""
+    rows = [
+        {
+            "image_id": ident,
+            "category_id": int(kind) + 1,
+            "bbox": [float(b[0]), float(b[1]), float(b[2] - b[0]), float(b[3] - b[1])],
+            "score": float(score),
+        }
+        for ident, result in found.items()
+        for b, score, kind in zip(result.boxes, result.scores, result.kinds, strict=True)
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO()
+        truth.dataset = {**pictures.document, "info": {}}
+        truth.createIndex()
+        nothing = {"image_id": pictures.images[0]["id"], "category_id": 1, "bbox": [0.0, 0.0, 0.0, 0.0], "score": 0.0}
+        run = COCOeval(truth, truth.loadRes(rows or [nothing]), "bbox")
+        run.params.imgIds = [image["id"] for image in pictures.images]
+        run.evaluate()
+        run.accumulate()
+    precision = run.eval["precision"][:, :, :, 0, -1]
+    per_class = {
+        name: {"mAP50": _mean(precision[0, :, k]), "mAP50-95": _mean(precision[:, :, k])}
+        for k, name in enumerate(CLASSES)
+    }
+    return {"mAP50": _mean(precision[0]), "mAP50-95": _mean(precision), "classes": per_class}, run
+
+
+def _mean(precision: np.ndarray) -> float:
+    known = precision[precision > -1]
+    return round(float(known.mean()), 4) if known.size else float("nan")
+
+
+def match(notes: list[dict[str, Any]], found: Detections) -> tuple[list[tuple[int, int]], list[int], list[int]]:
+    """Pairs detections with asked objects by overlap of at least 0.5, whatever the class.
+
+    Returns (true class, detected class) pairs, classes of objects missed, and classes of detections that hit nothing
+    (those that lie mostly on something to be ignored are left out).
+    """
+    asked = [note for note in notes if not note["iscrowd"]]
+    ignored = np.array([_corners(note) for note in notes if note["iscrowd"]], np.float32).reshape(-1, 4)
+    boxes = np.array([_corners(note) for note in asked], np.float32).reshape(-1, 4)
+    kinds = np.array([note["category_id"] - 1 for note in asked], int)
+    pairs, extra, free = [], [], np.ones(len(asked), bool)
+    for box, kind in zip(found.boxes, found.kinds, strict=True):
+        iou, _ = _shares(box, boxes)
+        score = np.where(free, iou + 0.3 * (kinds == kind) * (iou >= 0.5), 0)
+        best = int(score.argmax()) if len(score) else -1
+        if best >= 0 and free[best] and iou[best] >= 0.5:
+            free[best] = False
+            pairs.append((int(kinds[best]), int(kind)))
+        elif not (len(ignored) and _shares(box, ignored)[1].max() > 0.5):
+            extra.append(int(kind))
+    return pairs, [int(kind) for kind in kinds[free]], extra
+
+
+def _corners(note: dict[str, Any]) -> list[float]:
+    x, y, width, height = note["bbox"]
+    return [x, y, x + width, y + height]
+
+
+def _shares(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """IoU of a box with others, and the share of the box inside each."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(1)
+    area = float((box[2] - box[0]) * (box[3] - box[1]))
+    return shared / (area + (others[:, 2:] - others[:, :2]).prod(1) - shared + 1e-6), shared / (area + 1e-6)
+
+
+def confusion(pictures: Pictures, found: dict[int, Detections], threshold: float) -> np.ndarray:
+    """Counts int64 [C + 1, C + 1]: rows are true classes, columns detected ones, the last of each is nothing."""
+    table = np.zeros((len(CLASSES) + 1, len(CLASSES) + 1), int)
+    for ident, notes in pictures.notes().items():
+        pairs, missed, extra = match(notes, found[ident].above(threshold))
+        for true, said in pairs:
+            table[true, said] += 1
+        for true in missed:
+            table[true, -1] += 1
+        for said in extra:
+            table[-1, said] += 1
+    return table
+
+
+def best_threshold(pictures: Pictures, found: dict[int, Detections]) -> float:
+    """The score threshold with the best F1 over all classes, in steps of 0.025."""
+    options = np.arange(0.1, 0.7, 0.025)
+    scores = []
+    for threshold in options:
+        table = confusion(pictures, found, float(threshold))
+        right = np.trace(table[:-1, :-1])
+        scores.append(2 * right / max(1, table[:-1].sum() + table[:, :-1].sum()))
+    return round(float(options[int(np.argmax(scores))]), 3)
+
+
+def reading(pictures: Pictures, found: dict[int, Detections], threshold: float) -> dict[str, Any]:
+    """How many barcodes that can be read from the true box are read from the detected ones, at full resolution."""
+    notes, readable, read, labels = pictures.notes(), 0, 0, 0
+    for image, packed in track(pictures.packed(), "reading", len(pictures)):
+        truths = [n for n in notes[image["id"]] if n["category_id"] == LABEL + 1 and not n["iscrowd"] and n.get("text")]
+        pixels = decode(packed)
+        legible = [
+            n["text"]
+            for n in truths
+            if n["text"] in [t for t, _ in read_label(pixels, np.array(_corners(n), np.float32))]
+        ]
+        texts = read_labels(pixels, found[image["id"]].above(threshold)) if legible else []
+        labels, readable = labels + len(truths), readable + len(legible)
+        read += sum(text in texts for text in legible)
+    return {"labels": labels, "readable": readable, "read": read, "rate": round(read / max(1, readable), 4)}

@@ -1,0 +1,1 @@
+"""Tests of the shelf detector: generator, training, committed model."""

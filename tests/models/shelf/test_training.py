@@ -1,0 +1,133 @@
+"""One training step, one resumed step, one export, in a tiny configuration."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+import torch
+
+from models.shelf.training.augment import augmented, batch, letterbox
+from models.shelf.training.corpus import Corpus, coco, save
+from models.shelf.training.detect import detect, onnx_network, suppress
+from models.shelf.training.export import Deployed, export, fuse, write_manifest
+from models.shelf.training.loss import Targets, assign, detection_loss, overlap
+from models.shelf.training.network import Detector, cells
+from models.shelf.training.scenes import render
+from models.shelf.training.train import Plan, resume, start, train, train_step
+
+TINY = Plan(
+    steps=3, pictures=2, widths=(8, 8, 16, 16, 16), neck=16, phases=((1.0, ((128, 96),)),), bf16=False, warmup=1
+)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("scenes")
+    entries = [save(render("train", seed, (320, 180)), folder / f"{seed}.jpg", 90) for seed in range(3)]
+    (folder / "annotations.json").write_text(json.dumps(coco(entries)))
+    return Corpus(folder / "annotations.json")
+
+
+def test_training_changes_the_weights_saves_and_resumes(corpus: Corpus, tmp_path: Path) -> None:
+    run = start(TINY)
+    before = run.model.backbone.stem[0][0].weight.clone()
+    train(run, corpus, tmp_path)
+    assert run.step == TINY.steps
+    assert not torch.equal(before, run.model.backbone.stem[0][0].weight)
+    again = resume(tmp_path / "last.pt")
+    assert again.step == TINY.steps
+    assert again.plan == TINY
+    for mine, theirs in zip(run.average.state_dict().values(), again.average.state_dict().values(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_steps_on_one_batch_tighten_its_boxes(corpus: Corpus) -> None:
+    run = start(Plan(steps=30, widths=TINY.widths, neck=16, bf16=False, warmup=1, rate=4e-3))
+    images, targets = batch(corpus, np.arange(2), np.random.default_rng(0), (192, 128))
+    losses = [train_step(run, images, targets)[1] for _ in range(25)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_export_gives_the_same_boxes_and_scores_at_any_batch_size(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Detector((8, 8, 16, 16, 16), 16)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    model.eval()
+    path = tmp_path / "m" / "1" / "model.onnx"
+    export(model, path)
+    write_manifest(tmp_path / "m", 0.35)
+    network = onnx_network(path)
+    images = np.random.default_rng(0).random((3, 3, 416, 416), np.float32)
+    with torch.no_grad():
+        boxes, logits = model(torch.from_numpy(images))
+        fused_boxes, scores = Deployed(fuse(model))(torch.from_numpy(images))
+    assert torch.allclose(boxes, fused_boxes, atol=1e-2)
+    assert torch.allclose(logits.sigmoid(), scores, atol=1e-4)
+    for count in (1, 3):
+        found_boxes, found_scores = network(images[:count])
+        np.testing.assert_allclose(found_boxes, boxes[:count].numpy(), atol=1e-2)
+        np.testing.assert_allclose(found_scores, scores[:count].numpy(), atol=1e-4)
+    assert len(detect(network, [np.zeros((90, 160, 3), np.uint8)], 0.5)) == 1
+
+
+def test_assignment_gives_cells_to_the_object_they_predict() -> None:
+    centre, stride = cells(64, 64, torch.device("cpu"))
+    truth = torch.tensor([[8.0, 8.0, 40.0, 40.0], [44.0, 44.0, 50.0, 50.0]])
+    targets = Targets(torch.tensor([0, 0]), torch.tensor([1, 3]), truth, torch.tensor([False, False]))
+    boxes = torch.cat([centre - 2 * stride[:, None], centre + 2 * stride[:, None]], 1)[None]
+    scores = torch.full((1, len(centre), 5), 0.1)
+    image, cell, obj, quality = assign(boxes, scores, targets, centre, stride)
+    assert set(obj.tolist()) == {0, 1}, "a tiny object is never left without a cell"
+    assert len(set(zip(image.tolist(), cell.tolist(), strict=True))) == len(cell), "a cell answers for one object"
+    best = cell[obj == 0][quality[obj == 0].argmax()]
+    assert overlap(boxes[0, best], truth[0]) == overlap(boxes[0], truth[0].expand_as(boxes[0])).max()
+
+
+def test_a_perfect_answer_costs_almost_nothing_and_ignored_objects_cost_nothing() -> None:
+    centre, stride = cells(64, 64, torch.device("cpu"))
+    truth = torch.tensor([[8.0, 8.0, 40.0, 40.0]])
+    none = Targets(torch.tensor([0]), torch.tensor([1]), truth, torch.tensor([True]))
+    boxes = truth.expand(1, len(centre), 4).clone()
+    logits = torch.full((1, len(centre), 5), -12.0)
+    logits[..., 1] = torch.where(((centre > 8) & (centre < 40)).all(1), 8.0, -12.0)
+    class_loss, box_loss = detection_loss(boxes, logits, none, centre, stride)
+    assert class_loss < 1e-3
+    assert box_loss == 0
+
+
+def test_augmented_boxes_stay_on_their_pixels() -> None:
+    image = np.zeros((180, 320, 3), np.uint8)
+    image[60:120, 100:220] = 255
+    objects = np.array([[100, 60, 220, 120, 0, 0]], np.float32)
+    for seed in range(8):
+        moved, found = augmented(image, objects, np.random.default_rng(seed), (256, 160))
+        if len(found):
+            x1, y1, x2, y2 = found[0, :4].astype(int)
+            assert moved[y1 + 3 : y2 - 3, x1 + 3 : x2 - 3].mean() > 80
+            assert moved.astype(int).max(2)[y1 + 3 : y2 - 3, x1 + 3 : x2 - 3].min() > 60
+
+
+def test_letterbox_keeps_the_aspect_and_pads_with_grey() -> None:
+    boxed, scale, corner = letterbox(np.full((720, 1280, 3), 200, np.uint8), (416, 416))
+    assert (boxed.shape, scale, corner) == ((416, 416, 3), 0.325, (0, 91))
+    assert (boxed[:91] == 114).all()
+    assert (boxed[91:325] == 200).all()
+
+
+def test_suppression_keeps_the_best_of_each_class() -> None:
+    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], np.float32)
+    scores = np.array([[0.9, 0.0], [0.8, 0.7], [0.0, 0.6]], np.float32)
+    found = suppress(boxes, scores, 0.5)
+    assert [(int(kind), round(float(score), 1)) for kind, score in zip(found.kinds, found.scores, strict=True)] == [
+        (0, 0.9),
+        (1, 0.7),
+        (1, 0.6),
+    ]
