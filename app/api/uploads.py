@@ -17,6 +17,8 @@ from app.core.service import InferenceService
 from app.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage, UploadTimeout
 
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
+CURLS_DEFAULT = "application/x-www-form-urlencoded"
+"""What `curl --data-binary @FILE` says of any file when it is not told otherwise; taken as a raw picture."""
 CHUNKED_ROOM = 256 * 1024
 """Bytes by which the room of a body without a declared length grows."""
 
@@ -56,7 +58,7 @@ async def receive(
     Raises `UnsupportedImage`, `InvalidRequest`, `PayloadTooLarge`, `UploadTimeout`, `Overloaded`.
     """
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
-    if kind not in (*RAW_TYPES, "multipart/form-data", "application/json"):
+    if kind not in (*RAW_TYPES, CURLS_DEFAULT, "multipart/form-data", "application/json"):
         raise UnsupportedImage(
             f"A body of type {kind[:100]!r} is not taken. Send the picture itself as {', '.join(RAW_TYPES)}, "
             "or several as multipart/form-data or application/json."

@@ -35,7 +35,9 @@ def test_a_raw_picture_is_answered(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("declared", ["image/jpeg", "application/octet-stream", None])
+@pytest.mark.parametrize(
+    "declared", ["image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded", None]
+)
 def test_the_format_is_sniffed_whatever_is_declared(client: httpx.Client, kind: str, declared: str | None) -> None:
     headers = {} if declared is None else {"content-type": declared}
     response = client.post("/v1/predict", content=solid(RED, kind=kind), headers=headers)

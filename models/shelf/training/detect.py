@@ -10,7 +10,7 @@ import onnxruntime
 import zxingcpp
 
 from models.shelf.training.arrays import F32, LABEL, U8
-from models.shelf.training.augment import letterbox
+from models.shelf.training.letterbox import letterbox
 
 SIDE = 416
 IOU = 0.6

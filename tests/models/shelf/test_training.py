@@ -11,10 +11,11 @@ pytest.importorskip("onnx")
 
 import torch
 
-from models.shelf.training.augment import augmented, batch, letterbox
+from models.shelf.training.augment import augmented, batch
 from models.shelf.training.corpus import Corpus, coco, save
 from models.shelf.training.detect import detect, onnx_network, suppress
 from models.shelf.training.export import Deployed, export, fuse, write_manifest
+from models.shelf.training.letterbox import letterbox
 from models.shelf.training.loss import Targets, assign, detection_loss, overlap
 from models.shelf.training.network import Detector, cells
 from models.shelf.training.scenes import render
