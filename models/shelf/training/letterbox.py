@@ -1,4 +1,4 @@
-"""A picture of any size in the network's frame; without torch, so that the committed model can be checked without it."""
+"""A picture of any size in the network's frame; needs no torch, so that the model can be checked without it."""
 
 import cv2
 import numpy as np
