@@ -76,9 +76,3 @@ class Registry:
 
     def _unknown(self, name: str | None) -> ModelNotFound:
         return ModelNotFound(f"There is no model {name!r}. Served here: {', '.join(self.names()) or 'none'}.")
-
-    def close(self) -> None:
-        """Free every engine."""
-        for model in self:
-            model.close()
-        self._models.clear()

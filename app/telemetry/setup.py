@@ -10,8 +10,6 @@ from prometheus_client import REGISTRY, generate_latest
 
 import app
 
-PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
-
 
 def install() -> MeterProvider:
     """Make the instruments of `app.telemetry.metrics` readable at `/metrics`; returns what must be shut down at the
