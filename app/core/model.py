@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from app.core.request import AdmittedRequest
+from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines.base import Array, Engine
 from app.errors import EngineFailure, InvalidManifest
 from app.vision import image, preprocessing
@@ -64,10 +64,11 @@ class Model:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""
         request = admitted.request
         prediction = self.task.finish(rows, placement, request.options)
-        return self.task.refine(prediction, lambda: image.decode(request.image, admitted.header), request.options)
+        return self.task.refine(prediction, lambda: image.decode_grey(request.image, admitted.header), request.options)
 
     def warm_up(self) -> None:
-        """Compute every batch size that can occur, and check that the task understands the outputs.
+        """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:
+        the first decoding of a process takes several times a later one's.
 
         Raises `InvalidManifest` where the graph, the manifest's input and its task do not fit each other.
         """
@@ -83,10 +84,18 @@ class Model:
                     f"of {self.engine.input.dtype}."
                 ) from error
             self._check_outputs(rows[0])
+        self._answer_specimen(buffer)
 
     def close(self) -> None:
         """Free the engine."""
         self.engine.close()
+
+    def _answer_specimen(self, buffer: Array) -> None:
+        data = image.specimen()
+        admitted = AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+        placement = self.prepare(admitted, buffer[0])
+        self.finish(self.compute(buffer[:1])[0], placement, admitted)
+        image.decode_grey(data, admitted.header)
 
     def _check_outputs(self, rows: Mapping[str, Array]) -> None:
         try:

@@ -23,29 +23,28 @@ class Barcode:
     format: str
 
 
-def read_barcodes(pixels: NDArray[np.uint8], boxes: Iterable[NDArray[np.float32]]) -> Iterator[Barcode | None]:
+def read_barcodes(grey: NDArray[np.uint8], boxes: Iterable[NDArray[np.float32]]) -> Iterator[Barcode | None]:
     """One answer a box, in their order: the first code that can be read in it, or None.
 
-    `pixels` is uint8 [height, width, 3], RGB; a box is float32 [4], x1, y1, x2, y2 in its pixels. Put the boxes that
-    matter most first: where they add up to several times the picture, the last are left unread.
+    `grey` is uint8 [height, width]; a box is float32 [4], x1, y1, x2, y2 in its pixels. Put the boxes that matter most
+    first: where they add up to several times the picture, the last are left unread.
     """
-    budget = _WORK * pixels.shape[0] * pixels.shape[1]
+    budget = _WORK * grey.size
     for box in boxes:
-        crop = _crop(pixels, box)
-        budget -= crop.shape[0] * crop.shape[1]
-        yield _read(crop) if budget >= 0 and min(crop.shape[:2]) >= _SMALLEST else None
+        crop = _crop(grey, box)
+        budget -= crop.size
+        yield _read(crop) if budget >= 0 and min(crop.shape) >= _SMALLEST else None
 
 
-def _crop(pixels: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _crop(grey: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
     x1, y1, x2, y2 = box.tolist()
     margin = _MARGIN * max(x2 - x1, y2 - y1) + 2
     left, top = max(0, int(x1 - margin)), max(0, int(y1 - margin))
-    return pixels[top : int(y2 + margin) + 1, left : int(x2 + margin) + 1]
+    return grey[top : int(y2 + margin) + 1, left : int(x2 + margin) + 1]
 
 
 def _read(crop: NDArray[np.uint8]) -> Barcode | None:
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-    found = zxingcpp.read_barcode(grey)
+    found = zxingcpp.read_barcode(crop)
     if found is None:  # narrow bars: twice the size helps
-        found = zxingcpp.read_barcode(cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC))
+        found = zxingcpp.read_barcode(cv2.resize(crop, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC))
     return None if found is None else Barcode(found.text, str(found.format))

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from app.errors import EngineFailure, InvalidManifest
-from app.vision.image import Picture
 from app.vision.preprocessing import Placement
-from app.vision.tasks import Options, Outputs, TaskSpec
+from app.vision.tasks import Grey, Options, Outputs, TaskSpec
 
 
 class ClassificationSpec(TaskSpec):
@@ -78,7 +77,7 @@ class ClassificationTask:
         labels = tuple(self.labels[class_id] for class_id in best.tolist())
         return Classification(best.astype(np.int64), np.clip(scores[best], 0, 1), labels)
 
-    def refine(self, prediction: Classification, picture: Callable[[], Picture], options: Options) -> Classification:
+    def refine(self, prediction: Classification, grey: Callable[[], Grey], options: Options) -> Classification:
         """Nothing to look at again."""
         return prediction
 

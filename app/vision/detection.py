@@ -12,9 +12,8 @@ from app.errors import EngineFailure
 from app.vision.barcodes import Barcode, read_barcodes
 from app.vision.detection_decoders import Candidates, decoder_for
 from app.vision.detection_spec import DetectionSpec
-from app.vision.image import Picture
 from app.vision.preprocessing import Placement
-from app.vision.tasks import Options, Outputs
+from app.vision.tasks import Grey, Options, Outputs
 
 __all__ = ["DetectionSpec", "DetectionTask", "Detections"]
 
@@ -75,13 +74,13 @@ class DetectionTask:
         there = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))[:most]
         return self._detections(boxes[there], found.take(there))
 
-    def refine(self, prediction: Detections, picture: Callable[[], Picture], options: Options) -> Detections:
+    def refine(self, prediction: Detections, grey: Callable[[], Grey], options: Options) -> Detections:
         """Read the barcodes on the detections of `barcode_labels`, where manifest and request want it."""
         wanted = self.spec.read_barcodes if options.read_barcodes is None else options.read_barcodes
         coded = [index for index, label in enumerate(prediction.labels) if label in self.spec.barcode_labels]
         if not (wanted and coded):
             return prediction
-        codes = dict(zip(coded, read_barcodes(picture().pixels, prediction.boxes[coded]), strict=True))
+        codes = dict(zip(coded, read_barcodes(grey(), prediction.boxes[coded]), strict=True))
         return replace(prediction, barcodes=tuple(map(codes.get, range(len(prediction.labels)))))
 
     def _detections(self, boxes: NDArray[np.float32], found: Candidates) -> Detections:

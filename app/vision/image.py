@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.errors import InvalidImage
 from app.vision.header import ImageHeader, Size, read_header
 
-__all__ = ["ImageHeader", "Picture", "Size", "decode", "read_header"]
+__all__ = ["ImageHeader", "Picture", "Size", "decode", "decode_grey", "read_header", "specimen"]
 
 # The lanes are our parallelism: a pool of threads inside every call would only make them wait for each other.
 cv2.setNumThreads(1)
@@ -25,6 +25,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _DAMAGED = "The picture is damaged or cut short and cannot be decoded. Send the original file."
 _RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 # The flags named GRAYSCALE are the bare reduction; those named COLOR would ask for BGR as well.
 _REDUCED = {
     1: _RGB,
@@ -60,18 +61,44 @@ def decode(data: bytes, header: ImageHeader, at_least: Size | None = None) -> Pi
     Raises `InvalidImage` where the file is damaged or cut short, or the pixels are not of the header's size.
     """
     factor = _reduction(header, at_least)
+    pixels = _pixels(data, header, _REDUCED[factor])
+    _check_size(pixels, header, factor)
+    return Picture(np.asarray(_upright(pixels, header.orientation), np.uint8), header.upright)
+
+
+def decode_grey(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+    """Decode the whole picture as `decode` does, at its full size and in grey: uint8 [height, width], upright.
+
+    A JPEG's colours are never made, which saves two thirds of the time. Raises `InvalidImage` as `decode` does.
+    """
+    pixels = _pixels(data, header, _GREY)
+    if pixels.ndim == 3:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    _check_size(pixels, header, 1)
+    return np.asarray(_upright(pixels, header.orientation), np.uint8)
+
+
+def specimen() -> bytes:
+    """A picture to try things on: a JPEG of 1280 x 720 pixels, mid-grey."""
+    _, encoded = cv2.imencode(".jpg", np.full((720, 1280, 3), 127, np.uint8))
+    return encoded.tobytes()
+
+
+def _pixels(data: bytes, header: ImageHeader, flags: int) -> MatLike:
+    """RGB or, where `flags` ask for it and nothing is transparent, grey; as they are stored, turned or not."""
     if header.progressive and data.count(b"\xff\xda") > _MAX_SCANS:
         raise InvalidImage(f"The JPEG has more than {_MAX_SCANS} scans. Save it again as an ordinary JPEG.")
     if header.format == "PNG":
         data = _bare_png(data)
     if header.transparent:
-        pixels = _on_white(_imdecode(data, cv2.IMREAD_UNCHANGED), data)
-    else:
-        pixels = _imdecode(data, _REDUCED[factor])
+        return _on_white(_imdecode(data, cv2.IMREAD_UNCHANGED), data)
+    return _imdecode(data, flags)
+
+
+def _check_size(pixels: MatLike, header: ImageHeader, factor: int) -> None:
     height, width = pixels.shape[:2]
     if (width, height) != (-(-header.size.width // factor), -(-header.size.height // factor)):
         raise InvalidImage("The picture's pixels are not of the size that its header says. Send the original file.")
-    return Picture(np.asarray(_upright(pixels, header.orientation), np.uint8), header.upright)
 
 
 def _reduction(header: ImageHeader, at_least: Size | None) -> int:

@@ -8,11 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from app.vision.image import Picture
 from app.vision.preprocessing import Placement
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """One picture's rows of a model's outputs by name, in the graph's order, each without the batch dimension."""
+
+Grey = NDArray[np.uint8]
+"""A whole picture, upright, [height, width]."""
 
 P_co = TypeVar("P_co", covariant=True)
 
@@ -52,8 +54,8 @@ class Task(Protocol[P_co]):
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> P_co:
         """Decode one picture's output rows into pixels of the upright original."""
 
-    def refine(self, prediction: Any, picture: Callable[[], Picture], options: Options) -> Any:
-        """Look again at the picture itself, where the task wants to; `picture` decodes it at its full size.
+    def refine(self, prediction: Any, grey: Callable[[], Grey], options: Options) -> Any:
+        """Look again at the picture itself, where the task wants to; `grey` decodes it at its full size.
 
         Takes and returns a prediction of `finish`.
         """

@@ -8,24 +8,23 @@ from numpy.typing import NDArray
 
 from app.vision.barcodes import Barcode, read_barcodes
 from app.vision.detection import Detections, DetectionSpec, DetectionTask
-from app.vision.image import Picture, Size
 from app.vision.tasks import Options
 
 Pixels = NDArray[np.uint8]
 
 
 def code(text: str, kind: str = "Code128", scale: int = 3) -> Pixels:
-    """A printed code on its white label, uint8 [h, w, 3]."""
+    """A printed code on its white label, uint8 [h, w]."""
     barcode = zxingcpp.create_barcode(text, getattr(zxingcpp.BarcodeFormat, kind))
     bars = np.asarray(barcode.to_image(scale=scale, add_quiet_zones=True))
-    return cv2.cvtColor(cv2.copyMakeBorder(bars, 8, 8, 8, 8, cv2.BORDER_CONSTANT, value=255), cv2.COLOR_GRAY2RGB)
+    return np.asarray(cv2.copyMakeBorder(bars, 8, 8, 8, 8, cv2.BORDER_CONSTANT, value=255), np.uint8)
 
 
 def scene(label: Pixels, angle: float = 0.0) -> tuple[Pixels, NDArray[np.float32]]:
     """A grey picture with the label in its middle, turned, and the box around it."""
     height, width = label.shape[:2]
     side = int(np.hypot(height, width)) + 80
-    canvas = np.full((side, side, 3), 110, np.uint8)
+    canvas = np.full((side, side), 110, np.uint8)
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
     turn[:, 2] += (side - width) / 2, (side - height) / 2
     cv2.warpAffine(label, turn, (side, side), canvas, cv2.INTER_LINEAR, cv2.BORDER_TRANSPARENT)
@@ -72,7 +71,7 @@ def test_a_torn_label_is_still_read_where_bars_remain() -> None:
 
 def test_a_scratched_two_dimensional_code_corrects_itself() -> None:
     label = code("PALLET-77", "QRCode", scale=8)
-    cv2.line(label, (90, 90), (130, 120), (255, 255, 255), 3)
+    cv2.line(label, (90, 90), (130, 120), 255, 3)
     found = read(*scene(label))
     assert found is not None
     assert found.text == "PALLET-77"
@@ -108,13 +107,12 @@ def test_manifest_and_request_decide_whether_labels_are_read(
     manifest: bool, request_: bool | None, wanted: bool
 ) -> None:
     pixels, box = scene(code("GOOD"))
-    picture = Picture(pixels, Size(pixels.shape[1], pixels.shape[0]))
     task = DetectionTask(DetectionSpec(decoder="boxes_scores", read_barcodes=manifest), ("carton", "label"))
-    decoded: list[Picture] = []
+    decoded: list[Pixels] = []
 
-    def decode() -> Picture:
-        decoded.append(picture)
-        return picture
+    def decode() -> Pixels:
+        decoded.append(pixels)
+        return pixels
 
     refined = task.refine(detections(box), decode, Options(read_barcodes=request_))
     assert len(decoded) == wanted
@@ -129,7 +127,7 @@ def test_a_picture_without_labels_is_not_decoded_again() -> None:
     task = DetectionTask(DetectionSpec(decoder="boxes_scores", read_barcodes=True), ("carton", "label"))
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ())
 
-    def decode() -> Picture:
+    def decode() -> Pixels:
         raise AssertionError("there was nothing to read")
 
     assert task.refine(nothing, decode, Options()) is nothing

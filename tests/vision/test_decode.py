@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from app.errors import InvalidImage, RequestError
-from app.vision.image import ImageHeader, Picture, Size, decode, read_header
+from app.vision.image import ImageHeader, Picture, Size, decode, decode_grey, read_header, specimen
 from tests.vision.pictures import BLUE, GREEN, RED, WHITE, chunk, exif, file_of, photograph, png
 
 PIXELS = photograph(160, 120)
@@ -332,3 +332,42 @@ def test_mutated_files_give_a_whole_picture_or_an_error(
     assert picture.pixels.dtype == np.uint8
     assert picture.pixels.ndim == 3
     assert picture.size == header.upright
+
+
+def grey_of(data: bytes) -> NDArray[np.uint8]:
+    return decode_grey(data, read_header(data))
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_PNG)
+def test_grey_of_every_kind_of_png(kind: str) -> None:
+    data, expected = KINDS_OF_PNG[kind]
+    red, green, blue = expected
+    assert abs(int(grey_of(data)[0, 0]) - (0.299 * red + 0.587 * green + 0.114 * blue)) <= 2
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_grey_of_a_jpeg_is_the_brightness_of_its_colours(mode: str, progressive: bool) -> None:
+    data = file_of(PHOTO.convert(mode), "JPEG", quality=95, progressive=progressive)
+    grey = grey_of(data)
+    assert (grey.shape, grey.dtype) == ((120, 160), np.uint8)
+    colours = cv2.cvtColor(decoded(data).pixels, cv2.COLOR_RGB2GRAY)
+    assert difference(grey, np.asarray(colours, np.uint8)) < 1
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_grey_comes_upright(kind: str, orientation: int) -> None:
+    data = file_of(_marked(), kind, exif=exif(orientation))
+    colours = cv2.cvtColor(decoded(data).pixels, cv2.COLOR_RGB2GRAY)
+    assert difference(grey_of(data), np.asarray(colours, np.uint8)) < 3
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_file_is_refused_in_grey_too(kind: str) -> None:
+    with pytest.raises(InvalidImage):
+        grey_of(DAMAGED[kind])
+
+
+def test_the_specimen_is_a_picture() -> None:
+    assert decoded(specimen()).pixels.shape == (720, 1280, 3)
