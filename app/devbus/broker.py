@@ -88,8 +88,9 @@ class Broker:
     @property
     def connection_string(self) -> str:
         """What an SDK connects with. The key means nothing: any key, and any token, is accepted."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::", "") else self.host
         return (
-            f"Endpoint=sb://{self.host}:{self.port};SharedAccessKeyName=devbus;SharedAccessKey=devbus;"
+            f"Endpoint=sb://{host}:{self.port};SharedAccessKeyName=devbus;SharedAccessKey=devbus;"
             "UseDevelopmentEmulator=true;"
         )
 
