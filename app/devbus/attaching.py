@@ -1,0 +1,54 @@
+"""From an attach to a link: what the client wants and where it leads (AMQP 1.0, part 2, 2.6.3 and 2.7.3)."""
+
+from typing import TYPE_CHECKING
+
+from app.devbus.addresses import Kind, read
+from app.devbus.amqp.performatives import RECEIVER, SETTLED, Attach
+from app.devbus.amqp.types import Described
+from app.devbus.inboxes import CbsInbox, EntityInbox, ManagementInbox
+from app.devbus.links import IncomingLink, Link, OutgoingLink, ReplyLink
+
+if TYPE_CHECKING:
+    from app.devbus.session import Session
+
+
+def make_link(session: "Session", attach: Attach) -> Link:
+    """The broker's end of the link that a client wants; raises `AmqpError` where it leads nowhere."""
+    return _outgoing(session, attach) if attach.role is RECEIVER else _incoming(session, attach)
+
+
+def attach_answer(
+    attach: Attach, max_message_size: int, *, source: Described | None, target: Described | None
+) -> Attach:
+    """The answer to an attach. Source and target are echoed: the SDK compares addresses."""
+    is_sender = attach.role is RECEIVER
+    return Attach(
+        *(attach.name, attach.handle, not attach.role, attach.snd_settle_mode, attach.rcv_settle_mode),
+        source=source,
+        target=target,
+        initial_delivery_count=0 if is_sender else None,
+        max_message_size=None if is_sender else max_message_size,
+        properties=attach.properties,
+    )
+
+
+def _outgoing(session: "Session", attach: Attach) -> Link:
+    kind, path = read(attach.source)
+    if kind is not Kind.ENTITY:
+        return ReplyLink(session, attach.handle, f"{kind.value}:{path}")
+    outlet = session.connection.namespace.outlet(path)
+    return OutgoingLink(session, attach.handle, path, outlet, settled=attach.snd_settle_mode == SETTLED)
+
+
+def _incoming(session: "Session", attach: Attach) -> Link:
+    kind, path = read(attach.target)
+    namespace = session.connection.namespace
+    inbox: CbsInbox | ManagementInbox | EntityInbox
+    if kind is Kind.CBS:
+        inbox = CbsInbox(namespace)
+    elif kind is Kind.MANAGEMENT:
+        inbox = ManagementInbox(namespace, path)
+    else:
+        inbox = EntityInbox(namespace, namespace.target(path))
+    size = session.connection.max_message_size
+    return IncomingLink(session, attach.handle, f"{kind.value}:{path}", inbox, size)

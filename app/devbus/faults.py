@@ -1,0 +1,68 @@
+"""What goes wrong on demand."""
+
+import random
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import Any
+
+
+class Fate(Enum):
+    """What becomes of a settlement."""
+
+    CONFIRMED = "confirmed"
+    SWALLOWED = "swallowed"
+    """Applied, but the confirmation is lost."""
+    LOST = "lost"
+    """Neither applied nor confirmed."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """Set a field and it holds from then on; `Broker.cut`, `detach` and `refuse` are things that happen once.
+
+    Chances are between 0 and 1.
+    """
+
+    settlement_delay: float = 0.0
+    """Seconds that every settlement waits before it is applied."""
+    swallowed: float = 0.0
+    """Chance that a settlement is applied but not confirmed."""
+    lost: float = 0.0
+    """Chance that a settlement is neither applied nor confirmed."""
+    cut_unconfirmed: bool = False
+    """Whether the connection is cut where a confirmation is missing, instead of silence for ever."""
+    throttled: float = 0.0
+    """Chance that a send or a management request is refused with server-busy."""
+    tokens_refused: bool = False
+    """Whether `$cbs` answers 401."""
+    seed: int | None = field(default=None)
+    """Where chance begins, for runs that can be repeated."""
+    _random: random.Random = field(default_factory=random.Random, repr=False)
+
+    def set(self, **changes: Any) -> None:
+        """Change fields by name; raises `ValueError` for a name or a value that cannot be."""
+        kinds = {item.name: type(getattr(Faults(), item.name)) for item in fields(self) if item.name != "_random"}
+        for name, value in changes.items():
+            if name not in kinds:
+                raise ValueError(f"there is no fault {name!r}; there are {', '.join(kinds)}")
+            if isinstance(value, bool) is not (kinds[name] is bool) or not isinstance(value, bool | int | float):
+                raise ValueError(f"{name} cannot be {value!r}")
+        for name, value in changes.items():
+            setattr(self, name, value)
+        if "seed" in changes:
+            self._random.seed(self.seed)
+
+    def current(self) -> dict[str, Any]:
+        """All fields, for people to read."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "_random"}
+
+    def fate(self) -> Fate:
+        """What becomes of the next settlement."""
+        dice = self._random.random()
+        if dice < self.lost:
+            return Fate.LOST
+        return Fate.SWALLOWED if dice < self.lost + self.swallowed else Fate.CONFIRMED
+
+    def throttles(self) -> bool:
+        """Whether the next send or request is refused."""
+        return self._random.random() < self.throttled

@@ -1,0 +1,212 @@
+"""The two ends of a link (AMQP 1.0, part 2, section 2.6): one takes what the client sends, one sends to the client."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from app.devbus.amqp.decode import Octets
+from app.devbus.amqp.errors import MESSAGE_SIZE_EXCEEDED, AmqpError
+from app.devbus.amqp.message import delivery_sections
+from app.devbus.amqp.performatives import RECEIVER, SENDER, Flow, Transfer
+from app.devbus.entry import Entry
+from app.devbus.outlet import Outlet
+
+if TYPE_CHECKING:
+    from app.devbus.session import Session
+
+CREDIT = 1000
+"""Messages that a client may send ahead (2.6.7); topped up when half of them are used."""
+
+
+class Inbox(Protocol):
+    """What a client's messages go to. Answers each delivery, now or later, through the link."""
+
+    def receive(self, link: "IncomingLink", delivery_id: int, payload: Octets, message_format: int) -> None:
+        """Take one whole message; raises `AmqpError`, which becomes the rejection."""
+        ...
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """A delivery whose transfers are not all here."""
+
+    delivery_id: int
+    message_format: int
+    settled: bool
+    parts: list[Octets] = field(default_factory=list)
+    size: int = 0
+
+
+class IncomingLink:
+    """The receiving end of a link on which the client sends."""
+
+    role = RECEIVER
+
+    def __init__(self, session: "Session", handle: int, path: str, inbox: Inbox, max_message_size: int) -> None:
+        self.session = session
+        self.handle = handle
+        self.path = path
+        self._inbox = inbox
+        self._max = max_message_size
+        self._arriving: _Arriving | None = None
+        self._credit = 0
+        self._delivery_count = 0
+
+    def opened(self) -> None:
+        """The attach is answered: the client may begin."""
+        self._grant()
+
+    def on_flow(self, flow: Flow) -> None:
+        """The client's view of the link; answered only where it asks (2.7.4)."""
+        if flow.echo:
+            self._grant()
+
+    def on_transfer(self, transfer: Transfer, payload: Octets) -> None:
+        """One transfer of a delivery (2.6.14)."""
+        if self._arriving is None:
+            self._arriving = _Arriving(transfer.delivery_id or 0, transfer.message_format or 0, bool(transfer.settled))
+        arriving = self._arriving
+        arriving.size += len(payload)
+        if arriving.size <= self._max:
+            arriving.parts.append(payload)
+        if transfer.aborted:
+            self._arriving = None
+        elif not transfer.more:
+            self._arriving = None
+            self._complete(arriving)
+
+    def accept(self, delivery_id: int) -> None:
+        """The message is stored."""
+        self.session.accept(delivery_id)
+
+    def closed(self) -> None:
+        """The link is gone, and with it what had not arrived whole."""
+        self._arriving = None
+
+    def wake(self) -> None:
+        """Nothing waits here."""
+
+    def _complete(self, arriving: _Arriving) -> None:
+        self._delivery_count += 1
+        self._credit -= 1
+        try:
+            if arriving.size > self._max:
+                raise AmqpError(MESSAGE_SIZE_EXCEEDED, f"{arriving.size} octets; the limit is {self._max}.")
+            parts = arriving.parts
+            payload = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+            self._inbox.receive(self, arriving.delivery_id, payload, arriving.message_format)
+        except AmqpError as error:
+            self.session.reject(arriving.delivery_id, error)
+        if self._credit <= CREDIT // 2:
+            self._grant()
+
+    def _grant(self) -> None:
+        self._credit = CREDIT
+        self.session.send_flow(self.handle, self._delivery_count, self._credit)
+
+
+class OutgoingLink:
+    """The sending end of a link on which the client receives from a queue."""
+
+    role = SENDER
+
+    def __init__(self, session: "Session", handle: int, path: str, outlet: Outlet, *, settled: bool) -> None:
+        self.session = session
+        self.handle = handle
+        self.path = path
+        self.outlet = outlet
+        self.settled = settled
+        self.session_id: str | None = None
+        self._credit = 0
+        self._delivery_count = 0
+        self._is_draining = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the client and the connection have room for another message."""
+        return self._credit > 0 and self.session.has_room
+
+    def opened(self) -> None:
+        """The attach is answered: share in what the queue has."""
+        self.outlet.join(self)
+
+    def on_flow(self, flow: Flow) -> None:
+        """Take the client's credit, reckoned from the deliveries that it had seen (2.6.7)."""
+        if flow.link_credit is not None:
+            seen = flow.delivery_count or 0
+            self._credit = max(0, seen + flow.link_credit - self._delivery_count)
+        self._is_draining = bool(flow.drain)
+        if flow.echo and not flow.drain:
+            self.session.send_flow(self.handle, self._delivery_count, self._credit)
+        self.outlet.wake()
+
+    def deliver(self, entry: Entry) -> None:
+        """Send a message that was acquired or taken."""
+        self._credit -= 1
+        self._delivery_count += 1
+        sections = delivery_sections(entry.message, entry.delivery_count, entry.delivery_annotations())
+        self.session.send_entry(self, entry, sections)
+
+    def emptied(self) -> None:
+        """Draining: the queue has no more, so the credit that is left is used up (2.6.7)."""
+        if self._is_draining and self.session.has_room:
+            self._is_draining = False
+            self._delivery_count += self._credit
+            self._credit = 0
+            self.session.send_flow(self.handle, self._delivery_count, 0, drain=True)
+
+    def on_transfer(self, transfer: Transfer, payload: Octets) -> None:
+        """A client does not send on a link on which it receives."""
+
+    def closed(self) -> None:
+        """The link is gone; the locks of what it carried stay until they end."""
+        self.outlet.leave(self)
+
+    def wake(self) -> None:
+        """The connection has room again."""
+        self.outlet.wake()
+
+
+class ReplyLink:
+    """The sending end of a request/response pair: carries answers from `$cbs` and `$management`."""
+
+    role = SENDER
+
+    def __init__(self, session: "Session", handle: int, path: str) -> None:
+        self.session = session
+        self.handle = handle
+        self.path = path
+        self._credit = 0
+        self._delivery_count = 0
+        self._waiting: deque[bytes] = deque()
+
+    def opened(self) -> None:
+        """Nothing to do before the first request."""
+
+    def on_flow(self, flow: Flow) -> None:
+        """As `OutgoingLink.on_flow`."""
+        if flow.link_credit is not None:
+            self._credit = max(0, (flow.delivery_count or 0) + flow.link_credit - self._delivery_count)
+        self.wake()
+
+    def reply(self, answer: bytes) -> None:
+        """Send an answer as soon as there is credit for it."""
+        self._waiting.append(answer)
+        self.wake()
+
+    def wake(self) -> None:
+        """Send what waits."""
+        while self._waiting and self._credit > 0 and self.session.has_room:
+            self._credit -= 1
+            self._delivery_count += 1
+            self.session.send_message(self.handle, (self._waiting.popleft(),), tag=b"", settled=True)
+
+    def on_transfer(self, transfer: Transfer, payload: Octets) -> None:
+        """A client does not send on a link on which it receives."""
+
+    def closed(self) -> None:
+        """Answers that were not fetched are dropped."""
+        self._waiting.clear()
+
+
+Link = IncomingLink | OutgoingLink | ReplyLink

@@ -1,0 +1,53 @@
+"""What can be set on a queue, in code or as `NAME[,lock=30,max_delivery=10,dedup=60,ttl=3600,dlq_expired,sessions]`."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+_SECONDS = {"lock": "lock_seconds", "dedup": "dedup_seconds", "ttl": "ttl_seconds"}
+_FLAGS = {"dlq_expired": "dead_letter_expired", "sessions": "sessions"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueOptions:
+    """A queue or a subscription; the defaults are those of a queue made in the Azure portal."""
+
+    name: str
+    lock_seconds: float = 30.0
+    max_delivery: int = 10
+    """Failed deliveries after which a message goes to the dead letters."""
+    dedup_seconds: float = 0.0
+    """How long a message id is remembered; 0 is no duplicate detection."""
+    ttl_seconds: float | None = None
+    """Longest life of a message, whatever its sender wants; None is for ever."""
+    dead_letter_expired: bool = False
+    """Whether an expired message goes to the dead letters instead of away."""
+    sessions: bool = False
+    """Whether every message belongs to a session and is received by the session's holder alone."""
+
+    @classmethod
+    def parse(cls, text: str) -> "QueueOptions":
+        """Read the command line's form; raises `ValueError` that says what is wrong."""
+        name, *settings = (part.strip() for part in text.split(","))
+        if not name:
+            raise ValueError(f"{text!r} names no queue")
+        return replace(cls(name), **dict(_setting(setting) for setting in settings))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    try:
+        if key in _SECONDS:
+            return _SECONDS[key], _positive(float(value))
+        if key == "max_delivery":
+            return key, int(_positive(int(value)))
+        if key in _FLAGS and not value:
+            return _FLAGS[key], True
+    except ValueError:
+        raise ValueError(f"{text!r}: {key} wants a number above 0") from None
+    raise ValueError(f"{text!r} is unknown; known are {', '.join([*_SECONDS, 'max_delivery', *_FLAGS])}")
+
+
+def _positive(number: float) -> float:
+    if not number > 0:
+        raise ValueError
+    return number
