@@ -49,14 +49,24 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; ROO_PORT, else 8000.", show_default=False)
     ] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="Queue to work off as well; ROO_QUEUE, else none.", show_default=False)
+    ] = None,
+    no_http: Annotated[
+        bool, typer.Option("--no-http", help="Take no pictures over HTTP; probes and metrics stay.")
+    ] = False,
+    no_queue: Annotated[
+        bool, typer.Option("--no-queue", help="Take no messages, even where ROO_QUEUE is set.")
+    ] = False,
     models_dir: ModelsDir = None,
     device: Device = None,
 ) -> None:
-    """Serve models over HTTP until SIGTERM or Ctrl+C. Every setting is also a ROO_* variable (see docs)."""
+    """Serve models over HTTP, and to a queue, until SIGTERM or Ctrl+C. Every setting is also a ROO_* variable."""
     from app import main as service
     from app.settings import load_settings
 
-    service.serve(load_settings(host=host, port=port, models_dir=models_dir, device=device))
+    fronts = {"http": False if no_http else None, "worker": False if no_queue else None, "queue": queue}
+    service.serve(load_settings(host=host, port=port, models_dir=models_dir, device=device, **fronts))
 
 
 @cli.command()

@@ -8,9 +8,11 @@ Where each is raised on a picture's way, and nobody between catches it::
     UploadTimeout                 ImageTooLarge
                                   Overloaded
 
-A front turns the error into its own language in one table: `app.api.problems` into an HTTP status. The errors
-themselves know neither HTTP nor queues; they carry a stable `code`, whether trying again can help, and a text that
-is safe to show to anybody.
+A message's way has a few more, at both ends of this: its form and its blob before, its result after.
+
+A front turns the error into its own language in one table: `app.api.problems` into an HTTP status,
+`app.servicebus.settlement` into what becomes of the message. The errors themselves know neither HTTP nor queues; they
+carry a stable `code`, whether trying again can help, and a text that is safe to show to anybody.
 """
 
 from typing import ClassVar
@@ -117,6 +119,61 @@ class EngineFailure(RequestError):
     """The model failed on this picture. The cause is in the log, not in the message."""
 
     code = "engine_failure"
+    retryable = True
+
+
+class MessageError(RequestError):
+    """What only a queue's message can meet."""
+
+
+class InvalidMessage(MessageError):
+    """The message is not of a documented form."""
+
+    code = "invalid_message"
+
+
+class SourceRefused(MessageError):
+    """The message points to a place from which nothing is fetched."""
+
+    code = "source_refused"
+
+
+class SourceNotFound(MessageError):
+    """There is no blob where the message says."""
+
+    code = "source_not_found"
+
+
+class ReplyRefused(MessageError):
+    """The result may not, or cannot, be sent where the message asks for it."""
+
+    code = "reply_refused"
+
+
+class ResultTooLarge(MessageError):
+    """The result does not fit into a message, and there is no container for large ones."""
+
+    code = "result_too_large"
+
+
+class StorageUnavailable(MessageError):
+    """The blob storage does not answer, or asks for patience."""
+
+    code = "storage_unavailable"
+    retryable = True
+
+
+class ResultsUnavailable(MessageError):
+    """The result could not be stored where results go."""
+
+    code = "results_unavailable"
+    retryable = True
+
+
+class LockLost(MessageError):
+    """The broker has given the message to somebody else; it is no longer ours to settle."""
+
+    code = "lock_lost"
     retryable = True
 
 

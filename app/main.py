@@ -10,9 +10,11 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import uvicorn
 
+from app import allocator
 from app.api.app import create_app
 from app.api.uploads import UploadLimits
 from app.core import loading
@@ -29,6 +31,9 @@ from app.repository import repository
 from app.repository.repository import ModelEntry
 from app.settings import Settings, usable_cores
 from app.telemetry import metrics, setup
+
+if TYPE_CHECKING:
+    from app.servicebus.worker import QueueWorker
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +84,7 @@ def build(settings: Settings) -> Core:
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises `StartupError` where it cannot start."""
     setup.configure_logging(settings.log_level)
+    allocator.keep_buffers()
     telemetry = setup.install()
     core = build(settings)
     _observe(core)
@@ -94,13 +100,63 @@ def serve(settings: Settings) -> None:
 async def _serve(core: Core, server: "HttpServer", listener: socket.socket, settings: Settings) -> None:
     stop = _stop_event()
     http = asyncio.create_task(server.serve(sockets=[listener]))
+    queue: _Queue | None = None
     try:
         await _load(core, stop)
         if not stop.is_set():
+            queue = _start_queue(core, settings)
             log.info("ready on port %d", listener.getsockname()[1])
-        await stop.wait()
+        await _until(stop, queue)
     finally:
-        await _drain(core, server, http, settings)
+        await _drain(core, server, http, queue, settings)
+
+
+async def _until(stop: asyncio.Event, queue: "_Queue | None") -> None:
+    """Wait for the signal; a queue that cannot be worked off at all is raised."""
+    if queue is None:
+        await stop.wait()
+        return
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopping, queue.task}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if queue.task.done():
+        queue.task.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """The queue's worker and the task that runs it."""
+
+    worker: "QueueWorker"
+    task: "asyncio.Task[None]"
+
+    async def stop(self, seconds: float) -> None:
+        """Finish or give back what is held."""
+        await self.worker.stop(seconds)
+
+    async def close(self) -> None:
+        """Disconnect, and end what still waits for a message."""
+        await self.worker.close()
+        self.task.cancel()
+        await asyncio.wait({self.task})
+
+
+def _start_queue(core: Core, settings: Settings) -> _Queue | None:
+    if settings.queue is None or not settings.worker:
+        return None
+    from app import servicebus  # the SDK takes a third of a second to import; only those who use it wait for it
+
+    worker = servicebus.build(core.service, settings)
+    core.health.watch("queue", lambda: str(worker.status))
+    metrics.observe(
+        "roo_messages_held", "Messages received and not yet settled.", lambda: [(worker.held, {"queue": worker.queue})]
+    )
+    metrics.observe(
+        "roo_credit",
+        "How many messages more would be taken now.",
+        lambda: [(worker.status.credit, {"queue": worker.queue})],
+    )
+    return _Queue(worker, asyncio.create_task(worker.run(), name="queue-worker"))
 
 
 async def _load(core: Core, stop: asyncio.Event) -> None:
@@ -118,15 +174,25 @@ async def _load(core: Core, stop: asyncio.Event) -> None:
     gc.freeze()
 
 
-async def _drain(core: Core, server: "HttpServer", http: "asyncio.Task[None]", settings: Settings) -> None:
-    """Not ready → accept for the drain delay → finish what was accepted → answer whoever is still there."""
+async def _drain(
+    core: Core, server: "HttpServer", http: "asyncio.Task[None]", queue: _Queue | None, settings: Settings
+) -> None:
+    """Not ready → receive no more → accept for the drain delay → finish what was accepted → answer who is still there.
+
+    The queue's messages are finished, or given back, while HTTP still answers.
+    """
     log.info("stopping: not ready from now on")
     core.health.begin_drain()
+    ends = time.monotonic() + settings.grace_period - CLOSE_SECONDS
+    settling = asyncio.create_task(queue.stop(ends - time.monotonic())) if queue else None
     if core.health.started().ok:
         await asyncio.sleep(settings.drain_delay)
     server.stop()
-    await asyncio.wait({http}, timeout=max(0.0, settings.grace_period - settings.drain_delay - CLOSE_SECONDS))
+    await asyncio.wait({http} | ({settling} if settling else set()), timeout=max(0.0, ends - time.monotonic()))
+    closing = asyncio.create_task(queue.close()) if queue else None
     await asyncio.to_thread(core.service.stop, CLOSE_SECONDS if http.done() else 0.0)
+    if closing is not None:
+        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
     await http
     log.info("stopped")
 
@@ -159,7 +225,7 @@ def _http_server(core: Core, settings: Settings) -> HttpServer:
     limits = UploadLimits(settings.max_body_bytes, settings.max_images_per_request, settings.upload_timeout)
     return HttpServer(
         uvicorn.Config(
-            create_app(core.service, core.health, limits, setup.prometheus_text),
+            create_app(core.service, core.health, limits, setup.prometheus_text, predict=settings.http),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -6,14 +6,17 @@ test compares that table with this file.
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.errors import StartupError
 
 MIB = 2**20
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _split(value))]
+"""Several names in one variable, with commas between."""
 
 
 class Settings(BaseSettings):
@@ -23,6 +26,8 @@ class Settings(BaseSettings):
 
     host: str = Field("0.0.0.0", description="Address the HTTP server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the HTTP server listens on; 0 takes a free one.")
+    http: bool = Field(True, description="Whether pictures are taken over HTTP; probes and metrics are served always.")
+    worker: bool = Field(True, description="Whether messages are taken from `ROO_QUEUE`, where it is set.")
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
@@ -46,6 +51,27 @@ class Settings(BaseSettings):
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
     upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
     bulk_share: float = Field(0.1, ge=0, lt=1, description="Share of the slots that bulk work keeps while people wait.")
+    servicebus_namespace: str | None = Field(
+        None, description="Service Bus namespace (`NAME.servicebus.windows.net`), entered with the Azure identity."
+    )
+    servicebus_connection_string: SecretStr | None = Field(
+        None, description="Connection string of the namespace, instead of its name and an identity."
+    )
+    queue: str | None = Field(None, description="Queue that pictures are received from; empty means none.")
+    results_queue: str | None = Field(
+        None, description="Queue or topic for the results of messages that name no `reply_to`."
+    )
+    reply_to: Names = Field(
+        (), description="Queues and topics that a message's `reply_to` may name, with commas; empty means all."
+    )
+    queue_held: int = Field(32, ge=1, le=1024, description="Most messages that are held at once.")
+    result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
+    results_container: str | None = Field(
+        None, description="URL of the blob container for larger results and annotated pictures; empty means none."
+    )
+    blob_accounts: Names = Field(
+        (), description="Storage accounts that pictures may be fetched from (`https://NAME.blob.core.windows.net`)."
+    )
     drain_delay: float = Field(
         0.0, ge=0, description="Seconds that HTTP still accepts requests after SIGTERM while /readyz already says no."
     )
@@ -60,7 +86,17 @@ class Settings(BaseSettings):
             raise ValueError("max_inflight_bytes must hold at least one max_image_bytes and one max_body_bytes")
         if self.max_pixels > self.max_inflight_pixels:
             raise ValueError("max_inflight_pixels must be at least max_pixels")
+        self._check_queue()
         return self
+
+    def _check_queue(self) -> None:
+        ways = (self.servicebus_namespace is not None) + (self.servicebus_connection_string is not None)
+        if self.queue is not None and ways != 1:
+            raise ValueError("queue needs either servicebus_namespace or servicebus_connection_string")
+        if self.queue is None and (ways or self.results_queue):
+            raise ValueError("Service Bus is set up, but queue does not say which queue to read")
+        if self.queue is not None and self.queue == self.results_queue:
+            raise ValueError("results_queue is the queue that is read: results would come back as requests")
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -73,6 +109,10 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         raise StartupError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def _explain(problem: object) -> str:

@@ -58,4 +58,4 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 
 def _default(value: object) -> str:
-    return "" if value is None else f"`{value}`"
+    return "" if value in (None, ()) else f"`{value}`"

@@ -8,12 +8,12 @@ from fastapi import FastAPI
 
 import app as package
 from app.api import inference, operations, problems
-from app.api.negotiation import Renderer
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.uploads import UploadLimits
 from app.core.health import Health
 from app.core.service import InferenceService
+from app.wire.rendering import Renderer
 
 DESCRIPTION = """\
 Send a picture, get what is on it. `curl --data-binary @shelf.jpg -H 'Content-Type: image/jpeg'
@@ -25,9 +25,16 @@ Every error is `application/problem+json` (RFC 9457) with a stable `code`.
 
 
 def create_app(
-    service: InferenceService, health: Health, limits: UploadLimits, metrics_text: Callable[[], bytes]
+    service: InferenceService,
+    health: Health,
+    limits: UploadLimits,
+    metrics_text: Callable[[], bytes],
+    *,
+    predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the body of `/metrics`."""
+    """The HTTP front of one service. `metrics_text` gives the body of `/metrics`; without `predict` there are only
+    probes, metrics and the list of models.
+    """
     renderer = Renderer()
 
     @asynccontextmanager
@@ -46,7 +53,8 @@ def create_app(
     )
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
-    app.include_router(inference.router(service, limits, renderer))
+    if predict:
+        app.include_router(inference.router(service, limits, renderer))
     app.include_router(operations.router(service.registry, health, metrics_text))
     return app
 

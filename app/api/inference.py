@@ -13,10 +13,12 @@ from pydantic_core import to_json
 from app import errors
 from app.api import negotiation, problems, uploads
 from app.api.request_id import request_id_of
-from app.api.schemas import Prediction, PredictionList, PredictOptions, to_wire
+from app.api.schemas import PredictionList, PredictOptions
 from app.api.uploads import ReceivedBody, Upload, UploadLimits
 from app.core.request import Deadline, InferenceRequest, InferenceResult
 from app.core.service import InferenceService
+from app.wire.prediction import Prediction, to_wire
+from app.wire.rendering import DrawnType, Renderer
 
 T = TypeVar("T")
 
@@ -84,7 +86,7 @@ class _PredictRoute(APIRoute):
         return handle
 
 
-def router(service: InferenceService, limits: UploadLimits, renderer: negotiation.Renderer) -> APIRouter:
+def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) -> APIRouter:
     """The predict endpoints."""
     routes = APIRouter(tags=["inference"], route_class=_PredictRoute)
 
@@ -192,9 +194,7 @@ def _item(call: _Call, upload: Upload, answer: InferenceResult | BaseException) 
     return {"id": upload.id, "prediction": None, "error": problem.model_dump()}
 
 
-async def _drawn(
-    call: _Call, body: ReceivedBody, renderer: negotiation.Renderer, media_type: negotiation.DrawnType
-) -> Response:
+async def _drawn(call: _Call, body: ReceivedBody, renderer: Renderer, media_type: DrawnType) -> Response:
     if len(body.uploads) != 1:
         raise errors.NotAcceptable("A drawn answer is one picture; send one, or ask for application/json.")
     upload = body.uploads[0]

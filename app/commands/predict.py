@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.api.schemas import Prediction, to_wire
 from app.core.request import Deadline, InferenceRequest, Priority
 from app.errors import InvalidRequest, RequestError, StartupError
 from app.main import Core, build
@@ -26,6 +25,7 @@ from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.tasks import Options
+from app.wire.prediction import Prediction, to_wire
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 AT_ONCE = 8

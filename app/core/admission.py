@@ -52,6 +52,10 @@ class Admission:
         """What is in flight now."""
         return self._used
 
+    def free(self, priority: Priority) -> int:
+        """Pictures that may still be admitted with that priority."""
+        return max(0, self._limit_for(priority).pictures - self._used.pictures)
+
     @contextmanager
     def permit(self, wanted: Budget, priority: Priority, retry_after: float) -> Iterator[None]:
         """Hold `wanted` for the length of the `with` block.

@@ -167,11 +167,12 @@ class Batcher(Generic[K, T, R]):
             self._closed = True
             self._changed.notify_all()
 
-    def refuse_waiting(self) -> int:
-        """Answer all that no lane has taken yet with `Draining`; returns how many there were."""
+    def refuse_waiting(self, which: Callable[[T], bool] = lambda _: True) -> int:
+        """Answer the items that no lane has taken yet with `Draining`, all or some; returns how many there were."""
         with self._changed:
-            entries = [entry for queue in self._queues.values() for entry in queue]
-            self._queues = {priority: _Queue() for priority in Priority}
+            entries = [entry for queue in self._queues.values() for entry in queue if which(entry.item)]
+            for entry in entries:
+                self._queues[entry.priority].discard(entry)
         for entry in entries:
             if entry.future.set_running_or_notify_cancel():
                 entry.fail(Draining("The service shut down before this request was started. Send it again."))

@@ -1,5 +1,6 @@
 """Alive, started, ready: what each means, decided when somebody asks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.core.executor import Executor
@@ -26,6 +27,11 @@ class Health:
         self._device = device
         self._started = False
         self._draining = False
+        self._watched: dict[str, Callable[[], str]] = {}
+
+    def watch(self, part: str, read: Callable[[], str]) -> None:
+        """Tell in readiness how another part is. It does not decide: HTTP answers while the queue's broker is away."""
+        self._watched[part] = read
 
     def finish_start(self) -> None:
         """All models are loaded and warm."""
@@ -54,6 +60,7 @@ class Health:
             "lanes": lanes.checks["lanes"],
             "device": f"{self._device.name} (asked: {self._device.asked}; {self._device.reason})",
         }
+        checks |= {part: read() for part, read in self._watched.items()}
         if self._draining:
             checks["draining"] = "shutting down"
         return Probe(self._started and lanes.ok and not self._draining, checks)

@@ -76,6 +76,14 @@ class InferenceService:
             log.warning("stopped with %d pictures not started and lanes finished: %s", refused, finished)
         return finished and not refused
 
+    def refuse_waiting(self, source: str) -> int:
+        """Answer what no lane has taken yet from one front with `Draining`; returns how many there were."""
+        return self._batcher.refuse_waiting(lambda admitted: admitted.request.source == source)
+
+    def free_permits(self, priority: Priority) -> int:
+        """How many pictures more of that priority would be admitted now, by count."""
+        return self.admission.free(priority)
+
     @property
     def closed(self) -> bool:
         """Whether nothing new is taken any more."""

@@ -32,6 +32,16 @@ batch_size = meter.create_histogram(
     description="Pictures computed together, by model.",
     explicit_bucket_boundaries_advisory=BATCH_SIZES,
 )
+messages = meter.create_counter(
+    "roo_messages",
+    description="Messages settled, by queue, outcome (complete, dead_letter, abandon, leave) and reason.",
+)
+message_seconds = meter.create_histogram(
+    "roo_message",
+    unit="s",
+    description="Time from receipt to settlement, by queue.",
+    explicit_bucket_boundaries_advisory=SECONDS,
+)
 lane_restarts = meter.create_counter("roo_lane_restarts", description="Lanes that died and were replaced.")
 
 

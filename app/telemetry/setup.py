@@ -31,3 +31,5 @@ def configure_logging(level: str) -> None:
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     # uvicorn's own start and stop lines say nothing that the service does not say better.
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
+    # The Azure SDK tells every state of every link and every request at info.
+    logging.getLogger("azure").setLevel(max(logging.WARNING, logging.getLogger().level))

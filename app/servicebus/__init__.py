@@ -1,0 +1,27 @@
+"""The queue front: messages with pictures in, messages with answers out. The only room that sees Azure."""
+
+from app.core.service import InferenceService
+from app.servicebus.answering import Answering, Limits
+from app.servicebus.claimcheck import BlobStore
+from app.servicebus.connection import Access, Connection
+from app.servicebus.outbox import Outboxes
+from app.servicebus.results import Replies
+from app.servicebus.worker import QueueWorker
+from app.settings import Settings
+
+__all__ = ["QueueWorker", "build"]
+
+
+def build(service: InferenceService, settings: Settings) -> QueueWorker:
+    """The worker of `settings.queue`, connected to nothing yet; raises `StartupError` for a bad connection string."""
+    assert settings.queue is not None
+    secret = settings.servicebus_connection_string
+    connection = Connection(Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None))
+    answering = Answering(
+        service,
+        Replies(settings.results_queue, settings.queue, connection.namespace, frozenset(settings.reply_to)),
+        Outboxes(connection.sender),
+        BlobStore(settings.blob_accounts, settings.results_container, connection.credential),
+        Limits(settings.max_image_bytes, settings.result_bytes),
+    )
+    return QueueWorker(service, connection, answering, settings.queue, settings.queue_held)

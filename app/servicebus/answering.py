@@ -1,0 +1,132 @@
+"""One message's answer: understand it, fetch its picture, infer, store the result where it is wanted."""
+
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from azure.servicebus import ServiceBusReceivedMessage
+
+from app.core.request import Deadline, InferenceRequest, InferenceResult, Priority
+from app.core.service import InferenceService
+from app.errors import InvalidMessage, ResultTooLarge
+from app.servicebus import results
+from app.servicebus.claimcheck import BlobStore
+from app.servicebus.message import MessageOptions, Order, read_order
+from app.servicebus.outbox import Outboxes
+from app.servicebus.results import Replies
+from app.wire.rendering import Renderer
+
+SOURCE = "queue"
+
+_PATIENCE = 3600.0
+"""Seconds that a message without a deadline of its own may wait: its lock is what ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes of an encoded picture, and of the largest result that is sent in a message."""
+
+    image_bytes: int
+    result_bytes: int
+
+
+class Answering:
+    """All that one message after the other goes through; knows nothing of locks and settlements."""
+
+    def __init__(
+        self, service: InferenceService, replies: Replies, outboxes: Outboxes, blobs: BlobStore, limits: Limits
+    ) -> None:
+        self._service = service
+        self._replies = replies
+        self._outboxes = outboxes
+        self._blobs = blobs
+        self._limits = limits
+        self._renderer = Renderer()
+
+    async def answer(self, message: ServiceBusReceivedMessage) -> None:
+        """Returns once the result is stored; raises the `RequestError` that says why there is none.
+
+        Cancelling frees the place in the core.
+        """
+        entity = self._replies.entity_for(message.reply_to)
+        order = read_order(message, self._limits.image_bytes)
+        self._check_annotation(order.options)
+        async with self._picture(order) as picture:
+            result = await self._service.infer(self._request(message, order.options, picture))
+            annotated_url = await self._annotate(picture, result, order.options)
+        body = results.body_of(order, result, annotated_url)
+        if len(body) > self._limits.result_bytes:
+            body = await self._outsource(body, result)
+        reply = results.message_of(message, result, body, order.options.robot_id)
+        await self._outboxes.send(entity, reply, len(body))
+
+    async def close(self) -> None:
+        """Close the senders."""
+        await self._outboxes.close()
+        self._renderer.close()
+
+    @asynccontextmanager
+    async def _picture(self, order: Order) -> AsyncIterator[bytes]:
+        """The encoded picture, with room held for its bytes."""
+        if order.image is not None:
+            with self._service.receiving(len(order.image), Priority.BULK):
+                yield order.image
+        else:
+            assert order.image_url is not None
+            most = self._limits.image_bytes
+            async with self._blobs.fetched(
+                order.image_url, most, lambda size: self._service.receiving(size, Priority.BULK)
+            ) as content:
+                yield content
+
+    def _request(self, message: ServiceBusReceivedMessage, options: MessageOptions, picture: bytes) -> InferenceRequest:
+        return InferenceRequest(
+            image=picture,
+            request_id=results.request_id_of(message, self._replies.source),
+            model=options.model,
+            version=options.version,
+            options=options.vision_options(),
+            priority=Priority.BULK,
+            deadline=_deadline(message, options.deadline_ms),
+            source=SOURCE,
+        )
+
+    def _check_annotation(self, options: MessageOptions) -> None:
+        if options.annotate and not self._blobs.takes_results:
+            raise InvalidMessage("`annotate` needs a container for the pictures: set ROO_RESULTS_CONTAINER.")
+
+    async def _annotate(self, picture: bytes, result: InferenceResult, options: MessageOptions) -> str | None:
+        if options.annotate is None:
+            return None
+        drawn = await self._renderer.draw(picture, result.prediction, options.annotate)
+        return await self._blobs.store(_name(result, options.annotate.rpartition("/")[2]), drawn, options.annotate)
+
+    async def _outsource(self, body: bytes, result: InferenceResult) -> bytes:
+        if not self._blobs.takes_results:
+            raise ResultTooLarge(
+                f"The result has {len(body)} bytes; a message may have {self._limits.result_bytes}. "
+                "Set ROO_RESULTS_CONTAINER to have such results stored as blobs, or ask for fewer detections."
+            )
+        return results.pointer_to(await self._blobs.store(_name(result, "json"), body, "application/json"), result)
+
+
+def _name(result: InferenceResult, suffix: str) -> str:
+    """Where a result's blob goes: the same place each time, by a name that no sender can steer."""
+    request = hashlib.sha256(result.request_id.encode()).hexdigest()[:32]
+    return f"{request}/{result.model}-{result.version}.{suffix}"
+
+
+def _deadline(message: ServiceBusReceivedMessage, deadline_ms: int | None) -> Deadline:
+    """The earlier of the message's expiry and its own deadline, which counts from when it was put on the queue."""
+    now, moments = datetime.now(UTC), []
+    expires: datetime | None = message.expires_at_utc
+    enqueued: datetime | None = message.enqueued_time_utc
+    if expires is not None:
+        moments.append(expires)
+    if deadline_ms is not None:
+        moments.append((enqueued or now) + timedelta(milliseconds=deadline_ms))
+    left = min((moment - now for moment in moments), default=timedelta(seconds=_PATIENCE))
+    return Deadline(time.monotonic() + left.total_seconds())

@@ -1,0 +1,115 @@
+"""One message's life with us: answered while its lock is kept, then settled, whatever happens."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from azure.servicebus import ServiceBusReceivedMessage
+
+from app.errors import EngineFailure, Overloaded, RequestError
+from app.servicebus import settlement
+from app.servicebus.answering import Answering
+from app.servicebus.connection import Received
+from app.servicebus.locks import HeldLock, LockKeeper
+from app.servicebus.settlement import Settlement, Verb
+from app.servicebus.settler import Settler
+from app.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+_OVERLOADED_PAUSE = 0.5
+_LAST_SECONDS = 1.0
+"""What is kept of the time to finish for giving back what could not be finished."""
+
+
+class Deliveries:
+    """The messages that are held; each has a task, and each task ends in one row of the settlement table."""
+
+    def __init__(
+        self, queue: str, answering: Answering, settler: Settler, locks: LockKeeper, on_end: Callable[[], object]
+    ) -> None:
+        self._queue = queue
+        self._answering = answering
+        self._settler = settler
+        self._locks = locks
+        self._on_end = on_end
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, received: Received) -> None:
+        """Take a message on."""
+        task = asyncio.create_task(self._deliver(received))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def finish(self, seconds: float) -> None:
+        """Let what is being answered end, give the rest back, all within `seconds`."""
+        self._ending.set()
+        await self._wait(seconds - _LAST_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await self._wait(_LAST_SECONDS)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=max(0.0, seconds))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._on_end()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("a message was left to its lock by a defect", exc_info=error)
+
+    async def _deliver(self, received: Received) -> None:
+        started = time.monotonic()
+        answering = asyncio.create_task(self._answer(received.message))
+        with self._locks.hold(received.message, answering.cancel) as lock:
+            decided = settlement.ABANDON if self._ending.is_set() else await self._decide(received, answering, lock)
+            if not await self._settler.settle(received, decided, lock):
+                decided = settlement.LEAVE
+        labels = {"queue": self._queue, "outcome": decided.verb.value, "reason": decided.reason}
+        metrics.messages.add(1, labels)
+        metrics.message_seconds.record(time.monotonic() - started, {"queue": self._queue})
+
+    async def _decide(self, received: Received, answering: asyncio.Task[None], lock: HeldLock) -> Settlement:
+        """Wait for the answer and say what becomes of the message."""
+        try:
+            await answering
+            return settlement.COMPLETE
+        except RequestError as error:
+            decided = settlement.settlement_for(error)
+            _log(received.message, decided)
+            if decided.verb is Verb.ABANDON:
+                delay = settlement.delay_before_abandoning(error, received.message.delivery_count or 0)
+                await self._pause(delay)
+            return decided
+        except asyncio.CancelledError:
+            return settlement.LEAVE if lock.lost else settlement.ABANDON
+        except Exception:  # whatever else goes wrong, the message must be given back
+            log.exception("failed on message %s", received.message.message_id)
+            return settlement.settlement_for(EngineFailure("The service failed on this message."))
+
+    async def _answer(self, message: ServiceBusReceivedMessage) -> None:
+        """Where all places are taken, wait here: the lock is kept, and a new delivery would fare no better."""
+        while True:
+            try:
+                return await self._answering.answer(message)
+            except Overloaded as error:
+                if self._ending.is_set():
+                    raise
+                await self._pause(error.retry_after or _OVERLOADED_PAUSE)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not into the end."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+
+
+def _log(message: ServiceBusReceivedMessage, decided: Settlement) -> None:
+    level = logging.WARNING if decided.verb is Verb.DEAD_LETTER else logging.INFO
+    log.log(level, "message %s: %s: %s", message.message_id, decided.verb.value, decided.description)

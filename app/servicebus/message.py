@@ -1,0 +1,177 @@
+"""From a message to the picture and the options that it asks for.
+
+Three kinds are understood: the picture itself (`content_type: image/*`), a JSON envelope, and the CloudEvent that
+Event Grid sends when a blob was created (https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage).
+`docs/queue.md` describes them; `docs/queue-message.schema.json` is the envelope's schema.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus.amqp import AmqpMessageBodyType
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from app.errors import InvalidMessage, PayloadTooLarge
+from app.wire.options import RequestOptions
+
+BLOB_CREATED = "Microsoft.Storage.BlobCreated"
+_RAW = ("image/", "application/octet-stream")
+
+
+class MessageOptions(RequestOptions):
+    """What a message may ask for, in its envelope or in its application properties."""
+
+    model: str | None = Field(None, max_length=256, description="Model to ask; the default one where left out.")
+    version: str | None = Field(None, max_length=64, description="Version of the model; the newest where left out.")
+    robot_id: str | None = Field(None, max_length=256, description="Who took the picture; comes back with the result.")
+    annotate: Literal["image/jpeg", "image/png"] | None = Field(
+        None, description="Also store the picture with the answers drawn in, and link it in the result."
+    )
+
+    # A property of a message is a string as often as a number.
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), coerce_numbers_to_str=True)
+
+
+class Envelope(MessageOptions):
+    """A JSON message: one picture, in it or in a blob, and what is wanted of it."""
+
+    envelope: Literal[1] = Field(1, description="Version of this schema.")
+    image: str | None = Field(None, description="The encoded picture (JPEG, PNG or WebP) in base64.")
+    image_url: str | None = Field(
+        None, max_length=4096, description="The blob that holds the picture, in a storage account that is allowed."
+    )
+
+    @model_validator(mode="after")
+    def _one_picture(self) -> "Envelope":
+        if (self.image is None) == (self.image_url is None):
+            raise ValueError("give either `image` or `image_url`")
+        return self
+
+
+class _BlobData(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    url: str = Field(max_length=4096)
+
+
+class _BlobEvent(BaseModel):
+    """The part that counts of a CloudEvent 1.0, or of Event Grid's own schema, which says `eventType`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: str = Field(validation_alias=AliasChoices("type", "eventType"))
+    data: _BlobData
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a message asks for: a picture, here or in a blob (exactly one of the two), and its options."""
+
+    image: bytes | None
+    image_url: str | None
+    options: MessageOptions
+
+
+def read_order(message: ServiceBusReceivedMessage, most_bytes: int) -> Order:
+    """Understand a message.
+
+    Raises `InvalidMessage` saying what is not as documented, `PayloadTooLarge` where the picture has more than
+    `most_bytes`.
+    """
+    properties = _options_of(message.application_properties or {})
+    body = _body(message)
+    kind = (message.content_type or "").partition(";")[0].strip().lower()
+    if kind.startswith(_RAW) or (not kind and not body.lstrip().startswith(b"{")):
+        return Order(_checked(body, most_bytes), None, properties)
+    if kind in ("", "application/json", "application/cloudevents+json", "text/plain"):
+        return _read_json(_parse(body), properties, most_bytes)
+    raise InvalidMessage(
+        f"Messages of content type {kind[:100]!r} are not taken. Send the picture itself as image/jpeg, image/png or "
+        "image/webp, or a JSON envelope as application/json."
+    )
+
+
+def _body(message: ServiceBusReceivedMessage) -> bytes:
+    if message.body_type is not AmqpMessageBodyType.DATA:
+        raise InvalidMessage("The message's body is an AMQP value or sequence. Send bytes (a data section).")
+    sections = list(message.body)
+    return bytes(sections[0]) if len(sections) == 1 else b"".join(sections)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        raise InvalidMessage("The message says that it is JSON and is not.") from None
+    if not isinstance(parsed, dict):
+        raise InvalidMessage("The message's JSON is not an object. Send one envelope, or one event, a message.")
+    return parsed
+
+
+def _read_json(parsed: dict[str, Any], properties: MessageOptions, most_bytes: int) -> Order:
+    if "specversion" in parsed or "eventType" in parsed:
+        return Order(None, _read_event(parsed), properties)
+    try:
+        envelope = Envelope.model_validate(parsed)
+    except ValidationError as error:
+        raise InvalidMessage(f"The envelope is not as documented: {_explain(error)}") from None
+    options = _merge(properties, envelope)
+    if envelope.image is None:
+        return Order(None, envelope.image_url, options)
+    return Order(_checked(_from_base64(envelope.image), most_bytes), None, options)
+
+
+def _read_event(parsed: dict[str, Any]) -> str:
+    try:
+        event = _BlobEvent.model_validate(parsed)
+    except ValidationError as error:
+        raise InvalidMessage(f"The event is not a blob's: {_explain(error)}") from None
+    if event.type != BLOB_CREATED:
+        raise InvalidMessage(f"Events of type {event.type[:100]!r} are not taken; subscribe to {BLOB_CREATED} alone.")
+    return event.data.url
+
+
+def _from_base64(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidMessage("`image` is not base64. Encode the bytes without line breaks or a data: prefix.") from None
+
+
+def _checked(body: bytes, most_bytes: int) -> bytes:
+    if not body:
+        raise InvalidMessage("The message has no picture in it.")
+    if len(body) > most_bytes:
+        raise PayloadTooLarge(f"The picture has {len(body)} bytes; at most {most_bytes} are taken.")
+    return body
+
+
+def _options_of(properties: Mapping[str | bytes, Any]) -> MessageOptions:
+    """The options among the application properties; others, of tracing or the sender's own, are not ours to judge."""
+    named = {_text(name): _text(value) for name, value in properties.items()}
+    known = {name: value for name, value in named.items() if name in MessageOptions.model_fields}
+    try:
+        return MessageOptions.model_validate(known)
+    except ValidationError as error:
+        raise InvalidMessage(f"The application properties are not as documented: {_explain(error)}") from None
+
+
+def _text(value: Any) -> Any:
+    """AMQP strings come as bytes from the SDK."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _merge(properties: MessageOptions, envelope: Envelope) -> MessageOptions:
+    """What the envelope says wins over the properties."""
+    said = {name: getattr(envelope, name) for name in envelope.model_fields_set & MessageOptions.model_fields.keys()}
+    return properties.model_copy(update=said)
+
+
+def _explain(error: ValidationError) -> str:
+    problems = (f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in error.errors())
+    return "; ".join(problems)[:900]

@@ -1,0 +1,166 @@
+"""Sends results, many at a time: while one sending is under way, what comes waits and is the next."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from azure.core.exceptions import AzureError
+from azure.servicebus import ServiceBusMessage
+from azure.servicebus.aio import ServiceBusSender
+from azure.servicebus.exceptions import (
+    MessageSizeExceededError,
+    MessagingEntityDisabledError,
+    MessagingEntityNotFoundError,
+)
+
+from app.errors import ReplyRefused, RequestError, ResultsUnavailable, ResultTooLarge
+
+log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE = 32
+_MOST_BYTES_AT_ONCE = 200_000
+"""Below the 256 KB that a message of the Standard tier, and so a batch, may have."""
+_TRIES = 4
+_FIRST_PAUSE = 0.2
+_IDLE_SECONDS = 300.0
+
+OpenSender = Callable[[str], ServiceBusSender]
+
+
+@dataclass(slots=True)
+class _Parcel:
+    message: ServiceBusMessage
+    size: int
+    sent: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    def fail(self, error: RequestError) -> None:
+        if not self.sent.done():
+            self.sent.set_exception(error)
+
+    def succeed(self) -> None:
+        if not self.sent.done():
+            self.sent.set_result(None)
+
+
+class Outbox:
+    """One destination and its sender."""
+
+    def __init__(self, entity: str, open_sender: OpenSender) -> None:
+        self._entity = entity
+        self._open_sender = open_sender
+        self._sender: ServiceBusSender | None = None
+        self._parcels: deque[_Parcel] = deque()
+        self._arrived = asyncio.Event()
+        self.ended = False
+        """Whether it has closed itself, having had nothing to do."""
+        self._task = asyncio.create_task(self._run(), name=f"outbox-{entity}")
+
+    async def send(self, message: ServiceBusMessage, size: int) -> None:
+        """Send a message of `size` bytes; returns once the broker has stored it.
+
+        Raises `ReplyRefused` where there is no such queue or topic, `ResultTooLarge`, `ResultsUnavailable`.
+        """
+        parcel = _Parcel(message, size)
+        self._parcels.append(parcel)
+        self._arrived.set()
+        await parcel.sent
+
+    async def close(self) -> None:
+        """Stop; what is not sent yet fails."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        try:
+            with contextlib.suppress(TimeoutError):  # nothing came for long
+                while True:
+                    await asyncio.wait_for(self._arrived.wait(), _IDLE_SECONDS)
+                    while self._parcels:
+                        await self._send(self._next_parcels())
+                    self._arrived.clear()
+        finally:
+            self.ended = True
+            while self._parcels:
+                self._parcels.popleft().fail(ResultsUnavailable("The service is shutting down."))
+            await self._drop_sender()
+
+    def _next_parcels(self) -> list[_Parcel]:
+        """As many as fit into one sending; at least one."""
+        parcels = [self._parcels.popleft()]
+        size = parcels[0].size
+        while self._parcels and len(parcels) < _MOST_AT_ONCE:
+            size += self._parcels[0].size
+            if size > _MOST_BYTES_AT_ONCE:
+                break
+            parcels.append(self._parcels.popleft())
+        return parcels
+
+    async def _send(self, parcels: list[_Parcel]) -> None:
+        try:
+            await self._try_to_send(parcels)
+        except RequestError as error:
+            for parcel in parcels:
+                parcel.fail(error)
+        except asyncio.CancelledError:
+            for parcel in parcels:
+                parcel.fail(ResultsUnavailable("The service is shutting down."))
+            raise
+        else:
+            for parcel in parcels:
+                parcel.succeed()
+
+    async def _try_to_send(self, parcels: list[_Parcel]) -> None:
+        for attempt in range(_TRIES):
+            if attempt:
+                await asyncio.sleep(_FIRST_PAUSE * 2**attempt)
+            try:
+                await self._send_once(parcels)
+                return
+            except MessageSizeExceededError:
+                if len(parcels) == 1:
+                    raise ResultTooLarge(f"The result of {parcels[0].size} bytes is too large for a message.") from None
+                for parcel in parcels:  # together they were too large; alone each may fit
+                    await self._send([parcel])
+                return
+            except (MessagingEntityNotFoundError, MessagingEntityDisabledError):
+                await self._drop_sender()
+                raise ReplyRefused(f"There is no queue or topic {self._entity!r} that takes results.") from None
+            except (AzureError, ValueError) as error:  # ValueError: the SDK's sender was shut down
+                log.warning("could not send to %s: %s", self._entity, type(error).__name__)
+                await self._drop_sender()
+        raise ResultsUnavailable(f"The result could not be sent to {self._entity!r}; the broker does not take it.")
+
+    async def _send_once(self, parcels: list[_Parcel]) -> None:
+        if self._sender is None:
+            self._sender = self._open_sender(self._entity)
+        messages = [parcel.message for parcel in parcels]
+        await self._sender.send_messages(messages if len(messages) > 1 else messages[0])
+
+    async def _drop_sender(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            with contextlib.suppress(AzureError):
+                await sender.close()
+
+
+class Outboxes:
+    """The outbox of every destination, opened when first used."""
+
+    def __init__(self, open_sender: OpenSender) -> None:
+        self._open_sender = open_sender
+        self._boxes: dict[str, Outbox] = {}
+
+    async def send(self, entity: str, message: ServiceBusMessage, size: int) -> None:
+        """See `Outbox.send`."""
+        box = self._boxes.get(entity)
+        if box is None or box.ended:
+            box = self._boxes[entity] = Outbox(entity, self._open_sender)
+        await box.send(message, size)
+
+    async def close(self) -> None:
+        """Close them all."""
+        await asyncio.gather(*(box.close() for box in self._boxes.values()))

@@ -1,0 +1,46 @@
+"""One table says what becomes of a message; every error has its row."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from app import errors
+from app.servicebus.settlement import MOST_DELAY, VERBS, Verb, delay_before_abandoning, settlement_for
+
+
+def kinds(base: type[errors.RequestError]) -> Iterator[type[errors.RequestError]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from kinds(kind)
+
+
+def test_the_table_knows_every_error_and_no_other() -> None:
+    assert set(VERBS) == set(kinds(errors.RequestError)) - {errors.MessageError}
+
+
+@pytest.mark.parametrize("kind", VERBS)
+def test_what_may_succeed_later_is_never_dead_lettered(kind: type[errors.RequestError]) -> None:
+    if kind is errors.DeadlineExceeded:  # trying again helps whoever asks anew, with a new deadline
+        assert VERBS[kind] is Verb.DEAD_LETTER
+    else:
+        assert kind.retryable == (VERBS[kind] is not Verb.DEAD_LETTER)
+
+
+def test_an_operator_reads_the_error_and_its_text() -> None:
+    settlement = settlement_for(errors.InvalidImage("The JPEG is cut short."))
+    assert (settlement.verb, settlement.reason) == (Verb.DEAD_LETTER, "InvalidImage")
+    assert settlement.description == "The JPEG is cut short."
+
+
+def test_descriptions_are_bounded() -> None:
+    assert len(settlement_for(errors.InvalidMessage("x" * 10_000)).description) <= 1024
+
+
+def test_a_message_is_kept_twice_as_long_before_each_return() -> None:
+    delays = [delay_before_abandoning(errors.EngineFailure("no"), count) for count in range(12)]
+    assert all(later == min(MOST_DELAY, 2 * earlier) for earlier, later in zip(delays, delays[1:], strict=False))
+    assert delays[-1] == MOST_DELAY
+
+
+def test_while_draining_another_replica_has_it_at_once() -> None:
+    assert delay_before_abandoning(errors.Draining("bye"), 5) == 0
