@@ -117,7 +117,7 @@ class Broker:
         """Reset every connection; returns how many there were."""
         count = len(self._connections)
         for connection in list(self._connections):
-            connection.reset()
+            connection.abort()
         return count
 
     def detach(self, path: str, condition: str = DETACH_FORCED, description: str = "Detached on demand.") -> int:

@@ -133,15 +133,11 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Hang up without a word."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    def reset(self) -> None:
-        """Hang up so that the client sees its connection reset."""
+        """Hang up without a word and with a TCP reset: a plain end of the stream is not noticed by the SDK."""
         if self._transport is not None:
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
             self._transport.abort()
 
     def _on(self, item: Frame | ProtocolHeader) -> None:

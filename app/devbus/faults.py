@@ -1,6 +1,7 @@
 """What goes wrong on demand."""
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
@@ -37,11 +38,13 @@ class Faults:
     """Whether `$cbs` answers 401."""
     seed: int | None = field(default=None)
     """Where chance begins, for runs that can be repeated."""
-    _random: random.Random = field(default_factory=random.Random, repr=False)
+    happened: Counter[str] = field(default_factory=Counter, init=False)
+    """How often each came about: swallowed, lost, throttled."""
+    _random: random.Random = field(default_factory=random.Random, init=False, repr=False)
 
     def set(self, **changes: Any) -> None:
         """Change fields by name; raises `ValueError` for a name or a value that cannot be."""
-        kinds = {item.name: type(getattr(Faults(), item.name)) for item in fields(self) if item.name != "_random"}
+        kinds = {name: type(value) for name, value in Faults().current().items()}
         for name, value in changes.items():
             if name not in kinds:
                 raise ValueError(f"there is no fault {name!r}; there are {', '.join(kinds)}")
@@ -54,15 +57,19 @@ class Faults:
 
     def current(self) -> dict[str, Any]:
         """All fields, for people to read."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "_random"}
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
 
     def fate(self) -> Fate:
         """What becomes of the next settlement."""
         dice = self._random.random()
-        if dice < self.lost:
-            return Fate.LOST
-        return Fate.SWALLOWED if dice < self.lost + self.swallowed else Fate.CONFIRMED
+        if dice >= self.lost + self.swallowed:
+            return Fate.CONFIRMED
+        fate = Fate.LOST if dice < self.lost else Fate.SWALLOWED
+        self.happened[fate.value] += 1
+        return fate
 
     def throttles(self) -> bool:
         """Whether the next send or request is refused."""
-        return self._random.random() < self.throttled
+        is_refused = self._random.random() < self.throttled
+        self.happened["throttled"] += is_refused
+        return is_refused

@@ -104,6 +104,7 @@ class StatusServer:
             "connections": self._broker.connections,
             "queues": queues,
             "faults": self._broker.faults.current(),
+            "faults_happened": dict(self._broker.faults.happened),
         }
 
     async def _dead_letters(self, arguments: Body) -> list[Body]:
