@@ -117,7 +117,7 @@ async def test_a_lost_settlement_can_be_repeated(broker: Broker, sdk: Sdk) -> No
 async def test_silence_instead_of_a_confirmation(broker: Broker) -> None:
     """The SDK waits for its `timeout` and then asks `$management`, which says that the lock is lost."""
     put(broker, "jobs", b"one")
-    async with connect(broker, timeout=0.3) as client, client.get_queue_receiver("jobs") as receiver:
+    async with connect(broker) as client, client.get_queue_receiver("jobs", timeout=0.3) as receiver:
         (message,) = await receive(receiver)
         broker.faults.set(swallowed=1.0)
         settling = asyncio.create_task(receiver.complete_message(message))

@@ -134,11 +134,10 @@ async def test_an_expired_message_goes_to_the_dead_letters_where_that_is_wanted(
     assert dead.dead_letter_reason == "TTLExpiredException"
 
 
-async def test_a_scheduled_message_comes_at_its_time(broker: Broker, sdk: Sdk) -> None:
+async def test_a_scheduled_message_comes_at_its_time(sdk: Sdk) -> None:
     when = datetime.now(UTC) + timedelta(seconds=0.5)
     sender = await sdk.sender("jobs")
     (number,) = await sender.schedule_messages(ServiceBusMessage(b"later"), when)
-    assert broker.queue("jobs").depths.scheduled == 1
     _, message = await sdk.received("jobs")
     assert (body(message), message.sequence_number) == (b"later", number)
     assert datetime.now(UTC) >= when
