@@ -30,14 +30,6 @@ class Budget:
         """That share of every count."""
         return Budget(int(self.pictures * share), int(self.image_bytes * share), int(self.pixels * share))
 
-    def over(self, limit: "Budget") -> str | None:
-        """Which count exceeds `limit`, in words, or None."""
-        if self.pictures > limit.pictures:
-            return "pictures"
-        if self.image_bytes > limit.image_bytes:
-            return "bytes"
-        return "pixels" if self.pixels > limit.pixels else None
-
 
 class Admission:
     """One budget for all fronts. Safe to use from several threads."""
@@ -60,12 +52,12 @@ class Admission:
     def permit(self, wanted: Budget, priority: Priority, retry_after: float) -> Iterator[None]:
         """Hold `wanted` for the length of the `with` block.
 
-        Raises `Overloaded` at once, with `retry_after` seconds as the advice, where it does not fit. A single item
-        larger than bulk's ceiling is admitted when nothing else is in flight, so that nothing is refused for ever.
+        Raises `Overloaded` at once, with `retry_after` seconds as the advice, where it does not fit. What exceeds
+        bulk's ceiling by itself is admitted when nothing else uses that budget, so that nothing is refused for ever.
         """
         with self._lock:
-            full = (self._used + wanted).over(self._limit_for(priority))
-            if full and not (self._used == Budget(0, 0, 0) and not wanted.over(self.limit)):
+            full = self._full(wanted, self._limit_for(priority))
+            if full:
                 raise Overloaded(
                     f"The service is busy: as many {full} as it takes are in flight. Try again later.",
                     retry_after=retry_after,
@@ -76,6 +68,17 @@ class Admission:
         finally:
             with self._lock:
                 self._used -= wanted
+
+    def _full(self, wanted: Budget, ceiling: Budget) -> str | None:
+        """Which budget has no room for `wanted`, in words, or None."""
+        for name, used, more, most, limit in (
+            ("pictures", self._used.pictures, wanted.pictures, ceiling.pictures, self.limit.pictures),
+            ("bytes", self._used.image_bytes, wanted.image_bytes, ceiling.image_bytes, self.limit.image_bytes),
+            ("pixels", self._used.pixels, wanted.pixels, ceiling.pixels, self.limit.pixels),
+        ):
+            if more and used + more > most and (used or more > limit):
+                return name
+        return None
 
     def _limit_for(self, priority: Priority) -> Budget:
         return self.limit if priority is Priority.INTERACTIVE else self.limit.scaled(BULK_CEILING)

@@ -48,12 +48,15 @@ class Connection:
         """The namespace's host name."""
         return str(self._client.fully_qualified_namespace)
 
-    def receiver(self, queue: str, prefetch: int) -> "Receiver":
-        """A receiver that lets the broker send `prefetch` messages ahead of each round of reading."""
+    def receiver(self, queue: str, round_size: int) -> "Receiver":
+        """A receiver that asks the broker for `round_size` messages at once, and for more when those are all read.
+
+        With a size of 1 the SDK gives back what comes while nobody waits for it; take 2 at least for reading.
+        """
         return Receiver(
             self._client.get_queue_receiver(
                 queue,
-                prefetch_count=prefetch,
+                prefetch_count=round_size - 1,  # the SDK adds one
                 socket_timeout=_SOCKET_SECONDS,
                 timeout=_CONFIRM_SECONDS,
             )

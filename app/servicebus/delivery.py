@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from azure.servicebus import ServiceBusReceivedMessage
 
-from app.errors import EngineFailure, Overloaded, RequestError
+from app.errors import Draining, EngineFailure, Overloaded, RequestError
 from app.servicebus import settlement
 from app.servicebus.answering import Answering
 from app.servicebus.connection import Received
@@ -47,9 +47,13 @@ class Deliveries:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
+    def begin_end(self) -> None:
+        """From now on nothing is begun or waited for: what is taken on, or rests, is given back."""
+        self._ending.set()
+
     async def finish(self, seconds: float) -> None:
         """Let what is being answered end, give the rest back, all within `seconds`."""
-        self._ending.set()
+        self.begin_end()
         await self._wait(seconds - _LAST_SECONDS)
         for task in self._tasks:
             task.cancel()
@@ -69,7 +73,7 @@ class Deliveries:
         started = time.monotonic()
         answering = asyncio.create_task(self._answer(received.message))
         with self._locks.hold(received.message, answering.cancel) as lock:
-            decided = settlement.ABANDON if self._ending.is_set() else await self._decide(received, answering, lock)
+            decided = await self._decide(received, answering, lock)
             if not await self._settler.settle(received, decided, lock):
                 decided = settlement.LEAVE
         labels = {"queue": self._queue, "outcome": decided.verb.value, "reason": decided.reason}
@@ -96,6 +100,8 @@ class Deliveries:
 
     async def _answer(self, message: ServiceBusReceivedMessage) -> None:
         """Where all places are taken, wait here: the lock is kept, and a new delivery would fare no better."""
+        if self._ending.is_set():
+            raise Draining("The service is shutting down.")
         while True:
             try:
                 return await self._answering.answer(message)

@@ -67,11 +67,12 @@ class QueueWorker:
         self._connection = connection
         self._answering = answering
         self._most_held = most_held
-        self._round = max(1, most_held // _ROUNDS)
+        self._round = max(2, most_held // _ROUNDS)
         self._settler = Settler()
         self._locks = LockKeeper(self._settler.renew)
         self._freed = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
         self._deliveries = Deliveries(queue, answering, self._settler, self._locks, self._freed.set)
 
     @property
@@ -92,10 +93,11 @@ class QueueWorker:
             while not self._stopping.is_set():
                 began = time.monotonic()
                 await self._receive_until_lost()
-                lasted = time.monotonic() - began > LONGEST_PAUSE
-                pause = FIRST_PAUSE if lasted else min(LONGEST_PAUSE, pause * 2)
+                if time.monotonic() - began > LONGEST_PAUSE:
+                    pause = FIRST_PAUSE
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.5, 1))
+                pause = min(LONGEST_PAUSE, pause * 2)
         finally:
             keeping.cancel()
 
@@ -106,16 +108,37 @@ class QueueWorker:
         """
         self._stopping.set()
         self._freed.set()
+        until = time.monotonic() + seconds
+        self._deliveries.begin_end()
         self._service.refuse_waiting(SOURCE)
-        await self._deliveries.finish(seconds)
+        await self._stop_reading()
+        await self._deliveries.finish(until - time.monotonic())
         self.status.state, self.status.reason = LinkState.STOPPED, ""
 
     async def close(self) -> None:
         """Disconnect; for after `stop`."""
         if self._settler.receiver is not None:
-            await _close(self._settler.receiver)
+            self._close_aside(self._settler.receiver)
+        if self._closing:
+            await asyncio.wait(self._closing)
         await self._answering.close()
         await self._connection.close()
+
+    async def _stop_reading(self) -> None:
+        """Close the link that reads, and settle over another: while it is open, the broker goes on sending what it was
+        promised credit for, and what is given back would come straight back.
+        """
+        reading = self._settler.receiver
+        if reading is None:
+            return
+        settling = self._connection.receiver(self.status.queue, 1)
+        try:
+            await settling.open()
+        except _LINK_ERRORS:
+            self._close_aside(settling)
+        else:
+            self._settler.receiver = settling
+            self._close_aside(reading)
 
     async def _receive_until_lost(self) -> None:
         """One receiver, from its opening to its failure."""
@@ -124,7 +147,7 @@ class QueueWorker:
             await receiver.open()
         except _LINK_ERRORS as error:
             self._lost(error)
-            await _close(receiver)
+            self._close_aside(receiver)
             if "requires session" in str(error).lower():
                 raise StartupError(
                     f"The queue {self.queue} requires sessions, which are not supported. Name one without them."
@@ -134,7 +157,7 @@ class QueueWorker:
         self.status.state, self.status.reason = LinkState.CONNECTED, ""
         log.info("receiving from %s", self.status.queue)
         if previous is not None:
-            await _close(previous)
+            self._close_aside(previous)
         try:
             await self._receive(receiver)
         except _LINK_ERRORS as error:
@@ -167,6 +190,12 @@ class QueueWorker:
         if executor.seconds_per_picture:
             most = min(most, int(_LOCK_SHARE * self._locks.period * executor.lanes / executor.seconds_per_picture))
         return min(most - len(self._deliveries), self._service.free_permits(Priority.BULK))
+
+    def _close_aside(self, receiver: Receiver) -> None:
+        """Closing takes a second and more, which nobody need wait for."""
+        closing = asyncio.create_task(_close(receiver))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _lost(self, error: BaseException) -> None:
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}"
