@@ -1,4 +1,4 @@
-"""One timer for all deadlines: set only when there is something to wait for, so that an idle broker sleeps."""
+"""Timers. They are set only where there is something to wait for, so that an idle broker sleeps."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,3 +30,23 @@ class Alarm:
     def _fire(self) -> None:
         self._timer = self._when = None
         self._ring()
+
+
+class Metronome:
+    """Calls `tick` every so many seconds."""
+
+    def __init__(self, seconds: float, tick: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._tick = tick
+        self._wind()
+
+    def stop(self) -> None:
+        """No more."""
+        self._timer.cancel()
+
+    def _wind(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._fire)
+
+    def _fire(self) -> None:
+        self._wind()
+        self._tick()

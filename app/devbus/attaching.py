@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING
 
 from app.devbus.addresses import Kind, read
+from app.devbus.amqp.errors import NOT_ALLOWED, AmqpError
 from app.devbus.amqp.performatives import RECEIVER, SETTLED, Attach
 from app.devbus.amqp.types import Described
 from app.devbus.inboxes import CbsInbox, EntityInbox, ManagementInbox
 from app.devbus.links import IncomingLink, Link, OutgoingLink, ReplyLink
+from app.devbus.session_queue import SessionQueue
+from app.devbus.session_waiter import SessionWaiter, wants_a_session
 
 if TYPE_CHECKING:
     from app.devbus.session import Session
@@ -37,6 +40,11 @@ def _outgoing(session: "Session", attach: Attach) -> Link:
     if kind is not Kind.ENTITY:
         return ReplyLink(session, attach.handle, f"{kind.value}:{path}")
     outlet = session.connection.namespace.outlet(path)
+    wants_session = wants_a_session(attach)
+    if wants_session is not isinstance(outlet.queue, SessionQueue):
+        raise AmqpError(NOT_ALLOWED, f"{path!r} is received {'without' if wants_session else 'only with'} sessions.")
+    if isinstance(outlet.queue, SessionQueue):
+        return SessionWaiter(session, attach, path, outlet, outlet.queue)
     return OutgoingLink(session, attach.handle, path, outlet, settled=attach.snd_settle_mode == SETTLED)
 
 

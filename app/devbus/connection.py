@@ -5,8 +5,10 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
+from app.devbus.alarm import Metronome
 from app.devbus.amqp.errors import CONNECTION_FORCED, FRAMING_ERROR, INTERNAL_ERROR, NOT_ALLOWED, AmqpError
 from app.devbus.amqp.framing import (
     AMQP_FRAME,
@@ -59,8 +61,8 @@ class Connection(asyncio.Protocol):
         self._reader = FrameReader(limits.max_frame_size)
         self._transport: asyncio.Transport | None = None
         self._is_open = False
-        self._last_heard = self._last_sent = 0.0
-        self._timers: list[asyncio.TimerHandle] = []
+        self._last_heard = 0.0
+        self._metronomes: list[Metronome] = []
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -85,8 +87,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop. What was locked stays locked until its time."""
         self._end_sessions()
-        for timer in self._timers:
-            timer.cancel()
+        for metronome in self._metronomes:
+            metronome.stop()
         self._transport = None
         self._closed(self)
 
@@ -121,7 +123,6 @@ class Connection(asyncio.Protocol):
     def write(self, octets: bytes) -> None:
         """Octets of whole frames; dropped if the client is gone."""
         if self._transport is not None and not self._transport.is_closing():
-            self._last_sent = asyncio.get_running_loop().time()
             self._transport.write(octets)
 
     def close(self, error: AmqpError | None = None) -> None:
@@ -191,10 +192,7 @@ class Connection(asyncio.Protocol):
         self._is_open = True
         idle = round(limits.idle_timeout * 1000) if limits.idle_timeout else None
         self.send(0, Open(limits.container_id, None, limits.max_frame_size, limits.channel_max, idle))
-        if opened.idle_timeout:
-            self._every(opened.idle_timeout / 2000, self._beat)
-        if limits.idle_timeout:
-            self._every(limits.idle_timeout, self._check_alive)
+        self._keep_alive(opened.idle_timeout)
 
     def _on_begin(self, channel: int, begin: Begin) -> None:
         if channel in self.sessions or channel > self.limits.channel_max:
@@ -223,21 +221,16 @@ class Connection(asyncio.Protocol):
             session.closed()
         self.sessions.clear()
 
-    def _every(self, seconds: float, work: Callable[[float], None]) -> None:
-        work_again = asyncio.get_running_loop().call_later(seconds, self._again, seconds, work)
-        self._timers.append(work_again)
+    def _keep_alive(self, peer_milliseconds: int | None) -> None:
+        """Be heard by the client as often as it wants, and see that it is heard (2.4.5)."""
+        if peer_milliseconds:
+            self._metronomes.append(Metronome(peer_milliseconds / 2000, self._beat))
+        if (idle := self.limits.idle_timeout) is not None:
+            self._metronomes.append(Metronome(idle, partial(self._check_alive, idle)))
 
-    def _again(self, seconds: float, work: Callable[[float], None]) -> None:
-        self._timers = [timer for timer in self._timers if timer.when() > asyncio.get_running_loop().time()]
-        work(seconds)
-        self._every(seconds, work)
-
-    def _beat(self, interval: float) -> None:
-        """Send an empty frame where nothing else was sent (2.4.5)."""
-        if asyncio.get_running_loop().time() - self._last_sent >= interval / 2:
-            self.write(EMPTY_FRAME)
+    def _beat(self) -> None:
+        self.write(EMPTY_FRAME)
 
     def _check_alive(self, idle_timeout: float) -> None:
-        """Hang up on a client of which nothing was heard for twice the time-out (2.4.5)."""
         if asyncio.get_running_loop().time() - self._last_heard > 2 * idle_timeout:
             self.close(AmqpError(CONNECTION_FORCED, "The connection was inactive for too long."))

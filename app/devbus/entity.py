@@ -11,13 +11,13 @@ message became active, or the next deadline moved closer.
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import count
 from uuid import UUID, uuid4
 
-from app.devbus.amqp.errors import ARGUMENT_ERROR, MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, NOT_ALLOWED, AmqpError
+from app.devbus.amqp.errors import MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, NOT_ALLOWED, AmqpError
 from app.devbus.amqp.message import Message
 from app.devbus.dedup import SeenIds
 from app.devbus.entry import DESCRIPTION, REASON, SCHEDULED_TIME, Entry, State
@@ -81,15 +81,17 @@ class Queue:
         self._drop_stale(session_id)
         return session_id in self._ready
 
+    def check(self, message: Message) -> None:
+        """Raises `AmqpError` where `send` could not take the message."""
+
     def send(self, message: Message, now: float, at: float | None = None) -> int:
         """Take a message in, active from `at` (or what its annotation says) on; 0 for a duplicate, else its number."""
         self.totals["sent"] += 1
-        session_id = self._session_of(message)
         if self._seen.is_duplicate(message.message_id, now):
             self.totals["duplicates"] += 1
             return 0
         start = max(now, at if at is not None else message.annotations.get(SCHEDULED_TIME, 0) / 1000)
-        entry = Entry(next(self._numbers), message, session_id, start, self._expiry(message, start))
+        entry = Entry(next(self._numbers), message, self._session_of(message), start, self._expiry(message, start))
         self._put(entry, State.SCHEDULED if start > now else State.ACTIVE)
         if start > now:
             self._remind(start, entry)
@@ -176,22 +178,13 @@ class Queue:
 
     def advance(self, now: float) -> None:
         """Do what time brings: locks end, scheduled messages become active, old ones expire."""
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
+        self._advance_entries(now)
+
+    def _advance_entries(self, now: float) -> None:
+        while (deadline := Queue.next_deadline(self)) is not None and deadline <= now:
             _, number = heapq.heappop(self._deadlines)
             self._time_came(self._entries[number], now)
         self.changed()
-
-    def sessions_ready(self) -> Iterator[str]:
-        """The sessions that have active messages."""
-        return (session_id for session_id in list(self._ready) if session_id is not None and self.has_ready(session_id))
-
-    def release_session(self, session_id: str, now: float, *, failed: bool) -> None:
-        """Unlock everything that is locked in a session, as a failed delivery if its lock ran out."""
-        for entry in [entry for entry in self._locks.values() if entry.session_id == session_id]:
-            if failed:
-                self._fail(entry, now)
-            else:
-                self._unlock(entry, now)
 
     def _time_came(self, entry: Entry, now: float) -> None:
         if entry.state is State.SCHEDULED:
@@ -296,11 +289,8 @@ class Queue:
             del self._ready[session_id]
 
     def _session_of(self, message: Message) -> str | None:
-        if not self.options.sessions:
-            return None
-        if message.group_id is None:
-            raise AmqpError(ARGUMENT_ERROR, f"The queue {self.options.name!r} wants messages that have a session id.")
-        return str(message.group_id)
+        """A queue without sessions does not ask."""
+        return None
 
     def _expiry(self, message: Message, start: float) -> float | None:
         lives = [ttl for ttl in (message.ttl, self.options.ttl_seconds) if ttl is not None]

@@ -28,6 +28,8 @@ class EntityInbox:
             raise _BUSY
         message = parse(payload)
         messages = [parse(one) for one in data_sections(message.body)] if message_format == BATCH_FORMAT else [message]
+        for each in messages:
+            self._target.check(each)
         now = self._namespace.clock()
         for each in messages:
             self._target.send(each, now)

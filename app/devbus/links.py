@@ -7,15 +7,43 @@ from typing import TYPE_CHECKING, Protocol
 from app.devbus.amqp.decode import Octets
 from app.devbus.amqp.errors import MESSAGE_SIZE_EXCEEDED, AmqpError
 from app.devbus.amqp.message import delivery_sections
-from app.devbus.amqp.performatives import RECEIVER, SENDER, Flow, Transfer
+from app.devbus.amqp.performatives import Flow, Transfer
 from app.devbus.entry import Entry
 from app.devbus.outlet import Outlet
+from app.devbus.session_queue import SessionHold
 
 if TYPE_CHECKING:
     from app.devbus.session import Session
 
 CREDIT = 1000
 """Messages that a client may send ahead (2.6.7); topped up when half of them are used."""
+
+
+class Link(Protocol):
+    """What a session needs of each of its links."""
+
+    handle: int
+    path: str
+
+    def opened(self) -> None:
+        """The attach is answered."""
+        ...
+
+    def on_flow(self, flow: Flow) -> None:
+        """The client's view of the link (2.7.4)."""
+        ...
+
+    def on_transfer(self, transfer: Transfer, payload: Octets) -> None:
+        """A transfer on a link on which the client sends (2.7.5)."""
+        ...
+
+    def wake(self) -> None:
+        """The connection has room again."""
+        ...
+
+    def closed(self) -> None:
+        """The link is gone."""
+        ...
 
 
 class Inbox(Protocol):
@@ -39,8 +67,6 @@ class _Arriving:
 
 class IncomingLink:
     """The receiving end of a link on which the client sends."""
-
-    role = RECEIVER
 
     def __init__(self, session: "Session", handle: int, path: str, inbox: Inbox, max_message_size: int) -> None:
         self.session = session
@@ -108,15 +134,23 @@ class IncomingLink:
 class OutgoingLink:
     """The sending end of a link on which the client receives from a queue."""
 
-    role = SENDER
-
-    def __init__(self, session: "Session", handle: int, path: str, outlet: Outlet, *, settled: bool) -> None:
+    def __init__(
+        self,
+        session: "Session",
+        handle: int,
+        path: str,
+        outlet: Outlet,
+        *,
+        settled: bool,
+        hold: SessionHold | None = None,
+    ) -> None:
         self.session = session
         self.handle = handle
         self.path = path
         self.outlet = outlet
         self.settled = settled
-        self.session_id: str | None = None
+        self.session_id = hold.session_id if hold else None
+        self._hold = hold
         self._credit = 0
         self._delivery_count = 0
         self._is_draining = False
@@ -159,8 +193,10 @@ class OutgoingLink:
         """A client does not send on a link on which it receives."""
 
     def closed(self) -> None:
-        """The link is gone; the locks of what it carried stay until they end."""
+        """The link is gone. Locks of what it carried stay until they end, but for those of a Service Bus session."""
         self.outlet.leave(self)
+        if self._hold is not None:
+            self._hold.release(self.session.connection.clock())
 
     def wake(self) -> None:
         """The connection has room again."""
@@ -169,8 +205,6 @@ class OutgoingLink:
 
 class ReplyLink:
     """The sending end of a request/response pair: carries answers from `$cbs` and `$management`."""
-
-    role = SENDER
 
     def __init__(self, session: "Session", handle: int, path: str) -> None:
         self.session = session
@@ -207,6 +241,3 @@ class ReplyLink:
     def closed(self) -> None:
         """Answers that were not fetched are dropped."""
         self._waiting.clear()
-
-
-Link = IncomingLink | OutgoingLink | ReplyLink

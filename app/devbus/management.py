@@ -7,6 +7,7 @@ from app.devbus.amqp.errors import (
     ARGUMENT_ERROR,
     MESSAGE_LOCK_LOST,
     MESSAGE_NOT_FOUND,
+    NOT_ALLOWED,
     NOT_FOUND,
     NOT_IMPLEMENTED,
     SERVER_BUSY,
@@ -18,6 +19,7 @@ from app.devbus.amqp.types import Array, Int
 from app.devbus.entity import Outcome, Queue
 from app.devbus.entry import SCHEDULED_TIME, Entry, milliseconds
 from app.devbus.namespace import Namespace, Topic
+from app.devbus.session_queue import SessionQueue
 
 SETTLING = "com.microsoft:update-disposition"
 """The operation that settles by lock token."""
@@ -57,6 +59,10 @@ class Management:
             "receive-by-sequence-number": self._receive_by_sequence_number,
             "schedule-message": self._schedule_message,
             "cancel-scheduled-message": self._cancel_scheduled_message,
+            "renew-session-lock": self._renew_session_lock,
+            "get-session-state": self._get_session_state,
+            "set-session-state": self._set_session_state,
+            "get-message-sessions": self._get_message_sessions,
         }
 
     def answer(self, request: Message) -> Answer:
@@ -95,14 +101,39 @@ class Management:
 
     def _schedule_message(self, body: Body) -> Body:
         now, numbers = self._namespace.clock(), Array()
-        for item in body["messages"]:
-            message = parse(item["message"])
+        messages = [parse(item["message"]) for item in body["messages"]]
+        for message in messages:
+            self._target.check(message)
+        for message in messages:
             numbers.append(self._target.send(message, now, message.annotations[SCHEDULED_TIME] / 1000))
         return {"sequence-numbers": numbers}
 
     def _cancel_scheduled_message(self, body: Body) -> Body:
         self._target.cancel(body["sequence-numbers"])
         return {}
+
+    def _renew_session_lock(self, body: Body) -> Body:
+        until = self._session_queue.renew_session(body["session-id"], self._namespace.clock())
+        return {"expiration": milliseconds(until)}
+
+    def _get_session_state(self, body: Body) -> Body:
+        return {"session-state": self._session_queue.states.get(body["session-id"])}
+
+    def _set_session_state(self, body: Body) -> Body:
+        self._session_queue.set_state(body["session-id"], body["session-state"])
+        return {}
+
+    def _get_message_sessions(self, body: Body) -> Body | None:
+        skip = body["skip"]
+        found = self._session_queue.known_sessions()[skip : skip + body["top"]]
+        return {"skip": Int(skip + len(found)), "sessions-ids": Array(found)} if found else None
+
+    @property
+    def _session_queue(self) -> SessionQueue:
+        queue = self._queue
+        if not isinstance(queue, SessionQueue):
+            raise AmqpError(NOT_ALLOWED, f"{self._path!r} has no sessions.")
+        return queue
 
     @property
     def _queue(self) -> Queue:

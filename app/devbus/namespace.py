@@ -12,6 +12,7 @@ from app.devbus.entity import DEAD_LETTER_SUFFIX, Queue
 from app.devbus.faults import Faults
 from app.devbus.options import QueueOptions
 from app.devbus.outlet import Outlet
+from app.devbus.session_queue import make_queue
 from app.devbus.tokens import Token
 
 Clock = Callable[[], float]
@@ -25,6 +26,11 @@ class Topic:
         self.subscriptions = {queue.options.name: queue for queue in subscriptions}
         self._numbers = count(1)
         self._copies: dict[int, list[tuple[Queue, int]]] = {}
+
+    def check(self, message: Message) -> None:
+        """Like `Queue.check`, for all subscriptions."""
+        for queue in self.subscriptions.values():
+            queue.check(message)
 
     def send(self, message: Message, now: float, at: float | None = None) -> int:
         """Like `Queue.send`; the number is the topic's own and is good for `cancel`."""
@@ -62,9 +68,9 @@ class Namespace:
         self._outlets: dict[str, Outlet] = {}
         self._alarm = Alarm(self._advance, clock)
         for options in queues:
-            self._add(options.name, Queue(options))
+            self._add(options.name, make_queue(options))
         for name, subscriptions in topics.items():
-            self._add_topic(Topic(name, [Queue(options) for options in subscriptions]))
+            self._add_topic(Topic(name, [make_queue(options) for options in subscriptions]))
 
     def close(self) -> None:
         """Stop the clockwork."""
@@ -89,6 +95,8 @@ class Namespace:
             self._add(f"{topic.name}/Subscriptions/{name}", queue)
 
     def _add(self, path: str, queue: Queue) -> None:
+        if path.lower() in self.queues:
+            raise ValueError(f"there are two queues named {path!r}")
         self.queues[path.lower()] = queue
         self._add_outlet(path, queue)
         if queue.dead_letters is not None:

@@ -21,6 +21,7 @@ from app.devbus.amqp.performatives import (
 from app.devbus.attaching import attach_answer, make_link
 from app.devbus.entry import Entry
 from app.devbus.links import Link, OutgoingLink, ReplyLink
+from app.devbus.session_waiter import SessionWaiter
 from app.devbus.settlement import ACCEPTED, Delivery, rejected, settle
 
 if TYPE_CHECKING:
@@ -130,6 +131,18 @@ class Session:
         self._drop(link)
         self.send(Detach(link.handle, closed=True, error=error.described()))
 
+    def attached(self, attach: Attach, link: Link) -> None:
+        """Answer an attach: the link is there."""
+        self.links[attach.handle] = link
+        self.send(attach_answer(attach, self.connection.max_message_size, source=attach.source, target=attach.target))
+        link.opened()
+
+    def refuse(self, attach: Attach, error: AmqpError) -> None:
+        """A link that cannot be is attached without source and target and closed at once (2.6.3)."""
+        self.links.pop(attach.handle, None)
+        self.send(attach_answer(attach, 0, source=None, target=None))
+        self.send(Detach(attach.handle, closed=True, error=error.described()))
+
     def closed(self) -> None:
         """The session, or its connection, is gone."""
         for link in list(self.links.values()):
@@ -180,13 +193,13 @@ class Session:
         try:
             link = make_link(self, attach)
         except AmqpError as error:
-            # A link that cannot be is attached without source and target and closed at once (2.6.3).
-            self.send(attach_answer(attach, 0, source=None, target=None))
-            self.send(Detach(attach.handle, closed=True, error=error.described()))
+            self.refuse(attach, error)
             return
         self.links[attach.handle] = link
-        self.send(attach_answer(attach, self.connection.max_message_size, source=attach.source, target=attach.target))
-        link.opened()
+        if isinstance(link, SessionWaiter):
+            link.opened()  # answers when there is a session for it
+        else:
+            self.attached(attach, link)
 
     def _on_detach(self, detach: Detach) -> None:
         link = self.links.get(detach.handle)

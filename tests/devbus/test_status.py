@@ -87,3 +87,8 @@ async def test_what_cannot_be_is_refused(
     assert answer.status_code == status
     if status != 200:
         assert answer.json()["error"]
+
+
+async def test_two_queues_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="two queues"):
+        await Broker(["jobs", "JOBS"]).start()
