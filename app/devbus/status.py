@@ -46,7 +46,7 @@ class StatusServer:
         self._host = host
         self._port = port
         self._server: asyncio.Server | None = None
-        self._routes: dict[tuple[str, str], Callable[[Body], Awaitable[Any]]] = {
+        self.routes: dict[tuple[str, str], Callable[[Body], Awaitable[Any]]] = {
             ("GET", "/status"): self._status,
             ("GET", "/dead-letters"): self._dead_letters,
             ("POST", "/faults"): self._set_faults,
@@ -55,6 +55,7 @@ class StatusServer:
             ("POST", "/refuse"): self._refuse,
             ("POST", "/reopen"): self._reopen,
         }
+        """What it answers, but for the page."""
 
     @property
     def url(self) -> str:
@@ -85,9 +86,9 @@ class StatusServer:
             request = await _read(reader)
             if (request.method, request.path) == ("GET", "/"):
                 return _response(HTTPStatus.OK, "text/html; charset=utf-8", _page(await self._status({})))
-            route = self._routes.get((request.method, request.path))
+            route = self.routes.get((request.method, request.path))
             if route is None:
-                raise Refused(HTTPStatus.NOT_FOUND, "there is " + ", ".join(" ".join(key) for key in self._routes))
+                raise Refused(HTTPStatus.NOT_FOUND, "there is " + ", ".join(" ".join(key) for key in self.routes))
             return _json(HTTPStatus.OK, await route(request.arguments))
         except Refused as refusal:
             return _json(refusal.status, {"error": str(refusal)})
