@@ -1,21 +1,17 @@
 """From an attach to a link: what the client wants and where it leads (AMQP 1.0, part 2, 2.6.3 and 2.7.3)."""
 
-from typing import TYPE_CHECKING
-
 from app.devbus.addresses import Kind, read
 from app.devbus.amqp.errors import NOT_ALLOWED, AmqpError
 from app.devbus.amqp.performatives import RECEIVER, SETTLED, Attach
 from app.devbus.amqp.types import Described
 from app.devbus.inboxes import CbsInbox, EntityInbox, ManagementInbox
-from app.devbus.links import IncomingLink, Link, OutgoingLink, ReplyLink
+from app.devbus.links import IncomingLink, OutgoingLink, ReplyLink
+from app.devbus.ports import Channel, Link
 from app.devbus.session_queue import SessionQueue
 from app.devbus.session_waiter import SessionWaiter, wants_a_session
 
-if TYPE_CHECKING:
-    from app.devbus.session import Session
 
-
-def make_link(session: "Session", attach: Attach) -> Link:
+def make_link(session: Channel, attach: Attach) -> Link:
     """The broker's end of the link that a client wants; raises `AmqpError` where it leads nowhere."""
     return _outgoing(session, attach) if attach.role is RECEIVER else _incoming(session, attach)
 
@@ -35,7 +31,7 @@ def attach_answer(
     )
 
 
-def _outgoing(session: "Session", attach: Attach) -> Link:
+def _outgoing(session: Channel, attach: Attach) -> Link:
     kind, path = read(attach.source)
     if kind is not Kind.ENTITY:
         return ReplyLink(session, attach.handle, f"{kind.value}:{path}")
@@ -48,7 +44,7 @@ def _outgoing(session: "Session", attach: Attach) -> Link:
     return OutgoingLink(session, attach.handle, path, outlet, settled=attach.snd_settle_mode == SETTLED)
 
 
-def _incoming(session: "Session", attach: Attach) -> Link:
+def _incoming(session: Channel, attach: Attach) -> Link:
     kind, path = read(attach.target)
     namespace = session.connection.namespace
     inbox: CbsInbox | ManagementInbox | EntityInbox

@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from app.devbus.amqp.decode import Octets
 from app.devbus.amqp.errors import MESSAGE_SIZE_EXCEEDED, AmqpError
@@ -10,40 +10,11 @@ from app.devbus.amqp.message import delivery_sections
 from app.devbus.amqp.performatives import Flow, Transfer
 from app.devbus.entry import Entry
 from app.devbus.outlet import Outlet
+from app.devbus.ports import Channel
 from app.devbus.session_queue import SessionHold
-
-if TYPE_CHECKING:
-    from app.devbus.session import Session
 
 CREDIT = 1000
 """Messages that a client may send ahead (2.6.7); topped up when half of them are used."""
-
-
-class Link(Protocol):
-    """What a session needs of each of its links."""
-
-    handle: int
-    path: str
-
-    def opened(self) -> None:
-        """The attach is answered."""
-        ...
-
-    def on_flow(self, flow: Flow) -> None:
-        """The client's view of the link (2.7.4)."""
-        ...
-
-    def on_transfer(self, transfer: Transfer, payload: Octets) -> None:
-        """A transfer on a link on which the client sends (2.7.5)."""
-        ...
-
-    def wake(self) -> None:
-        """The connection has room again."""
-        ...
-
-    def closed(self) -> None:
-        """The link is gone."""
-        ...
 
 
 class Inbox(Protocol):
@@ -68,7 +39,7 @@ class _Arriving:
 class IncomingLink:
     """The receiving end of a link on which the client sends."""
 
-    def __init__(self, session: "Session", handle: int, path: str, inbox: Inbox, max_message_size: int) -> None:
+    def __init__(self, session: Channel, handle: int, path: str, inbox: Inbox, max_message_size: int) -> None:
         self.session = session
         self.handle = handle
         self.path = path
@@ -136,7 +107,7 @@ class OutgoingLink:
 
     def __init__(
         self,
-        session: "Session",
+        session: Channel,
         handle: int,
         path: str,
         outlet: Outlet,
@@ -179,7 +150,7 @@ class OutgoingLink:
         self._credit -= 1
         self._delivery_count += 1
         sections = delivery_sections(entry.message, entry.delivery_count, entry.delivery_annotations())
-        self.session.send_entry(self, entry, sections)
+        self.session.send_entry(self.handle, self.outlet.queue, entry, sections)
 
     def emptied(self) -> None:
         """Draining: the queue has no more, so the credit that is left is used up (2.6.7)."""
@@ -206,7 +177,7 @@ class OutgoingLink:
 class ReplyLink:
     """The sending end of a request/response pair: carries answers from `$cbs` and `$management`."""
 
-    def __init__(self, session: "Session", handle: int, path: str) -> None:
+    def __init__(self, session: Channel, handle: int, path: str) -> None:
         self.session = session
         self.handle = handle
         self.path = path

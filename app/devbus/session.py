@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from app.devbus.amqp.decode import Octets
 from app.devbus.amqp.errors import HANDLE_IN_USE, NOT_IMPLEMENTED, UNATTACHED_HANDLE, AmqpError
@@ -19,13 +18,12 @@ from app.devbus.amqp.performatives import (
     encode_performative,
 )
 from app.devbus.attaching import attach_answer, make_link
+from app.devbus.entity import Queue
 from app.devbus.entry import Entry
-from app.devbus.links import Link, OutgoingLink, ReplyLink
+from app.devbus.links import ReplyLink
+from app.devbus.ports import Link, Wire
 from app.devbus.session_waiter import SessionWaiter
 from app.devbus.settlement import ACCEPTED, Delivery, rejected, settle
-
-if TYPE_CHECKING:
-    from app.devbus.connection import Connection
 
 WINDOW = 5000
 """Transfer frames that the client may send ahead; topped up when half of them are used (2.5.6)."""
@@ -34,7 +32,7 @@ WINDOW = 5000
 class Session:
     """The broker's end of a session; its channel has the number that the client chose."""
 
-    def __init__(self, connection: "Connection", channel: int, begin: Begin) -> None:
+    def __init__(self, connection: Wire, channel: int, begin: Begin) -> None:
         self.connection = connection
         self.channel = channel
         self.links: dict[int, Link] = {}
@@ -85,14 +83,14 @@ class Session:
             )
         )
 
-    def send_entry(self, link: OutgoingLink, entry: Entry, sections: Iterable[Octets]) -> None:
+    def send_entry(self, handle: int, queue: Queue, entry: Entry, sections: Iterable[Octets]) -> None:
         """Deliver a queue's message; its lock token is the delivery tag, in Microsoft's byte order."""
         token = entry.lock_token
         if token is None:
-            self.send_message(link.handle, sections, tag=entry.sequence_number.to_bytes(8, "big"), settled=True)
+            self.send_message(handle, sections, tag=entry.sequence_number.to_bytes(8, "big"), settled=True)
         else:
-            self._unsettled[self._next_delivery] = Delivery(link, token)
-            self.send_message(link.handle, sections, tag=token.bytes_le, settled=False)
+            self._unsettled[self._next_delivery] = Delivery(handle, queue, token)
+            self.send_message(handle, sections, tag=token.bytes_le, settled=False)
 
     def send_message(self, handle: int, sections: Iterable[Octets], *, tag: bytes, settled: bool) -> None:
         """A message in as many transfer frames as the client's frame size asks for (2.6.14)."""
@@ -210,7 +208,7 @@ class Session:
     def _drop(self, link: Link) -> None:
         self.links.pop(link.handle, None)
         link.closed()
-        for delivery_id in [key for key, delivery in self._unsettled.items() if delivery.link is link]:
+        for delivery_id in [key for key, delivery in self._unsettled.items() if delivery.handle == link.handle]:
             del self._unsettled[delivery_id]
 
     def _link(self, handle: int) -> Link:

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from app.devbus.amqp.decode import Octets
 from app.devbus.amqp.errors import SESSION_LOCK_LOST, TIMEOUT, AmqpError
@@ -11,10 +11,8 @@ from app.devbus.amqp.types import Described, Symbol
 from app.devbus.entry import Entry
 from app.devbus.links import OutgoingLink
 from app.devbus.outlet import Outlet
+from app.devbus.ports import Channel
 from app.devbus.session_queue import SessionHold, SessionQueue
-
-if TYPE_CHECKING:
-    from app.devbus.session import Session
 
 SESSION_FILTER = Symbol("com.microsoft:session-filter")
 SESSION_LOCKED_UNTIL = Symbol("com.microsoft:locked-until-utc")
@@ -39,7 +37,7 @@ class SessionWaiter:
     settled = False
     is_ready = False
 
-    def __init__(self, session: "Session", attach: Attach, path: str, outlet: Outlet, queue: SessionQueue) -> None:
+    def __init__(self, session: Channel, attach: Attach, path: str, outlet: Outlet, queue: SessionQueue) -> None:
         self.handle = attach.handle
         self.path = path
         self._session = session

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from app.devbus.amqp.errors import NOT_IMPLEMENTED, AmqpError
@@ -12,10 +12,7 @@ from app.devbus.amqp.types import Described
 from app.devbus.entity import Outcome, Queue
 from app.devbus.entry import DESCRIPTION, REASON
 from app.devbus.faults import Fate, Faults
-
-if TYPE_CHECKING:
-    from app.devbus.links import OutgoingLink
-    from app.devbus.session import Session
+from app.devbus.ports import Channel
 
 _ACCEPTED, _REJECTED, _RELEASED, _MODIFIED = 0x24, 0x25, 0x26, 0x27
 ACCEPTED = Described(_ACCEPTED, [])
@@ -24,9 +21,10 @@ _UNDELIVERABLE_HERE = 1
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message on its way: sent over `link` and locked with `token`."""
+    """A message on its way: sent over the link with that handle and locked with that token."""
 
-    link: "OutgoingLink"
+    handle: int
+    queue: Queue
     token: UUID
 
 
@@ -62,18 +60,17 @@ def read_state(state: Any) -> Settlement:
     raise AmqpError(NOT_IMPLEMENTED, f"delivery state {state.descriptor:#x}")
 
 
-def settle(session: "Session", delivery_id: int, delivery: Delivery, disposition: Disposition) -> None:
+def settle(session: Channel, delivery_id: int, delivery: Delivery, disposition: Disposition) -> None:
     """Do what a disposition asks and confirm it, unless a fault was ordered."""
-    queue = delivery.link.outlet.queue
     settlement = read_state(disposition.state)
 
     def apply() -> None:
-        answer = _apply(queue, delivery.token, settlement, session.connection.clock(), disposition.state)
+        answer = _apply(delivery.queue, delivery.token, settlement, session.connection.clock(), disposition.state)
         if not disposition.settled:
             session.send(Disposition(SENDER, delivery_id, delivery_id, settled=True, state=answer))
 
     def unconfirmed() -> None:
-        _apply(queue, delivery.token, settlement, session.connection.clock(), disposition.state)
+        _apply(delivery.queue, delivery.token, settlement, session.connection.clock(), disposition.state)
 
     fated(session.connection.faults, apply, unconfirmed, session.connection.abort)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from app.devbus import Broker, Limits
+from tests.devbus.hasty import HastyLoop
 from tests.devbus.sdk import Sdk
 
 QUEUES = [
@@ -21,6 +22,11 @@ QUEUES = [
     "brief-rows,sessions,lock=0.5",
 ]
 TOPICS = {"events": ["audit", "billing,lock=60"]}
+
+
+def pytest_asyncio_loop_factories() -> dict[str, type[HastyLoop]]:
+    """All tests here run on a loop that shortens the SDK's naps."""
+    return {"hasty": HastyLoop}
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
