@@ -1,12 +1,8 @@
-"""The broker and the real SDK, for the conformance tests.
+"""The broker and the real SDK, for the conformance tests."""
 
-The tests of a module share an event loop, so that the SDK can close in the background what a test had opened.
-"""
-
-import asyncio
 from collections.abc import AsyncIterator
 
-import pytest_asyncio
+import pytest
 
 from app.devbus import Broker, Limits
 from tests.devbus.hasty import HastyLoop
@@ -29,24 +25,16 @@ def pytest_asyncio_loop_factories() -> dict[str, type[HastyLoop]]:
     return {"hasty": HastyLoop}
 
 
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def closing() -> AsyncIterator[list[asyncio.Task[None]]]:
-    """What is being closed in the background; a failure to close fails the module."""
-    tasks: list[asyncio.Task[None]] = []
-    yield tasks
-    await asyncio.gather(*tasks)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def broker(closing: list[asyncio.Task[None]]) -> AsyncIterator[Broker]:
+@pytest.fixture
+async def broker() -> AsyncIterator[Broker]:
     """A broker with a queue of every sort that the tests need."""
     async with Broker(QUEUES, TOPICS, limits=Limits(max_message_size=8 << 20)) as broker:
         yield broker
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def sdk(broker: Broker, closing: list[asyncio.Task[None]]) -> AsyncIterator[Sdk]:
+@pytest.fixture
+async def sdk(broker: Broker) -> AsyncIterator[Sdk]:
     """The SDK, connected to that broker."""
     sdk = Sdk(broker)
     yield sdk
-    closing.append(asyncio.create_task(sdk.close()))
+    await sdk.close()

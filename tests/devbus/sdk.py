@@ -1,8 +1,4 @@
-"""The real SDK, unmodified, with short ways to do what most tests do first.
-
-The SDK needs about half a second to open a receiver and up to a second to close one (its keep-alive sleeps). So that
-the tests need not wait for that, what they open is closed in the background, while the next ones run.
-"""
+"""The real SDK, unmodified, with short ways to do what most tests do first."""
 
 import asyncio
 import time
@@ -29,8 +25,8 @@ def body(message: ServiceBusReceivedMessage) -> bytes:
 
 
 def connect(broker: Broker, **settings: Any) -> ServiceBusClient:
-    """The SDK's client. It retries soon, so that faults do not slow the tests, and has no keep-alive to wait for."""
-    settings = {"retry_backoff_factor": 0.05, "retry_backoff_max": 0.5, "keep_alive": 0, **settings}
+    """The SDK's client. It retries soon, so that faults do not slow the tests."""
+    settings = {"retry_backoff_factor": 0.05, "retry_backoff_max": 0.5, **settings}
     return ServiceBusClient.from_connection_string(broker.connection_string, **settings)
 
 
@@ -66,7 +62,7 @@ class Sdk:
 
     async def receiver(self, queue: str, **settings: Any) -> ServiceBusReceiver:
         """A receiver, open."""
-        return await self.opened(self.client.get_queue_receiver(queue, socket_timeout=0.05, **settings))
+        return await self.opened(self.client.get_queue_receiver(queue, **settings))
 
     async def received(self, queue: str, **settings: Any) -> tuple[ServiceBusReceiver, ServiceBusReceivedMessage]:
         """A receiver and the next message of a queue."""
@@ -90,7 +86,7 @@ class Sdk:
 
 
 def put(broker: Broker, queue: str, *bodies: bytes, message_id: str | None = None) -> None:
-    """Messages in a queue, without the half second that a sender needs; `test_sending` sends with the SDK."""
+    """Messages in a queue, without a sender; `test_sending` sends them with the SDK."""
     for content in bodies:
         properties = encoded(Described(PROPERTIES, [message_id]))
         message = Message(properties=properties, body=encoded(Described(DATA, content)))

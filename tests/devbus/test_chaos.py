@@ -3,15 +3,12 @@
 import asyncio
 from collections import Counter
 
-import pytest
 from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.exceptions import ServiceBusError
 
 from app.devbus import Broker
 from tests.devbus.sdk import body, connect, put
 from tests.fixtures.waiting import until_async
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MESSAGES = 60
 

@@ -30,7 +30,7 @@ async def test_it_serves_says_where_and_stops_when_told() -> None:
         warning, connection_string, status = lines
         assert "development" in warning
         async with (
-            ServiceBusClient.from_connection_string(connection_string, keep_alive=0) as client,
+            ServiceBusClient.from_connection_string(connection_string) as client,
             client.get_queue_sender("jobs") as jobs,
             client.get_topic_sender("events") as events,
         ):

@@ -10,8 +10,6 @@ from app.devbus import Broker
 from tests.devbus.sdk import Sdk, body, connect, put, receive
 from tests.fixtures.waiting import until_async
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 async def test_after_a_cut_the_sdk_comes_back(broker: Broker, sdk: Sdk) -> None:
     await sdk.send("jobs", b"one")

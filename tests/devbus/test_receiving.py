@@ -3,14 +3,11 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from azure.servicebus import ServiceBusMessage
 
 from app.devbus import Broker
 from tests.devbus.sdk import Sdk, body, connect, put, receive
 from tests.fixtures.waiting import until_async
-
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def test_no_more_is_locked_than_was_asked_for(broker: Broker, sdk: Sdk) -> None:

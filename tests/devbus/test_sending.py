@@ -11,8 +11,6 @@ from app.devbus import Broker, Limits
 from tests.devbus.sdk import Sdk, body, connect, receive
 from tests.fixtures.waiting import until_async
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 async def test_every_property_comes_back(sdk: Sdk) -> None:
     sent = ServiceBusMessage(

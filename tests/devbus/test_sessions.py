@@ -17,8 +17,6 @@ from app.devbus import Broker
 from tests.devbus.sdk import Sdk, body, connect, receive
 from tests.fixtures.waiting import until_async
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 async def send(sdk: Sdk, queue: str, *messages: tuple[str, bytes]) -> None:
     sender = await sdk.sender(queue)

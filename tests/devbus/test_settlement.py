@@ -11,8 +11,6 @@ from app.devbus import Broker
 from tests.devbus.sdk import Sdk, body, put, receive
 from tests.fixtures.waiting import until_async
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 
 async def test_a_completed_message_is_gone(broker: Broker, sdk: Sdk) -> None:
     put(broker, "jobs", b"one")

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import pytest_asyncio
 from azure.identity.aio import ManagedIdentityCredential
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
@@ -15,12 +14,10 @@ from azure.servicebus.aio import ServiceBusClient
 from app.devbus import Broker
 from tests.devbus.sdk import Sdk
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 IDENTITY_TOKEN = "header.payload.signature"
 
 
-@pytest_asyncio.fixture(loop_scope="module")
+@pytest.fixture
 async def identity_endpoint(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
     """What hosts in Azure offer to their programs; yields the resources that tokens were asked for."""
     asked: list[str] = []
@@ -54,7 +51,7 @@ async def test_a_connection_strings_token_is_recorded(broker: Broker, sdk: Sdk) 
 async def test_a_managed_identitys_token_arrives(broker: Broker, identity_endpoint: list[str]) -> None:
     async with (
         ManagedIdentityCredential() as credential,
-        ServiceBusClient(f"127.0.0.1:{broker.port}", credential, use_tls=False, keep_alive=0) as client,
+        ServiceBusClient(f"127.0.0.1:{broker.port}", credential, use_tls=False) as client,
         client.get_queue_sender("jobs") as sender,
     ):
         await sender.send_messages(ServiceBusMessage(b"one"))
