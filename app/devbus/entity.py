@@ -13,28 +13,16 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from enum import Enum
-from itertools import count
+from itertools import count, islice
 from uuid import UUID, uuid4
 
 from app.devbus.amqp.errors import MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, NOT_ALLOWED, AmqpError
 from app.devbus.amqp.message import Message
 from app.devbus.dedup import SeenIds
-from app.devbus.entry import DESCRIPTION, REASON, SCHEDULED_TIME, Entry, State
+from app.devbus.entry import DESCRIPTION, REASON, Entry, Outcome, State
 from app.devbus.options import QueueOptions
 
 DEAD_LETTER_SUFFIX = "$DeadLetterQueue"
-
-
-class Outcome(Enum):
-    """The ways to settle a locked message."""
-
-    COMPLETE = "complete"
-    ABANDON = "abandon"
-    RELEASE = "release"
-    """Back to the queue as if it had never been delivered (AMQP 1.0, part 3, 3.4.4)."""
-    DEFER = "defer"
-    DEAD_LETTER = "dead-letter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +78,12 @@ class Queue:
         if self._seen.is_duplicate(message.message_id, now):
             self.totals["duplicates"] += 1
             return 0
-        start = max(now, at if at is not None else message.annotations.get(SCHEDULED_TIME, 0) / 1000)
+        start = max(now, at if at is not None else message.scheduled_at)
         entry = Entry(next(self._numbers), message, self._session_of(message), start, self._expiry(message, start))
         self._put(entry, State.SCHEDULED if start > now else State.ACTIVE)
         if start > now:
             self._remind(start, entry)
-        if entry.expires_at is not None:
-            self._remind(entry.expires_at, entry)
+        self._expire_later(entry, now)
         self.changed()
         return entry.sequence_number
 
@@ -164,11 +151,11 @@ class Queue:
                 raise AmqpError(MESSAGE_NOT_FOUND, "There is no scheduled message with one of these sequence numbers.")
             self._remove(entry, "cancelled")
 
-    def peek(self, first: int = 0, limit: int = 100, session_id: str | None = None) -> list[Entry]:
-        """Look at messages in order of their numbers, from `first` on, in whatever state."""
+    def peek(self, first: int = 0, limit: int | None = None, session_id: str | None = None) -> list[Entry]:
+        """Look at messages in order of their numbers, from `first` on, in whatever state; all where `limit` is None."""
         entries = (self._entries[number] for number in sorted(self._entries) if number >= first)
         wanted = (entry for entry in entries if session_id is None or entry.session_id == session_id)
-        return [entry for entry, _ in zip(wanted, range(limit), strict=False)]
+        return list(islice(wanted, limit))
 
     def next_deadline(self) -> float | None:
         """When `advance` has something to do next, or None."""
@@ -220,8 +207,7 @@ class Queue:
     def _unlock(self, entry: Entry, now: float) -> None:
         self._forget_lock(entry)
         self._put(entry, State.DEFERRED if entry.deferred else State.ACTIVE)
-        if entry.expires_at is not None and entry.expires_at <= now:
-            self._expire(entry)
+        self._expire_later(entry, now)
         self.changed()
 
     def _fail(self, entry: Entry, now: float) -> None:
@@ -231,6 +217,13 @@ class Queue:
             self._bury(entry, "MaxDeliveryCountExceeded", text)
         else:
             self._unlock(entry, now)
+
+    def _expire_later(self, entry: Entry, now: float) -> None:
+        """Reminders that came up while it was locked are gone."""
+        if entry.expires_at is not None and entry.expires_at <= now:
+            self._expire(entry)
+        elif entry.expires_at is not None:
+            self._remind(entry.expires_at, entry)
 
     def _expire(self, entry: Entry) -> None:
         if self.options.dead_letter_expired and self.dead_letters is not None:

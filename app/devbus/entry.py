@@ -12,7 +12,6 @@ SEQUENCE_NUMBER = Symbol("x-opt-sequence-number")
 ENQUEUED_TIME = Symbol("x-opt-enqueued-time")
 LOCKED_UNTIL = Symbol("x-opt-locked-until")
 MESSAGE_STATE = Symbol("x-opt-message-state")
-SCHEDULED_TIME = Symbol("x-opt-scheduled-enqueue-time")
 REASON, DESCRIPTION = "DeadLetterReason", "DeadLetterErrorDescription"
 
 
@@ -23,6 +22,17 @@ class State(Enum):
     SCHEDULED = "scheduled"
     LOCKED = "locked"
     DEFERRED = "deferred"
+
+
+class Outcome(Enum):
+    """The ways to settle a locked message."""
+
+    COMPLETE = "complete"
+    ABANDON = "abandon"
+    RELEASE = "release"
+    """Back to the queue as if it had never been delivered (AMQP 1.0, part 3, 3.4.4)."""
+    DEFER = "defer"
+    DEAD_LETTER = "dead-letter"
 
 
 _WIRE_STATES = {State.ACTIVE: 0, State.LOCKED: 0, State.DEFERRED: 1, State.SCHEDULED: 2}

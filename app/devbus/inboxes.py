@@ -22,7 +22,7 @@ class EntityInbox:
         self._namespace = namespace
         self._target = target
 
-    def receive(self, link: IncomingLink, delivery_id: int, payload: Octets, message_format: int) -> None:
+    def receive(self, link: IncomingLink, payload: Octets, message_format: int) -> None:
         """Store a message, or all messages of a batch; raises `AmqpError`."""
         if self._namespace.faults.throttles():
             raise _BUSY
@@ -33,7 +33,6 @@ class EntityInbox:
         now = self._namespace.clock()
         for each in messages:
             self._target.send(each, now)
-        link.accept(delivery_id)
 
 
 class CbsInbox:
@@ -42,10 +41,9 @@ class CbsInbox:
     def __init__(self, namespace: Namespace) -> None:
         self._namespace = namespace
 
-    def receive(self, link: IncomingLink, delivery_id: int, payload: Octets, message_format: int) -> None:
+    def receive(self, link: IncomingLink, payload: Octets, message_format: int) -> None:
         """Remember the token and answer."""
         request = parse(payload)
-        link.accept(delivery_id)
         self._namespace.tokens.append(read_token(request))
         _reply(link, request, token_status(not self._namespace.faults.tokens_refused), None)
 
@@ -57,10 +55,9 @@ class ManagementInbox:
         self._namespace = namespace
         self._management = Management(namespace, path)
 
-    def receive(self, link: IncomingLink, delivery_id: int, payload: Octets, message_format: int) -> None:
+    def receive(self, link: IncomingLink, payload: Octets, message_format: int) -> None:
         """Do the operation and answer; a settlement meets its fate like any other."""
         request = parse(payload)
-        link.accept(delivery_id)
         if self._namespace.faults.throttles():
             _reply(link, request, *failure(_BUSY))
         elif request.application_map.get("operation") == SETTLING:

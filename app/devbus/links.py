@@ -18,9 +18,9 @@ CREDIT = 1000
 
 
 class Inbox(Protocol):
-    """What a client's messages go to. Answers each delivery, now or later, through the link."""
+    """What a client's messages go to."""
 
-    def receive(self, link: "IncomingLink", delivery_id: int, payload: Octets, message_format: int) -> None:
+    def receive(self, link: "IncomingLink", payload: Octets, message_format: int) -> None:
         """Take one whole message; raises `AmqpError`, which becomes the rejection."""
         ...
 
@@ -72,10 +72,6 @@ class IncomingLink:
             self._arriving = None
             self._complete(arriving)
 
-    def accept(self, delivery_id: int) -> None:
-        """The message is stored."""
-        self.session.accept(delivery_id)
-
     def closed(self) -> None:
         """The link is gone, and with it what had not arrived whole."""
         self._arriving = None
@@ -86,16 +82,20 @@ class IncomingLink:
     def _complete(self, arriving: _Arriving) -> None:
         self._delivery_count += 1
         self._credit -= 1
+        error = self._store(arriving)
+        if not arriving.settled:  # else the client does not want to know
+            self.session.answer(arriving.delivery_id, error)
+        if self._credit <= CREDIT // 2:
+            self._grant()
+
+    def _store(self, arriving: _Arriving) -> AmqpError | None:
         try:
             if arriving.size > self._max:
                 raise AmqpError(MESSAGE_SIZE_EXCEEDED, f"{arriving.size} octets; the limit is {self._max}.")
-            parts = arriving.parts
-            payload = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
-            self._inbox.receive(self, arriving.delivery_id, payload, arriving.message_format)
+            self._inbox.receive(self, b"".join(arriving.parts), arriving.message_format)
         except AmqpError as error:
-            self.session.reject(arriving.delivery_id, error)
-        if self._credit <= CREDIT // 2:
-            self._grant()
+            return error
+        return None
 
     def _grant(self) -> None:
         self._credit = CREDIT

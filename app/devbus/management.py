@@ -16,8 +16,8 @@ from app.devbus.amqp.errors import (
 )
 from app.devbus.amqp.message import Message, delivery_sections, parse
 from app.devbus.amqp.types import Array, Int
-from app.devbus.entity import Outcome, Queue
-from app.devbus.entry import SCHEDULED_TIME, Entry, milliseconds
+from app.devbus.entity import Queue
+from app.devbus.entry import Entry, Outcome, milliseconds
 from app.devbus.namespace import Namespace, Topic
 from app.devbus.session_queue import SessionQueue
 
@@ -105,7 +105,7 @@ class Management:
         for message in messages:
             self._target.check(message)
         for message in messages:
-            numbers.append(self._target.send(message, now, message.annotations[SCHEDULED_TIME] / 1000))
+            numbers.append(self._target.send(message, now, message.scheduled_at))
         return {"sequence-numbers": numbers}
 
     def _cancel_scheduled_message(self, body: Body) -> Body:

@@ -124,12 +124,8 @@ class Channel(Protocol):
         """Send a message over a link."""
         ...
 
-    def accept(self, delivery_id: int) -> None:
-        """Tell the client that its message is stored."""
-        ...
-
-    def reject(self, delivery_id: int, error: AmqpError) -> None:
-        """Tell the client that its message is not taken."""
+    def answer(self, delivery_id: int, error: AmqpError | None) -> None:
+        """Tell the client that its message is stored, or why it is not."""
         ...
 
     def reply_link(self, path: str) -> Replier | None:

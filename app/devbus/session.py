@@ -7,6 +7,7 @@ from app.devbus.amqp.decode import Octets
 from app.devbus.amqp.errors import HANDLE_IN_USE, NOT_IMPLEMENTED, UNATTACHED_HANDLE, AmqpError
 from app.devbus.amqp.framing import AMQP_FRAME, frame
 from app.devbus.amqp.performatives import (
+    RECEIVER,
     SENDER,
     Attach,
     Begin,
@@ -111,13 +112,10 @@ class Session:
         self._held.extend(frames)
         self._release_held()
 
-    def accept(self, delivery_id: int) -> None:
-        """Tell the client that its message is stored."""
-        self.send(Disposition(True, delivery_id, delivery_id, settled=True, state=ACCEPTED))
-
-    def reject(self, delivery_id: int, error: AmqpError) -> None:
-        """Tell the client that its message is not taken."""
-        self.send(Disposition(True, delivery_id, delivery_id, settled=True, state=rejected(error)))
+    def answer(self, delivery_id: int, error: AmqpError | None) -> None:
+        """Tell the client that its message is stored, or why it is not."""
+        state = ACCEPTED if error is None else rejected(error)
+        self.send(Disposition(RECEIVER, delivery_id, delivery_id, settled=True, state=state))
 
     def reply_link(self, path: str) -> ReplyLink | None:
         """The link that carries answers of the node at `path`."""

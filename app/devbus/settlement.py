@@ -9,8 +9,8 @@ from uuid import UUID
 from app.devbus.amqp.errors import NOT_IMPLEMENTED, AmqpError
 from app.devbus.amqp.performatives import SENDER, Disposition
 from app.devbus.amqp.types import Described
-from app.devbus.entity import Outcome, Queue
-from app.devbus.entry import DESCRIPTION, REASON
+from app.devbus.entity import Queue
+from app.devbus.entry import DESCRIPTION, REASON, Outcome
 from app.devbus.faults import Fate, Faults
 from app.devbus.ports import Channel
 

@@ -118,7 +118,7 @@ class StatusServer:
                 "description": entry.description,
                 "delivery_count": entry.delivery_count,
             }
-            for entry in (queue.peek(limit=10_000) if queue else [])
+            for entry in (queue.peek() if queue else [])
         ]
 
     async def _set_faults(self, arguments: Body) -> Body:

@@ -135,7 +135,16 @@ def test_an_empty_message_has_nothing() -> None:
     assert Message().application_map == {}
 
 
-@pytest.mark.parametrize("octets", [b"\x00", b"\x01\x02\x03", encoded(Described(0x99, [])), b"\x00\x53\x75\xb0\x00"])
+def test_properties_that_cannot_be_read_are_none_and_do_not_stop_the_message() -> None:
+    broken = parse(b"\x00\x53\x73\xc0\x03\x01\xff\xff" + b"\x00\x53\x74\xa1\x01x")
+    assert (broken.message_id, broken.application_map) == (None, {})
+    assert broken.with_application_properties({"DeadLetterReason": "r"}).application_map == {"DeadLetterReason": "r"}
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [b"\x00", b"\x01\x02\x03", encoded(Described(0x99, [])), encoded(Described(0x70, 1)), b"\x00\x53\x75\xb0\x00"],
+)
 def test_a_broken_message_is_an_error(octets: bytes) -> None:
     with pytest.raises(AmqpError):
         parse(octets)

@@ -14,8 +14,7 @@ from app.devbus.amqp.encode import encoded
 from app.devbus.amqp.errors import MESSAGE_LOCK_LOST, AmqpError
 from app.devbus.amqp.message import PROPERTIES, Message
 from app.devbus.amqp.types import Described, Uint
-from app.devbus.entity import Outcome
-from app.devbus.entry import Entry, State
+from app.devbus.entry import Entry, Outcome, State
 
 
 def message(identifier: str | None = None, ttl: float | None = None) -> Message:
@@ -103,11 +102,17 @@ class Conservation(RuleBasedStateMachine):
         gone = sum(totals[why] for why in ("duplicates", "completed", "expired", "cancelled"))
         assert totals["sent"] == depths.total + gone
         assert depths.dead_lettered == totals["dead_lettered"]
-        entries = self.queue.peek(limit=10_000)
+        entries = self.queue.peek()
         assert len(entries) == depths.total - depths.dead_lettered
         assert {state: sum(entry.state is state for entry in entries) for state in State} == {
             state: getattr(depths, state.value) for state in State
         }
+
+    @invariant()
+    def nothing_outlives_its_time(self) -> None:
+        for entry in self.queue.peek():
+            if entry.state is not State.LOCKED:
+                assert entry.expires_at is None or entry.expires_at > self.now
 
     @invariant()
     def what_is_active_can_be_had(self) -> None:
@@ -156,6 +161,16 @@ def test_a_message_that_expires_under_its_lock_goes_when_the_lock_does() -> None
     queue.settle(token, Outcome.ABANDON, 7.0)
     assert queue.depths.total == 0
     assert queue.totals["expired"] == 1
+
+
+def test_a_message_that_was_locked_and_given_back_still_expires() -> None:
+    queue = Queue(QueueOptions("q", lock_seconds=30, ttl_seconds=20))
+    queue.send(message(), 0.0)
+    token = acquire(queue, 0.0).lock_token
+    assert token is not None
+    assert queue.next_deadline() == 30.0
+    queue.settle(token, Outcome.ABANDON, 5.0)
+    assert queue.next_deadline() == 20.0
 
 
 def test_a_message_id_is_forgotten_after_its_window() -> None:

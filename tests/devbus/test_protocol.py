@@ -147,6 +147,15 @@ async def test_an_aborted_message_is_forgotten(bus: Broker, raw: RawClient) -> N
     assert [entry.body for entry in bus.queue("jobs").peek()] == [b"whole"]
 
 
+async def test_a_message_that_is_sent_settled_is_not_answered(bus: Broker, raw: RawClient) -> None:
+    raw.begin()
+    raw.attach_sender("jobs")
+    raw.send(Transfer(0, 0, b"a", 0, settled=True), data_message(b"one"))
+    raw.send(Transfer(0, 1, b"b", 0, settled=False), data_message(b"two"))
+    assert (await raw.expect(Disposition)).first == 1
+    assert bus.queue("jobs").depths.active == 2
+
+
 async def test_a_message_that_is_too_large_in_many_frames(bus: Broker, raw: RawClient) -> None:
     raw.begin()
     raw.attach_sender("jobs")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.devbus import Broker, QueueOptions
-from app.devbus.entity import Outcome
+from app.devbus.entry import Outcome
 from app.devbus.status import StatusServer
 from tests.devbus.sdk import put
 

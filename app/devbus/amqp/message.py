@@ -20,6 +20,8 @@ BATCH_FORMAT = 0x80013700
 HEADER, DELIVERY_ANNOTATIONS, ANNOTATIONS, PROPERTIES, APPLICATION_PROPERTIES = 0x70, 0x71, 0x72, 0x73, 0x74
 DATA, SEQUENCE, VALUE, FOOTER = 0x75, 0x76, 0x77, 0x78
 
+SCHEDULED_TIME = Symbol("x-opt-scheduled-enqueue-time")
+
 _BODY = {DATA, SEQUENCE, VALUE, FOOTER}
 # Where a field is in the properties section (3.2.4).
 _MESSAGE_ID, _REPLY_TO, _CORRELATION_ID, _GROUP_ID = 0, 4, 5, 10
@@ -41,6 +43,12 @@ class Message:
         """Seconds that the sender wants it to live (3.2.1), or None."""
         milliseconds = self.header[_TTL] if len(self.header) > _TTL else None
         return None if milliseconds is None else milliseconds / 1000
+
+    @property
+    def scheduled_at(self) -> float:
+        """Seconds since 1970 before which the sender wants it not to be delivered, or 0."""
+        milliseconds = self.annotations.get(SCHEDULED_TIME)
+        return milliseconds / 1000 if isinstance(milliseconds, int) else 0.0
 
     @property
     def message_id(self) -> Any:
@@ -65,7 +73,8 @@ class Message:
     @cached_property
     def application_map(self) -> dict[Any, Any]:
         """The application properties, decoded."""
-        return dict(_section_value(self.application_properties) or {})
+        value = _section_value(self.application_properties)
+        return value if isinstance(value, dict) else {}
 
     @cached_property
     def value(self) -> Any:
@@ -87,7 +96,8 @@ class Message:
 
     @cached_property
     def _fields(self) -> list[Any]:
-        return list(_section_value(self.properties) or [])
+        value = _section_value(self.properties)
+        return value if isinstance(value, list) else []
 
     def _property(self, index: int) -> Any:
         return self._fields[index] if len(self._fields) > index else None
@@ -112,6 +122,8 @@ def parse(payload: Octets) -> Message:
         elif code != DELIVERY_ANNOTATIONS:  # these are for this hop alone, and the SDK writes them last
             kept[code] = view[at:end]
         at = end
+    if not isinstance(header, list) or not isinstance(annotations, dict):
+        raise AmqpError(DECODE_ERROR, "a header must be a list and annotations a map")
     rest = body[0] if len(body) == 1 else b"".join(body)
     return Message(header, annotations, kept.get(PROPERTIES, b""), kept.get(APPLICATION_PROPERTIES, b""), rest)
 
@@ -160,4 +172,8 @@ def _section(data: Octets, at: int) -> tuple[int, int, int]:
 
 
 def _section_value(section: Octets) -> Any:
-    return decode(section)[0].value if section else None
+    """What a section holds, or None where it cannot be read: that is the receiver's business, not the broker's."""
+    try:
+        return decode(section)[0].value if section else None
+    except AmqpError:
+        return None
