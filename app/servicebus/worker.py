@@ -148,7 +148,7 @@ class QueueWorker:
         except _LINK_ERRORS as error:
             self._lost(error)
             self._close_aside(receiver)
-            if "requires session" in str(error).lower():
+            if "session" in str(error).lower():
                 raise StartupError(
                     f"The queue {self.queue} requires sessions, which are not supported. Name one without them."
                 ) from None

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.devbus import Broker, Limits
-from tests.devbus.hasty import HastyLoop
+from tests.fixtures.hasty import HastyLoop
 from tests.devbus.sdk import Sdk
 
 QUEUES = [
