@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types contracts check bench train lock clean
+.PHONY: help run demo test lint types contracts check bench train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/.cpu ## Start the service with the bundled model on port 8000
 	$(BIN)/roo-vision serve
+
+demo: $(VENV)/.cpu ## See the queue at work: Service Bus in memory, the service, 200 pictures
+	$(BIN)/roo-vision demo
 
 test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/pytest

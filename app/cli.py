@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.devbus.command import devbus
 from app.errors import RooError
 
 OK, FAILED, CANNOT_START = 0, 1, 2
@@ -22,6 +23,7 @@ cli = typer.Typer(
 )
 models_cli = typer.Typer(help="Look at a model repository without serving it.", no_args_is_help=True)
 cli.add_typer(models_cli, name="models")
+cli.command()(devbus)
 
 ModelsDir = Annotated[
     Path | None,
@@ -89,6 +91,41 @@ def predict(
     settings = load_settings(models_dir=models_dir, device=device)
     job = command.Job(command.find_pictures(pictures), out, json, url, model, score_threshold)
     sys.exit(OK if command.run(job, settings) else FAILED)
+
+
+@cli.command()
+def send(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", exists=True)],
+    queue: Annotated[str | None, typer.Option(help="Queue to send to; ROO_QUEUE.", show_default=False)] = None,
+    results: Annotated[
+        str | None, typer.Option(help="Queue on which results come back; ROO_RESULTS_QUEUE.", show_default=False)
+    ] = None,
+    rate: Annotated[str | None, typer.Option(help="800/min or 10/s; as fast as possible where left out.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Print each result as it comes, with its latency.")] = False,
+    model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
+    robot_id: Annotated[str | None, typer.Option(help="Comes back with each result.")] = None,
+) -> None:
+    """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
+    from app.commands import send as command
+    from app.commands.predict import find_pictures
+    from app.settings import load_settings
+
+    wanted = {"model": model, "robot_id": robot_id}
+    properties = {name: value for name, value in wanted.items() if value is not None}
+    errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties)
+    sys.exit(OK if command.run(errand, load_settings(queue=queue, results_queue=results)) else FAILED)
+
+
+@cli.command()
+def demo(
+    pictures: Annotated[int, typer.Option(min=1, help="So many are put on the queue.")] = 200,
+    models_dir: ModelsDir = None,
+) -> None:
+    """See the queue at work: a Service Bus in memory, the service, and pictures sent to it; a table at the end."""
+    from app.bench import demo as command
+    from app.settings import load_settings
+
+    sys.exit(OK if command.run(pictures, load_settings(models_dir=models_dir)) else FAILED)
 
 
 @models_cli.command("list")

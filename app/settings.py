@@ -130,6 +130,11 @@ def _refuse_unknown_variables() -> None:
         raise StartupError(f"Unknown setting {', '.join(unknown)}. The settings are listed in docs/configuration.md.")
 
 
+def environment_with(**variables: str) -> dict[str, str]:
+    """This process's environment for a child, with some variables changed."""
+    return {**os.environ, **variables}
+
+
 def usable_cores() -> int:
     """CPU cores this process may use: its affinity, bounded by the cgroup's CPU quota (at least one)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,7 +21,15 @@ LOG_LINES = 12
 class Child:
     """`python -m MODULE ARGUMENTS…`, its output in a log file; leaving the `with` block ends it, whatever happened."""
 
-    def __init__(self, name: str, arguments: list[str], folder: Path, *, talks: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        folder: Path,
+        *,
+        talks: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         """Start it. One that `talks` is asked through its standard input and answers, a line each, on its output."""
         self.name = name
         self.started_at = time.monotonic()
@@ -32,6 +40,7 @@ class Child:
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,
+                env=environment,
             )
         if held:
             self.stop()
@@ -64,6 +73,11 @@ class Child:
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):
                         pipe.close()
+
+    def kill(self) -> None:
+        """SIGKILL: it has no chance to tidy up."""
+        self._process.kill()
+        self._process.wait()
 
     def check_alive(self) -> None:
         """Raise `StartupError` with the end of its log where it has ended."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import DefaultAzureCredential
-from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus import ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 from app.errors import StartupError
@@ -65,6 +65,10 @@ class Connection:
     def sender(self, entity: str) -> ServiceBusSender:
         """A sender to a queue or a topic; both are only an address to the broker."""
         return self._client.get_queue_sender(entity, socket_timeout=_SOCKET_SECONDS)
+
+    def reader(self, queue: str, sub_queue: ServiceBusSubQueue | None = None) -> ServiceBusReceiver:
+        """A receiver of the SDK as it is, for those who only read results or dead letters."""
+        return self._client.get_queue_receiver(queue, sub_queue=sub_queue, socket_timeout=_SOCKET_SECONDS)
 
     async def close(self) -> None:
         """Close the client and the credential."""
