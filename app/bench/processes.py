@@ -33,8 +33,8 @@ class Child:
         """Start it. One that `talks` is asked through its standard input and answers, a line each, on its output."""
         self.name = name
         self.started_at = time.monotonic()
-        self._log = folder / f"{name.replace(' ', '-')}-{time.monotonic_ns()}.log"
-        with _interrupts_held() as held, self._log.open("wb") as log:
+        self.log_path = folder / f"{name.replace(' ', '-')}-{time.monotonic_ns()}.log"
+        with _interrupts_held() as held, self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
@@ -86,7 +86,7 @@ class Child:
 
     def log(self) -> str:
         """The last lines that it wrote."""
-        return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or "(empty)"
+        return "\n".join(self.log_path.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or "(empty)"
 
     def ask(self, line: str) -> str:
         """Send one line and wait for the line that answers; raises `StartupError` where the child ends instead."""

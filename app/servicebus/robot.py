@@ -102,7 +102,7 @@ class Robot:
         }
 
     def _message(self, picture: Picture) -> ServiceBusMessage:
-        properties: dict[str | bytes, Any] = {**picture.properties}
+        properties: dict[str | bytes, Any] = dict(picture.properties.items())
         return ServiceBusMessage(
             picture.content,
             message_id=picture.message_id,
