@@ -268,4 +268,5 @@ def _silent(place: _Place, error: AzureError | TimeoutError) -> StorageUnavailab
 
 def _said(error: HttpResponseError) -> str:
     """The status and Azure's name for the failure, which is what its documentation is searched by."""
-    return f"{error.status_code} {getattr(error, 'error_code', None) or ''}".strip()[:100]
+    code = getattr(error, "error_code", None)
+    return f"{error.status_code} {getattr(code, 'value', code) or ''}".strip()[:100]
