@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusSender
-from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError
+from azure.servicebus.exceptions import (
+    MessageSizeExceededError,
+    MessagingEntityNotFoundError,
+    ServiceBusServerBusyError,
+)
 
 from app.errors import ReplyRefused, RequestError, ResultsUnavailable, ResultTooLarge
 
@@ -50,6 +54,7 @@ class Outbox:
         self._sender: ServiceBusSender | None = None
         self._parcels: deque[_Parcel] = deque()
         self._arrived = asyncio.Event()
+        self._closing = False
         self.ended = False
         """Whether it has closed itself, having had nothing to do."""
         self._task = asyncio.create_task(self._run(), name=f"outbox-{entity}")
@@ -68,27 +73,33 @@ class Outbox:
 
     async def close(self) -> None:
         """Stop; what is not sent yet fails."""
+        self._closing = True  # a cancellation alone may be lost on its way through the SDK
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        self._fail_waiting()  # a task that is cancelled before its first step does nothing at all
 
     async def _run(self) -> None:
         try:
             while await self._anything():
-                while self._parcels:
+                while self._parcels and not self._closing:
                     await self._send(self._next_parcels())
                 self._arrived.clear()
         finally:
-            self.ended = True
-            while self._parcels:
-                self._parcels.popleft().fail(ResultsUnavailable("The service is shutting down."))
+            self._fail_waiting()
             await self._drop_sender()
 
+    def _fail_waiting(self) -> None:
+        self.ended = True
+        while self._parcels:
+            self._parcels.popleft().fail(ResultsUnavailable("The service is shutting down."))
+
     async def _anything(self) -> bool:
-        """Wait for a parcel; False where none came for long."""
+        """Wait for a parcel; False where none came for long, or none is to be sent any more."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._arrived.wait(), _IDLE_SECONDS)
-        return bool(self._parcels)
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await self._arrived.wait()
+        return bool(self._parcels) and not self._closing
 
     def _next_parcels(self) -> list[_Parcel]:
         """As many as fit into one sending; at least one."""
@@ -136,6 +147,8 @@ class Outbox:
             except MessagingEntityNotFoundError:
                 await self._drop_sender()
                 raise ReplyRefused(f"There is no queue or topic {self._entity!r} that takes results.") from None
+            except ServiceBusServerBusyError:
+                log.warning("%s is throttled", self._entity)
             except (AzureError, ValueError, OSError) as error:  # ValueError: the SDK's sender was shut down
                 log.warning("could not send to %s: %s", self._entity, type(error).__name__)
                 await self._drop_sender()

@@ -249,6 +249,7 @@ async def test_nothing_else_is_fetched(azure: BlobStore, url: str) -> None:
     "url",
     [
         "http://127.0.0.1:{port}/devstoreaccount10/shots/1.jpg",
+        "http://127.0.0.1:{port}/devstoreaccount1_shots/1.jpg/x",
         "http://127.0.0.1:{port}/devstoreaccount/shots/1.jpg",
         "http://127.0.0.1:{port}/DEVSTOREACCOUNT1/shots/1.jpg",
         "http://127.0.0.1:{port}/devstoreaccount1",
@@ -275,6 +276,11 @@ async def test_nothing_beside_an_allowed_account_is_fetched(storage: Blobs, stor
     storage.put("shots/1.jpg", b"picture")
     await refusal(store, url.format(port=storage.port), SourceRefused)
     assert storage.seen == []
+
+
+async def test_a_host_with_a_letter_that_lower_case_makes_equal_is_refused() -> None:
+    store = BlobStore(("https://kraken.blob.core.windows.net",), None, None)
+    await refusal(store, "https://\u212araken.blob.core.windows.net/shots/1.jpg", SourceRefused)
 
 
 async def test_without_accounts_nothing_is_fetched(storage: Blobs) -> None:
