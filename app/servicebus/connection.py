@@ -41,7 +41,9 @@ class Connection:
 
     def __init__(self, access: Access) -> None:
         """Connect to nothing yet. Raises `StartupError` where the connection string cannot be one."""
-        self.credential: AsyncTokenCredential | None = None if access.connection_string else DefaultAzureCredential()
+        self.credential: AsyncTokenCredential | None = (
+            DefaultAzureCredential() if access.connection_string is None else None
+        )
         self._client = _client(access, self.credential)
 
     @property

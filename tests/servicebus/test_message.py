@@ -332,7 +332,7 @@ scalars = (
 content_types = st.sampled_from([None, "application/json", "application/cloudevents+json", "image/png", "text/plain"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     body=st.binary(max_size=200) | near_envelopes.map(lambda fields: json.dumps(fields).encode()),
     content_type=content_types | st.text(st.characters(max_codepoint=127), max_size=30),

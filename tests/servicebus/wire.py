@@ -28,7 +28,12 @@ _FIELDS = (
 """The properties section's, in their order (AMQP 1.0, part 3, 3.2.4)."""
 
 
-def received(
+def received(*bodies: bytes, **settings: Any) -> ServiceBusReceivedMessage:
+    """What the SDK makes of `octets` of the same arguments."""
+    return ServiceBusReceivedMessage.from_bytes(octets(*bodies, **settings))
+
+
+def octets(
     *bodies: bytes,
     content_type: str | bytes | None = None,
     application_properties: dict[Any, Any] | None = None,
@@ -37,7 +42,7 @@ def received(
     ttl: float | None = None,
     sequence_number: int = 1,
     **properties: Any,
-) -> ServiceBusReceivedMessage:
+) -> bytes:
     """A message with a data section for each body (or with `body_section`), enqueued `age` seconds ago."""
     kind = Symbol(content_type) if isinstance(content_type, str) else content_type
     fields = {"content_type": kind, **properties}
@@ -50,4 +55,4 @@ def received(
         Described(APPLICATION_PROPERTIES, application_properties or {}),
         *([body_section] if body_section else [Described(DATA, body) for body in bodies]),
     ]
-    return ServiceBusReceivedMessage.from_bytes(b"".join(encoded(section) for section in sections))
+    return b"".join(encoded(section) for section in sections)
