@@ -506,6 +506,7 @@ def test_an_account_is_named_with_or_without_its_scheme(account: str) -> None:
         (("",), None),
         (("https://me:VERYSECRET@robots.blob.core.windows.net",), None),
         ((f"{AZURE}?{SIGNATURE}",), None),
+        ((f"{AZURE}/shots",), None),
         ((), AZURE),
         ((), f"{AZURE}/"),
         ((), f"{AZURE}?{SIGNATURE}"),
