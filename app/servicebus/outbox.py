@@ -135,6 +135,8 @@ class Outbox:
         for attempt in range(_TRIES):
             if attempt:
                 await asyncio.sleep(_FIRST_PAUSE * 2**attempt)
+            if self._closing:
+                raise ResultsUnavailable("The service is shutting down.")
             try:
                 await self._send_once(parcels)
                 return

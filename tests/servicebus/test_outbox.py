@@ -1,6 +1,7 @@
 """Results travel together, fail alone, and are sent again where the broker was away."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -182,6 +183,29 @@ async def test_closing_fails_what_waits_and_whatever_comes_after(broker: Broker,
     assert {type(task.exception()) for task in waiting} == {ResultsUnavailable}
     with pytest.raises(ResultsUnavailable, match="shutting down"):
         await post.send("late")
+
+
+async def test_closing_ends_even_where_a_cancellation_is_swallowed(broker: Broker) -> None:
+    tries = 0
+
+    class Deaf:
+        async def send_messages(self, _: object) -> None:
+            nonlocal tries
+            tries += 1
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            raise AzureError("the connection was closed meanwhile")
+
+        async def close(self) -> None:
+            return
+
+    post = Post(broker, Outboxes(lambda _: Deaf()), "deaf/")  # type: ignore[arg-type, return-value]
+    waiting = asyncio.create_task(post.send("m1"))
+    await until_async(lambda: tries)
+    await post.outboxes.close()
+    with pytest.raises(ResultsUnavailable, match="shutting down"):
+        await waiting
+    assert tries == 1
 
 
 async def test_who_has_left_delays_nobody(post: Post) -> None:
