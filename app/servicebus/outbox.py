@@ -81,7 +81,7 @@ class Outbox:
 
     async def _run(self) -> None:
         try:
-            while await self._anything():
+            while not self._closing and await self._anything():
                 while self._parcels and not self._closing:
                     await self._send(self._next_parcels())
                 self._arrived.clear()
@@ -95,11 +95,11 @@ class Outbox:
             self._parcels.popleft().fail(ResultsUnavailable("The service is shutting down."))
 
     async def _anything(self) -> bool:
-        """Wait for a parcel; False where none came for long, or none is to be sent any more."""
+        """Wait for a parcel; False where none came for long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_IDLE_SECONDS):
                 await self._arrived.wait()
-        return bool(self._parcels) and not self._closing
+        return bool(self._parcels)
 
     def _next_parcels(self) -> list[_Parcel]:
         """As many as fit into one sending; at least one."""
