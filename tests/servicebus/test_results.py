@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from azure.servicebus import ServiceBusMessage
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.core.request import InferenceResult, Timings
 from app.errors import ReplyRefused
@@ -148,6 +150,23 @@ def test_what_a_broker_might_read_as_another_name_is_refused(reply_to: str) -> N
 def test_a_refusal_is_bounded_and_holds_no_password() -> None:
     assert len(refusal(replies(), "x" * 10_000 + "$")) < 300
     assert "secret" not in refusal(replies(), "sb://me:secret@evil.net/fleet")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(max_size=40)
+    | st.lists(
+        st.sampled_from(["sb:", "//", "/", NAMESPACE, "jobs", "fleet", "@", "[", "%", "$", ".."]), max_size=8
+    ).map("".join)
+)
+def test_whatever_is_named_is_a_plain_name_that_is_not_read_or_is_refused(reply_to: str) -> None:
+    try:
+        entity = replies().entity_for(reply_to)
+    except ReplyRefused as error:
+        str(error).encode()
+    else:
+        assert re.fullmatch(r"[\w.~/-]+", entity, re.ASCII)
+        assert entity.split("/")[0].lower() != "jobs"
 
 
 def test_a_namespace_on_this_machine_is_known_by_its_port() -> None:
