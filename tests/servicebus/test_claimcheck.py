@@ -286,7 +286,33 @@ async def test_a_host_with_a_letter_that_lower_case_makes_equal_is_refused() -> 
     await refusal(store, "https://\u212araken.blob.core.windows.net/shots/1.jpg", SourceRefused)
 
 
-PIECES = ["https:", "http:", "//", "/", "\\", "@", ":", "?", "#", "..", ".", "%2e", "%2f", "%00", "sig=", "&", "[", "]", ":443", "robots.blob.core.windows.net", "robots.dfs.core.windows.net", "evil.net", "127.0.0.1", "shots", "1.jpg"]
+PIECES = [
+    "https:",
+    "http:",
+    "//",
+    "/",
+    "\\",
+    "@",
+    ":",
+    "?",
+    "#",
+    "..",
+    ".",
+    "%2e",
+    "%2f",
+    "%00",
+    "sig=",
+    "&",
+    "[",
+    "]",
+    ":443",
+    "robots.blob.core.windows.net",
+    "robots.dfs.core.windows.net",
+    "evil.net",
+    "127.0.0.1",
+    "shots",
+    "1.jpg",
+]
 pieces = st.sampled_from(PIECES)
 
 
