@@ -66,11 +66,11 @@ class Settings(BaseSettings):
     )
     queue_held: int = Field(32, ge=1, le=1024, description="Most messages that are held at once.")
     result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
-    results_container: str | None = Field(
-        None, description="URL of the blob container for larger results and annotated pictures; empty means none."
+    results_container: SecretStr | None = Field(
+        None, description="URL of the blob container for larger results and annotated pictures; may hold a signature."
     )
     blob_accounts: Names = Field(
-        (), description="Storage accounts that pictures may be fetched from (`https://NAME.blob.core.windows.net`)."
+        (), description="Storage accounts that pictures are fetched from (`https://NAME.blob.core.windows.net`)."
     )
     drain_delay: float = Field(
         0.0, ge=0, description="Seconds that HTTP still accepts requests after SIGTERM while /readyz already says no."

@@ -1,6 +1,7 @@
 """One table says what becomes of a message; every error has its row."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_descriptions_are_bounded() -> None:
 
 def test_a_message_is_kept_twice_as_long_before_each_return() -> None:
     delays = [delay_before_abandoning(errors.EngineFailure("no"), count) for count in range(12)]
-    assert all(later == min(MOST_DELAY, 2 * earlier) for earlier, later in zip(delays, delays[1:], strict=False))
+    assert all(later == min(MOST_DELAY, 2 * earlier) for earlier, later in pairwise(delays))
     assert delays[-1] == MOST_DELAY
 
 
