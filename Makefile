@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint types contracts check bench train lock clean
+.PHONY: help run demo test lint types contracts check bench bench-queue train lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/.cpu ## Start the service with the bundled model on port 8000
 	$(BIN)/roo-vision serve
@@ -32,6 +32,9 @@ check: lint types contracts test ## All of the above
 
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/roo-vision bench
+
+bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people beside robots, chaos
+	$(BIN)/roo-vision bench-queue
 
 train: $(VENV)/.train ## Train the bundled model, or DATA=coco.json on your own pictures
 	$(BIN)/python -m models.shelf.training $(if $(DATA),train --data $(DATA),all)

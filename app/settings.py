@@ -125,7 +125,12 @@ def _explain(problem: object) -> str:
 
 def _refuse_unknown_variables() -> None:
     known = {f"ROO_{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith("ROO_") and name not in known)
+    # Kubernetes tells every container of a Service named roo-vision in variables that begin so.
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith("ROO_") and not name.startswith("ROO_VISION_") and name not in known
+    )
     if unknown:
         raise StartupError(f"Unknown setting {', '.join(unknown)}. The settings are listed in docs/configuration.md.")
 

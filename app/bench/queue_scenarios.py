@@ -78,7 +78,7 @@ async def throughput(stage: Stage, rounds: int, seconds: float, messages: int) -
     """HTTP and queue in turns."""
     http, queue = [], []
     for number in range(rounds):
-        http.append(await asyncio.to_thread(_http_rate, stage, seconds))
+        http.append(await _http_rate(stage, seconds))
         queue.append(await _queue_rate(stage, messages, f"round{number}"))
     return Throughput(http, queue)
 
@@ -169,12 +169,13 @@ async def chaos(stage: Stage, count: int, kills: int) -> Chaos:
     )
 
 
-def _http_rate(stage: Stage, seconds: float) -> float:
+async def _http_rate(stage: Stage, seconds: float) -> float:
     with stage.service("--no-queue") as service:
-        port, _ = service.wait_until_ready(READY_PATH)
+        port, _ = await asyncio.to_thread(service.wait_until_ready, READY_PATH)
         requests = [load.post(PREDICT, "image/jpeg", picture.content) for picture in stage.messages(4, "")]
         target = load.Target(port, service.cpu_seconds)
-        return load.press(target, requests, 32, 1.0, seconds).per_second
+        measured = await asyncio.to_thread(load.press, target, requests, 32, 1.0, seconds)
+    return measured.per_second
 
 
 async def _queue_rate(stage: Stage, count: int, prefix: str) -> float:
