@@ -49,7 +49,7 @@ param maxReplicas int = 50
 @description('''Messages per replica. A replica with two cores does 60 to 150 pictures a second, so 300 are 2 to 5 s of
 work, and still only 30 s where pictures are so large that it does 10. The shift change, 800 messages a minute (13 a
 second), is carried by one replica; all 800 at once call three, which are done 5 s after they are up: 10 s (polling)
-+ 15 s (start) + 5 s, half of the 60 s that a result may take.''')
++ 15 s (node has the image, start 3 s) + 5 s, half of the 60 s that a result may take.''')
 @minValue(1)
 param messageCount int = 300
 
