@@ -151,6 +151,16 @@ def test_every_parameter_is_described_and_has_a_default() -> None:
             assert "@description(" in block, line
 
 
+def test_the_document_names_parameters_and_outputs_that_are_there() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    (section,) = re.findall(r"## Azure Container Apps\n(.*?)\n## ", text, re.DOTALL)
+    named = set(re.findall(r"\b([a-z]\w+)=", section))
+    assert {"image", "minReplicas", "stableRevision"} <= named
+    assert named <= set(re.findall(r"^param (\w+)", BICEP.text, re.MULTILINE))
+    outputs = set(re.findall(r"properties\.outputs\.(\w+)", section))
+    assert outputs <= set(re.findall(r"^output (\w+)", BICEP.text, re.MULTILINE))
+
+
 def test_a_gpu_is_chosen_by_one_parameter() -> None:
     sizes = BICEP.sizes()
     assert {name: size["profileType"] for name, size in sizes.items()} == {

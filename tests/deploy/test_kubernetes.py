@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 
 from app.settings import Settings
 from tests.deploy.manifests import Document, environment, of_kind, problems, render, service_container
-from tests.deploy.places import KUBERNETES, ROOT
+from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage
 from tests.fixtures.server import Server
 
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
@@ -83,6 +84,20 @@ def test_the_schemas_of_kubernetes_agree(overlays: dict[str, list[Document]]) ->
                 validate.validate(document, "1.34", strict=True)
                 checked += 1
     assert checked >= 20
+
+
+def test_pods_run_the_images_that_are_built_here_as_their_user(overlays: dict[str, list[Document]]) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    images = {name: service_container(documents)["image"].rpartition("/")[2] for name, documents in overlays.items()}
+    assert images == {
+        "cpu": f"roo-vision:{version}-cpu",
+        "gpu": f"roo-vision:{version}-cuda",
+        "local": "roo-vision:cpu",
+    }
+    users = {rest for file in DOCKERFILES for name, rest in final_stage(file) if name == "USER"}
+    for document in (document for documents in overlays.values() for document in of_kind(documents, "Deployment")):
+        security = document["spec"]["template"]["spec"]["securityContext"]
+        assert users == {f"{security['runAsUser']}:{security['runAsGroup']}"}
 
 
 def test_a_pod_with_a_gpu_says_so_everywhere(overlays: dict[str, list[Document]]) -> None:
