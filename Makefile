@@ -44,6 +44,10 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu -o requirements-cpu.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra cuda -o requirements-cuda.lock pyproject.toml
+	echo 'setuptools>=77' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate -o requirements-build.lock -
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra bench --extra dev -o requirements-dev.lock pyproject.toml
 
 clean: ## Remove the virtual environment and what was built
