@@ -49,6 +49,7 @@ def save(scene: Scene, path: Path, quality: int) -> dict[str, Any]:
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": (x2 - x1) * (y2 - y1),
                 "iscrowd": int(truth.ignore),
+                "hidden": int(truth.hidden),
                 "visible": round(truth.visible, 3),
                 **({"text": truth.text, "format": truth.format} if truth.text else {}),
             }
@@ -85,7 +86,7 @@ class Corpus:
         for note in document["annotations"]:
             x, y, w, h = note["bbox"]
             kind = CLASSES.index(names[note["category_id"]])
-            rows[note["image_id"]].append([x, y, x + w, y + h, kind, note.get("iscrowd", 0)])
+            rows[note["image_id"]].append([x, y, x + w, y + h, kind, note.get("hidden", note.get("iscrowd", 0))])
         self.objects = [np.array(rows[image["id"]], np.float32).reshape(-1, 6) for image in self.images]
 
     def extend(self, other: "Corpus") -> None:
