@@ -12,7 +12,6 @@ from rich.console import Console
 from models.shelf.training.arrays import F32
 from models.shelf.training.detect import Network, onnx_network
 from models.shelf.training.export import Deployed, fuse
-from models.shelf.training.jpeg import decode, decode_scaled
 from models.shelf.training.metrics import (
     Pictures,
     average_precision,
@@ -87,8 +86,8 @@ def _variants(model: Path, annotations: Path, unexported: Detector | None, count
     pictures, network = Pictures(annotations, count), onnx_network(model)
     passes = {
         "onnx, batch 1": predict(network, pictures),
-        "onnx, batch 8": predict(network, pictures, decode, 8),
-        "onnx, scaled JPEG decoding": predict(network, pictures, decode_scaled),
+        "onnx, batch 8": predict(network, pictures, 8),
+        "onnx, JPEG decoded whole": predict(network, pictures, whole=True),
     }
     if unexported is not None:
         torch.set_num_threads(1)

@@ -74,7 +74,9 @@ def expose(image: U8, rng: np.random.Generator, pools: Pools) -> F32:
     tint = np.array(pools.colour(rng, (0, 1), (0, 0.14), (0.9, 1.0)), np.float32) / 245
     exposed = image.astype(np.float32) * (lamp[..., None] * tint)
     bright = float(np.percentile(exposed[::8, ::8].max(2), 92))
-    exposed *= float(np.clip(195 * np.exp(rng.normal(0, 0.2)) / max(bright, 1), 0.5, 4))  # a camera meters, more or less
+    exposed *= float(
+        np.clip(195 * np.exp(rng.normal(0, 0.2)) / max(bright, 1), 0.5, 4)
+    )  # a camera meters, more or less
     gamma = float(np.exp(rng.normal(0, 0.12)))
     exposed = 255 * np.power(np.clip(exposed, 0, 400) / 255, gamma, dtype=np.float32)
     if rng.random() < 0.2:

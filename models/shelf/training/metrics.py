@@ -3,7 +3,7 @@
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 
-from models.shelf.training.arrays import CLASSES, LABEL, U8
-from models.shelf.training.detect import Detections, Network, detect, read_label, read_labels
+from models.shelf.training.arrays import CLASSES, LABEL
+from models.shelf.training.detect import Detections, Network, detect, read_box, read_labels
 from models.shelf.training.jpeg import decode
-
-Decoder = Callable[[bytes], U8]
 
 
 @dataclass
@@ -49,18 +47,17 @@ class Pictures:
 
 
 def predict(
-    network: Network, pictures: Pictures, decoder: Decoder = decode, batch: int = 1, threshold: float = 0.02
+    network: Network, pictures: Pictures, batch: int = 1, threshold: float = 0.02, whole: bool = False
 ) -> dict[int, Detections]:
-    """Detections by image id, in pixels of the whole picture whatever the decoder did."""
+    """Detections by image id, in pixels of the picture; `whole` turns scaled decoding off."""
     found: dict[int, Detections] = {}
-    waiting: list[tuple[dict[str, Any], U8]] = []
+    waiting: list[tuple[int, bytes]] = []
     for image, packed in track(pictures.packed(), "detecting", len(pictures)):
-        waiting.append((image, decoder(packed)))
+        waiting.append((image["id"], packed))
         if len(waiting) < batch and len(found) + len(waiting) < len(pictures):
             continue
-        for (entry, pixels), result in zip(waiting, detect(network, [w[1] for w in waiting], threshold), strict=True):
-            ratio = np.array([entry["width"] / pixels.shape[1], entry["height"] / pixels.shape[0]] * 2, np.float32)
-            found[entry["id"]] = Detections(result.boxes * ratio, result.scores, result.kinds)
+        results = detect(network, [content for _, content in waiting], threshold, whole)
+        found.update(zip((ident for ident, _ in waiting), results, strict=True))
         waiting = []
     return found
 
@@ -166,11 +163,7 @@ def reading(pictures: Pictures, found: dict[int, Detections], threshold: float) 
     for image, packed in track(pictures.packed(), "reading", len(pictures)):
         truths = [n for n in notes[image["id"]] if n["category_id"] == LABEL + 1 and not n["iscrowd"] and n.get("text")]
         pixels = decode(packed)
-        legible = [
-            n["text"]
-            for n in truths
-            if n["text"] in [t for t, _ in read_label(pixels, np.array(_corners(n), np.float32))]
-        ]
+        legible = [n["text"] for n in truths if read_box(pixels, np.array(_corners(n))) == n["text"]]
         texts = read_labels(pixels, found[image["id"]].above(threshold)) if legible else []
         labels, readable = labels + len(truths), readable + len(legible)
         read += sum(text in texts for text in legible)

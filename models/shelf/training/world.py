@@ -116,7 +116,9 @@ class World:
             fallback = {"left": "side", "right": "side", "bottom": "top"}.get(name, name)
             painter = painters.get(name) or painters.get(fallback)
             if painter is not None:
-                self.solids.append(Face(side(corners, name), painter, owner, self.shades[name] * light, name == "front"))
+                self.solids.append(
+                    Face(side(corners, name), painter, owner, self.shades[name] * light, name == "front")
+                )
 
     def label(self, quad: F64, paint: Painter, text: str, code: str, light: float = 1.0) -> None:
         """Sticks a label on the world."""
