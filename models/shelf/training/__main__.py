@@ -4,6 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+import torch
+
 from models.shelf.training.card import write_card
 from models.shelf.training.corpus import CAMERA_SIZES, TRAIN_SIZES, Corpus, write_corpus
 from models.shelf.training.examples import write_examples
@@ -53,6 +55,7 @@ def _export(arguments: argparse.Namespace) -> None:
     model = resume(arguments.work / "last.pt").average
     target = arguments.folder / "1" / "model.onnx"
     export(model, target)
+    torch.save({"average": model.state_dict()}, arguments.folder / "weights.pt")
     validation = arguments.val or _render(arguments.work, "val", arguments.scenes[1], arguments.threads)
     write_manifest(arguments.folder, threshold_on(target, validation))
 

@@ -125,9 +125,7 @@ class Head(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.classes = nn.Sequential(
-            separable(channels, channels), separable(channels, channels), nn.Conv2d(channels, len(CLASSES), 1)
-        )
+        self.classes = nn.Sequential(separable(channels, channels), nn.Conv2d(channels, len(CLASSES), 1))
         self.box = nn.Sequential(
             separable(channels, channels), separable(channels, channels), nn.Conv2d(channels, 4 * BINS, 1)
         )
