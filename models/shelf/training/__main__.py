@@ -14,7 +14,7 @@ from models.shelf.training.manifest import write_manifest
 from models.shelf.training.pools import Split
 from models.shelf.training.session import Training
 from models.shelf.training.team import together
-from models.shelf.training.train import Plan, resume
+from models.shelf.training.train import resume
 
 FOLDER = Path(__file__).resolve().parents[1]
 WORK = Path("build/shelf")
@@ -42,8 +42,7 @@ def _train(arguments: argparse.Namespace) -> None:
         corpus.extend(other)
     arguments.work.mkdir(parents=True, exist_ok=True)
     corpus.unpack(arguments.work / "pictures.u8")
-    plan = Plan(steps=arguments.steps) if arguments.steps else None
-    run = Training(arguments.work, corpus, plan, arguments.resume, arguments.weights)
+    run = Training(arguments.work, corpus, steps=arguments.steps, resumed=arguments.resume, weights=arguments.weights)
     together(run, arguments.threads)
     steps = resume(arguments.work / "last.pt").step
     (arguments.work / "trained.json").write_text(json.dumps({"steps": steps, "scenes": len(corpus)}))

@@ -1,6 +1,6 @@
 """How a run of training begins, in every process that takes part in it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -9,21 +9,22 @@ from models.shelf.training.corpus import Corpus
 from models.shelf.training.team import Team
 from models.shelf.training.train import Plan, Run, resume, start, train
 
-GENTLE = Plan(rate=5e-4, steps=1500)
-"""The plan for fine-tuning."""
+GENTLE_STEPS, GENTLE_RATE = 1500, 5e-4
+"""Of fine-tuning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
     """A run of training as each member of a team begins it.
 
-    Afresh, resumed from `work`, or, with the `weights` of a checkpoint, fine-tuning. Without a `plan` it is the one
-    saved there, the usual one or the gentle one.
+    Afresh under `plan`, resumed from `work`, or, with the `weights` of a checkpoint, gently. `steps` is their number in
+    all, where it is not to be the plan's.
     """
 
     work: Path
     corpus: Corpus
-    plan: Plan | None = None
+    plan: Plan = field(default_factory=Plan)
+    steps: int | None = None
     resumed: bool = False
     weights: Path | None = None
 
@@ -34,10 +35,10 @@ class Training:
     def _run(self) -> Run:
         last = self.work / "last.pt"
         if self.resumed and last.exists():
-            return resume(last, self.plan)
+            return resume(last, self.steps)
         if self.weights is None:
-            return start(self.plan or Plan())
-        run = start(replace(self.plan, rate=GENTLE.rate) if self.plan else GENTLE)
+            return start(replace(self.plan, steps=self.steps or self.plan.steps))
+        run = start(replace(self.plan, steps=self.steps or GENTLE_STEPS, rate=GENTLE_RATE))
         state = torch.load(self.weights, weights_only=True)
         run.model.load_state_dict(state["average"])
         run.average.load_state_dict(state["average"])

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +96,11 @@ def start(plan: Plan) -> Run:
     return Run(plan, model, copy.deepcopy(model).eval(), torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.99)))
 
 
-def resume(path: Path, plan: Plan | None = None) -> Run:
-    """The run saved at `path`; with another plan it goes on under that one (more steps, other canvases)."""
+def resume(path: Path, steps: int | None = None) -> Run:
+    """The run saved at `path`, under the plan saved with it; `steps` changes their number in all."""
     state = torch.load(path, weights_only=True)
-    run = start(plan or load_plan(state["plan"]))
+    plan = load_plan(state["plan"])
+    run = start(replace(plan, steps=steps) if steps else plan)
     run.model.load_state_dict(state["model"])
     run.average.load_state_dict(state["average"])
     run.optimiser.load_state_dict(state["optimiser"])

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +145,7 @@ def test_unpacked_pictures_are_the_same_and_large_ones_shrink_with_their_boxes(t
 def test_two_processes_train_one_model(corpus: Corpus, tmp_path: Path) -> None:
     corpus.unpack(tmp_path / "pictures.u8")
     together(Training(tmp_path, corpus, TINY), 2)
-    together(Training(tmp_path, corpus, weights=tmp_path / "last.pt", plan=replace(TINY, steps=1)), 1)
+    together(Training(tmp_path, corpus, TINY, weights=tmp_path / "last.pt", steps=1), 1)
     assert resume(tmp_path / "last.pt").step == 1
 
 
