@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +105,14 @@ class Corpus:
 
     def unpack(self, path: Path) -> None:
         """Decodes every picture into the file `path`, at most `LONGEST` pixels long; boxes shrink with them."""
+        self.unpacked, self._shapes, self._pixels = None, [], None
         with path.open("wb") as file:
             for index, objects in enumerate(track(self.objects, "decoding")):
                 image = self.picture(index)
                 scale = LONGEST / max(image.shape[:2])
                 if scale < 1:
-                    image = np.asarray(
-                        cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
-                    )
+                    shrunk = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                    image = np.asarray(shrunk, np.uint8)
                     objects[:, :4] *= scale
                 file.write(image.tobytes())
                 self._shapes.append((image.shape[0], image.shape[1]))
@@ -146,7 +145,3 @@ class Corpus:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pixels": None}
-
-    def __iter__(self) -> Iterator[tuple[U8, np.ndarray]]:
-        for index in range(len(self)):
-            yield self.picture(index), self.objects[index]

@@ -32,7 +32,7 @@ class Plan:
     batch shrinks on larger canvases so that every step costs about the same.
     """
 
-    steps: int = 9000
+    steps: int = 15_400
     pictures: int = 16
     rate: float = 2.5e-3
     flat: float = 0.5
