@@ -131,7 +131,7 @@ class Head(nn.Module):
         )
         nn.init.constant_(self.classes[-1].bias, -math.log(99))  # type: ignore[arg-type]
         start = -((torch.arange(BINS) + NEAREST - 2) ** 2) / 8  # boxes begin about four strides wide
-        self.box[-1].bias.data.copy_(start.repeat(4))  # type: ignore[union-attr, operator, arg-type]
+        self.box[-1].bias.data.copy_(start.repeat(4))  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.classes(x), self.box(x)

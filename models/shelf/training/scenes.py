@@ -79,9 +79,10 @@ def render(split: Split, seed: int, size: tuple[int, int]) -> Scene:
     maps: tuple[I32, ...] = (canvas.owner, canvas.label, openings, canvas.front)
     if rng.random() < 0.35:
         exposed, maps = _distort(exposed, maps, float(rng.uniform(-0.12, 0.05)))
-    truths = _things(camera, world.things, *maps[:2], maps[3])
-    truths += [*_empties(camera, world.openings, maps[2]), *_cut_off(camera, world.stocked)]
-    return Scene(sense(exposed, rng), tuple(truths), *maps[:3])
+    owner, label, opening, front = maps
+    truths = _things(camera, world.things, owner, label, front)
+    truths += [*_empties(camera, world.openings, opening), *_cut_off(camera, world.stocked)]
+    return Scene(sense(exposed, rng), tuple(truths), owner, label, opening)
 
 
 def _shades(rng: np.random.Generator) -> dict[str, float]:

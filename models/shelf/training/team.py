@@ -11,7 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
+from torch.multiprocessing.spawn import spawn
 
 PATIENCE = timedelta(hours=2)
 
@@ -30,7 +31,8 @@ class Team:
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         distributed.all_reduce(flat)
-        for gradient, mean in zip(gradients, (flat / self.size).split([g.numel() for g in gradients]), strict=True):
+        sizes = [gradient.numel() for gradient in gradients]
+        for gradient, mean in zip(gradients, torch.split(flat / self.size, sizes), strict=True):
             gradient.copy_(mean.view_as(gradient))
 
 
@@ -44,7 +46,7 @@ def together(work: Callable[[Team], None], size: int) -> None:
         work(ALONE)
         return
     with tempfile.TemporaryDirectory() as folder:
-        multiprocessing.spawn(_member, (size, Path(folder) / "meeting", work), size)
+        spawn(_member, (size, Path(folder) / "meeting", work), size)  # type: ignore[no-untyped-call]
 
 
 def _member(rank: int, size: int, meeting: Path, work: Callable[[Team], None]) -> None:
