@@ -59,7 +59,7 @@ class Outside:
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """The application with the gate before it, and before that what browsers ask without a key (CORS)."""
-        if self.schemes or self.limiter:
+        if self.schemes or self.limiter is not None:
             app = Gate(app, self.schemes, self.limiter, self.open_paths)
         if self.cors_origins:
             app = CORSMiddleware(
@@ -99,7 +99,7 @@ class Outside:
 
     def _refusals(self) -> list[type[RequestError]]:
         refusals: list[type[RequestError]] = [Unauthorized, Forbidden, IdentityUnavailable] if self.schemes else []
-        return [*refusals, RateLimited] if self.limiter else refusals
+        return refusals if self.limiter is None else [*refusals, RateLimited]
 
 
 def build(settings: Settings) -> Outside:

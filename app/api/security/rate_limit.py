@@ -27,8 +27,9 @@ class RateLimiter:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def __len__(self) -> int:
-        """Callers that are remembered."""
+    @property
+    def remembered(self) -> int:
+        """How many callers have a bucket."""
         return len(self._buckets)
 
     def take(self, caller: str) -> None:
