@@ -17,6 +17,7 @@ import uvicorn
 from app import allocator
 from app.api.app import create_app
 from app.api.security import outside
+from app.api.security.head_limit import LimitedHead
 from app.api.uploads import UploadLimits
 from app.core import loading
 from app.core.admission import Admission, Budget
@@ -234,6 +235,7 @@ def _http_server(core: Core, settings: Settings) -> HttpServer:
                 outside.build(settings),
                 predict=settings.http,
             ),
+            http=LimitedHead,
             headers=outside.response_headers(settings),
             log_config=None,
             access_log=False,

@@ -11,7 +11,7 @@ from app.api.security.scheme import Scheme
 from app.errors import CallerError, Forbidden, Unauthorized
 from app.telemetry import metrics
 
-THROWN_AWAY = 1024 * 1024
+THROWN_AWAY = 4 * 1024 * 1024
 """Largest body of a refused request that is received and thrown away, so that the connection can be used again and
 every client reads its answer. Who announces a larger one, or none, is cut off after the answer.
 """
