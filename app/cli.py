@@ -79,6 +79,9 @@ def predict(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture and line.")] = False,
     url: Annotated[str | None, typer.Option(help="Ask this running service instead of loading the model here.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="API key for --url; ROO_API_KEY keeps it out of the process list.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
     score_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
     models_dir: ModelsDir = None,
@@ -88,7 +91,7 @@ def predict(
     from app.commands import predict as command
     from app.settings import load_settings
 
-    settings = load_settings(models_dir=models_dir, device=device)
+    settings = load_settings(models_dir=models_dir, device=device, api_key=key)
     job = command.Job(command.find_pictures(pictures), out, json, url, model, score_threshold)
     sys.exit(OK if command.run(job, settings) else FAILED)
 

@@ -137,7 +137,8 @@ def _to_arrays(prediction: Prediction) -> Detections | Classification:
 @asynccontextmanager
 async def _predictor(job: Job, settings: Settings) -> AsyncIterator[_Predictor]:
     if job.url is not None:
-        async with httpx.AsyncClient(base_url=job.url, timeout=PATIENCE_SECONDS) as client:
+        key = {"x-api-key": settings.api_key.get_secret_value()} if settings.api_key else {}
+        async with httpx.AsyncClient(base_url=job.url, headers=key, timeout=PATIENCE_SECONDS) as client:
             yield _Remote(client, job)
         return
     core = build(settings)

@@ -42,6 +42,9 @@ message_seconds = meter.create_histogram(
     description="Time from receipt to settlement, by queue.",
     explicit_bucket_boundaries_advisory=SECONDS,
 )
+refusals = meter.create_counter(
+    "roo_refusals", description="HTTP requests turned away at the gate, by the error's code."
+)
 lane_restarts = meter.create_counter("roo_lane_restarts", description="Lanes that died and were replaced.")
 
 
