@@ -51,7 +51,7 @@ def make_plan(parts: str, spike_minutes: float, chaos_messages: int, out: Path, 
         seconds=2.0 if quick else 20.0,
         messages=100 if quick else 800,
         spike_seconds=5.0 if quick else spike_minutes * 60,
-        chaos_messages=200 if quick else chaos_messages,
+        chaos_messages=300 if quick else chaos_messages,
         chaos_kills=1 if quick else 5,
         out=out,
     )

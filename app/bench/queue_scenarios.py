@@ -16,6 +16,7 @@ from app.servicebus.robot import Picture, Robot
 PREDICT = "/v1/predict?read_barcodes=false"
 PEOPLE_PER_SECOND = 5
 SPIKE_PER_SECOND = 800 / 60
+_POLL_SECONDS = 0.05
 _SEED = 20_261_121
 
 
@@ -139,12 +140,13 @@ async def chaos(stage: Stage, count: int, kills: int) -> Chaos:
     cuts = killed = 0
     service = stage.service()
     try:
-        next_kill = count // (kills + 1)
+        next_kill, next_cut = count // (kills + 1), time.monotonic() + 1
         while (done := stage.bus.results() - before) < count:
-            await asyncio.sleep(dice.uniform(1, 4))
+            await asyncio.sleep(_POLL_SECONDS)
             service.check_alive()
-            stage.bus.disturb("/cut")
-            cuts += 1
+            if time.monotonic() >= next_cut:
+                stage.bus.disturb("/cut")
+                cuts, next_cut = cuts + 1, time.monotonic() + dice.uniform(1, 4)
             if killed < kills and done >= next_kill * (killed + 1):
                 service.kill()
                 killed += 1
