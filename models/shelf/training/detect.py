@@ -16,7 +16,7 @@ from models.shelf.training.arrays import CLASSES, F32, LABEL, U8
 from models.shelf.training.manifest import DETECTION, INPUT
 
 Network = Callable[[F32], tuple[F32, F32]]
-"""Images float32 [B, 3, 416, 416], 0 to 1, to boxes [B, N, 4] in input pixels and scores [B, N, C], 0 to 1."""
+"""Images float32 [B, 3, 320, 512], 0 to 1, to boxes [B, N, 4] in input pixels and scores [B, N, C], 0 to 1."""
 
 _SPEC = preprocessing.InputSpec(**INPUT)
 _TASK = DetectionTask(DetectionSpec(**DETECTION), CLASSES)

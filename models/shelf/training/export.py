@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.shelf.training.manifest import SIDE
+from models.shelf.training.manifest import SIZE
 from models.shelf.training.network import Detector, Unit
 
 OPSET = 17
@@ -37,14 +37,15 @@ def fuse(model: Detector) -> Detector:
     return result
 
 
-def export(model: Detector, path: Path, side: int = SIDE) -> None:
-    """Writes `model` as ONNX: `images` [batch, 3, side, side] to `boxes` [batch, N, 4] and `scores` [batch, N, 5]."""
+def export(model: Detector, path: Path, size: tuple[int, int] = SIZE) -> None:
+    """Writes `model` as ONNX: `images` [batch, 3, height, width] to `boxes` [batch, N, 4] and `scores` [batch, N, 5]."""
+    width, height = size
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Deployed(fuse(model)).eval(),
-            (torch.zeros(2, 3, side, side),),
+            (torch.zeros(2, 3, height, width),),
             str(path),
             input_names=["images"],
             output_names=["boxes", "scores"],

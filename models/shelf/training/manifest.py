@@ -8,9 +8,10 @@ import yaml
 
 from models.shelf.training.arrays import CLASSES
 
-SIDE = 416
+SIZE = (512, 320)
+"""Width and height of the input. Cameras are wide: a square of the same area would be nearly half padding."""
 INPUT: dict[str, Any] = {
-    "size": [SIDE, SIDE],
+    "size": list(SIZE),
     "resize": "letterbox",
     "pad": 114,
     "channels": "rgb",

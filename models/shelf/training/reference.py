@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from models.shelf.training.detect import Network, onnx_network
-from models.shelf.training.manifest import SIDE
+from models.shelf.training.manifest import SIZE
 
 _BLOCKS = (
     # kernel, expansion, outputs, squeeze and excite, hard swish, stride
@@ -114,12 +114,12 @@ def milliseconds(model: Path, rounds: int = 60) -> dict[str, float]:
     """Median and quickest milliseconds a picture on one core, batch 1: the detector and the yardstick in turns."""
     with tempfile.TemporaryDirectory() as scratch:
         reference = reference_network(Path(scratch) / "reference.onnx")
-    networks = {"detector": (onnx_network(model), SIDE), "mobilenet_v3_large_224": (reference, 224)}
+    networks = {"detector": (onnx_network(model), SIZE), "mobilenet_v3_large_224": (reference, (224, 224))}
     taken: dict[str, list[float]] = {name: [] for name in networks}
     rng = np.random.default_rng(0)
     for turn in range(rounds + 5):
-        for name, (network, side) in networks.items():
-            images = rng.random((1, 3, side, side), np.float32)
+        for name, (network, (width, height)) in networks.items():
+            images = rng.random((1, 3, height, width), np.float32)
             begun = time.perf_counter()
             network(images)
             if turn >= 5:

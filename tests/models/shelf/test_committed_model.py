@@ -74,9 +74,9 @@ def test_labels_of_an_example_are_found_and_read() -> None:
 
 
 def test_one_box_a_cell_and_scores_between_zero_and_one() -> None:
-    boxes, scores = onnx_network(MODEL)(np.zeros((2, 3, 416, 416), np.float32))
-    assert boxes.shape == (2, 52**2 + 26**2 + 13**2, 4)
-    assert scores.shape == (2, 52**2 + 26**2 + 13**2, len(CLASSES))
+    boxes, scores = onnx_network(MODEL)(np.zeros((2, 3, 320, 512), np.float32))
+    assert boxes.shape == (2, 64 * 40 + 32 * 20 + 16 * 10, 4)
+    assert scores.shape == (2, 64 * 40 + 32 * 20 + 16 * 10, len(CLASSES))
     assert scores.min() >= 0
     assert scores.max() <= 1
     assert scores.max() < 0.5

@@ -70,7 +70,7 @@ def test_export_gives_the_same_boxes_and_scores_at_any_batch_size(tmp_path: Path
     export(model, path)
     write_manifest(tmp_path / "m", 0.35)
     network = onnx_network(path)
-    images = np.random.default_rng(0).random((3, 3, 416, 416), np.float32)
+    images = np.random.default_rng(0).random((3, 3, 320, 512), np.float32)
     with torch.no_grad():
         boxes, logits, _ = model(torch.from_numpy(images))
         fused_boxes, scores = Deployed(fuse(model))(torch.from_numpy(images))
