@@ -118,6 +118,7 @@ class Executor:
             self._restarts += 1
             metrics.lane_restarts.add(1)
             lane.busy_since = None
+            self._batcher.release_answers()
             if not self._closing:
                 self._start(lane)
 
