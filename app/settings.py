@@ -36,11 +36,24 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="`auto` (CUDA when it works, else the CPU), `cpu`, `cuda` or `cuda:N` (no start without it).",
     )
+    engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = Field(
+        "auto", description="Engine of models whose manifest names none; `auto` goes by the model's file."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="`auto` is the fastest that a model's manifest lists and its engine and device can."
+    )
+    gpu_memory: int | None = Field(
+        None, ge=1, description="Most memory that a model may take of each GPU, in bytes; empty means no bound."
+    )
+    cache_dir: Path | None = Field(
+        None, description="Folder where engines keep compiled models between starts (OpenVINO, TensorRT)."
+    )
     models_dir: Path = Field(Path("models"), description="Model repository: `<name>/model.yaml`, `<name>/<version>/`.")
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
     )
     lanes: int = Field(0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core.")
+    lane_threads: int = Field(1, ge=1, le=256, description="CPU cores that one lane's computation may use.")
     max_batch: int | None = Field(
         None, ge=1, le=256, description="Upper bound on every model's `batching.max_size`; empty means the manifest's."
     )
@@ -247,6 +260,11 @@ def usable_cores() -> int:
     if quota == "max":
         return cores
     return max(1, min(cores, int(quota) // int(period)))
+
+
+def forbid_unpickling() -> None:
+    """Have PyTorch load data only, never objects: its loader of exported programs falls back to unpickling."""
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 
 
 def silence_engine_telemetry() -> None:

@@ -8,7 +8,9 @@ import pytest
 from onnx import TensorProto
 
 from app.core import loading
+from app.core.loading import Serving
 from app.engines import devices
+from app.engines.base import EngineOptions
 from app.engines.onnx import OnnxEngine
 from app.errors import DeviceUnavailable, InvalidManifest
 from app.repository.repository import read_entry
@@ -30,7 +32,7 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture
 def engine(tmp_path: Path) -> OnnxEngine:
     save_mean_colour(tmp_path / "model.onnx")
-    return OnnxEngine(tmp_path / "model.onnx", CPU)
+    return OnnxEngine(tmp_path / "model.onnx", EngineOptions(CPU))
 
 
 def test_it_describes_its_graph(engine: OnnxEngine) -> None:
@@ -77,7 +79,7 @@ def test_a_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(InvalidManifest, match=r"model\.onnx.*cannot load") as error:
-        OnnxEngine(path, CPU)
+        OnnxEngine(path, EngineOptions(CPU))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -87,7 +89,7 @@ def test_fixed_batch_dimensions_are_served_too(tmp_path: Path, batch: int | str,
     folder = tmp_path / "colour"
     save_mean_colour(folder / "1" / "model.onnx", batch=batch)
     write_manifest(folder, colour_manifest(batching={"max_size": max_size}))
-    (model,) = loading.load(read_entry(folder), CPU)
+    (model,) = loading.load(read_entry(folder), Serving(CPU))
     for count in range(1, max_size + 1):
         rows = model.compute(pictures(count, count))
         assert np.allclose([row["scores"] for row in rows], pictures(count, count).mean(axis=(2, 3)), atol=1e-5)
@@ -95,15 +97,15 @@ def test_fixed_batch_dimensions_are_served_too(tmp_path: Path, batch: int | str,
 
 def test_the_setting_bounds_the_manifests_batch(tmp_path: Path) -> None:
     folder = add_colour_model(tmp_path, batching={"max_size": 8})
-    assert loading.load(read_entry(folder), CPU)[0].max_batch_size == 8
-    assert loading.load(read_entry(folder), CPU, max_batch=3)[0].max_batch_size == 3
+    assert loading.load(read_entry(folder), Serving(CPU))[0].max_batch_size == 8
+    assert loading.load(read_entry(folder), Serving(CPU, max_batch=3))[0].max_batch_size == 3
 
 
 def test_half_precision_input(tmp_path: Path) -> None:
     folder = tmp_path / "half"
     save_mean_colour(folder / "1" / "model.onnx", dtype=TensorProto.FLOAT16)
     write_manifest(folder, colour_manifest(input={"size": [16, 16], "resize": "stretch", "dtype": "float16"}))
-    (model,) = loading.load(read_entry(folder), CPU)
+    (model,) = loading.load(read_entry(folder), Serving(CPU))
     assert model.empty_batch().dtype == np.float16
 
 
@@ -119,13 +121,13 @@ def test_half_precision_input(tmp_path: Path) -> None:
 def test_a_manifest_that_does_not_fit_its_graph(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     folder = add_colour_model(tmp_path, **changes)
     with pytest.raises(InvalidManifest, match=words):
-        loading.load(read_entry(folder), CPU)
+        loading.load(read_entry(folder), Serving(CPU))
 
 
 def test_a_decoder_that_does_not_fit_its_outputs(tmp_path: Path) -> None:
     folder = add_box_model(tmp_path, detection={"decoder": "yolo"})
     with pytest.raises(InvalidManifest):
-        loading.load(read_entry(folder), CPU)
+        loading.load(read_entry(folder), Serving(CPU))
 
 
 def test_devices_are_chosen_as_documented() -> None:
@@ -140,5 +142,5 @@ def test_devices_are_chosen_as_documented() -> None:
 
 def test_a_cpu_may_have_a_batch_limit_of_its_own(tmp_path: Path) -> None:
     folder = add_colour_model(tmp_path, batching={"max_size": 8, "max_size_cpu": 2})
-    assert loading.load(read_entry(folder), CPU)[0].max_batch_size == 2
+    assert loading.load(read_entry(folder), Serving(CPU))[0].max_batch_size == 2
     assert read_entry(folder).manifest.batching.limit("cuda") == 8
