@@ -201,6 +201,7 @@ def _open_exported(path: Path, place: torch.device) -> tuple[Program, TensorSpec
 def _open_script(path: Path, place: torch.device) -> tuple[Program, TensorSpec, tuple[TensorSpec, ...]]:
     with warnings.catch_warnings():
         # TorchScript is deprecated in favour of torch.export; whoever has such a file shall still be served.
+        warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         module = torch.jit.load(path, map_location=place).eval()
     return module, TensorSpec("image", np.dtype(np.float32), (None, None, None, None)), ()
