@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from app import allocator
+from app import allocator, cgroup
 from app.api.app import create_app
 from app.api.security import outside
 from app.api.security.head_limit import LimitedHead
@@ -32,7 +32,7 @@ from app.engines.devices import Device
 from app.errors import StartupError
 from app.repository import repository
 from app.repository.repository import ModelEntry
-from app.settings import Settings
+from app.settings import MIB, Settings
 from app.telemetry import metrics, setup
 
 if TYPE_CHECKING:
@@ -77,11 +77,23 @@ def build(settings: Settings) -> Core:
     serving = Serving.of(settings)
     entries = repository.scan(settings.models_dir)
     batcher: PictureBatcher = Batcher(settings.bulk_share)
+    _check_memory(settings, serving.lanes)
     executor = Executor(batcher, serving.lanes)
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
     limits = Limits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
     service = InferenceService(Registry(settings.default_model), batcher, executor, Admission(budget), limits)
     return Core(service, Health(service, serving.device), serving.device, entries, serving)
+
+
+def _check_memory(settings: Settings, lanes: int) -> None:
+    limit, needed = cgroup.memory_limit(), settings.memory(lanes)
+    if limit is not None and needed > limit:
+        log.warning(
+            "the settings let %d MiB come together, and the container has %d MiB: it may be killed for want of memory. "
+            "Lower ROO_MAX_PIXELS, ROO_MAX_INFLIGHT_BYTES or ROO_LANES, or give it more",
+            needed // MIB,
+            limit // MIB,
+        )
 
 
 def serve(settings: Settings) -> None:

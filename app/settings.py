@@ -12,9 +12,12 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import cgroup
 from app.errors import StartupError
 
 MIB = 2**20
+IDLE_BYTES = 90 * MIB
+"""What the service uses with the bundled model on a CPU while nothing is asked of it."""
 GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -199,6 +202,10 @@ class Settings(BaseSettings):
             return f"https://login.microsoftonline.com/{self.entra_tenant.lower()}/v2.0"
         return self.entra_issuer or ""
 
+    def memory(self, lanes: int) -> int:
+        """Bytes that are used when all that may be in flight is, and a picture (3 bytes a pixel) in each lane."""
+        return IDLE_BYTES + self.max_inflight_bytes + lanes * 3 * self.max_pixels
+
 
 def load_settings(**overrides: object) -> Settings:
     """Read the environment; `overrides` (command-line options) win, and those that are None are left out.
@@ -253,13 +260,8 @@ def environment_with(**variables: str) -> dict[str, str]:
 def usable_cores() -> int:
     """CPU cores this process may use: its affinity, bounded by the cgroup's CPU quota (at least one)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    if quota == "max":
-        return cores
-    return max(1, min(cores, int(quota) // int(period)))
+    quota = cgroup.cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def forbid_unpickling() -> None:
