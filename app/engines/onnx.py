@@ -145,6 +145,8 @@ def _session_options(options: EngineOptions) -> ort.SessionOptions:
 
 def _providers(path: Path, options: EngineOptions, name: EngineName) -> list[onnx_cuda.Provider]:
     if options.device.kind != "cuda":
+        if name == "tensorrt":
+            raise DeviceUnavailable("The engine tensorrt computes on a GPU. Set ROO_DEVICE=cuda, or ROO_ENGINE=onnx.")
         return ["CPUExecutionProvider"]
     ort.preload_dlls()
     chain = [onnx_cuda.cuda_provider(options)]

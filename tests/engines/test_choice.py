@@ -9,6 +9,7 @@ from onnx import TensorProto
 from app.core import loading
 from app.core.loading import Serving
 from app.engines import catalog, devices, onnx_cuda
+from app.engines.base import EngineName
 from app.errors import DeviceUnavailable, EngineUnavailable, InvalidManifest
 from app.repository.repository import read_entry
 from tests.engines.conftest import CPU, need
@@ -49,6 +50,14 @@ def test_a_gpu_that_is_not_there_is_named(tmp_path: Path) -> None:
         loading.choose_device("cuda")
     assert loading.choose_device("auto").kind == "cpu"
     assert onnx_cuda.gpu_count() == 1
+
+
+@pytest.mark.parametrize(("engine", "device"), [("tensorrt", "cpu"), ("openvino", "cuda")])
+def test_an_engine_of_another_device(tmp_path: Path, engine: EngineName, device: str) -> None:
+    need(engine)
+    folder = add_colour_model(tmp_path, engine=engine)
+    with pytest.raises(DeviceUnavailable, match=engine):
+        loading.load(read_entry(folder), Serving(devices.choose(device, None)))
 
 
 def test_the_manifests_engine_wins_then_the_settings_then_the_files(tmp_path: Path) -> None:
