@@ -158,10 +158,11 @@ def check_models(
 ) -> None:
     """Load and warm every model, as serving would, and say what is wrong."""
     from app.commands import models
+    from app.core.loading import Serving
     from app.settings import load_settings
 
-    settings = load_settings(device=device)
-    sys.exit(OK if models.check(directory, settings.device, settings.max_batch) else FAILED)
+    serving = Serving.of(load_settings(device=device))
+    sys.exit(OK if models.check(directory, serving) else FAILED)
 
 
 @cli.command()
@@ -176,14 +177,21 @@ def bench(
     soak: Annotated[int, typer.Option(min=0, help="Send so many requests of mixed sizes and watch the memory.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for bench.json, bench.md and bench.png.")] = Path("out/bench"),
     quick: Annotated[bool, typer.Option("--quick", help="Seconds in all: shows that it works, not how fast.")] = False,
+    engines: Annotated[
+        bool, typer.Option("--engines", help="Compare engines, precisions and batch sizes instead, without a server.")
+    ] = False,
     model: Annotated[str | None, typer.Option(help="Model to measure; the default one where left out.")] = None,
     models_dir: ModelsDir = None,
     device: Device = None,
 ) -> None:
     """Measure the service beside a plain loop (its ceiling) and a naive endpoint, in alternating slices."""
-    from app.bench import plan, run
+    from app.bench import plan, run, sweep
     from app.settings import load_settings
 
+    if engines:
+        settings = load_settings(models_dir=models_dir, device=device)
+        sweep.run(sweep.make_plan(seconds, rounds, out, quick=quick), settings, run.choose_model(settings, model))
+        return
     planned = plan.make_plan(seconds=seconds, rounds=rounds, concurrency=concurrency, soak=soak, out=out, quick=quick)
     settings = load_settings(models_dir=models_dir, device=device)
     sys.exit(OK if run.run(planned, settings, model) else FAILED)

@@ -23,7 +23,7 @@ def write(results: Results, path: Path) -> str:
         return "no plot: matplotlib is not installed; pip install 'roo-vision[bench]' brings it"
     rows = summarise(results.slices)
     sizes = list(dict.fromkeys(row.size for row in rows))
-    with mpl.rc_context(_style()):
+    with mpl.rc_context(style()):
         figure = Figure(figsize=(5.2 * len(sizes) + 0.4, 7.8), layout="constrained")
         axes = figure.subplots(2, len(sizes), sharey="row", squeeze=False)
         for column, size in enumerate(sizes):
@@ -49,7 +49,8 @@ def _title(results: Results) -> str:
     )
 
 
-def _style() -> Any:
+def style() -> Any:
+    """How all plots look."""
     return {
         "font.size": 9,
         "text.color": INK,

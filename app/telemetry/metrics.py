@@ -45,6 +45,9 @@ message_seconds = meter.create_histogram(
 refusals = meter.create_counter(
     "roo_refusals", description="HTTP requests turned away at the gate, by the error's code."
 )
+out_of_memory = meter.create_counter(
+    "roo_out_of_memory", description="Batches that did not fit into the device's memory, by model."
+)
 lane_restarts = meter.create_counter("roo_lane_restarts", description="Lanes that died and were replaced.")
 
 
