@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import onnxruntime
 
+from app.engines import catalog, devices
+from app.engines.base import EngineName, EngineOptions, Precision
 from app.vision import image, preprocessing
 from app.vision.barcodes import read_barcodes
 from app.vision.detection import DetectionSpec, DetectionTask
@@ -49,6 +51,17 @@ def onnx_network(path: Path, threads: int = 1) -> Network:
     def run(images: F32) -> tuple[F32, F32]:
         boxes, scores = session.run(["boxes", "scores"], {"images": images})
         return np.asarray(boxes), np.asarray(scores)
+
+    return run
+
+
+def engine_network(path: Path, engine: EngineName, precision: Precision) -> Network:
+    """The exported model on one of the service's engines, on the CPU."""
+    opened = catalog.open_engine(engine, path, EngineOptions(devices.choose("cpu", None), precision))
+
+    def run(images: F32) -> tuple[F32, F32]:
+        outputs = opened.run(images)
+        return np.asarray(outputs["boxes"], np.float32), np.asarray(outputs["scores"], np.float32)
 
     return run
 

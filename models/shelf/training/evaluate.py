@@ -1,6 +1,8 @@
 """Measures a model on held-out scenes and writes what the card states."""
 
 import json
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import onnx
 import torch
 from rich.console import Console
 
+from app.engines import catalog, devices
 from models.shelf.training.arrays import F32
-from models.shelf.training.detect import Network, onnx_network
+from models.shelf.training.detect import Network, engine_network, onnx_network
 from models.shelf.training.export import Deployed, fuse
 from models.shelf.training.matching import best_threshold, confusion
 from models.shelf.training.metrics import Pictures, average_precision, predict, reading
@@ -90,10 +93,19 @@ def _variants(model: Path, annotations: Path, unexported: Detector | None, count
     if unexported is not None:
         torch.set_num_threads(1)
         passes["torch"] = predict(torch_network(unexported), pictures)
+    for name, other in _openvino(model):
+        passes[name] = predict(other, pictures)
     measured = {name: average_precision(pictures, found)[0] for name, found in passes.items()}
     return {name: {key: value[key] for key in ("mAP50", "mAP50-95")} for name, value in measured.items()} | {
         "pictures": len(pictures)
     }
+
+
+def _openvino(model: Path) -> Iterator[tuple[str, Network]]:
+    """OpenVINO in each precision that this machine has, where it is installed."""
+    if find_spec("openvino") is not None:
+        for precision in catalog.precisions("openvino", devices.choose("cpu", None)):
+            yield f"openvino, {precision}", engine_network(model, "openvino", precision)
 
 
 def differences(result: dict[str, Any]) -> float:

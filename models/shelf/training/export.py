@@ -38,7 +38,7 @@ def fuse(model: Detector) -> Detector:
 
 
 def export(model: Detector, path: Path, size: tuple[int, int] = SIZE) -> None:
-    """Writes `model` as ONNX: `images` [batch, 3, height, width] to `boxes` [batch, N, 4] and `scores` [batch, N, 5]."""
+    """Writes `model` as ONNX: `images` [batch, 3, height, width] to `boxes` [batch, N, 4], `scores` [batch, N, 5]."""
     width, height = size
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.no_grad():

@@ -26,6 +26,8 @@ DETECTION: dict[str, Any] = {
     "max_detections": 200,
     "read_barcodes": True,
 }
+PRECISIONS = ["fp32", "bf16"]
+"""In which the card shows the same figures."""
 DESCRIPTION = (
     "Warehouse rack detector: cartons, totes, pallets, labels with barcodes and empty locations. "
     "Trained on generated scenes only; see README.md."
@@ -40,6 +42,7 @@ def write_manifest(folder: Path, threshold: float, version: str = "1") -> None:
         "description": DESCRIPTION,
         "labels": list(CLASSES),
         "versions": "latest",
+        "precisions": PRECISIONS,
         "input": INPUT,
         "detection": {**DETECTION, "score_threshold": threshold},
         "batching": {"max_size": 16, "max_size_cpu": 1},
