@@ -84,6 +84,11 @@ def _targets(measured: dict[str, Any]) -> str:
             f"{measured['milliseconds']['detector']:.1f}",
             measured["milliseconds"]["detector"] <= 25,
         ),
-        ("difference by export, batch size, scaled decoding, engine, precision", "at most 0.005", f"{apart:.4f}", apart <= 0.005),
+        (
+            "difference by export, batch size, scaled decoding, engine, precision",
+            "at most 0.005",
+            f"{apart:.4f}",
+            apart <= 0.005,
+        ),
     ]
     return "\n".join(f"| {what} | {aim} | {got} | {'yes' if met else '**no**'} |" for what, aim, got, met in rows)
