@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from app.bench.measurements import Measurement, percentile
 from app.bench.plain_loop import UNREAD
@@ -18,21 +19,25 @@ from app.core import loading
 from app.core.loading import Serving
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
+from app.engines.base import Array
 from app.errors import StartupError
 from app.repository import repository
 from app.repository.manifest import Batching
 from app.settings import load_settings
 from app.vision import image
 
+Part = Literal["whole", "prepare", "network"]
+"""From a picture's bytes to its answer, or only to the network's input, or the network alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One slice: picture files, threads, pictures a batch, whether they are decoded and their answers read, seconds."""
+    """One slice: picture files, threads, pictures a batch, which part of the way, seconds."""
 
     pictures: list[str]
     threads: int
     batch: int
-    whole: bool
+    part: Part
     warm_seconds: float
     seconds: float
 
@@ -77,19 +82,32 @@ def _work(model: Model, pictures: list[bytes], order: Order, lane: int, opens: f
     turn, began = lane, None
     while (now := time.perf_counter()) < opens + order.seconds:
         batch = [requests[(turn + place) % len(requests)] for place in range(order.batch)]
-        if order.whole:
-            admitted = [AdmittedRequest(request, image.read_header(request.image)) for request in batch]
-            placements = [model.prepare(item, row) for item, row in zip(admitted, rows, strict=True)]
-            for output, placement, item in zip(model.compute(rows, lane), placements, admitted, strict=True):
-                model.finish(output, placement, item)
-        else:
-            model.compute(rows, lane)
+        _STEPS[order.part](model, rows, batch, lane)
         turn += order.batch
         if now >= opens:
             began = began or now
             finished = time.perf_counter()
             worker.latencies.append(finished - now)
             worker.elapsed = finished - began
+
+
+def _whole(model: Model, rows: Array, batch: list[InferenceRequest], lane: int) -> None:
+    admitted = [AdmittedRequest(request, image.read_header(request.image)) for request in batch]
+    placements = [model.prepare(item, row) for item, row in zip(admitted, rows, strict=True)]
+    for output, placement, item in zip(model.compute(rows, lane), placements, admitted, strict=True):
+        model.finish(output, placement, item)
+
+
+def _prepare(model: Model, rows: Array, batch: list[InferenceRequest], lane: int) -> None:
+    for request, row in zip(batch, rows, strict=True):
+        model.prepare(AdmittedRequest(request, image.read_header(request.image)), row)
+
+
+def _network(model: Model, rows: Array, batch: list[InferenceRequest], lane: int) -> None:
+    model.compute(rows, lane)
+
+
+_STEPS = {"whole": _whole, "prepare": _prepare, "network": _network}
 
 
 def main(models_dir: str, name: str, most: str) -> None:

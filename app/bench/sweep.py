@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.bench import machine, pictures, sweep_plot
-from app.bench.engine_loop import Order
+from app.bench.engine_loop import Order, Part
 from app.bench.machine import Machine
 from app.bench.measurements import Measurement, Spread, spread
 from app.bench.processes import Child, sigterm_as_exit
@@ -117,8 +117,13 @@ class _Contender:
 
     def measure(self, files: list[str], batch: int, plan: SweepPlan) -> None:
         """One slice each of: the whole way, the network alone, and the whole way with one picture in flight."""
-        for kind, threads, whole in (("whole", self.lanes, True), ("network", self.lanes, False), ("alone", 1, True)):
-            order = Order(files, threads, batch, whole, min(0.5, plan.seconds / 4), plan.seconds)
+        slices: list[tuple[str, int, Part]] = [
+            ("whole", self.lanes, "whole"),
+            ("network", self.lanes, "network"),
+            ("alone", 1, "whole"),
+        ]
+        for kind, threads, part in slices:
+            order = Order(files, threads, batch, part, min(0.5, plan.seconds / 4), plan.seconds)
             answer = Measurement(**json.loads(self.child.ask(json.dumps(asdict(order)))))
             self.found.setdefault((batch, kind), []).append(answer)
 

@@ -193,9 +193,18 @@ def _open_exported(path: Path, place: torch.device) -> tuple[Program, TensorSpec
 
         program = move_to_device_pass(program, str(place))
     module: Any = program.module()
+    _forget_types(module)
     if place.type == "cuda":
         module = module.to(memory_format=torch.channels_last)
     return module, specs[0], tuple(specs[1:])
+
+
+def _forget_types(module: Any) -> None:
+    """Take out the assertions that values have the types of the export: in another precision they do not."""
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            module.graph.erase_node(node)
+    module.recompile()
 
 
 def _open_script(path: Path, place: torch.device) -> tuple[Program, TensorSpec, tuple[TensorSpec, ...]]:
