@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 import app as package
 from app.api import inference, operations, problems
+from app.api.observed import ObservedMiddleware
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.uploads import UploadLimits
@@ -51,6 +52,7 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.add_middleware(ObservedMiddleware)
     app.add_middleware(RequestIdMiddleware)
     problems.install(app)
     if predict:

@@ -16,6 +16,7 @@ from app.core.request import AdmittedRequest, Answer, Timings
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, EngineFailure, RequestError
 from app.telemetry import metrics
+from app.telemetry.tracing import BatchTrace
 from app.vision.preprocessing import Placement
 
 log = logging.getLogger(__name__)
@@ -176,24 +177,30 @@ def _compute(model: Model, tensor: Array, rows: list[_Row]) -> None:
         return
     seconds = time.monotonic() - started
     metrics.batch_size.record(len(rows), {"model": model.name})
+    metrics.batch_fill.record(len(rows) / model.max_batch_size, {"model": model.name})
+    members = tuple(row.waiter.item.trace for row in rows if row.waiter.item.trace is not None)
+    batch = BatchTrace(model.name, len(rows), started, seconds, members)
     for row, output in zip(rows, outputs, strict=True):
-        _finish(model, row, output, seconds, len(rows))
+        _finish(model, row, output, batch)
 
 
-def _finish(model: Model, row: _Row, output: dict[str, Array], compute_seconds: float, batch_size: int) -> None:
+def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace) -> None:
     started = time.monotonic()
     try:
         prediction = model.finish(output, row.placement, row.waiter.item)
     except Exception as error:  # any failure here is this picture's alone
         row.waiter.fail(_public(error, row.waiter, "reading the outputs for"))
         return
+    ended = time.monotonic()
     timings = Timings(
         queue=row.started_at - row.waiter.enqueued_at,
         prepare=row.prepare_seconds,
-        compute=compute_seconds,
-        finish=time.monotonic() - started,
+        compute=batch.seconds,
+        finish=ended - started,
+        began=row.waiter.enqueued_at,
+        ended=ended,
     )
-    row.waiter.answer(Answer(prediction, row.placement.size, batch_size, timings))
+    row.waiter.answer(Answer(prediction, row.placement.size, batch.size, timings, batch))
 
 
 def _public(error: Exception, waiter: Waiter, doing: str) -> RequestError:

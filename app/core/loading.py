@@ -11,6 +11,7 @@ from app.engines.devices import Device
 from app.errors import InvalidManifest
 from app.repository.manifest import FILE_NAME
 from app.repository.repository import ModelEntry
+from app.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,11 @@ def _load_version(entry: ModelEntry, version: str, path: Path, device: Device, m
     size = min(size, max_batch or size)
     task = entry.manifest.build_task(entry.labels)
     model = Model(entry.name, version, task, entry.manifest.input, engine, size)
+    loaded = time.monotonic()
     model.warm_up()
+    labels = {"model": entry.name, "version": version}
+    metrics.model_load_seconds.set(loaded - started, labels)
+    metrics.model_warm_up_seconds.set(time.monotonic() - loaded, labels)
     log.info("loaded %r, batches up to %d, in %.2f s", model, size, time.monotonic() - started)
     return model
 

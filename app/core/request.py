@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from opentelemetry.trace import SpanContext
+
+from app.telemetry.tracing import BatchTrace
 from app.vision.image import ImageHeader, Size
 from app.vision.tasks import Options
 
@@ -48,30 +51,37 @@ class InferenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class AdmittedRequest:
-    """A request that passed the door, with what was read of its picture there."""
+    """A request that passed the door, with what was read of its picture there and the trace that it belongs to."""
 
     request: InferenceRequest
     header: ImageHeader
+    trace: SpanContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, in seconds. `compute` is the whole batch's, because the picture waited for all of it."""
+    """Where the time went, in seconds. `compute` is the whole batch's, because the picture waited for all of it.
+
+    `began` (the wait for a lane) and `ended` are moments on `time.monotonic`'s clock.
+    """
 
     queue: float
     prepare: float
     compute: float
     finish: float
+    began: float
+    ended: float
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a lane makes of one picture. `prediction` is the task's own type."""
+    """What a lane makes of one picture. `prediction` is the task's own type; `batch` is what it was computed in."""
 
     prediction: Any
     image_size: Size
     batch_size: int
     timings: Timings
+    batch: BatchTrace
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from app.core.model import Model
 from app.core.registry import Registry
 from app.core.request import AdmittedRequest, Answer, Deadline, InferenceRequest, InferenceResult, Priority
 from app.errors import DeadlineExceeded, ImageTooLarge, Overloaded, PayloadTooLarge, RequestError
-from app.telemetry import metrics
+from app.telemetry import metrics, tracing
+from app.telemetry.tracing import Stage
 from app.vision import image
 from app.vision.image import ImageHeader
 
@@ -104,7 +105,8 @@ class InferenceService:
         self._refuse_hopeless(deadline)
         wanted = Budget(pictures=1, image_bytes=0, pixels=header.pixels)  # the front holds the bytes' room
         with self.admission.permit(wanted, request.priority, self._retry_after()):
-            answer = await self._answer(AdmittedRequest(request, header), model, deadline)
+            admitted = AdmittedRequest(request, header, tracing.sampled_context())
+            answer = await self._answer(admitted, model, deadline)
         result = InferenceResult(
             request_id=request.request_id,
             model=model.name,
@@ -117,6 +119,8 @@ class InferenceService:
             total=time.monotonic() - started,
         )
         _record(request, result)
+        if admitted.trace is not None:
+            tracing.record_stages(_stages(started, answer), answer.batch)
         return result
 
     async def _answer(self, admitted: AdmittedRequest, model: Model, deadline: Deadline) -> Answer:
@@ -166,3 +170,14 @@ def _record(request: InferenceRequest, result: InferenceResult) -> None:
     )
     for stage, seconds in stages:
         metrics.stage_seconds.record(seconds, attributes | {"stage": stage})
+
+
+def _stages(received_at: float, answer: Answer) -> list[Stage]:
+    timings = answer.timings
+    return [
+        Stage("admission", received_at, timings.began - received_at),
+        Stage("queue", timings.began, timings.queue),
+        Stage("prepare", timings.began + timings.queue, timings.prepare),
+        Stage("compute", answer.batch.started_at, timings.compute),
+        Stage("finish", timings.ended - timings.finish, timings.finish),
+    ]

@@ -50,6 +50,11 @@ class QueueStatus:
     reason: str = ""
     credit: int = 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link that messages come over."""
+        return self.state is LinkState.CONNECTED
+
     def __str__(self) -> str:
         words = f"{self.queue}: {self.state.value}"
         return f"{words} ({self.reason})" if self.reason else words
@@ -84,6 +89,10 @@ class QueueWorker:
     def held(self) -> int:
         """Messages received and not yet settled."""
         return len(self._deliveries)
+
+    def oldest_age(self) -> float:
+        """Seconds since the oldest message that is held was sent; 0 where none is."""
+        return self._deliveries.oldest_age()
 
     async def run(self) -> None:
         """Receive until `stop`, connecting again for ever."""
