@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types contracts check bench train lock clean
+.PHONY: help run demo test lint types contracts check bench bench-queue train lock clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(VENV)/.cpu ## Start the service with the bundled model on port 8000
 	$(BIN)/roo-vision serve
+
+demo: $(VENV)/.cpu ## See the queue at work: Service Bus in memory, the service, 200 pictures
+	$(BIN)/roo-vision demo
 
 test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/pytest
@@ -30,6 +33,9 @@ check: lint types contracts test ## All of the above
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/roo-vision bench
 
+bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people beside robots, chaos
+	$(BIN)/roo-vision bench-queue
+
 train: $(VENV)/.train ## Train the bundled model, or DATA=coco.json on your own pictures
 	$(BIN)/python -m models.shelf.training $(if $(DATA),train --data $(DATA),all)
 
@@ -37,6 +43,10 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu -o requirements-cpu.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra cuda -o requirements-cuda.lock pyproject.toml
+	echo 'setuptools>=77' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate -o requirements-build.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra bench --extra dev -o requirements-dev.lock pyproject.toml
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from app.devbus.command import devbus
 from app.errors import RooError
 
 OK, FAILED, CANNOT_START = 0, 1, 2
@@ -22,6 +23,7 @@ cli = typer.Typer(
 )
 models_cli = typer.Typer(help="Look at a model repository without serving it.", no_args_is_help=True)
 cli.add_typer(models_cli, name="models")
+cli.command()(devbus)
 
 ModelsDir = Annotated[
     Path | None,
@@ -77,6 +79,9 @@ def predict(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture and line.")] = False,
     url: Annotated[str | None, typer.Option(help="Ask this running service instead of loading the model here.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="API key for --url; ROO_API_KEY keeps it out of the process list.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
     score_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
     models_dir: ModelsDir = None,
@@ -86,9 +91,44 @@ def predict(
     from app.commands import predict as command
     from app.settings import load_settings
 
-    settings = load_settings(models_dir=models_dir, device=device)
+    settings = load_settings(models_dir=models_dir, device=device, api_key=key)
     job = command.Job(command.find_pictures(pictures), out, json, url, model, score_threshold)
     sys.exit(OK if command.run(job, settings) else FAILED)
+
+
+@cli.command()
+def send(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", exists=True)],
+    queue: Annotated[str | None, typer.Option(help="Queue to send to; ROO_QUEUE.", show_default=False)] = None,
+    results: Annotated[
+        str | None, typer.Option(help="Queue on which results come back; ROO_RESULTS_QUEUE.", show_default=False)
+    ] = None,
+    rate: Annotated[str | None, typer.Option(help="800/min or 10/s; as fast as possible where left out.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Print each result as it comes, with its latency.")] = False,
+    model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
+    robot_id: Annotated[str | None, typer.Option(help="Comes back with each result.")] = None,
+) -> None:
+    """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
+    from app.commands import send as command
+    from app.commands.predict import find_pictures
+    from app.settings import load_settings
+
+    wanted = {"model": model, "robot_id": robot_id}
+    properties = {name: value for name, value in wanted.items() if value is not None}
+    errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties)
+    sys.exit(OK if command.run(errand, load_settings(queue=queue, results_queue=results)) else FAILED)
+
+
+@cli.command()
+def demo(
+    pictures: Annotated[int, typer.Option(min=1, help="So many are put on the queue.")] = 200,
+    models_dir: ModelsDir = None,
+) -> None:
+    """See the queue at work: a Service Bus in memory, the service, and pictures sent to it; a table at the end."""
+    from app.bench import demo as command
+    from app.settings import load_settings
+
+    sys.exit(OK if command.run(pictures, load_settings(models_dir=models_dir)) else FAILED)
 
 
 @models_cli.command("list")
@@ -147,3 +187,25 @@ def bench(
     planned = plan.make_plan(seconds=seconds, rounds=rounds, concurrency=concurrency, soak=soak, out=out, quick=quick)
     settings = load_settings(models_dir=models_dir, device=device)
     sys.exit(OK if run.run(planned, settings, model) else FAILED)
+
+
+@cli.command()
+def bench_queue(
+    parts: Annotated[str, typer.Option(help="Which, with commas between.")] = "throughput,spike,people,chaos",
+    spike_minutes: Annotated[float, typer.Option(min=0.1, help="Length of the spike of 800 messages a minute.")] = 10,
+    chaos_messages: Annotated[int, typer.Option(min=100, help="Messages that the chaos takes.")] = 5000,
+    out: Annotated[Path, typer.Option(help="Folder for bench-queue.json and bench-queue.md.")] = Path("out/bench"),
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds in all: shows that it works, not how fast.")] = False,
+    model: Annotated[str | None, typer.Option(help="Model to measure; the default one where left out.")] = None,
+    models_dir: ModelsDir = None,
+    device: Device = None,
+) -> None:
+    """Measure the queue: throughput beside HTTP, a spike, people beside robots, and chaos."""
+    from app.bench import queue_run, run
+    from app.bench.queue_stage import Repository
+    from app.settings import load_settings
+
+    planned = queue_run.make_plan(parts, spike_minutes, chaos_messages, out, quick=quick)
+    settings = load_settings(models_dir=models_dir, device=device)
+    repository = Repository(settings.models_dir, run.choose_model(settings, model), settings.device)
+    queue_run.run(planned, repository)

@@ -8,7 +8,8 @@ Where each is raised on a picture's way, and nobody between catches it::
     UploadTimeout                 ImageTooLarge
                                   Overloaded
 
-A message's way has a few more, at both ends of this: its form and its blob before, its result after.
+A message's way has a few more, at both ends of this: its form and its blob before, its result after. Before all of
+it, a caller over HTTP meets the gate: Unauthorized, Forbidden, RateLimited, IdentityUnavailable.
 
 A front turns the error into its own language in one table: `app.api.problems` into an HTTP status,
 `app.servicebus.settlement` into what becomes of the message. The errors themselves know neither HTTP nor queues; they
@@ -119,6 +120,36 @@ class EngineFailure(RequestError):
     """The model failed on this picture. The cause is in the log, not in the message."""
 
     code = "engine_failure"
+    retryable = True
+
+
+class CallerError(RequestError):
+    """What only a caller over HTTP can meet; who may use a queue is the broker's affair."""
+
+
+class Unauthorized(CallerError):
+    """No key or token was sent, or not one that is known and valid."""
+
+    code = "unauthorized"
+
+
+class Forbidden(CallerError):
+    """The caller is known, but has no role that may ask."""
+
+    code = "forbidden"
+
+
+class RateLimited(CallerError):
+    """The caller sends more requests than it may."""
+
+    code = "rate_limited"
+    retryable = True
+
+
+class IdentityUnavailable(CallerError):
+    """The token's issuer cannot be asked for its signing keys, so that no token can be checked."""
+
+    code = "identity_unavailable"
     retryable = True
 
 

@@ -16,6 +16,8 @@ import uvicorn
 
 from app import allocator, observing
 from app.api.app import create_app
+from app.api.security import outside
+from app.api.security.head_limit import LimitedHead
 from app.api.uploads import UploadLimits
 from app.core import loading
 from app.core.admission import Admission, Budget
@@ -227,7 +229,16 @@ def _http_server(core: Core, settings: Settings) -> HttpServer:
     limits = UploadLimits(settings.max_body_bytes, settings.max_images_per_request, settings.upload_timeout)
     return HttpServer(
         uvicorn.Config(
-            create_app(core.service, core.health, limits, setup.prometheus_text, predict=settings.http),
+            create_app(
+                core.service,
+                core.health,
+                limits,
+                setup.prometheus_text,
+                outside.build(settings),
+                predict=settings.http,
+            ),
+            http=LimitedHead,
+            headers=outside.response_headers(settings),
             log_config=None,
             access_log=False,
             server_header=False,

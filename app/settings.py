@@ -7,6 +7,7 @@ test compares that table with this file.
 import os
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +15,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.errors import StartupError
 
 MIB = 2**20
+GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _split(value))]
 """Several names in one variable, with commas between."""
@@ -50,6 +53,36 @@ class Settings(BaseSettings):
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
     upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
+    environment: Literal["development", "production"] = Field(
+        "development", description="`production` refuses to start with what is only fit for a laptop."
+    )
+    auth: Literal["none", "keys", "entra", "keys+entra"] = Field(
+        "none", description="Who may ask: anybody (`none`), holders of an API key, of an Entra ID token, or of either."
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File of the API keys, one `name:key` a line; read again when it changes."
+    )
+    api_key: SecretStr | None = Field(
+        None, description="Key that `roo-vision predict --url` sends; not read by the service."
+    )
+    entra_tenant: str | None = Field(
+        None, pattern=GUID, description="Tenant id whose tokens are taken (version 2.0 tokens)."
+    )
+    entra_issuer: str | None = Field(
+        None, description="Issuer URL instead of the tenant: version 1.0 tokens, other clouds, other OpenID providers."
+    )
+    entra_audience: Names = Field((), description="Audiences of which a token must name one, with commas.")
+    entra_roles: Names = Field(
+        (), description="Roles or scopes of which a token must hold one, with commas; empty means none is asked for."
+    )
+    metrics_open: bool = Field(False, description="Whether /metrics is answered without a key or token.")
+    rate_limit: float = Field(0.0, ge=0, description="Requests a second for each caller and replica; 0 means no limit.")
+    rate_burst: int | None = Field(
+        None, ge=1, description="Requests a caller may send at once; empty means a second's worth."
+    )
+    cors_origins: Names = Field(
+        (), description="Origins whose web pages may ask (`https://HOST`), with commas; empty means none."
+    )
     bulk_share: float = Field(0.1, ge=0, lt=1, description="Share of the slots that bulk work keeps while people wait.")
     servicebus_namespace: str | None = Field(
         None, description="Service Bus namespace (`NAME.servicebus.windows.net`), entered with the Azure identity."
@@ -66,11 +99,11 @@ class Settings(BaseSettings):
     )
     queue_held: int = Field(32, ge=1, le=1024, description="Most messages that are held at once.")
     result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
-    results_container: str | None = Field(
-        None, description="URL of the blob container for larger results and annotated pictures; empty means none."
+    results_container: SecretStr | None = Field(
+        None, description="URL of the blob container for larger results and annotated pictures; may hold a signature."
     )
     blob_accounts: Names = Field(
-        (), description="Storage accounts that pictures may be fetched from (`https://NAME.blob.core.windows.net`)."
+        (), description="Storage accounts that pictures are fetched from (`https://NAME.blob.core.windows.net`)."
     )
     drain_delay: float = Field(
         0.0, ge=0, description="Seconds that HTTP still accepts requests after SIGTERM while /readyz already says no."
@@ -87,6 +120,9 @@ class Settings(BaseSettings):
         if self.max_pixels > self.max_inflight_pixels:
             raise ValueError("max_inflight_pixels must be at least max_pixels")
         self._check_queue()
+        self._check_callers()
+        self._check_entra()
+        self._check_production()
         return self
 
     def _check_queue(self) -> None:
@@ -97,6 +133,58 @@ class Settings(BaseSettings):
             raise ValueError("Service Bus is set up, but queue does not say which queue to read")
         if self.queue is not None and self.queue == self.results_queue:
             raise ValueError("results_queue is the queue that is read: results would come back as requests")
+
+    def _check_callers(self) -> None:
+        if ("keys" in self.auth) != (self.api_keys_file is not None):
+            raise ValueError("api_keys_file goes with auth=keys or auth=keys+entra: set both, or neither")
+        if self.rate_burst is not None and not self.rate_limit:
+            raise ValueError("rate_burst is set, but there is no rate_limit")
+        for origin in self.cors_origins:
+            url = _url(origin)
+            if (
+                url.scheme not in ("http", "https")
+                or not url.netloc
+                or origin.lower() != f"{url.scheme}://{url.netloc}"
+            ):
+                raise ValueError(
+                    f"cors_origins names exact origins such as https://console.example.com, not {origin!r}"
+                )
+
+    def _check_entra(self) -> None:
+        ways = (self.entra_tenant is not None) + (self.entra_issuer is not None)
+        if "entra" not in self.auth:
+            if ways or self.entra_audience or self.entra_roles:
+                raise ValueError("Entra ID is set up, but auth does not ask for its tokens")
+            return
+        if ways != 1 or not self.entra_audience:
+            raise ValueError("auth with entra needs entra_audience and one of entra_tenant and entra_issuer")
+        issuer = _url(self.issuer)
+        if not issuer.hostname or issuer.query or issuer.fragment:
+            raise ValueError("entra_issuer must be the URL of an issuer")
+        if issuer.scheme != "https" and not (issuer.scheme == "http" and issuer.hostname in _LOOPBACK):
+            raise ValueError("entra_issuer must be https, or anybody on the way could make keys of his own")
+
+    def _check_production(self) -> None:
+        if self.environment != "production":
+            return
+        if self.auth == "none" and self.http:
+            raise ValueError(
+                "environment=production takes no pictures from strangers: set auth to keys, entra or keys+entra "
+                "(or http=false where only a queue is worked off)"
+            )
+        if "entra" in self.auth and not self.entra_roles:
+            raise ValueError(
+                "environment=production needs entra_roles: without them every application of the tenant may ask"
+            )
+        if any(url.startswith("http:") for url in (self.issuer, *self.cors_origins)):
+            raise ValueError("environment=production takes only https in entra_issuer and cors_origins")
+
+    @property
+    def issuer(self) -> str:
+        """The only `iss` of a token that is taken; empty where tokens are not."""
+        if self.entra_tenant is not None:
+            return f"https://login.microsoftonline.com/{self.entra_tenant.lower()}/v2.0"
+        return self.entra_issuer or ""
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -109,6 +197,15 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         raise StartupError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _url(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises, like urlsplit itself, where it is no number
+    except ValueError:
+        return urlsplit("")
+    return parts
 
 
 def _split(value: object) -> object:
@@ -125,9 +222,19 @@ def _explain(problem: object) -> str:
 
 def _refuse_unknown_variables() -> None:
     known = {f"ROO_{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith("ROO_") and name not in known)
+    # Kubernetes tells every container of a Service named roo-vision in variables that begin so.
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith("ROO_") and not name.startswith("ROO_VISION_") and name not in known
+    )
     if unknown:
         raise StartupError(f"Unknown setting {', '.join(unknown)}. The settings are listed in docs/configuration.md.")
+
+
+def environment_with(**variables: str) -> dict[str, str]:
+    """This process's environment for a child, with some variables changed."""
+    return {**os.environ, **variables}
 
 
 def usable_cores() -> int:

@@ -46,6 +46,61 @@ def test_what_does_not_fit_together_is_refused(together: dict[str, int]) -> None
         load_settings(**together)
 
 
+TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
+ENTRA = {"auth": "entra", "entra_tenant": TENANT, "entra_audience": "api://x"}
+PRODUCTION = {"environment": "production", "auth": "keys", "api_keys_file": "/keys"}
+
+
+@pytest.mark.parametrize(
+    ("together", "words"),
+    [
+        ({"environment": "production"}, "set auth"),
+        ({"environment": "production", "auth": "none", "http": True}, "set auth"),
+        ({"auth": "keys"}, "api_keys_file"),
+        ({"auth": "keys+entra", "entra_tenant": TENANT, "entra_audience": "x"}, "api_keys_file"),
+        ({"api_keys_file": "/keys"}, "set both, or neither"),
+        ({"auth": "entra", "entra_audience": "api://x"}, "entra_tenant"),
+        ({"auth": "entra", "entra_tenant": TENANT}, "entra_audience"),
+        ({**ENTRA, "entra_issuer": "https://issuer.example"}, "one of"),
+        ({**ENTRA, "entra_tenant": "common"}, "ROO_ENTRA_TENANT"),
+        ({**ENTRA, "entra_tenant": None, "entra_issuer": "http://issuer.example"}, "must be https"),
+        ({**ENTRA, "entra_tenant": None, "entra_issuer": "issuer.example"}, "URL"),
+        ({**ENTRA, "environment": "production"}, "entra_roles"),
+        ({"entra_roles": "Predict"}, "does not ask"),
+        ({"entra_tenant": TENANT}, "does not ask"),
+        ({"rate_burst": 5}, "no rate_limit"),
+        ({"cors_origins": "*"}, "exact origins"),
+        ({"cors_origins": "null"}, "exact origins"),
+        ({"cors_origins": "https://a.example/"}, "exact origins"),
+        ({"cors_origins": "https://a.example,https://B.example"}, "B.example"),
+        ({"cors_origins": "https://"}, "exact origins"),
+        ({"cors_origins": "https://[broken"}, "exact origins"),
+        ({**PRODUCTION, "cors_origins": "http://a.example"}, "only https"),
+        (
+            {
+                **PRODUCTION,
+                "auth": "keys+entra",
+                "entra_issuer": "http://127.0.0.1:1",
+                "entra_audience": "x",
+                "entra_roles": "y",
+            },
+            "only https",
+        ),
+    ],
+)
+def test_what_would_be_dangerous_together_is_refused(together: dict[str, object], words: str) -> None:
+    with pytest.raises(StartupError, match=words):
+        load_settings(**together)
+
+
+def test_what_is_safe_together_is_taken() -> None:
+    assert load_settings(**PRODUCTION, cors_origins="https://a.example:8443, https://b.example").auth == "keys"
+    assert load_settings(environment="production", http=False).auth == "none"
+    settings = load_settings(**ENTRA, environment="production", entra_roles="Predict,Admin")
+    assert settings.issuer == f"https://login.microsoftonline.com/{TENANT}/v2.0"
+    assert settings.entra_roles == ("Predict", "Admin")
+
+
 def test_every_setting_is_documented_as_it_is() -> None:
     """docs/configuration.md has one row for each setting: name, default, meaning."""
     text = (ROOT / "docs" / "configuration.md").read_text()

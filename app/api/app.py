@@ -5,12 +5,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 import app as package
 from app.api import inference, operations, problems
 from app.api.observed import ObservedMiddleware
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
+from app.api.security.outside import Outside
 from app.api.uploads import UploadLimits
 from app.core.health import Health
 from app.core.service import InferenceService
@@ -24,26 +26,31 @@ Boxes are pixels of the picture you sent (upright, after its EXIF orientation), 
 Every error is `application/problem+json` (RFC 9457) with a stable `code`.
 """
 
+EVERYBODY = Outside()
+
 
 def create_app(
     service: InferenceService,
     health: Health,
     limits: UploadLimits,
     metrics_text: Callable[[], bytes],
+    outside: Outside = EVERYBODY,
     *,
     predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the body of `/metrics`; without `predict` there are only
-    probes, metrics and the list of models.
+    """The HTTP front of one service. `metrics_text` gives the body of `/metrics`, `outside` says who may ask; without
+    `predict` there are only probes, metrics and the list of models.
     """
     renderer = Renderer()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with outside.kept_fresh():
+            yield
         renderer.close()
 
     app = _Application(
+        outside,
         title="Roo Vision",
         version=package.__version__,
         description=DESCRIPTION,
@@ -52,8 +59,6 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.add_middleware(ObservedMiddleware)
-    app.add_middleware(RequestIdMiddleware)
     problems.install(app)
     if predict:
         app.include_router(inference.router(service, limits, renderer))
@@ -62,14 +67,26 @@ def create_app(
 
 
 class _Application(FastAPI):
-    """FastAPI, with the schemas documented that only `openapi_extra` refers to, which it cannot see by itself."""
+    """FastAPI, with all that stands around it, and with the schemas documented that only `openapi_extra` refers to,
+    which it cannot see by itself.
+    """
+
+    def __init__(self, outside: Outside, **options: Any) -> None:
+        super().__init__(**options)
+        self._outside = outside
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Around everything, where added middleware would stand inside of what answers unexpected errors."""
+        return RequestIdMiddleware(ObservedMiddleware(self._outside.wrap(super().build_middleware_stack())))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""
-        if self.openapi_schema is None:
-            components = super().openapi()["components"]["schemas"]
-            for model in (JsonPredictRequest, problems.Problem):
-                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-                components.update(schema.pop("$defs", {}))
-                components[model.__name__] = schema
-        return super().openapi()
+        if self.openapi_schema is not None:
+            return self.openapi_schema
+        document = super().openapi()
+        for model in (JsonPredictRequest, problems.Problem):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            document["components"]["schemas"].update(schema.pop("$defs", {}))
+            document["components"]["schemas"][model.__name__] = schema
+        self._outside.document(document)
+        return document

@@ -32,9 +32,20 @@ STATUS: dict[type[errors.RequestError], HTTPStatus] = {
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Draining: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.EngineFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 """The one table: what a front-independent error is in HTTP."""
 
+_FOR_THE_MOMENT = (
+    errors.Draining,
+    errors.Loading,
+    errors.Overloaded,
+    errors.RateLimited,
+    errors.IdentityUnavailable,
+)
 RETRY_SECONDS = 1.0
 
 
@@ -83,12 +94,17 @@ def _response(body: Problem, headers: dict[str, str] | None = None) -> JSONRespo
 
 async def _request_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.RequestError)
-    return _response(problem_of(error, request_id_of(request)), retry_header(error))
+    return response_of(error, request_id_of(request))
+
+
+def response_of(error: errors.RequestError, request_id: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The whole answer that the table makes of an error, for those who stand before the application as well."""
+    return _response(problem_of(error, request_id), {**retry_header(error), **(headers or {})})
 
 
 def retry_header(error: errors.RequestError) -> dict[str, str]:
     """`Retry-After` in whole seconds (RFC 9110 section 10.2.3) for what is refused for the moment."""
-    if isinstance(error, errors.Draining | errors.Loading | errors.Overloaded):
+    if isinstance(error, _FOR_THE_MOMENT):
         return {"retry-after": str(math.ceil(error.retry_after or RETRY_SECONDS))}
     return {}
 

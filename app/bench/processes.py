@@ -21,17 +21,26 @@ LOG_LINES = 12
 class Child:
     """`python -m MODULE ARGUMENTS…`, its output in a log file; leaving the `with` block ends it, whatever happened."""
 
-    def __init__(self, name: str, arguments: list[str], folder: Path, *, talks: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        folder: Path,
+        *,
+        talks: bool = False,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         """Start it. One that `talks` is asked through its standard input and answers, a line each, on its output."""
         self.name = name
         self.started_at = time.monotonic()
-        self._log = folder / f"{name.replace(' ', '-')}-{time.monotonic_ns()}.log"
-        with _interrupts_held() as held, self._log.open("wb") as log:
+        self.log_path = folder / f"{name.replace(' ', '-')}-{time.monotonic_ns()}.log"
+        with _interrupts_held() as held, self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,
+                env=environment,
             )
         if held:
             self.stop()
@@ -65,6 +74,11 @@ class Child:
                     with contextlib.suppress(BrokenPipeError):
                         pipe.close()
 
+    def kill(self) -> None:
+        """SIGKILL: it has no chance to tidy up."""
+        self._process.kill()
+        self._process.wait()
+
     def check_alive(self) -> None:
         """Raise `StartupError` with the end of its log where it has ended."""
         if (code := self._process.poll()) is not None:
@@ -72,7 +86,7 @@ class Child:
 
     def log(self) -> str:
         """The last lines that it wrote."""
-        return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or "(empty)"
+        return "\n".join(self.log_path.read_text("utf-8", "replace").splitlines()[-LOG_LINES:]) or "(empty)"
 
     def ask(self, line: str) -> str:
         """Send one line and wait for the line that answers; raises `StartupError` where the child ends instead."""

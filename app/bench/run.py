@@ -38,7 +38,7 @@ def run(plan: Plan, settings: Settings, model: str | None) -> bool:
         raise StartupError(
             "The naive endpoint decodes with Pillow, which is not installed: pip install 'roo-vision[bench]'."
         )
-    name = _model_name(settings, model)
+    name = choose_model(settings, model)
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -154,7 +154,7 @@ def _soak(plan: Plan, launcher: Launcher, steps: "_Steps") -> soak.Soak:
         return soak.run(server, plan.soak, on_answer)
 
 
-def _model_name(settings: Settings, model: str | None) -> str:
+def choose_model(settings: Settings, model: str | None) -> str:
     """The model to measure: the one asked for, the default one, or the only one."""
     entries = {entry.name: entry for entry in repository.scan(settings.models_dir)}
     asked = model or settings.default_model

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.commands.words import summary
 from app.core.request import Deadline, InferenceRequest, Priority
 from app.errors import InvalidRequest, RequestError, StartupError
 from app.main import Core, build
@@ -110,17 +111,8 @@ def _print(path: Path, prediction: Prediction, job: Job) -> None:
     if job.json:
         line = json.dumps({"file": str(path), "prediction": prediction.model_dump()})
     else:
-        line = f"{path}: {_in_words(prediction)} ({prediction.timings_ms.total:.0f} ms)"
+        line = f"{path}: {summary(prediction.model_dump())} ({prediction.timings_ms.total:.0f} ms)"
     sys.stdout.write(line + "\n")
-
-
-def _in_words(prediction: Prediction) -> str:
-    if prediction.classes is not None:
-        return ", ".join(f"{item.label} {item.score:.2f}" for item in prediction.classes)
-    counts = Counter(item.label for item in prediction.detections or [])
-    texts = prediction.inventory.texts if prediction.inventory else []
-    words = [f"{count} {label}" for label, count in sorted(counts.items())] + texts
-    return ", ".join(words) or "nothing found"
 
 
 def _write_drawn(content: bytes, prediction: Prediction, target: Path) -> None:
@@ -145,7 +137,8 @@ def _to_arrays(prediction: Prediction) -> Detections | Classification:
 @asynccontextmanager
 async def _predictor(job: Job, settings: Settings) -> AsyncIterator[_Predictor]:
     if job.url is not None:
-        async with httpx.AsyncClient(base_url=job.url, timeout=PATIENCE_SECONDS) as client:
+        key = {"x-api-key": settings.api_key.get_secret_value()} if settings.api_key else {}
+        async with httpx.AsyncClient(base_url=job.url, headers=key, timeout=PATIENCE_SECONDS) as client:
             yield _Remote(client, job)
         return
     core = build(settings)

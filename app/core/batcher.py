@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
+from app.core.answers import Answers
 from app.core.request import Deadline, Priority
 from app.errors import DeadlineExceeded, Draining, EngineFailure
 
@@ -33,9 +34,19 @@ R = TypeVar("R")
 class Entry(Generic[K, T, R]):
     """One waiter: its item and the future through which it is answered, exactly once."""
 
-    __slots__ = ("deadline", "enqueued_at", "future", "item", "key", "priority")
+    __slots__ = ("_answered", "_batcher", "deadline", "enqueued_at", "future", "item", "key", "priority")
 
-    def __init__(self, key: K, item: T, priority: Priority, deadline: Deadline | None, enqueued_at: float) -> None:
+    def __init__(
+        self,
+        batcher: "Batcher[K, T, R]",
+        key: K,
+        item: T,
+        priority: Priority,
+        deadline: Deadline | None,
+        enqueued_at: float,
+    ) -> None:
+        self._batcher = batcher
+        self._answered = False
         self.key = key
         self.item = item
         self.priority = priority
@@ -45,12 +56,14 @@ class Entry(Generic[K, T, R]):
 
     def answer(self, result: R) -> None:
         """Give the waiter its result; a second answer is dropped."""
-        if not self.future.done():
-            self.future.set_result(result)
+        if not self._answered:
+            self._answered = True
+            self._batcher.deliver(self, result)
 
     def fail(self, error: BaseException) -> None:
         """Give the waiter its error; a second answer is dropped."""
-        if not self.future.done():
+        if not self._answered:
+            self._answered = True
             self.future.set_exception(error)
 
 
@@ -124,6 +137,7 @@ class Batcher(Generic[K, T, R]):
 
     def __init__(self, bulk_share: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
         self._queues: dict[Priority, _Queue[K, T, R]] = {priority: _Queue() for priority in Priority}
+        self._answers: Answers[R] = Answers()
         self._changed = threading.Condition()
         self._clock = clock
         self._bulk_share = bulk_share
@@ -136,7 +150,7 @@ class Batcher(Generic[K, T, R]):
 
         Cancelling the future before a lane has taken the item removes it. Raises `Draining` after `close`.
         """
-        entry: Entry[K, T, R] = Entry(key, item, priority, deadline, self._clock())
+        entry: Entry[K, T, R] = Entry(self, key, item, priority, deadline, self._clock())
         with self._changed:
             if self._closed:
                 raise Draining("The service is shutting down. Send the request again; another instance will take it.")
@@ -146,20 +160,35 @@ class Batcher(Generic[K, T, R]):
         return entry.future
 
     def take(self) -> Batch[K, T, R] | None:
-        """Wait for work and take the next batch; None once closed and empty. Called by lanes."""
+        """Wait for work and take the next batch; None once closed and empty. Called by lanes.
+
+        No answer is held while a lane sleeps.
+        """
         while True:
             with self._changed:
                 while not self._total() and not self._closed:
+                    self._answers.release()
                     self._idle += 1
                     self._changed.wait()
                     self._idle -= 1
                 if not self._total():
+                    self._answers.release()
                     return None
                 key, entries = self._form()
             now = self._clock()
             live = [entry for entry in entries if _starts(entry, now)]
             if live:
                 return Batch(key, live, now)
+
+    def deliver(self, entry: Entry[K, T, R], result: R) -> None:
+        """Bring a result to its waiter; where many of its priority wait and its deadline is far, with the next ones."""
+        now = self._clock()
+        urgent = entry.deadline is not None and entry.deadline.at - now < now - entry.enqueued_at
+        self._answers.give(entry.future, result, 0 if urgent else self._queues[entry.priority].count)
+
+    def release_answers(self) -> None:
+        """Bring every result that is held to its waiter."""
+        self._answers.release()
 
     def close(self) -> None:
         """Take nothing new; lanes finish what is queued and then get None."""

@@ -119,6 +119,7 @@ class Executor:
             self._restarts += 1
             metrics.lane_restarts.add(1)
             lane.busy_since = None
+            self._batcher.release_answers()
             if not self._closing:
                 self._start(lane)
 
@@ -197,10 +198,9 @@ def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace
         prepare=row.prepare_seconds,
         compute=batch.seconds,
         finish=ended - started,
-        began=row.waiter.enqueued_at,
-        ended=ended,
     )
-    row.waiter.answer(Answer(prediction, row.placement.size, batch.size, timings, batch))
+    queued_at = row.waiter.enqueued_at
+    row.waiter.answer(Answer(prediction, row.placement.size, batch.size, timings, batch, queued_at, ended))
 
 
 def _public(error: Exception, waiter: Waiter, doing: str) -> RequestError:

@@ -60,28 +60,28 @@ class AdmittedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, in seconds. `compute` is the whole batch's, because the picture waited for all of it.
-
-    `began` (the wait for a lane) and `ended` are moments on `time.monotonic`'s clock.
-    """
+    """Where the time went, in seconds. `compute` is the whole batch's, because the picture waited for all of it."""
 
     queue: float
     prepare: float
     compute: float
     finish: float
-    began: float
-    ended: float
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a lane makes of one picture. `prediction` is the task's own type; `batch` is what it was computed in."""
+    """What a lane makes of one picture. `prediction` is the task's own type; `batch` is what it was computed in.
+
+    `queued_at` and `ended_at` are moments on `time.monotonic`'s clock.
+    """
 
     prediction: Any
     image_size: Size
     batch_size: int
     timings: Timings
     batch: BatchTrace
+    queued_at: float
+    ended_at: float
 
 
 @dataclass(frozen=True, slots=True)

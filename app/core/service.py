@@ -19,6 +19,9 @@ from app.vision.image import ImageHeader
 
 log = logging.getLogger(__name__)
 
+HELD_SECONDS = 0.1
+"""Longest time that an answer waits for others, even where every lane is stuck."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -40,6 +43,7 @@ class InferenceService:
         self.admission = admission
         self.limits = limits
         self._batcher = batcher
+        self._releasing: asyncio.TimerHandle | None = None
 
     async def infer(self, request: InferenceRequest) -> InferenceResult:
         """Understand one picture.
@@ -125,11 +129,19 @@ class InferenceService:
 
     async def _answer(self, admitted: AdmittedRequest, model: Model, deadline: Deadline) -> Answer:
         future = self._batcher.submit(model, admitted, admitted.request.priority, deadline)
+        if self._releasing is None:
+            self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release)
         try:
             async with asyncio.timeout(max(0.0, deadline.remaining())):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise DeadlineExceeded("The deadline passed before the picture was answered.") from None
+
+    def _release(self) -> None:
+        """Lanes release what they hold; here for the answer whose lane is stuck. Runs only while pictures wait."""
+        self._batcher.release_answers()
+        waiting = self._batcher.waiting()
+        self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release) if waiting else None
 
     def _check_picture(self, data: bytes) -> ImageHeader:
         """Bytes first, then the pixels that the header declares; nothing is decoded."""
@@ -175,9 +187,9 @@ def _record(request: InferenceRequest, result: InferenceResult) -> None:
 def _stages(received_at: float, answer: Answer) -> list[Stage]:
     timings = answer.timings
     return [
-        Stage("admission", received_at, timings.began - received_at),
-        Stage("queue", timings.began, timings.queue),
-        Stage("prepare", timings.began + timings.queue, timings.prepare),
+        Stage("admission", received_at, answer.queued_at - received_at),
+        Stage("queue", answer.queued_at, timings.queue),
+        Stage("prepare", answer.queued_at + timings.queue, timings.prepare),
         Stage("compute", answer.batch.started_at, timings.compute),
-        Stage("finish", timings.ended - timings.finish, timings.finish),
+        Stage("finish", answer.ended_at - timings.finish, timings.finish),
     ]

@@ -13,15 +13,18 @@ __all__ = ["QueueWorker", "build"]
 
 
 def build(service: InferenceService, settings: Settings) -> QueueWorker:
-    """The worker of `settings.queue`, connected to nothing yet; raises `StartupError` for a bad connection string."""
+    """The worker of `settings.queue`, connected to nothing yet.
+
+    Raises `StartupError` for a connection string, storage account or container that cannot be one.
+    """
     assert settings.queue is not None
-    secret = settings.servicebus_connection_string
+    secret, container = settings.servicebus_connection_string, settings.results_container
     connection = Connection(Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None))
     answering = Answering(
         service,
         Replies(settings.results_queue, settings.queue, connection.namespace, frozenset(settings.reply_to)),
         Outboxes(connection.sender),
-        BlobStore(settings.blob_accounts, settings.results_container, connection.credential),
+        BlobStore(settings.blob_accounts, container.get_secret_value() if container else None, connection.credential),
         Limits(settings.max_image_bytes, settings.result_bytes),
     )
     return QueueWorker(service, connection, answering, settings.queue, settings.queue_held)

@@ -11,7 +11,7 @@ from azure.servicebus import ServiceBusReceivedMessage
 
 from app.core.request import Deadline, InferenceRequest, InferenceResult, Priority
 from app.core.service import InferenceService
-from app.errors import InvalidMessage, ResultTooLarge
+from app.errors import DeadlineExceeded, InvalidMessage, ResultTooLarge
 from app.servicebus import results
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.message import MessageOptions, Order, read_order
@@ -55,8 +55,9 @@ class Answering:
         entity = self._replies.entity_for(message.reply_to)
         order = read_order(message, self._limits.image_bytes)
         self._check_annotation(order.options)
+        deadline = _deadline(message, order.options.deadline_ms)
         async with self._picture(order) as picture:
-            result = await self._service.infer(self._request(message, order.options, picture))
+            result = await self._service.infer(self._request(message, order.options, picture, deadline))
             annotated_url = await self._annotate(picture, result, order.options)
         body = results.body_of(order, result, annotated_url)
         if len(body) > self._limits.result_bytes:
@@ -66,8 +67,9 @@ class Answering:
             await self._outboxes.send(entity, reply, len(body))
 
     async def close(self) -> None:
-        """Close the senders."""
+        """Close the senders and the connections to the storage."""
         await self._outboxes.close()
+        await self._blobs.close()
         self._renderer.close()
 
     @asynccontextmanager
@@ -84,7 +86,9 @@ class Answering:
             ) as content:
                 yield content
 
-    def _request(self, message: ServiceBusReceivedMessage, options: MessageOptions, picture: bytes) -> InferenceRequest:
+    def _request(
+        self, message: ServiceBusReceivedMessage, options: MessageOptions, picture: bytes, deadline: Deadline
+    ) -> InferenceRequest:
         return InferenceRequest(
             image=picture,
             request_id=results.request_id_of(message, self._replies.source),
@@ -92,7 +96,7 @@ class Answering:
             version=options.version,
             options=options.vision_options(),
             priority=Priority.BULK,
-            deadline=_deadline(message, options.deadline_ms),
+            deadline=deadline,
             source=SOURCE,
         )
 
@@ -122,7 +126,10 @@ def _name(result: InferenceResult, suffix: str) -> str:
 
 
 def _deadline(message: ServiceBusReceivedMessage, deadline_ms: int | None) -> Deadline:
-    """The earlier of the message's expiry and its own deadline, which counts from when it was put on the queue."""
+    """The earlier of the message's expiry and its own deadline, which counts from when it was put on the queue.
+
+    Raises `DeadlineExceeded` where it has passed, before anything is fetched or computed.
+    """
     now, moments = datetime.now(UTC), []
     expires: datetime | None = message.expires_at_utc
     enqueued: datetime | None = message.enqueued_time_utc
@@ -131,4 +138,6 @@ def _deadline(message: ServiceBusReceivedMessage, deadline_ms: int | None) -> De
     if deadline_ms is not None:
         moments.append((enqueued or now) + timedelta(milliseconds=deadline_ms))
     left = min((moment - now for moment in moments), default=timedelta(seconds=_PATIENCE))
+    if left <= timedelta():
+        raise DeadlineExceeded("The message's deadline, or its time to live, had passed when it was received.")
     return Deadline(time.monotonic() + left.total_seconds())

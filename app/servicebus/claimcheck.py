@@ -1,30 +1,42 @@
 """Pictures and large results in Blob Storage: the message holds a link (the claim check pattern).
 
 A blob is fetched only from the storage accounts that are allowed: a message is hostile ground, and a service that
-fetches what it is told to is a way into the network that it stands in.
+fetches what it is told to is a way into the network that it stands in. `app.servicebus.addresses` is the list.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import (
-    AzureError,
-    ClientAuthenticationError,
-    HttpResponseError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobClient
 
-from app.errors import InvalidMessage, PayloadTooLarge, SourceNotFound, SourceRefused, StorageUnavailable
+from app.errors import (
+    InvalidMessage,
+    PayloadTooLarge,
+    RequestError,
+    SourceNotFound,
+    SourceRefused,
+    StorageUnavailable,
+)
+from app.servicebus.addresses import Accounts, BlobPlace, container_of
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 10
-_TIMEOUTS: dict[str, Any] = {"connection_timeout": _CONNECT_SECONDS, "read_timeout": _READ_SECONDS, "retry_total": 2}
+_OPTIONS: dict[str, Any] = {
+    # Who follows a redirect fetches from an address that nobody has allowed.
+    "permit_redirects": False,
+    # The client's own first pause of 15 s would spend the transfer's time and the message's lock.
+    "retry_total": 2,
+    "initial_backoff": 1,
+    "increment_base": 2,
+    "random_jitter_range": 1,
+}
 
 Reserve = Callable[[int], AbstractContextManager[None]]
 
@@ -33,7 +45,11 @@ class BlobStore:
     """Blobs of the allowed accounts.
 
     `accounts` are bases such as `https://robots.blob.core.windows.net`; `container` is the URL of the container for
-    results, or None. `total_seconds` bounds one transfer with all its retries.
+    results, or None. `total_seconds` bounds one transfer with all its retries. Raises `StartupError` for what is no
+    account or container.
+
+    Plain http is for a stand-in on this machine, and never gets a token of ours: there, links and the container bear
+    a signature, or the blobs are public.
     """
 
     def __init__(
@@ -43,10 +59,11 @@ class BlobStore:
         credential: AsyncTokenCredential | None,
         total_seconds: float = 30.0,
     ) -> None:
-        self._accounts = tuple(_base(account) for account in accounts)
-        self._container = container.rstrip("/") if container else None
+        self._accounts = Accounts(accounts)
+        self._container = container_of(container) if container else None
         self._credential = credential
         self._total_seconds = total_seconds
+        self._transport = AioHttpTransport(connection_timeout=_CONNECT_SECONDS, read_timeout=_READ_SECONDS)
 
     @property
     def takes_results(self) -> bool:
@@ -60,23 +77,23 @@ class BlobStore:
         Raises `SourceRefused` for any URL but a blob of an allowed account, `SourceNotFound`, `InvalidMessage` where it
         is empty, `PayloadTooLarge` above `most_bytes`, `StorageUnavailable`, and what `reserve` raises.
         """
-        place = self._allowed(url)
-        async with self._client(place, url) as client:
-            with _translated(place):
-                async with asyncio.timeout(self._total_seconds):
-                    properties = await client.get_blob_properties()
-            size = int(properties.size)
-            if size == 0:
-                raise InvalidMessage("The blob is empty.")
-            if size > most_bytes:
-                raise PayloadTooLarge(f"The blob has {size} bytes; at most {most_bytes} are taken.")
-            with reserve(size):
-                with _translated(place):
-                    async with asyncio.timeout(self._total_seconds):
-                        # A blob that has grown since is not read beyond its room.
-                        stream = await client.download_blob(offset=0, length=size)
-                        content = await stream.readall()
-                yield content
+        place = self._accounts.place_of(url)
+        client = self._client(place)
+        async with self._transfer(_reading(place)):
+            properties = await client.get_blob_properties()
+        size = int(properties.size)
+        if size == 0:
+            raise InvalidMessage("The blob is empty.")
+        if size > most_bytes:
+            raise PayloadTooLarge(f"The blob has {size} bytes; at most {most_bytes} are taken.")
+        with reserve(size):
+            async with self._transfer(_reading(place)):
+                # A blob that has grown since is not read beyond its room.
+                stream = await client.download_blob(offset=0, length=size)
+                content = await stream.readall()
+            if len(content) != size:
+                raise StorageUnavailable(f"The blob {place} changed while it was read.")
+            yield content
 
     async def store(self, name: str, content: bytes, content_type: str) -> str:
         """Put `content` at `name` in the container for results, over what is there; returns its URL.
@@ -84,68 +101,76 @@ class BlobStore:
         Raises `StorageUnavailable`.
         """
         assert self._container is not None
-        url = f"{self._container}/{name}"
-        place = urlsplit(url)
-        async with self._client(place, url) as client:
-            with _translated(place):
-                async with asyncio.timeout(self._total_seconds):
-                    await client.upload_blob(
-                        content, overwrite=True, content_settings=ContentSettings(content_type=content_type)
-                    )
-        return urlunsplit(place._replace(query=""))
-
-    def _client(self, place: SplitResult, url: str) -> BlobClient:
-        # A link that carries its own signature is used as it is; it must not be mixed with our token.
-        credential = None if "sig=" in place.query else self._credential
-        return BlobClient.from_blob_url(url, credential=credential, **_TIMEOUTS)
-
-    def _allowed(self, url: str) -> SplitResult:
-        place = _split(url)
-        if place is None or "@" in place.netloc or not _is_blob(place):
-            raise SourceRefused("`image_url` is not the https URL of a blob: https://ACCOUNT/CONTAINER/BLOB.")
-        if not any(_belongs(place, base) for base in self._accounts):
-            raise SourceRefused(
-                f"Nothing is fetched from {place.hostname}. Storage accounts that may be read are named in "
-                "ROO_BLOB_ACCOUNTS."
+        place = replace(self._container, name=name)
+        client = self._client(place)
+        async with self._transfer(_writing(place)):
+            await client.upload_blob(
+                content, overwrite=True, content_settings=ContentSettings(content_type=content_type)
             )
-        return place
+        return str(client.url).partition("?")[0]
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    @asynccontextmanager
+    async def _transfer(self, translated: AbstractContextManager[None]) -> AsyncIterator[None]:
+        with translated:
+            async with asyncio.timeout(self._total_seconds):
+                yield
+
+    def _client(self, place: BlobPlace) -> BlobClient:
+        """A client over the shared connections; it owns nothing that had to be closed."""
+        # A link's own signature is used as it is, and not mixed with our token; and no token goes over plain http.
+        ours = not place.signature and place.account.startswith("https:")
+        account = f"{place.account}?{place.signature}" if place.signature else place.account
+        return BlobClient(
+            account,
+            place.container,
+            place.name,
+            credential=self._credential if ours else None,
+            transport=self._transport,
+            **_OPTIONS,
+        )
 
 
-def _base(account: str) -> SplitResult:
-    return urlsplit(account.rstrip("/") if "//" in account else f"https://{account.rstrip('/')}")
-
-
-def _split(url: str) -> SplitResult | None:
+@contextmanager
+def _reading(place: BlobPlace) -> Iterator[None]:
+    """Azure's errors in the words of this service. Their own texts may quote the signature."""
     try:
-        place = urlsplit(url)
-        _ = place.port  # reading it checks it
-    except ValueError:
-        return None
-    return place
+        yield
+    except ResourceNotFoundError:
+        raise SourceNotFound(f"There is no blob at {place}.") from None
+    except HttpResponseError as error:
+        raise _not_read(place, error) from None
+    except (AzureError, TimeoutError) as error:
+        raise _silent(place, error) from None
 
 
-def _is_blob(place: SplitResult) -> bool:
-    parts = place.path.split("/")
-    return len(parts) >= 3 and all(parts[1:3]) and ".." not in parts and "\\" not in place.path
+@contextmanager
+def _writing(place: BlobPlace) -> Iterator[None]:
+    try:
+        yield
+    except HttpResponseError as error:
+        raise StorageUnavailable(f"The storage does not take {place}: {_said(error)}.") from None
+    except (AzureError, TimeoutError) as error:
+        raise _silent(place, error) from None
 
 
-def _belongs(place: SplitResult, base: SplitResult) -> bool:
-    same = (place.scheme, place.hostname, place.port) == (base.scheme, base.hostname, base.port)
-    return same and place.path.startswith(f"{base.path}/")
+def _not_read(place: BlobPlace, error: HttpResponseError) -> RequestError:
+    status = error.status_code or 500
+    if 300 <= status < 400:
+        return SourceRefused(f"The storage points elsewhere for {place}, and no redirect is followed.")
+    if place.signature and status in (401, 403):
+        return SourceRefused(f"The storage refuses the signature of the link to {place}: {_said(error)}.")
+    return StorageUnavailable(f"The storage does not give {place}: {_said(error)}.")
 
 
-class _translated(AbstractContextManager[None]):
-    """Azure's errors in the words of this service, without the URL's query, which may hold a signature."""
+def _silent(place: BlobPlace, error: AzureError | TimeoutError) -> StorageUnavailable:
+    return StorageUnavailable(f"The storage does not answer for {place} ({type(error).__name__}).")
 
-    def __init__(self, place: SplitResult) -> None:
-        self._name = f"{place.hostname}{place.path}"[:300]
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, ResourceNotFoundError):
-            raise SourceNotFound(f"There is no blob at {self._name}.") from None
-        if isinstance(error, ClientAuthenticationError):
-            raise StorageUnavailable(f"The storage refused our credential for {self._name}.") from error
-        if isinstance(error, HttpResponseError) and (error.status_code or 500) in (400, 403, 409, 412):
-            raise StorageUnavailable(f"The storage answered {error.status_code} for {self._name}.") from error
-        if isinstance(error, AzureError | TimeoutError):
-            raise StorageUnavailable(f"The storage does not answer for {self._name}.") from error
+def _said(error: HttpResponseError) -> str:
+    """The status and Azure's name for the failure, which is what its documentation is searched by."""
+    code = getattr(error, "error_code", None)
+    return f"{error.status_code} {getattr(code, 'value', code) or ''}".strip()[:100]

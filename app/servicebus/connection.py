@@ -1,16 +1,17 @@
 """The client of the namespace, and receivers and senders of it that the worker can reason about."""
 
-import ipaddress
 import logging
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import DefaultAzureCredential
-from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus import ServiceBusReceivedMessage, ServiceBusSubQueue, parse_connection_string
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
 from app.errors import StartupError
+from app.servicebus.loopback import is_loopback
 from app.servicebus.settlement import Settlement, Verb
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,9 @@ class Connection:
 
     def __init__(self, access: Access) -> None:
         """Connect to nothing yet. Raises `StartupError` where the connection string cannot be one."""
-        self.credential: AsyncTokenCredential | None = None if access.connection_string else DefaultAzureCredential()
+        self.credential: AsyncTokenCredential | None = (
+            DefaultAzureCredential() if access.connection_string is None else None
+        )
         self._client = _client(access, self.credential)
 
     @property
@@ -65,6 +68,10 @@ class Connection:
     def sender(self, entity: str) -> ServiceBusSender:
         """A sender to a queue or a topic; both are only an address to the broker."""
         return self._client.get_queue_sender(entity, socket_timeout=_SOCKET_SECONDS)
+
+    def reader(self, queue: str, sub_queue: ServiceBusSubQueue | None = None) -> ServiceBusReceiver:
+        """A receiver of the SDK as it is, for those who only read results or dead letters."""
+        return self._client.get_queue_receiver(queue, sub_queue=sub_queue, socket_timeout=_SOCKET_SECONDS)
 
     async def close(self) -> None:
         """Close the client and the credential."""
@@ -139,21 +146,27 @@ def _client(access: Access, credential: AsyncTokenCredential | None) -> ServiceB
     options: dict[str, Any] = {"retry_total": 0, "user_agent": "roo-vision"}
     if credential is not None:
         assert access.namespace is not None
-        return ServiceBusClient(access.namespace, credential, use_tls=not _is_loopback(access.namespace), **options)
+        return ServiceBusClient(access.namespace, credential, use_tls=not _is_here(access.namespace), **options)
     try:
-        return ServiceBusClient.from_connection_string(str(access.connection_string), **options)
-    except ValueError:
+        entity = parse_connection_string(str(access.connection_string)).entity_path
+        client = ServiceBusClient.from_connection_string(str(access.connection_string), **options)
+    except (ValueError, KeyError):
         # Its message quotes the string, which is a secret.
         raise StartupError(
             "ROO_SERVICEBUS_CONNECTION_STRING is not a Service Bus connection string "
             "(Endpoint=sb://…;SharedAccessKeyName=…;SharedAccessKey=…)."
         ) from None
+    if entity:
+        raise StartupError(
+            "ROO_SERVICEBUS_CONNECTION_STRING is one entity's (it has an EntityPath). Pictures are read from one and "
+            "results sent to another: take the string of a shared access policy of the namespace."
+        )
+    return client
 
 
-def _is_loopback(namespace: str) -> bool:
+def _is_here(namespace: str) -> bool:
     """A broker on this machine (for development) speaks plain AMQP; Azure never does."""
-    host = namespace.rpartition(":")[0] or namespace
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return is_loopback(urlsplit(namespace if "//" in namespace else f"//{namespace}").hostname)
     except ValueError:
         return False

@@ -7,7 +7,6 @@ Event Grid sends when a blob was created (https://learn.microsoft.com/azure/even
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,12 +14,18 @@ from typing import Any, Literal
 from azure.servicebus import ServiceBusReceivedMessage
 from azure.servicebus.amqp import AmqpMessageBodyType
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from app.errors import InvalidMessage, PayloadTooLarge
 from app.wire.options import RequestOptions
 
 BLOB_CREATED = "Microsoft.Storage.BlobCreated"
 _RAW = ("image/", "application/octet-stream")
+_JSON = ("application/json", "application/cloudevents+json", "text/plain")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_AROUND_BYTES = 64 * 1024
+"""What an envelope or an event may have beside the picture. Event Grid's events have a few kilobytes."""
 
 
 class MessageOptions(RequestOptions):
@@ -85,11 +90,11 @@ def read_order(message: ServiceBusReceivedMessage, most_bytes: int) -> Order:
     """
     properties = _options_of(message.application_properties or {})
     body = _body(message)
-    kind = (message.content_type or "").partition(";")[0].strip().lower()
-    if kind.startswith(_RAW) or (not kind and not body.lstrip().startswith(b"{")):
+    kind = str(_text(message.content_type or "")).partition(";")[0].strip().lower()
+    if kind.startswith(_RAW) or (not kind and not _looks_like_json(body)):
         return Order(_checked(body, most_bytes), None, properties)
-    if kind in ("", "application/json", "application/cloudevents+json", "text/plain"):
-        return _read_json(_parse(body), properties, most_bytes)
+    if not kind or kind in _JSON:
+        return _read_json(_parse(body, _base64_length(most_bytes) + _AROUND_BYTES), properties, most_bytes)
     raise InvalidMessage(
         f"Messages of content type {kind[:100]!r} are not taken. Send the picture itself as image/jpeg, image/png or "
         "image/webp, or a JSON envelope as application/json."
@@ -103,10 +108,18 @@ def _body(message: ServiceBusReceivedMessage) -> bytes:
     return bytes(sections[0]) if len(sections) == 1 else b"".join(sections)
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _looks_like_json(body: bytes) -> bool:
+    """No picture begins with a brace."""
+    return body.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"{")
+
+
+def _parse(body: bytes, most_bytes: int) -> dict[str, Any]:
+    """The object that is the body. The parser refuses NaN, lone surrogates and nesting that would overflow a stack."""
+    if len(body) > most_bytes:
+        raise PayloadTooLarge(f"The message has {len(body)} bytes; at most {most_bytes} of JSON are taken.")
     try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
+        parsed = from_json(body.removeprefix(_BYTE_ORDER_MARK), allow_inf_nan=False)
+    except ValueError:
         raise InvalidMessage("The message says that it is JSON and is not.") from None
     if not isinstance(parsed, dict):
         raise InvalidMessage("The message's JSON is not an object. Send one envelope, or one event, a message.")
@@ -123,7 +136,7 @@ def _read_json(parsed: dict[str, Any], properties: MessageOptions, most_bytes: i
     options = _merge(properties, envelope)
     if envelope.image is None:
         return Order(None, envelope.image_url, options)
-    return Order(_checked(_from_base64(envelope.image), most_bytes), None, options)
+    return Order(_checked(_from_base64(envelope.image, most_bytes), most_bytes), None, options)
 
 
 def _read_event(parsed: dict[str, Any]) -> str:
@@ -136,7 +149,14 @@ def _read_event(parsed: dict[str, Any]) -> str:
     return event.data.url
 
 
-def _from_base64(text: str) -> bytes:
+def _base64_length(size: int) -> int:
+    """Characters that so many bytes have in base64, padding included."""
+    return (size + 2) // 3 * 4
+
+
+def _from_base64(text: str, most_bytes: int) -> bytes:
+    if len(text) > _base64_length(most_bytes):
+        raise PayloadTooLarge(f"The picture has more than {most_bytes} bytes, which is the most that are taken.")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -173,5 +193,6 @@ def _merge(properties: MessageOptions, envelope: Envelope) -> MessageOptions:
 
 
 def _explain(error: ValidationError) -> str:
-    problems = (f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in error.errors())
+    items = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = (f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in items)
     return "; ".join(problems)[:900]

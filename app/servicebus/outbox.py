@@ -12,8 +12,8 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusSender
 from azure.servicebus.exceptions import (
     MessageSizeExceededError,
-    MessagingEntityDisabledError,
     MessagingEntityNotFoundError,
+    ServiceBusServerBusyError,
 )
 
 from app.errors import ReplyRefused, RequestError, ResultsUnavailable, ResultTooLarge
@@ -54,6 +54,7 @@ class Outbox:
         self._sender: ServiceBusSender | None = None
         self._parcels: deque[_Parcel] = deque()
         self._arrived = asyncio.Event()
+        self._closing = False
         self.ended = False
         """Whether it has closed itself, having had nothing to do."""
         self._task = asyncio.create_task(self._run(), name=f"outbox-{entity}")
@@ -63,6 +64,8 @@ class Outbox:
 
         Raises `ReplyRefused` where there is no such queue or topic, `ResultTooLarge`, `ResultsUnavailable`.
         """
+        if self.ended:
+            raise ResultsUnavailable("The service is shutting down.")
         parcel = _Parcel(message, size)
         self._parcels.append(parcel)
         self._arrived.set()
@@ -70,23 +73,33 @@ class Outbox:
 
     async def close(self) -> None:
         """Stop; what is not sent yet fails."""
+        self._closing = True  # a cancellation alone may be lost on its way through the SDK
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+        self._fail_waiting()  # a task that is cancelled before its first step does nothing at all
 
     async def _run(self) -> None:
         try:
-            with contextlib.suppress(TimeoutError):  # nothing came for long
-                while True:
-                    await asyncio.wait_for(self._arrived.wait(), _IDLE_SECONDS)
-                    while self._parcels:
-                        await self._send(self._next_parcels())
-                    self._arrived.clear()
+            while not self._closing and await self._anything():
+                while self._parcels and not self._closing:
+                    await self._send(self._next_parcels())
+                self._arrived.clear()
         finally:
-            self.ended = True
-            while self._parcels:
-                self._parcels.popleft().fail(ResultsUnavailable("The service is shutting down."))
+            self._fail_waiting()
             await self._drop_sender()
+
+    def _fail_waiting(self) -> None:
+        self.ended = True
+        while self._parcels:
+            self._parcels.popleft().fail(ResultsUnavailable("The service is shutting down."))
+
+    async def _anything(self) -> bool:
+        """Wait for a parcel; False where none came for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_IDLE_SECONDS):
+                await self._arrived.wait()
+        return bool(self._parcels)
 
     def _next_parcels(self) -> list[_Parcel]:
         """As many as fit into one sending; at least one."""
@@ -109,6 +122,11 @@ class Outbox:
             for parcel in parcels:
                 parcel.fail(ResultsUnavailable("The service is shutting down."))
             raise
+        except Exception:  # whatever else goes wrong, who waits must hear of it
+            log.exception("failed on sending to %s", self._entity)
+            await self._drop_sender()
+            for parcel in parcels:
+                parcel.fail(ResultsUnavailable("The service failed on sending the result."))
         else:
             for parcel in parcels:
                 parcel.succeed()
@@ -117,6 +135,8 @@ class Outbox:
         for attempt in range(_TRIES):
             if attempt:
                 await asyncio.sleep(_FIRST_PAUSE * 2**attempt)
+            if self._closing:
+                raise ResultsUnavailable("The service is shutting down.")
             try:
                 await self._send_once(parcels)
                 return
@@ -126,10 +146,12 @@ class Outbox:
                 for parcel in parcels:  # together they were too large; alone each may fit
                     await self._send([parcel])
                 return
-            except (MessagingEntityNotFoundError, MessagingEntityDisabledError):
+            except MessagingEntityNotFoundError:
                 await self._drop_sender()
                 raise ReplyRefused(f"There is no queue or topic {self._entity!r} that takes results.") from None
-            except (AzureError, ValueError) as error:  # ValueError: the SDK's sender was shut down
+            except ServiceBusServerBusyError:
+                log.warning("%s is throttled", self._entity)
+            except (AzureError, ValueError, OSError) as error:  # ValueError: the SDK's sender was shut down
                 log.warning("could not send to %s: %s", self._entity, type(error).__name__)
                 await self._drop_sender()
         raise ResultsUnavailable(f"The result could not be sent to {self._entity!r}; the broker does not take it.")
@@ -143,7 +165,7 @@ class Outbox:
     async def _drop_sender(self) -> None:
         sender, self._sender = self._sender, None
         if sender is not None:
-            with contextlib.suppress(AzureError):
+            with contextlib.suppress(AzureError, ValueError, OSError):
                 await sender.close()
 
 
@@ -153,14 +175,24 @@ class Outboxes:
     def __init__(self, open_sender: OpenSender) -> None:
         self._open_sender = open_sender
         self._boxes: dict[str, Outbox] = {}
+        self._closed = False
 
     async def send(self, entity: str, message: ServiceBusMessage, size: int) -> None:
         """See `Outbox.send`."""
+        if self._closed:
+            raise ResultsUnavailable("The service is shutting down.")
         box = self._boxes.get(entity)
         if box is None or box.ended:
-            box = self._boxes[entity] = Outbox(entity, self._open_sender)
+            box = self._open(entity)
         await box.send(message, size)
 
+    def _open(self, entity: str) -> Outbox:
+        """A new outbox; those that have ended are forgotten, for senders may name ever other places."""
+        self._boxes = {name: box for name, box in self._boxes.items() if not box.ended}
+        box = self._boxes[entity] = Outbox(entity, self._open_sender)
+        return box
+
     async def close(self) -> None:
-        """Close them all."""
+        """Close them all; what waits in them, and whatever comes after, fails."""
+        self._closed = True
         await asyncio.gather(*(box.close() for box in self._boxes.values()))

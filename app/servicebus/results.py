@@ -1,6 +1,7 @@
 """From an answer to the message that carries it."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,12 +17,17 @@ from app.wire.prediction import to_wire
 
 _ID_DIGITS = 32
 
+_ENTITY = re.compile(r"[A-Za-z0-9_-][\w.~-]*(/[A-Za-z0-9_-][\w.~-]*)*", re.ASCII)
+"""A queue's or a topic's name. What else a broker may understand (`$DeadLetterQueue`, `..`, `%24`) is no place for
+results."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replies:
     """Where results go: `default` where a message names no place, and the entities that it may name.
 
-    With `allowed` empty these are all of the namespace but `source`, the queue that is read.
+    With `allowed` empty these are all of the namespace but `source`, the queue that is read. Names are compared as
+    Service Bus does, in whatever case they are written.
     """
 
     default: str | None
@@ -35,23 +41,38 @@ class Replies:
             if self.default is None:
                 raise ReplyRefused("The message has no reply_to, and ROO_RESULTS_QUEUE is not set.")
             return self.default
-        entity = self._entity(reply_to)
-        if entity == self.default:
-            return entity
-        if self.allowed and entity not in self.allowed:
-            raise ReplyRefused(f"reply_to {reply_to[:200]!r} is not one of ROO_REPLY_TO.")
-        if entity.partition("/")[0].lower() == self.source.lower():
+        entity = self._entity(str(reply_to))
+        if self.default is not None and entity.lower() == self.default.lower():
+            return self.default
+        if _first(entity) == _first(self.source):
             raise ReplyRefused("reply_to is the queue that is read: the result would come back as a request.")
+        if self.allowed and entity.lower() not in {name.lower() for name in self.allowed}:
+            raise ReplyRefused(f"reply_to {reply_to[:200]!r} is not one of ROO_REPLY_TO.")
         return entity
 
     def _entity(self, reply_to: str) -> str:
         """A bare name is an entity of our namespace; so is a URL, if its host is."""
-        if "//" not in reply_to:
-            return reply_to.strip("/")
-        place = urlsplit(reply_to)
+        is_url = "://" in reply_to or reply_to.startswith("//")
+        name = self._path_of(reply_to) if is_url else reply_to
+        if not _ENTITY.fullmatch(name.strip("/")):
+            raise ReplyRefused(f"reply_to {reply_to[:200]!r} is not the name of a queue or a topic.")
+        return name.strip("/")
+
+    def _path_of(self, url: str) -> str:
+        try:
+            place = urlsplit(url)
+        except ValueError:
+            raise ReplyRefused(f"reply_to {url[:200]!r} is not a URL.") from None
         if place.netloc.lower() != self.namespace.lower():
-            raise ReplyRefused(f"reply_to is on {place.netloc[:200]!r}; results go to {self.namespace} only.")
-        return place.path.strip("/")
+            raise ReplyRefused(
+                f"reply_to is on {(place.hostname or 'no host')[:200]!r}; results go to {self.namespace} only."
+            )
+        return place.path
+
+
+def _first(path: str) -> str:
+    """The entity that a path begins with: a subscription's is its topic."""
+    return path.strip("/").partition("/")[0].lower()
 
 
 def request_id_of(message: ServiceBusReceivedMessage, queue: str) -> str:

@@ -22,7 +22,7 @@ from app.servicebus.settler import Settler
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-"""Seconds between attempts to connect: doubled each time, with jitter, for ever."""
+"""Seconds between attempts to connect: doubled after each that fails, with jitter, for ever."""
 _RECHECK_SECONDS = 0.25
 _ROUNDS = 4
 """A round of reading is this part of the messages that may be held: while one is computed, the next arrives."""
@@ -100,9 +100,7 @@ class QueueWorker:
         pause = FIRST_PAUSE
         try:
             while not self._stopping.is_set():
-                began = time.monotonic()
-                await self._receive_until_lost()
-                if time.monotonic() - began > LONGEST_PAUSE:
+                if await self._receive_until_lost():
                     pause = FIRST_PAUSE
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.5, 1))
@@ -149,8 +147,8 @@ class QueueWorker:
             self._settler.receiver = settling
             self._close_aside(reading)
 
-    async def _receive_until_lost(self) -> None:
-        """One receiver, from its opening to its failure."""
+    async def _receive_until_lost(self) -> bool:
+        """One receiver, from its opening to its failure; False where it could not be opened at all."""
         receiver = self._connection.receiver(self.status.queue, self._round)
         try:
             await receiver.open()
@@ -161,7 +159,7 @@ class QueueWorker:
                 raise StartupError(
                     f"The queue {self.queue} requires sessions, which are not supported. Name one without them."
                 ) from None
-            return
+            return False
         previous, self._settler.receiver = self._settler.receiver, receiver
         self.status.state, self.status.reason = LinkState.CONNECTED, ""
         log.info("receiving from %s", self.status.queue)
@@ -171,6 +169,7 @@ class QueueWorker:
             await self._receive(receiver)
         except _LINK_ERRORS as error:
             self._lost(error)
+        return True
 
     async def _receive(self, receiver: Receiver) -> None:
         """Read in rounds: the broker is asked for the next only when there is room for all of it.

@@ -91,6 +91,7 @@ http_seconds = _histogram(
     "http.route",
     "http.response.status_code",
 )
+refusals = _counter("roo_refusals", "HTTP requests turned away at the gate, by the error's code.", "code")
 
 # The core.
 requests = _counter("roo_requests", "Pictures answered, by outcome.", "source", "model", "outcome")
@@ -98,7 +99,7 @@ request_seconds = _histogram("roo_request", "Time from admission to answer.", "s
 stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "stage")
 batch_size = _histogram("roo_batch_size", "Pictures computed together.", "model", unit="", buckets=BATCH_SIZES)
 batch_fill = _histogram(
-    "roo_batch_fill", "Size of each batch to the model's largest.", "model", unit="1", buckets=SHARES
+    "roo_batch_fill_ratio", "Size of each batch to the model's largest.", "model", unit="1", buckets=SHARES
 )
 lane_restarts = _counter("roo_lane_restarts", "Lanes that died and were replaced.")
 waiting = Observed("roo_waiting", "Pictures queued for a lane.", "priority")

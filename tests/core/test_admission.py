@@ -1,5 +1,7 @@
 """Budgets: bulk leaves room for people, and nothing is refused for ever."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from app.core.admission import Admission, Budget
@@ -10,13 +12,14 @@ from app.errors import Overloaded
 def test_bulk_leaves_a_quarter_to_people() -> None:
     admission = Admission(Budget(4, 1000, 1000))
     one = Budget(1, 10, 10)
-    with admission.permit(one, Priority.BULK, 1), admission.permit(one, Priority.BULK, 1):
-        with admission.permit(one, Priority.BULK, 1):
-            with pytest.raises(Overloaded, match="pictures"), admission.permit(one, Priority.BULK, 1):
-                pass
-            assert (admission.free(Priority.BULK), admission.free(Priority.INTERACTIVE)) == (0, 1)
-            with admission.permit(one, Priority.INTERACTIVE, 1):
-                assert admission.used.pictures == 4
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(admission.permit(one, Priority.BULK, 1))
+        assert (admission.free(Priority.BULK), admission.free(Priority.INTERACTIVE)) == (0, 1)
+        with pytest.raises(Overloaded, match="pictures"), admission.permit(one, Priority.BULK, 1):
+            pass
+        with admission.permit(one, Priority.INTERACTIVE, 1):
+            assert admission.used.pictures == 4
     assert admission.used == Budget(0, 0, 0)
 
 
@@ -24,7 +27,9 @@ def test_bulk_leaves_a_quarter_to_people() -> None:
 def test_what_alone_exceeds_bulks_ceiling_is_admitted_where_that_budget_is_free(wanted: Budget) -> None:
     admission = Admission(Budget(1, 1000, 1000))
     others = Budget(0 if wanted.pictures else 1, 0 if wanted.image_bytes else 500, 0 if wanted.pixels else 500)
-    with admission.permit(others, Priority.INTERACTIVE, 1), admission.permit(wanted, Priority.BULK, 1):
+    with ExitStack() as held:
+        held.enter_context(admission.permit(others, Priority.INTERACTIVE, 1))
+        held.enter_context(admission.permit(wanted, Priority.BULK, 1))
         with pytest.raises(Overloaded), admission.permit(wanted, Priority.BULK, 1):
             pass
 

@@ -137,6 +137,22 @@ async def test_a_dead_lane_answers_its_waiters_and_is_replaced() -> None:
         assert (health.alive, health.restarts) == (1, 1)
 
 
+async def test_a_computed_answer_does_not_wait_for_a_stuck_lane() -> None:
+    first, second = Gate(), Gate()
+    gates = iter([first])
+
+    with running(colour_model(MeanColourEngine(lambda batch: next(gates, second)(batch)))) as service:
+        answered = asyncio.create_task(service.infer(ask(RED)))
+        await until_async(lambda: first.entered == 1)
+        others = [asyncio.create_task(service.infer(ask(BLUE))) for _ in range(30)]
+        await until_async(lambda: service.waiting() == 30)
+        first.open()
+        assert seen_colour(await answered) == RED
+        assert not any(other.done() for other in others)
+        second.open()
+        assert all(seen_colour(result) == BLUE for result in await asyncio.gather(*others))
+
+
 async def test_a_cancelled_caller_frees_its_place_and_harms_nobody() -> None:
     gate = Gate()
     engine = MeanColourEngine(gate)

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.devbus import Broker, Limits
-from tests.fixtures.hasty import HastyLoop
 from tests.devbus.sdk import Sdk
+from tests.fixtures.hasty import HastyLoop
 
 QUEUES = [
     "jobs,lock=60,max_delivery=3",

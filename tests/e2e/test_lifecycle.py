@@ -124,6 +124,8 @@ def test_a_client_that_stops_sending_is_not_waited_for(slow_repository: Path) ->
         ({"ROO_MODELS_DIR": "/nowhere"}, "/nowhere"),
         ({"ROO_DEFAULT_MODEL": "nobody"}, "nobody"),
         ({"ROO_HOST": "999.0.0.1"}, "ROO_HOST"),
+        ({"ROO_ENVIRONMENT": "production"}, "set auth to keys, entra or keys+entra"),
+        ({"ROO_AUTH": "keys", "ROO_API_KEYS_FILE": "/nowhere/keys"}, "/nowhere/keys"),
     ],
 )
 def test_a_start_that_cannot_be_is_one_readable_message(

@@ -286,3 +286,14 @@ async def test_a_queue_that_requires_sessions_is_refused_with_a_clear_message() 
             with pytest.raises(StartupError, match="requires sessions"):
                 await worker.run()
             await worker.close()
+
+
+async def test_however_often_it_is_cut_it_is_back_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause that grew with every loss would soon be longer than the locks."""
+    monkeypatch.setattr("app.servicebus.worker.LONGEST_PAUSE", 10_000.0)
+    with running(colour_model(MeanColourEngine())) as service:
+        async with broker("lock=60,max_delivery=50") as bus, working(service, bus):
+            for number in range(12):  # doubling from half a second, the twelfth would be after a quarter of an hour
+                await put(bus, [picture(RED, f"message-{number}")])
+                await results(bus, number + 1)
+                bus.cut()

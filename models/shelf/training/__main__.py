@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,51 +9,43 @@ import torch
 from models.shelf.training.card import write_card
 from models.shelf.training.corpus import CAMERA_SIZES, TRAIN_SIZES, Corpus, write_corpus
 from models.shelf.training.examples import write_examples
-from models.shelf.training.export import export, write_manifest
-from models.shelf.training.train import Plan, Run, resume, start, train
+from models.shelf.training.export import export
+from models.shelf.training.manifest import write_manifest
+from models.shelf.training.pools import Split
+from models.shelf.training.session import Training
+from models.shelf.training.team import together
+from models.shelf.training.train import resume
 
 FOLDER = Path(__file__).resolve().parents[1]
 WORK = Path("build/shelf")
-COUNTS = {"train": 4500, "val": 200, "test": 1000}
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+COUNTS = (7000, 300, 1000)
 
 
-def _render(work: Path, split: str, count: int, processes: int) -> Path:
+def _render(work: Path, split: Split, count: int, processes: int) -> Path:
+    """The annotations of one data set, which is drawn unless it is there already."""
     path = work / split / "annotations.json"
-    if path.exists():
-        return path
-    if split == "train":
-        return write_corpus("train", range(count), TRAIN_SIZES, work / split, processes)
-    if split == "val":
-        return write_corpus("val", range(count), TRAIN_SIZES, work / split, processes)
-    return write_corpus("test", range(count), CAMERA_SIZES, work / split, processes)
+    sizes = TRAIN_SIZES if split == "train" else CAMERA_SIZES
+    return path if path.exists() else write_corpus(split, range(count), sizes, work / split, processes)
 
 
-def _run(arguments: argparse.Namespace) -> Run:
-    """A fresh run, a resumed one, or fine-tuning: the weights of a checkpoint under a new, gentler plan."""
-    last = arguments.work / "last.pt"
-    if arguments.resume and last.exists():
-        plan = replace(Plan(), steps=arguments.steps) if arguments.steps else None
-        return resume(last, plan)
-    plan = replace(Plan(), **({"steps": arguments.steps} if arguments.steps else {}))
-    if arguments.weights is None:
-        return start(plan)
-    run = start(replace(plan, rate=5e-4, steps=arguments.steps or 1500))
-    state = torch.load(arguments.weights, weights_only=True)
-    run.model.load_state_dict(state["average"])
-    run.average.load_state_dict(state["average"])
-    return run
+def _render_all(arguments: argparse.Namespace) -> None:
+    for split, count in zip(SPLITS, arguments.scenes, strict=True):
+        _render(arguments.work, split, count, arguments.threads)
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    torch.set_num_threads(arguments.threads)
-    paths = arguments.data or [_render(arguments.work, "train", COUNTS["train"], arguments.threads)]
+    paths = arguments.data or [_render(arguments.work, "train", arguments.scenes[0], arguments.threads)]
     corpora = [Corpus(path) for path in paths]
     corpus = corpora[0]
     for other in corpora[1:]:
         corpus.extend(other)
-    run = _run(arguments)
-    train(run, corpus, arguments.work)
-    (arguments.work / "trained.json").write_text(json.dumps({"steps": run.step, "scenes": len(corpus)}))
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    corpus.unpack(arguments.work / "pictures.u8")
+    run = Training(arguments.work, corpus, steps=arguments.steps, resumed=arguments.resume, weights=arguments.weights)
+    together(run, arguments.threads)
+    steps = resume(arguments.work / "last.pt").step
+    (arguments.work / "trained.json").write_text(json.dumps({"steps": steps, "scenes": len(corpus)}))
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -63,7 +54,8 @@ def _export(arguments: argparse.Namespace) -> None:
     model = resume(arguments.work / "last.pt").average
     target = arguments.folder / "1" / "model.onnx"
     export(model, target)
-    validation = arguments.val or _render(arguments.work, "val", COUNTS["val"], arguments.threads)
+    torch.save({"average": model.state_dict()}, arguments.folder / "weights.pt")
+    validation = arguments.val or _render(arguments.work, "val", arguments.scenes[1], arguments.threads)
     write_manifest(arguments.folder, threshold_on(target, validation))
 
 
@@ -74,7 +66,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     folder = arguments.folder
     threshold = yaml.safe_load((folder / "model.yaml").read_text())["detection"]["score_threshold"]
-    test = arguments.test or _render(arguments.work, "test", COUNTS["test"], arguments.threads)
+    test = arguments.test or _render(arguments.work, "test", arguments.scenes[2], arguments.threads)
     last = arguments.work / "last.pt"
     unexported = resume(last).average if last.exists() else None
     model = folder / "1" / "model.onnx"
@@ -96,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
     actions = {
         "all": (_all, "render, train, export, evaluate"),
-        "render": (lambda a: [_render(a.work, s, n, a.threads) for s, n in COUNTS.items()], "render the data sets"),
+        "render": (_render_all, "render the data sets"),
         "train": (_train, "train on generated scenes, or on --data"),
         "export": (_export, "write model.onnx and model.yaml"),
         "evaluate": (_evaluate, "measure on held-out scenes"),
@@ -107,7 +99,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(action=action)
         command.add_argument("--work", type=Path, default=WORK, help="data sets and checkpoints")
         command.add_argument("--folder", type=Path, default=FOLDER, help="the model's folder in the repository")
-        command.add_argument("--threads", type=int, default=2)
+        command.add_argument("--threads", type=int, default=2, help="processes that render and train")
+        command.add_argument(
+            "--scenes", type=int, nargs=3, default=COUNTS, help="pictures to train, choose, measure on"
+        )
         command.add_argument("--steps", type=int, help="optimiser steps in all")
         command.add_argument("--resume", action="store_true", help="go on from last.pt in --work")
         command.add_argument("--weights", type=Path, help="checkpoint to fine-tune from")

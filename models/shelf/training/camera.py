@@ -55,12 +55,12 @@ def look(
 def random_camera(rng: np.random.Generator, size: tuple[int, int], span: tuple[float, float], top: float) -> Camera:
     """A robot's view of a rack that covers `span` in x and is `top` metres high.
 
-    Oblique views are less common; three in ten are as close as one goes to read a label.
+    Oblique views are less common; one in four is as close as one goes to read a label.
     """
-    close = rng.random() < 0.3
-    nearest, farthest = (0.5, 1.2) if close else (1.1, 3.8)
+    close = rng.random() < 0.25
+    nearest, farthest = (0.6, 1.2) if close else (1.0, 3.0)
     distance = float(np.exp(rng.uniform(np.log(nearest), np.log(farthest))))
-    yaw = float(np.clip(rng.normal(0, 15), -42, 42))
+    yaw = float(np.clip(rng.normal(0, 13), -38, 38))
     height = float(rng.uniform(0.35, min(top, 3.4)))
     target = rng.uniform(span[0], span[1])
     x = target - distance * np.tan(np.radians(yaw))

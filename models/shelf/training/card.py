@@ -5,6 +5,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from models.shelf.training.manifest import DETECTION
+
 TEMPLATE = Path(__file__).with_name("card.md")
 
 
@@ -34,6 +36,7 @@ def fields(measured: dict[str, Any]) -> dict[str, str]:
         "ratio": f"{times['detector'] / reference:.1f}",
         "parameters": f"{measured['parameters']:,}",
         "megabytes": f"{measured['bytes'] / 2**20:.1f}",
+        "iou": f"{DETECTION['iou_threshold']:g}",
         "steps": f"{measured['trained']['steps']:,}",
         "scenes": f"{measured['trained']['scenes']:,}",
     }

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from models.shelf.training.scenes import Scene, render
 Job = tuple[Split, int, tuple[int, int], Path, int]
 TRAIN_SIZES = ((640, 360), (640, 360), (640, 360), (640, 480))
 CAMERA_SIZES = ((1280, 720), (1920, 1080))
+LONGEST = 640
+"""Longer side at which pictures are kept for training; larger ones are shrunk."""
 
 
 def write_corpus(split: Split, seeds: range, sizes: tuple[tuple[int, int], ...], folder: Path, processes: int) -> Path:
@@ -49,6 +50,7 @@ def save(scene: Scene, path: Path, quality: int) -> dict[str, Any]:
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
                 "area": (x2 - x1) * (y2 - y1),
                 "iscrowd": int(truth.ignore),
+                "hidden": int(truth.hidden),
                 "visible": round(truth.visible, 3),
                 **({"text": truth.text, "format": truth.format} if truth.text else {}),
             }
@@ -70,7 +72,11 @@ def coco(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Corpus:
-    """A COCO data set on disk: pictures as JPEG bytes in memory, boxes as arrays; categories match by name."""
+    """A COCO data set on disk: pictures as files, boxes as arrays; categories match by name.
+
+    What is marked `hidden` (by the generator) or else `iscrowd` is ignored in training. `unpack` decodes everything
+    once, so that training is not a decoder's benchmark.
+    """
 
     def __init__(self, annotations: Path) -> None:
         document = json.loads(annotations.read_text())
@@ -80,19 +86,37 @@ class Corpus:
         if unknown:
             raise ValueError(f"{annotations}: categories {unknown} are none of {list(CLASSES)}")
         self.images: list[dict[str, Any]] = document["images"]
-        self.packed = [(folder / image["file_name"]).read_bytes() for image in self.images]
+        self.files = [folder / image["file_name"] for image in self.images]
+        self.unpacked: Path | None = None
+        self._shapes: list[tuple[int, int]] = []
+        self._pixels: np.memmap[Any, np.dtype[np.uint8]] | None = None
         rows: dict[int, list[list[float]]] = {image["id"]: [] for image in self.images}
         for note in document["annotations"]:
             x, y, w, h = note["bbox"]
             kind = CLASSES.index(names[note["category_id"]])
-            rows[note["image_id"]].append([x, y, x + w, y + h, kind, note.get("iscrowd", 0)])
+            rows[note["image_id"]].append([x, y, x + w, y + h, kind, note.get("hidden", note.get("iscrowd", 0))])
         self.objects = [np.array(rows[image["id"]], np.float32).reshape(-1, 6) for image in self.images]
 
     def extend(self, other: "Corpus") -> None:
         """Adds the pictures of another data set."""
         self.images += other.images
-        self.packed += other.packed
+        self.files += other.files
         self.objects += other.objects
+
+    def unpack(self, path: Path) -> None:
+        """Decodes every picture into the file `path`, at most `LONGEST` pixels long; boxes shrink with them."""
+        self.unpacked, self._shapes, self._pixels = None, [], None
+        with path.open("wb") as file:
+            for index, objects in enumerate(track(self.objects, "decoding")):
+                image = self.picture(index)
+                scale = LONGEST / max(image.shape[:2])
+                if scale < 1:
+                    shrunk = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                    image = np.asarray(shrunk, np.uint8)
+                    objects[:, :4] *= scale
+                file.write(image.tobytes())
+                self._shapes.append((image.shape[0], image.shape[1]))
+        self.unpacked = path
 
     def weights(self, common: float = 0.6) -> F64:
         """How often each picture should be drawn, float64 [N], sum 1: more often the rarer its rarest class.
@@ -111,8 +135,13 @@ class Corpus:
 
     def picture(self, index: int) -> U8:
         """Picture `index`, RGB uint8 [H, W, 3]."""
-        return decode(self.packed[index])
+        if self.unpacked is None:
+            return decode(self.files[index].read_bytes())
+        if self._pixels is None:
+            self._pixels = np.memmap(self.unpacked, np.uint8, "r")
+            self._starts = np.cumsum([0] + [3 * height * width for height, width in self._shapes])
+        start, stop = self._starts[index : index + 2]
+        return self._pixels[start:stop].reshape(*self._shapes[index], 3)
 
-    def __iter__(self) -> Iterator[tuple[U8, np.ndarray]]:
-        for index in range(len(self)):
-            yield self.picture(index), self.objects[index]
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pixels": None}

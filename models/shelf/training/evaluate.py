@@ -12,18 +12,14 @@ from rich.console import Console
 from models.shelf.training.arrays import F32
 from models.shelf.training.detect import Network, onnx_network
 from models.shelf.training.export import Deployed, fuse
-from models.shelf.training.jpeg import decode, decode_scaled
-from models.shelf.training.metrics import (
-    Pictures,
-    average_precision,
-    best_threshold,
-    confusion,
-    predict,
-    reading,
-)
+from models.shelf.training.matching import best_threshold, confusion
+from models.shelf.training.metrics import Pictures, average_precision, predict, reading
 from models.shelf.training.network import Detector
 from models.shelf.training.plots import contact_sheet, plot_confusion, plot_precision
 from models.shelf.training.reference import milliseconds
+
+FIRST = 12
+"""Scenes that the tests draw and measure again."""
 
 
 def torch_network(model: Detector) -> Network:
@@ -39,9 +35,9 @@ def torch_network(model: Detector) -> Network:
 
 
 def threshold_on(model: Path, validation: Path) -> float:
-    """The threshold of best F1 on validation scenes."""
+    """The score threshold to serve with, from validation scenes."""
     pictures = Pictures(validation)
-    return best_threshold(pictures, predict(onnx_network(model), pictures))
+    return best_threshold(pictures.notes(), predict(onnx_network(model), pictures))
 
 
 def evaluate(
@@ -55,7 +51,7 @@ def evaluate(
     pictures, network = Pictures(annotations), onnx_network(model)
     found = predict(network, pictures)
     precision, curves = average_precision(pictures, found)
-    table = confusion(pictures, found, threshold)
+    table = confusion(pictures.notes(), found, threshold)
     result = {
         "pictures": len(pictures),
         "threshold": threshold,
@@ -64,6 +60,7 @@ def evaluate(
         **precision,
         "barcodes": reading(pictures, found, threshold),
         "confusion": table.tolist(),
+        "first": confusion(Pictures(annotations, FIRST).notes(), found, threshold).tolist(),
         "variants": _variants(model, annotations, unexported, variants),
         "milliseconds": milliseconds(model),
     }
@@ -87,8 +84,8 @@ def _variants(model: Path, annotations: Path, unexported: Detector | None, count
     pictures, network = Pictures(annotations, count), onnx_network(model)
     passes = {
         "onnx, batch 1": predict(network, pictures),
-        "onnx, batch 8": predict(network, pictures, decode, 8),
-        "onnx, scaled JPEG decoding": predict(network, pictures, decode_scaled),
+        "onnx, batch 8": predict(network, pictures, 8),
+        "onnx, JPEG decoded whole": predict(network, pictures, whole=True),
     }
     if unexported is not None:
         torch.set_num_threads(1)

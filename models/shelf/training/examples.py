@@ -6,7 +6,7 @@ from pathlib import Path
 from models.shelf.training.corpus import CAMERA_SIZES, coco, save
 from models.shelf.training.scenes import render
 
-SEEDS = ((5040, 0), (5132, 0), (5101, 1), (5145, 1))
+SEEDS = ((5027, 0), (5064, 0), (5079, 1), (5040, 1))
 """Seed of the test split and index of the size; chosen because all classes can be seen in them."""
 LARGEST = 250_000
 

@@ -1,24 +1,17 @@
-"""Checkpoint to ONNX and manifest: batch normalisation folded, boxes decoded and scores squashed in the graph."""
+"""Checkpoint to ONNX: batch normalisation folded, boxes decoded and scores squashed in the graph."""
 
 import copy
-import hashlib
 import warnings
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from models.shelf.training.arrays import CLASSES
-from models.shelf.training.detect import IOU, MOST, SIDE
+from models.shelf.training.manifest import SIDE
 from models.shelf.training.network import Detector, Unit
 
 OPSET = 17
-DESCRIPTION = (
-    "Warehouse rack detector: cartons, totes, pallets, labels with barcodes and empty locations. "
-    "Trained on generated scenes only; see README.md."
-)
 
 
 class Deployed(nn.Module):
@@ -29,7 +22,7 @@ class Deployed(nn.Module):
         self.detector = detector
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        boxes, logits = self.detector(images)
+        boxes, logits, _ = self.detector(images)
         return boxes, logits.sigmoid()
 
 
@@ -59,34 +52,3 @@ def export(model: Detector, path: Path, side: int = SIDE) -> None:
             opset_version=OPSET,
             dynamo=False,
         )
-
-
-def write_manifest(folder: Path, threshold: float, version: str = "1") -> None:
-    """Writes `model.yaml` beside the version folder, with the checksum of its model."""
-    digest = hashlib.sha256((folder / version / "model.onnx").read_bytes()).hexdigest()
-    manifest = {
-        "task": "detection",
-        "description": DESCRIPTION,
-        "labels": list(CLASSES),
-        "versions": "latest",
-        "input": {
-            "size": [SIDE, SIDE],
-            "resize": "letterbox",
-            "pad": 114,
-            "channels": "rgb",
-            "scale": 1 / 255,
-            "mean": [0, 0, 0],
-            "std": [1, 1, 1],
-        },
-        "detection": {
-            "decoder": "boxes_scores",
-            "coordinates": "pixels",
-            "score_threshold": threshold,
-            "iou_threshold": IOU,
-            "max_detections": MOST,
-            "read_barcodes": True,
-        },
-        "batching": {"max_size": 16, "max_size_cpu": 1},
-        "sha256": {version: digest},
-    }
-    (folder / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=120, default_flow_style=None))

@@ -83,7 +83,7 @@ class Stocker:
     def carton(self, block: Block, style: textures.CartonStyle, light: float, bulge: float) -> None:
         """One carton, perhaps with a label on its front."""
         corners = block.corners(self.rng, bulge)
-        owner = self.world.thing(CARTON, corners)
+        owner = self.world.thing(CARTON, side(corners, "front"))
         painters = {part: textures.carton(style, self.seed(), part) for part in ("front", "side", "top")}
         self.world.block(corners, painters, owner, light)
         if self.rng.random() < self.labelled:
@@ -190,7 +190,7 @@ class Stocker:
         height = float(rng.uniform(0.11, 0.17))
         block = Block((x, y, front + size[1] / 2), (size[0], height, size[1]), float(rng.normal(0, 0.8)))
         corners, texture, seed = block.corners(rng), self.pools.texture(rng), self.seed()
-        owner = self.world.thing(PALLET, corners)
+        owner = self.world.thing(PALLET, side(corners, "front"))
         painters = {part: textures.pallet(self.pallet_colour, texture, seed, part) for part in ("front", "side", "top")}
         self.world.block(corners, painters, owner, light)
         return y + height
@@ -209,7 +209,7 @@ class Stocker:
     def tote(self, block: Block, colour: tuple[float, float, float], light: float) -> None:
         """One tote, perhaps with a label card."""
         corners = block.corners(self.rng)
-        owner = self.world.thing(TOTE, corners)
+        owner = self.world.thing(TOTE, side(corners, "front"))
         texture, seed = self.pools.texture(self.rng), self.tote_style * 64 + int(self.rng.integers(64))
         painters = {part: textures.tote(colour, texture, seed, part) for part in ("front", "side", "top")}
         self.world.block(corners, painters, owner, light)

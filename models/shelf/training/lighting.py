@@ -72,7 +72,11 @@ def expose(image: U8, rng: np.random.Generator, pools: Pools) -> F32:
     lamp = 1 + field * float(rng.uniform(0, 0.25)) + spot * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) * 2)
     lamp *= 1 - float(rng.uniform(0, 0.35)) * (x**2 + y**2) / 2
     tint = np.array(pools.colour(rng, (0, 1), (0, 0.14), (0.9, 1.0)), np.float32) / 245
-    exposed = image.astype(np.float32) * (lamp[..., None] * tint * float(np.exp(rng.normal(0.3, 0.3))))
+    exposed = image.astype(np.float32) * (lamp[..., None] * tint)
+    bright = float(np.percentile(exposed[::8, ::8].max(2), 92))
+    exposed *= float(
+        np.clip(195 * np.exp(rng.normal(0, 0.2)) / max(bright, 1), 0.5, 4)
+    )  # a camera meters, more or less
     gamma = float(np.exp(rng.normal(0, 0.12)))
     exposed = 255 * np.power(np.clip(exposed, 0, 400) / 255, gamma, dtype=np.float32)
     if rng.random() < 0.2:
@@ -86,8 +90,8 @@ def sense(exposed: F32, rng: np.random.Generator) -> U8:
     unit = width / 1280
     focus = float(rng.uniform(0.3, 0.7) if rng.random() < 0.8 else rng.uniform(0.9, 2.4)) * max(unit, 0.7)
     exposed = cv2.GaussianBlur(exposed, (0, 0), focus).astype(np.float32)
-    if rng.random() < 0.25:
-        exposed = _smear(exposed, float(rng.uniform(2, 12)) * unit, float(rng.choice([0, 0, rng.uniform(0, 180)])))
+    if rng.random() < 0.2:
+        exposed = _smear(exposed, float(rng.uniform(2, 10)) * unit, float(rng.choice([0, 0, rng.uniform(0, 180)])))
     if rng.random() < 0.2:
         bright = np.clip(exposed - 215, 0, None)
         exposed = exposed + cv2.GaussianBlur(bright, (0, 0), 14 * unit) * 1.5

@@ -1,7 +1,8 @@
 """Which cell answers for which object, and what a wrong answer costs.
 
 Assignment is task-aligned (TOOD, Feng et al., 2021, arXiv:2108.07755); class scores learn the overlap of their box
-(varifocal loss, Zhang et al., 2021, arXiv:2008.13367); boxes learn complete IoU (Zheng et al., 2020, arXiv:1911.08287).
+(varifocal loss, Zhang et al., 2021, arXiv:2008.13367); boxes learn complete IoU (Zheng et al., 2020, arXiv:1911.08287),
+their edges the two bins beside the truth (distribution focal loss, Li et al., 2020, arXiv:2006.04388).
 """
 
 import math
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.shelf.training.network import BINS, NEAREST
+
 CELLS_PER_OBJECT = 10
-BOX_WEIGHT = 4.0
+BOX_WEIGHT = 5.0
+EDGE_WEIGHT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +89,22 @@ def assign(
     return image, cell, obj, align / (most_align[obj] + 1e-12) * most_iou[obj]
 
 
+def edge_loss(edges: Tensor, box: Tensor, centre: Tensor, stride: Tensor) -> Tensor:
+    """Cross entropy [P] of edges [P, 4, BINS] against boxes [P, 4], seen from cells at [P, 2] of stride [P]."""
+    reach = torch.cat([centre - box[:, :2], box[:, 2:] - centre], 1) / stride[:, None]
+    place = (reach - NEAREST).clamp(0, BINS - 1.01)
+    low = place.floor().long()
+    share = (place - low)[..., None]
+    cost = -edges.log_softmax(2)
+    both = cost.gather(2, low[..., None]) * (1 - share) + cost.gather(2, low[..., None] + 1) * share
+    return both.mean((1, 2))
+
+
 def detection_loss(
-    boxes: Tensor, logits: Tensor, targets: Targets, centre: Tensor, stride: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Class loss and box loss (scalars), each divided by the sum of the target scores."""
+    predicted: tuple[Tensor, Tensor, Tensor], targets: Targets, centre: Tensor, stride: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Class loss, box loss and edge loss (scalars) of the network's answer, each over the sum of the target scores."""
+    boxes, logits, edges = predicted
     asked, ignored = targets.only(~targets.ignore), targets.only(targets.ignore)
     scores = logits.sigmoid().detach()
     wanted = torch.zeros_like(logits)
@@ -96,14 +112,15 @@ def detection_loss(
     if len(ignored.box):
         obj, cell = _near(ignored.box, centre, stride).nonzero(as_tuple=True)
         matter[ignored.image[obj], cell, ignored.kind[obj]] = 0.0
-    box_loss = boxes.sum() * 0
+    box_loss, edge = boxes.sum() * 0, edges.sum() * 0
     if len(asked.box):
         image, cell, obj, quality = assign(boxes.detach(), scores, asked, centre, stride)
         wanted[image, cell, asked.kind[obj]] = quality
         matter[image, cell, asked.kind[obj]] = 1.0
         gap = 1 - overlap(boxes[image, cell], asked.box[obj], complete=True)
         box_loss = (gap * quality).sum()
+        edge = (edge_loss(edges[image, :, :, cell], asked.box[obj], centre[cell], stride[cell]) * quality).sum()
     total = wanted.sum().clamp(min=1.0)
     weight = torch.where(wanted > 0, wanted, 0.75 * scores**2) * matter
     class_loss = (functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none") * weight).sum()
-    return class_loss / total, box_loss / total
+    return class_loss / total, box_loss / total, edge / total

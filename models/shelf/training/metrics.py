@@ -1,9 +1,9 @@
-"""COCO average precision (pycocotools), the best threshold, the confusion matrix, and the share of labels read."""
+"""COCO average precision (pycocotools) and the share of labels read."""
 
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,10 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 
-from models.shelf.training.arrays import CLASSES, LABEL, U8
-from models.shelf.training.detect import Detections, Network, detect, read_label, read_labels
+from models.shelf.training.arrays import CLASSES, LABEL
+from models.shelf.training.detect import Detections, Network, detect, read_box, read_labels
 from models.shelf.training.jpeg import decode
-
-Decoder = Callable[[bytes], U8]
+from models.shelf.training.matching import Note, corners
 
 
 @dataclass
@@ -39,9 +38,9 @@ class Pictures:
         for image in self.images:
             yield image, (self.annotations.parent / image["file_name"]).read_bytes()
 
-    def notes(self) -> dict[int, list[dict[str, Any]]]:
+    def notes(self) -> dict[int, list[Note]]:
         """Annotations by image id."""
-        notes: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in self.images}
+        notes: dict[int, list[Note]] = {image["id"]: [] for image in self.images}
         for note in self.document["annotations"]:
             if note["image_id"] in notes:
                 notes[note["image_id"]].append(note)
@@ -49,18 +48,17 @@ class Pictures:
 
 
 def predict(
-    network: Network, pictures: Pictures, decoder: Decoder = decode, batch: int = 1, threshold: float = 0.02
+    network: Network, pictures: Pictures, batch: int = 1, threshold: float = 0.02, whole: bool = False
 ) -> dict[int, Detections]:
-    """Detections by image id, in pixels of the whole picture whatever the decoder did."""
+    """Detections by image id, in pixels of the picture; `whole` turns scaled decoding off."""
     found: dict[int, Detections] = {}
-    waiting: list[tuple[dict[str, Any], U8]] = []
+    waiting: list[tuple[int, bytes]] = []
     for image, packed in track(pictures.packed(), "detecting", len(pictures)):
-        waiting.append((image, decoder(packed)))
+        waiting.append((image["id"], packed))
         if len(waiting) < batch and len(found) + len(waiting) < len(pictures):
             continue
-        for (entry, pixels), result in zip(waiting, detect(network, [w[1] for w in waiting], threshold), strict=True):
-            ratio = np.array([entry["width"] / pixels.shape[1], entry["height"] / pixels.shape[0]] * 2, np.float32)
-            found[entry["id"]] = Detections(result.boxes * ratio, result.scores, result.kinds)
+        results = detect(network, [content for _, content in waiting], threshold, whole)
+        found.update(zip((ident for ident, _ in waiting), results, strict=True))
         waiting = []
     return found
 
@@ -99,78 +97,13 @@ def _mean(precision: np.ndarray) -> float:
     return round(float(known.mean()), 4) if known.size else float("nan")
 
 
-def match(notes: list[dict[str, Any]], found: Detections) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-    """Pairs detections with asked objects by overlap of at least 0.5, whatever the class.
-
-    Returns (true class, detected class) pairs, classes of objects missed, and classes of detections that hit nothing
-    (those that lie mostly on something to be ignored are left out).
-    """
-    asked = [note for note in notes if not note["iscrowd"]]
-    ignored = np.array([_corners(note) for note in notes if note["iscrowd"]], np.float32).reshape(-1, 4)
-    boxes = np.array([_corners(note) for note in asked], np.float32).reshape(-1, 4)
-    kinds = np.array([note["category_id"] - 1 for note in asked], int)
-    pairs, extra, free = [], [], np.ones(len(asked), bool)
-    for box, kind in zip(found.boxes, found.kinds, strict=True):
-        iou, _ = _shares(box, boxes)
-        score = np.where(free, iou + 0.3 * (kinds == kind) * (iou >= 0.5), 0)
-        best = int(score.argmax()) if len(score) else -1
-        if best >= 0 and free[best] and iou[best] >= 0.5:
-            free[best] = False
-            pairs.append((int(kinds[best]), int(kind)))
-        elif not (len(ignored) and _shares(box, ignored)[1].max() > 0.5):
-            extra.append(int(kind))
-    return pairs, [int(kind) for kind in kinds[free]], extra
-
-
-def _corners(note: dict[str, Any]) -> list[float]:
-    x, y, width, height = note["bbox"]
-    return [x, y, x + width, y + height]
-
-
-def _shares(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """IoU of a box with others, and the share of the box inside each."""
-    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(1)
-    area = float((box[2] - box[0]) * (box[3] - box[1]))
-    return shared / (area + (others[:, 2:] - others[:, :2]).prod(1) - shared + 1e-6), shared / (area + 1e-6)
-
-
-def confusion(pictures: Pictures, found: dict[int, Detections], threshold: float) -> np.ndarray:
-    """Counts int64 [C + 1, C + 1]: rows are true classes, columns detected ones, the last of each is nothing."""
-    table = np.zeros((len(CLASSES) + 1, len(CLASSES) + 1), int)
-    for ident, notes in pictures.notes().items():
-        pairs, missed, extra = match(notes, found[ident].above(threshold))
-        for true, said in pairs:
-            table[true, said] += 1
-        for true in missed:
-            table[true, -1] += 1
-        for said in extra:
-            table[-1, said] += 1
-    return table
-
-
-def best_threshold(pictures: Pictures, found: dict[int, Detections]) -> float:
-    """The score threshold with the best F1 over all classes, in steps of 0.025."""
-    options = np.arange(0.1, 0.7, 0.025)
-    scores = []
-    for threshold in options:
-        table = confusion(pictures, found, float(threshold))
-        right = np.trace(table[:-1, :-1])
-        scores.append(2 * right / max(1, table[:-1].sum() + table[:, :-1].sum()))
-    return round(float(options[int(np.argmax(scores))]), 3)
-
-
 def reading(pictures: Pictures, found: dict[int, Detections], threshold: float) -> dict[str, Any]:
     """How many barcodes that can be read from the true box are read from the detected ones, at full resolution."""
     notes, readable, read, labels = pictures.notes(), 0, 0, 0
     for image, packed in track(pictures.packed(), "reading", len(pictures)):
         truths = [n for n in notes[image["id"]] if n["category_id"] == LABEL + 1 and not n["iscrowd"] and n.get("text")]
         pixels = decode(packed)
-        legible = [
-            n["text"]
-            for n in truths
-            if n["text"] in [t for t, _ in read_label(pixels, np.array(_corners(n), np.float32))]
-        ]
+        legible = [n["text"] for n in truths if read_box(pixels, np.array(corners(n))) == n["text"]]
         texts = read_labels(pixels, found[image["id"]].above(threshold)) if legible else []
         labels, readable = labels + len(truths), readable + len(legible)
         read += sum(text in texts for text in legible)

@@ -1,8 +1,9 @@
 """The detector: a small convolutional backbone, a feature pyramid with separable convolutions, an anchor-free head.
 
 The layout follows what is common to one-stage detectors since FCOS (Tian et al., 2019, arXiv:1904.01355): strides 8,
-16 and 32, one box a cell, separate towers for classes and boxes. Boxes are a centre offset and a log size relative to
-the stride, as in YOLOX (Ge et al., 2021, arXiv:2107.08430), so a cell beside a tiny box can still answer for it.
+16 and 32, one box a cell, separate towers for classes and boxes. Each edge of a box is a distribution over its distance
+from the cell's centre, as in Generalized Focal Loss (Li et al., 2020, arXiv:2006.04388); it starts one stride below
+zero, so a cell beside a tiny box can still answer for it.
 """
 
 import math
@@ -14,8 +15,11 @@ from torch.nn import functional
 from models.shelf.training.arrays import CLASSES
 
 STRIDES = (8, 16, 32)
-WIDTHS = (16, 32, 64, 128, 160)
-NECK = 64
+WIDTHS = (16, 32, 96, 160, 224)
+NECK = 96
+BINS = 16
+NEAREST = -1.0
+"""Distance of the first bin of an edge, in strides; the bins are one stride apart."""
 
 
 class Unit(nn.Sequential):
@@ -123,10 +127,11 @@ class Head(nn.Module):
         super().__init__()
         self.classes = nn.Sequential(separable(channels, channels), nn.Conv2d(channels, len(CLASSES), 1))
         self.box = nn.Sequential(
-            separable(channels, channels), separable(channels, channels), nn.Conv2d(channels, 4, 1)
+            separable(channels, channels), separable(channels, channels), nn.Conv2d(channels, 4 * BINS, 1)
         )
         nn.init.constant_(self.classes[-1].bias, -math.log(99))  # type: ignore[arg-type]
-        nn.init.constant_(self.box[-1].bias, 0.5)  # type: ignore[arg-type]
+        start = -((torch.arange(BINS) + NEAREST - 2) ** 2) / 8  # boxes begin about four strides wide
+        self.box[-1].bias.data.copy_(start.repeat(4))  # type: ignore[operator]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.classes(x), self.box(x)
@@ -142,22 +147,24 @@ class Detector(nn.Module):
         self.neck = Neck(widths[2:], neck)
         self.heads = nn.ModuleList(Head(neck) for _ in STRIDES)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images float32 [B, 3, H, W], 0 to 1, H and W multiples of 32.
 
-        Returns boxes float32 [B, N, 4] (x1, y1, x2, y2 in input pixels) and class logits [B, N, 5].
+        Returns boxes float32 [B, N, 4] (x1, y1, x2, y2 in input pixels), class logits [B, N, 5], and the logits of
+        the edges' distributions [B, 4, BINS, N] that the boxes are the means of.
         """
-        logits, boxes = [], []
+        logits, boxes, edges = [], [], []
+        bins = torch.arange(BINS, device=images.device, dtype=torch.float32)[:, None] + NEAREST
         for head, stride, feature in zip(self.heads, STRIDES, self.neck(self.backbone(images)), strict=True):
             classes, raw = head(feature)
             height, width = int(feature.shape[2]), int(feature.shape[3])
             centre, _ = grid(height, width, stride, images.device)
-            raw = raw.float().flatten(2).transpose(1, 2)
-            middle = raw[..., :2] * stride + centre
-            half = torch.exp(raw[..., 2:].clamp(max=5.0)) * (stride / 2)
-            boxes.append(torch.cat([middle - half, middle + half], 2))
+            raw = raw.float().reshape(-1, 4, BINS, height * width)
+            reach = (raw.softmax(2) * bins).sum(2).transpose(1, 2) * stride
+            boxes.append(torch.cat([centre - reach[..., :2], centre + reach[..., 2:]], 2))
             logits.append(classes.float().flatten(2).transpose(1, 2))
-        return torch.cat(boxes, 1), torch.cat(logits, 1)
+            edges.append(raw)
+        return torch.cat(boxes, 1), torch.cat(logits, 1), torch.cat(edges, 3)
 
 
 def grid(height: int, width: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:

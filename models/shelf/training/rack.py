@@ -45,15 +45,17 @@ class RackPlan:
 
 def plan_rack(pools: Pools, rng: np.random.Generator) -> RackPlan:
     """Draws pallet racking or shelving; the geometry comes from the split's own pool."""
-    shelving = bool(rng.random() < 0.45)
+    shelving = bool(rng.random() < 0.4)
     if shelving:
         width, pitch, depth = pools.geometry(rng, (0.9, 0.35, 0.4), (2.4, 0.8, 0.8))
         first = float(rng.uniform(0.06, 0.3))
-        locations = int(rng.choice([1, 2, 3, 4])) if width > 1.3 else int(rng.choice([1, 2]))
+        divided = bool(rng.random() < 0.75)  # a shelf that nothing divides is one location
+        locations = int(rng.choice([1, 2, 3, 4] if width > 1.3 else [1, 2])) if divided else 1
     else:
         width, pitch, depth = pools.geometry(rng, (1.4, 0.9, 0.9), (3.6, 1.9, 1.25))
         first = float(pitch * rng.uniform(0.8, 1.2))
         locations = max(1, min(3, int(width / 1.15))) if rng.random() < 0.7 else 1
+        divided = bool(rng.random() < 0.15)
     count = int(np.ceil(4.2 / pitch))
     levels = tuple(first + pitch * level + float(rng.normal(0, 0.02)) for level in range(count))
     vivid = pools.colour(rng, (0, 1), (0.5, 1.0), (0.3, 1.0))
@@ -71,7 +73,7 @@ def plan_rack(pools: Pools, rng: np.random.Generator) -> RackPlan:
         upright_colour=vivid if rng.random() < 0.5 else grey,
         beam_colour=other if rng.random() < 0.75 else grey,
         deck="board" if shelving else str(rng.choice(["none", "mesh", "board", "bars"])),
-        divided=bool(rng.random() < (0.6 if shelving else 0.15)),
+        divided=divided,
     )
 
 
@@ -83,8 +85,8 @@ class Builder:
         self.stocker = Stocker(world, pools, rng)
         self.texture = pools.texture(rng)
         self.label_size = float(rng.uniform(0.06, 0.16)), float(rng.uniform(0.82, 0.98))
-        self.label_shift = float(rng.uniform(-0.35, 0.35)) if rng.random() < 0.4 else 0.0
-        self.mix = rng.dirichlet([1.2, 1.2, 1.4, 0.5, 1.3, 0.25])
+        self.label_shift = float(rng.uniform(-0.35, 0.35)) if plan.divided and rng.random() < 0.4 else 0.0
+        self.mix = rng.dirichlet([1.2, 1.2, 1.8, 1.0, 1.3, 0.25])
         self.tidy = float(rng.uniform(0.4, 0.95))
 
     def build(self) -> None:
@@ -167,11 +169,12 @@ class Builder:
         mix[nothing] = np.clip(mix[nothing], 0.12, 0.5) * mix.sum()
         choice = int(rng.choice(6, p=mix / mix.sum()))
         stocker = self.stocker
-        if choice == nothing:
-            self.world.openings.append(_opening(bay))
-        else:
+        before = self.world.drawn()
+        if choice != nothing:
             fill = {row: stocker.row, totes: stocker.totes, load: stocker.load, pallets: stocker.pallets}
             fill.get(choice, partial(clutter, stocker))(room, light)
+        free = self.world.drawn() == before  # what was to stand here may have been too large
+        (self.world.openings if free else self.world.stocked).append(_opening(bay))
         if bay.floor > 0.0:
             self._sign(bay)
         if not last and plan.divided:

@@ -19,28 +19,37 @@ MAX_TEXTURE = 1400
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A textured quad: corners float64 [4, 3] in metres, from the texture's top left clockwise as seen from outside."""
+    """A textured quad: corners float64 [4, 3] in metres, from the texture's top left clockwise as seen from outside.
+
+    `front` marks the front of its owner, by which its visible share is judged.
+    """
 
     corners: F64
     paint: Painter
     owner: int = 0
     shade: float = 1.0
+    front: bool = False
 
 
 @dataclass(slots=True)
 class Canvas:
-    """What has been drawn: RGB uint8 [H, W, 3], inverse depth float32 [H, W], owner and label ids int32 [H, W]."""
+    """What has been drawn: RGB uint8 [H, W, 3], inverse depth float32 [H, W], ids int32 [H, W], 0 for none.
+
+    `owner` is whose pixel it is, `front` the same on fronts only, `label` the label that is stuck there.
+    """
 
     camera: Camera
     image: U8
     inverse_depth: F32 = field(init=False)
     owner: I32 = field(init=False)
+    front: I32 = field(init=False)
     label: I32 = field(init=False)
 
     def __post_init__(self) -> None:
         shape = self.image.shape[:2]
         self.inverse_depth = np.zeros(shape, np.float32)
         self.owner = np.zeros(shape, np.int32)
+        self.front = np.zeros(shape, np.int32)
         self.label = np.zeros(shape, np.int32)
 
     def solid(self, face: Face) -> None:
@@ -53,6 +62,7 @@ class Canvas:
         self.image[area][nearer] = pixels[nearer]
         self.inverse_depth[area][nearer] = plane[nearer]
         self.owner[area][nearer] = face.owner
+        self.front[area][nearer] = face.owner if face.front else 0
 
     def decal(self, face: Face) -> None:
         """Draws something stuck on a surface; with an owner it goes to the label map, the surface keeps its own."""

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.shelf.training.detect import SIDE, Network, onnx_network
+from models.shelf.training.detect import Network, onnx_network
+from models.shelf.training.manifest import SIDE
 
 _BLOCKS = (
     # kernel, expansion, outputs, squeeze and excite, hard swish, stride

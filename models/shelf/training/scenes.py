@@ -15,26 +15,36 @@ from models.shelf.training.raster import Canvas, Face
 from models.shelf.training.world import Block, Thing, World
 
 NETWORK_SIDE = 416
-SMALLEST = (4.0, 9.0)
+SMALLEST = (8.0, 12.0)
 """Shorter and longer side, in pixels of the 416-pixel input, below which an object is not asked for."""
-LEAST_VISIBLE = {**dict.fromkeys(range(len(CLASSES)), 0.3), LABEL: 0.6, EMPTY: 0.35}
+LEAST_VISIBLE = {**dict.fromkeys(range(len(CLASSES)), 0.5), LABEL: 0.7}
+"""Share of an object's front that must be seen for it to be asked for."""
+LEAST_WHOLE = 0.75
+"""Share of a stocked location that must be within the picture; of what is cut off more, nobody can tell that it is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
     """One object in a picture: class index, box (x1, y1, x2, y2) in pixels around its visible part.
 
-    `visible` is the visible share of its outline, 0 to 1. `ignore` marks what is too small or too hidden to be asked
-    for; finding it is neither right nor wrong. `ident` is its value in the owner, label or opening map.
+    `visible` is the share of its front that is seen, 0 to 1. `small` and `hidden` mark what is not asked for; finding
+    it is neither right nor wrong. `ident` is its value in the owner, label or opening map; 0 for a location that is
+    stocked, but so far outside the picture that it might as well be empty.
     """
 
     kind: int
     box: tuple[float, float, float, float]
     visible: float
-    ignore: bool
+    small: bool
+    hidden: bool
     ident: int
     text: str = ""
     format: str = ""
+
+    @property
+    def ignore(self) -> bool:
+        """Whether it is too small or too hidden to be asked for."""
+        return self.small or self.hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +76,13 @@ def render(split: Split, seed: int, size: tuple[int, int]) -> Scene:
         canvas.decal(face)
     shade(canvas, rng, plan.levels, plan.beam)
     exposed = expose(canvas.image, rng, pools)
-    maps: tuple[I32, ...] = (canvas.owner, canvas.label, openings)
+    maps: tuple[I32, ...] = (canvas.owner, canvas.label, openings, canvas.front)
     if rng.random() < 0.35:
         exposed, maps = _distort(exposed, maps, float(rng.uniform(-0.12, 0.05)))
-    truths = [*_things(camera, world.things, maps[0], maps[1]), *_empties(camera, world.openings, maps[2])]
-    return Scene(sense(exposed, rng), tuple(truths), *maps)
+    owner, label, opening, front = maps
+    truths = _things(camera, world.things, owner, label, front)
+    truths += [*_empties(camera, world.openings, opening), *_cut_off(camera, world.stocked)]
+    return Scene(sense(exposed, rng), tuple(truths), owner, label, opening)
 
 
 def _shades(rng: np.random.Generator) -> dict[str, float]:
@@ -130,15 +142,16 @@ def _distort(image: F32, maps: tuple[I32, ...], k: float) -> tuple[F32, tuple[I3
     return bent, tuple(ids[nearest] for ids in maps)
 
 
-def _things(camera: Camera, things: list[Thing], owner: I32, label: I32) -> list[Truth]:
+def _things(camera: Camera, things: list[Thing], owner: I32, label: I32, front: I32) -> list[Truth]:
     """Ground truth of everything that was drawn, from the pixels it owns."""
     boxes = {False: _boxes(owner, len(things)), True: _boxes(label, len(things))}
+    fronts = np.bincount(front.ravel(), minlength=len(things) + 1)
     truths = []
     for ident, thing in enumerate(things, 1):
         count, box = boxes[thing.kind == LABEL][ident]
         if count:
-            whole = _outline(camera, thing.points)
-            truths.append(_truth(camera, thing.kind, box, count / whole, ident, thing.text, thing.format))
+            seen = float(count if thing.kind == LABEL else fronts[ident]) / _outline(camera, thing.front)
+            truths.append(_truth(camera, thing.kind, box, seen, ident, thing.text, thing.format))
     return truths
 
 
@@ -150,6 +163,22 @@ def _empties(camera: Camera, openings: list[F64], seen: I32) -> list[Truth]:
         count, box = boxes[ident]
         if count:
             truths.append(_truth(camera, EMPTY, box, count / _outline(camera, quad), ident))
+    return truths
+
+
+def _cut_off(camera: Camera, stocked: list[F64]) -> list[Truth]:
+    """Stocked locations of which too little is in the picture to tell that they are."""
+    truths = []
+    for quad in stocked:
+        pixels, depth = camera.project(quad)
+        low, high = np.maximum(pixels.min(0), 0), np.minimum(pixels.max(0), (camera.width, camera.height))
+        if depth.min() < NEAR or (high <= low).any():
+            continue
+        frame = np.array([[0, 0], [camera.width, 0], [camera.width, camera.height], [0, camera.height]], np.float32)
+        inside, _ = cv2.intersectConvexConvex(pixels.astype(np.float32), frame)
+        if inside < LEAST_WHOLE * _outline(camera, quad):
+            box = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+            truths.append(_truth(camera, EMPTY, box, 0.0, 0))
     return truths
 
 
@@ -189,5 +218,4 @@ def _truth(
     scale = NETWORK_SIDE / max(camera.width, camera.height)
     sides = sorted(((box[2] - box[0]) * scale, (box[3] - box[1]) * scale))
     small = sides[0] < SMALLEST[0] or sides[1] < SMALLEST[1]
-    ignore = small or visible < LEAST_VISIBLE[kind]
-    return Truth(kind, box, min(1.0, visible), ignore, ident, text, code)
+    return Truth(kind, box, min(1.0, visible), small, visible < LEAST_VISIBLE[kind], ident, text, code)

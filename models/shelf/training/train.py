@@ -1,11 +1,11 @@
-"""The training loop: AdamW, one cosine cycle, moving average of the weights, growing pictures, resumable."""
+"""The training loop: AdamW, a flat rate that falls at the end, moving average of the weights, growing pictures."""
 
 import copy
 import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from models.shelf.training.augment import batch
 from models.shelf.training.corpus import Corpus
-from models.shelf.training.loss import BOX_WEIGHT, Targets, detection_loss
+from models.shelf.training.loss import BOX_WEIGHT, EDGE_WEIGHT, Targets, detection_loss
 from models.shelf.training.network import NECK, WIDTHS, Detector, cells
+from models.shelf.training.team import ALONE, Team
 
 Canvas = tuple[int, int]
 
@@ -31,11 +32,12 @@ class Plan:
     batch shrinks on larger canvases so that every step costs about the same.
     """
 
-    steps: int = 9000
+    steps: int = 15_400
     pictures: int = 16
     rate: float = 2.5e-3
+    flat: float = 0.5
     decay: float = 0.03
-    warmup: int = 300
+    warmup: int = 400
     average: float = 0.9985
     seed: int = 0
     bf16: bool = True
@@ -43,8 +45,8 @@ class Plan:
     widths: tuple[int, ...] = WIDTHS
     neck: int = NECK
     phases: tuple[tuple[float, tuple[Canvas, ...]], ...] = (
-        (0.45, ((320, 192), (320, 192), (256, 256))),
-        (1.0, ((416, 256), (416, 256), (416, 256), (416, 416))),
+        (0.3, ((320, 192), (320, 192), (320, 192), (320, 256))),
+        (1.0, ((416, 256), (416, 256), (416, 256), (416, 320))),
     )
 
     def canvas(self, step: int) -> Canvas:
@@ -54,10 +56,10 @@ class Plan:
         return options[step % len(options)]
 
     def rate_at(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to one hundredth."""
+        """Linear warm-up, flat for the share `flat` of the steps, then half a cosine down to one hundredth."""
         if step < self.warmup:
             return self.rate * (step + 1) / self.warmup
-        share = (step - self.warmup) / max(1, self.steps - self.warmup)
+        share = max(0.0, step / self.steps - self.flat) / (1 - self.flat)
         return self.rate * (0.01 + 0.99 * (1 + float(np.cos(np.pi * share))) / 2)
 
 
@@ -94,10 +96,11 @@ def start(plan: Plan) -> Run:
     return Run(plan, model, copy.deepcopy(model).eval(), torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.99)))
 
 
-def resume(path: Path, plan: Plan | None = None) -> Run:
-    """The run saved at `path`; with another plan it goes on under that one (more steps, other canvases)."""
+def resume(path: Path, steps: int | None = None) -> Run:
+    """The run saved at `path`, under the plan saved with it; `steps` changes their number in all."""
     state = torch.load(path, weights_only=True)
-    run = start(plan or load_plan(state["plan"]))
+    plan = load_plan(state["plan"])
+    run = start(replace(plan, steps=steps) if steps else plan)
     run.model.load_state_dict(state["model"])
     run.average.load_state_dict(state["average"])
     run.optimiser.load_state_dict(state["optimiser"])
@@ -111,16 +114,19 @@ def load_plan(saved: dict[str, Any]) -> Plan:
     return Plan(**{**saved, "widths": tuple(saved["widths"]), "phases": phases})
 
 
-def batches(corpus: Corpus, plan: Plan, first: int) -> Iterator[tuple[Tensor, Targets]]:
-    """The batches of steps `first` and on, prepared two ahead in a thread; a batch depends on seed and step alone."""
+def batches(corpus: Corpus, plan: Plan, first: int, team: Team = ALONE) -> Iterator[tuple[Tensor, Targets]]:
+    """This member's part of the batches of steps `first` and on, prepared two ahead in a thread.
+
+    It depends on the seed, the step and the member's rank alone.
+    """
 
     weights = corpus.weights()
 
     def prepare(step: int) -> tuple[Tensor, Targets]:
-        rng = np.random.default_rng([plan.seed, step])
+        rng = np.random.default_rng([plan.seed, step, team.rank])
         canvas = plan.canvas(step)
         area = 416 * 256 / (canvas[0] * canvas[1])
-        count = max(2, round(plan.pictures * min(area, 1.5)))
+        count = max(2, round(plan.pictures * min(area, 1.5) / team.size))
         return batch(corpus, rng.choice(len(corpus), count, p=weights), rng, canvas)
 
     with ThreadPoolExecutor(1) as pool:
@@ -132,7 +138,7 @@ def batches(corpus: Corpus, plan: Plan, first: int) -> Iterator[tuple[Tensor, Ta
             yield ready
 
 
-def train_step(run: Run, images: Tensor, targets: Targets) -> tuple[float, float]:
+def train_step(run: Run, images: Tensor, targets: Targets, team: Team = ALONE) -> tuple[float, float]:
     """One optimiser step; returns class loss and box loss."""
     plan = run.plan
     for group in run.optimiser.param_groups:
@@ -140,10 +146,11 @@ def train_step(run: Run, images: Tensor, targets: Targets) -> tuple[float, float
     run.model.train()
     centre, stride = cells(images.shape[2], images.shape[3], images.device)
     with torch.autocast("cpu", torch.bfloat16, enabled=plan.bf16):
-        boxes, logits = run.model(images.contiguous(memory_format=torch.channels_last))
-    class_loss, box_loss = detection_loss(boxes, logits, targets, centre, stride)
+        predicted = run.model(images.contiguous(memory_format=torch.channels_last))
+    class_loss, box_loss, edge_loss = detection_loss(predicted, targets, centre, stride)
     run.optimiser.zero_grad(set_to_none=True)
-    torch.autograd.backward(class_loss + BOX_WEIGHT * box_loss)
+    torch.autograd.backward(class_loss + BOX_WEIGHT * box_loss + EDGE_WEIGHT * edge_loss)
+    team.average_gradients(run.model)
     nn.utils.clip_grad_norm_(run.model.parameters(), 10.0)
     run.optimiser.step()
     run.step += 1
@@ -161,20 +168,20 @@ def _average(run: Run) -> None:
             slow.copy_(fast)
 
 
-def train(run: Run, corpus: Corpus, folder: Path) -> None:
-    """Trains to the end of the plan; `folder` receives `last.pt` and `log.jsonl`."""
+def train(run: Run, corpus: Corpus, folder: Path, team: Team = ALONE) -> None:
+    """Trains to the end of the plan; `folder` receives `last.pt` and `log.jsonl` from the team's first member."""
     cv2.setNumThreads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    console = Console()
+    console = Console(quiet=team.rank > 0)
     shown = [0.0, 0.0]
-    with (folder / "log.jsonl").open("a") as log:
-        for images, targets in batches(corpus, run.plan, run.step):
-            losses = train_step(run, images, targets)
+    with Path(folder / "log.jsonl" if team.rank == 0 else os.devnull).open("a") as log:
+        for images, targets in batches(corpus, run.plan, run.step, team):
+            losses = train_step(run, images, targets, team)
             shown = [0.95 * old + 0.05 * new if old else new for old, new in zip(shown, losses, strict=True)]
             if run.step % 50 == 0:
                 record = {"step": run.step, "class_loss": round(shown[0], 4), "box_loss": round(shown[1], 4)}
                 log.write(json.dumps(record) + "\n")
                 log.flush()
                 console.print(f"step {run.step}/{run.plan.steps}  class {shown[0]:.3f}  box {shown[1]:.3f}")
-            if run.step % run.plan.save_every == 0 or run.step == run.plan.steps:
+            if team.rank == 0 and (run.step % run.plan.save_every == 0 or run.step == run.plan.steps):
                 run.save(folder / "last.pt")

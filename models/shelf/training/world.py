@@ -11,10 +11,10 @@ from models.shelf.training.raster import Face
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """Something to detect: class index, the outline's world points [N, 3] in metres, and a label's text and format."""
+    """Something to detect: class index, its front [4, 3] in metres, and a label's text and format."""
 
     kind: int
-    points: F64
+    front: F64
     text: str = ""
     format: str = ""
 
@@ -77,7 +77,10 @@ def patch(quad: F64, centre: tuple[float, float], size: tuple[float, float], tur
 
 @dataclass(slots=True)
 class World:
-    """Everything that `camera` may see; `shades` is the light on each side of a block, by its name."""
+    """Everything that `camera` may see; `shades` is the light on each side of a block, by its name.
+
+    `openings` and `stocked` are the fronts [4, 3] of the free and of the other locations.
+    """
 
     camera: Camera
     shades: dict[str, float]
@@ -86,6 +89,7 @@ class World:
     films: list[Face] = field(default_factory=list)
     things: list[Thing] = field(default_factory=list)
     openings: list[F64] = field(default_factory=list)
+    stocked: list[F64] = field(default_factory=list)
 
     def sees(self, points: F64) -> bool:
         """Whether any of the points' bounding rectangle falls into the picture."""
@@ -95,9 +99,13 @@ class World:
         low, high = pixels.min(0), pixels.max(0)
         return bool(low[0] < self.camera.width and low[1] < self.camera.height and high.min() > 0)
 
-    def thing(self, kind: int, points: F64, text: str = "", code: str = "") -> int:
+    def drawn(self) -> tuple[int, int]:
+        """How many objects and faces there are so far."""
+        return len(self.things), len(self.solids)
+
+    def thing(self, kind: int, front: F64, text: str = "", code: str = "") -> int:
         """Registers an object and returns its id, counted from 1."""
-        self.things.append(Thing(kind, points.reshape(-1, 3), text, code))
+        self.things.append(Thing(kind, front, text, code))
         return len(self.things)
 
     def block(self, corners: F64, painters: dict[str, Painter], owner: int = 0, light: float = 1.0) -> None:
@@ -108,7 +116,9 @@ class World:
             fallback = {"left": "side", "right": "side", "bottom": "top"}.get(name, name)
             painter = painters.get(name) or painters.get(fallback)
             if painter is not None:
-                self.solids.append(Face(side(corners, name), painter, owner, self.shades[name] * light))
+                self.solids.append(
+                    Face(side(corners, name), painter, owner, self.shades[name] * light, name == "front")
+                )
 
     def label(self, quad: F64, paint: Painter, text: str, code: str, light: float = 1.0) -> None:
         """Sticks a label on the world."""

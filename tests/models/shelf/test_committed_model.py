@@ -11,7 +11,11 @@ import yaml
 pytest.importorskip("zxingcpp")
 
 from models.shelf.training.arrays import CLASSES, LABEL
-from models.shelf.training.detect import detect, onnx_network, read_labels, suppress
+from models.shelf.training.corpus import CAMERA_SIZES, save
+from models.shelf.training.detect import detect, onnx_network, read_labels
+from models.shelf.training.jpeg import encode
+from models.shelf.training.manifest import DETECTION, INPUT
+from models.shelf.training.matching import confusion, f1
 from models.shelf.training.scenes import render
 
 FOLDER = Path(__file__).resolve().parents[3] / "models" / "shelf"
@@ -24,6 +28,13 @@ def test_the_manifest_names_this_file() -> None:
     assert MANIFEST["sha256"]["1"] == hashlib.sha256(MODEL.read_bytes()).hexdigest()
     assert MANIFEST["labels"] == list(CLASSES)
     assert MODEL.stat().st_size <= 8 * 2**20
+
+
+def test_the_manifest_says_what_evaluation_assumed() -> None:
+    assert MANIFEST["input"] == INPUT
+    assert {**MANIFEST["detection"], "score_threshold": 0} == {**DETECTION, "score_threshold": 0}
+    assert MANIFEST["detection"]["read_barcodes"] is True
+    assert MANIFEST["batching"] == {"max_size": 16, "max_size_cpu": 1}
 
 
 def test_the_cards_table_is_the_measured_one() -> None:
@@ -41,35 +52,23 @@ def test_the_committed_examples_fit_and_are_annotated() -> None:
     assert {note["category_id"] for note in document["annotations"]} == set(range(1, len(CLASSES) + 1))
 
 
-def test_the_model_is_as_good_on_a_fixed_subset_as_its_card_says() -> None:
-    """Forty held-out scenes at half resolution; a sample this small may differ from the card by a few hundredths."""
-    network, threshold = onnx_network(MODEL), MANIFEST["detection"]["score_threshold"]
-    right = asked = said = 0
-    for seed in range(40):
-        scene = render("test", seed, (640, 360))
-        found = detect(network, [scene.image], threshold)[0]
-        free = [truth for truth in scene.truths if not truth.ignore]
-        ignored = [truth for truth in scene.truths if truth.ignore]
-        asked += len(free)
-        for box, kind in zip(found.boxes, found.kinds, strict=True):
-            hit = next((t for t in free if t.kind == kind and _iou(box, np.array(t.box)) >= 0.5), None)
-            if hit is not None:
-                free.remove(hit)
-                right += 1
-            said += hit is not None or not any(_iou(box, np.array(t.box)) >= 0.3 for t in ignored)
-    table = np.array(CARD["confusion"])
-    on_card = 2 * np.trace(table[:-1, :-1]) / (table[:-1].sum() + table[:, :-1].sum())
-    assert 2 * right / (asked + said) == pytest.approx(on_card, abs=0.06)
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    shared = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    return float(shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared))
+def test_the_model_is_as_good_as_its_card_says_on_the_first_scenes(tmp_path: Path) -> None:
+    """Drawn again, and measured again as for the card; another processor may round a box or two differently."""
+    expected, network = np.array(CARD["first"]), onnx_network(MODEL)
+    truth, found = {}, {}
+    for seed in range(12):
+        scene = render("test", seed, CAMERA_SIZES[seed % len(CAMERA_SIZES)])
+        truth[seed] = save(scene, tmp_path / "scene.jpg", 92)["annotations"]
+        found[seed] = detect(network, [(tmp_path / "scene.jpg").read_bytes()], 0.02)[0]
+    table = confusion(truth, found, MANIFEST["detection"]["score_threshold"])
+    assert table[:-1].sum() == pytest.approx(expected[:-1].sum(), abs=3), "as many objects are asked for"
+    assert f1(table) == pytest.approx(f1(expected), abs=0.02)
+    assert f1(expected) == pytest.approx(f1(np.array(CARD["confusion"])), abs=0.1), "no other model's numbers"
 
 
 def test_labels_of_an_example_are_found_and_read() -> None:
-    scene = render("test", 5040, (1280, 720))
-    found = detect(onnx_network(MODEL), [scene.image], MANIFEST["detection"]["score_threshold"])[0]
+    scene = render("test", 5027, (1280, 720))
+    found = detect(onnx_network(MODEL), [encode(scene.image, 92)], MANIFEST["detection"]["score_threshold"])[0]
     texts = {truth.text for truth in scene.truths if truth.kind == LABEL}
     assert texts & set(read_labels(scene.image, found))
 
@@ -80,4 +79,4 @@ def test_one_box_a_cell_and_scores_between_zero_and_one() -> None:
     assert scores.shape == (2, 52**2 + 26**2 + 13**2, len(CLASSES))
     assert scores.min() >= 0
     assert scores.max() <= 1
-    assert len(suppress(boxes[0], scores[0], 0.9).boxes) == 0
+    assert scores.max() < 0.5

@@ -1,6 +1,7 @@
 """One training step, one resumed step, one export, in a tiny configuration."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,15 @@ import torch
 
 from models.shelf.training.augment import augmented, batch
 from models.shelf.training.corpus import Corpus, coco, save
-from models.shelf.training.detect import detect, onnx_network, suppress
-from models.shelf.training.export import Deployed, export, fuse, write_manifest
-from models.shelf.training.letterbox import letterbox
-from models.shelf.training.loss import Targets, assign, detection_loss, overlap
-from models.shelf.training.network import Detector, cells
+from models.shelf.training.detect import detect, onnx_network
+from models.shelf.training.export import Deployed, export, fuse
+from models.shelf.training.jpeg import encode
+from models.shelf.training.loss import Targets, assign, detection_loss, edge_loss, overlap
+from models.shelf.training.manifest import write_manifest
+from models.shelf.training.network import BINS, NEAREST, Detector, cells
 from models.shelf.training.scenes import render
+from models.shelf.training.session import Training
+from models.shelf.training.team import ALONE, Team, together
 from models.shelf.training.train import Plan, resume, start, train, train_step
 
 TINY = Plan(
@@ -68,7 +72,7 @@ def test_export_gives_the_same_boxes_and_scores_at_any_batch_size(tmp_path: Path
     network = onnx_network(path)
     images = np.random.default_rng(0).random((3, 3, 416, 416), np.float32)
     with torch.no_grad():
-        boxes, logits = model(torch.from_numpy(images))
+        boxes, logits, _ = model(torch.from_numpy(images))
         fused_boxes, scores = Deployed(fuse(model))(torch.from_numpy(images))
     assert torch.allclose(boxes, fused_boxes, atol=1e-2)
     assert torch.allclose(logits.sigmoid(), scores, atol=1e-4)
@@ -76,7 +80,7 @@ def test_export_gives_the_same_boxes_and_scores_at_any_batch_size(tmp_path: Path
         found_boxes, found_scores = network(images[:count])
         np.testing.assert_allclose(found_boxes, boxes[:count].numpy(), atol=1e-2)
         np.testing.assert_allclose(found_scores, scores[:count].numpy(), atol=1e-4)
-    assert len(detect(network, [np.zeros((90, 160, 3), np.uint8)], 0.5)) == 1
+    assert len(detect(network, [encode(np.zeros((90, 160, 3), np.uint8), 90)], 0.5)) == 1
 
 
 def test_assignment_gives_cells_to_the_object_they_predict() -> None:
@@ -99,9 +103,20 @@ def test_a_perfect_answer_costs_almost_nothing_and_ignored_objects_cost_nothing(
     boxes = truth.expand(1, len(centre), 4).clone()
     logits = torch.full((1, len(centre), 5), -12.0)
     logits[..., 1] = torch.where(((centre > 8) & (centre < 40)).all(1), 8.0, -12.0)
-    class_loss, box_loss = detection_loss(boxes, logits, none, centre, stride)
+    edges = torch.zeros(1, 4, BINS, len(centre))
+    class_loss, box_loss, edge = detection_loss((boxes, logits, edges), none, centre, stride)
     assert class_loss < 1e-3
-    assert box_loss == 0
+    assert (box_loss, edge) == (0, 0)
+
+
+def test_an_edge_between_two_bins_is_learned_as_both() -> None:
+    centre, stride = torch.tensor([[100.0, 100.0]]), torch.tensor([8.0])
+    box = centre.repeat(1, 2) + torch.tensor([[-20.0, -20.0, 20.0, 20.0]])  # 2.5 strides
+    edges = torch.full((1, 4, BINS), -30.0)
+    low = int(2.5 - NEAREST)
+    edges[..., low : low + 2] = 0.0
+    assert float(edge_loss(edges, box, centre, stride)) == pytest.approx(float(np.log(2)))
+    assert edge_loss(edges, box - 40.0, centre, stride) > 10, "elsewhere they say nothing"
 
 
 def test_augmented_boxes_stay_on_their_pixels() -> None:
@@ -116,19 +131,28 @@ def test_augmented_boxes_stay_on_their_pixels() -> None:
             assert moved.astype(int).max(2)[y1 + 3 : y2 - 3, x1 + 3 : x2 - 3].min() > 60
 
 
-def test_letterbox_keeps_the_aspect_and_pads_with_grey() -> None:
-    boxed, scale, corner = letterbox(np.full((720, 1280, 3), 200, np.uint8), (416, 416))
-    assert (boxed.shape, scale, corner) == ((416, 416, 3), 0.325, (0, 91))
-    assert (boxed[:91] == 114).all()
-    assert (boxed[91:325] == 200).all()
+def test_unpacked_pictures_are_the_same_and_large_ones_shrink_with_their_boxes(tmp_path: Path) -> None:
+    entries = [save(render("train", 5, size), tmp_path / f"{size[0]}.jpg", 92) for size in ((320, 180), (1280, 720))]
+    (tmp_path / "annotations.json").write_text(json.dumps(coco(entries)))
+    plain, unpacked = Corpus(tmp_path / "annotations.json"), Corpus(tmp_path / "annotations.json")
+    unpacked.unpack(tmp_path / "pictures.u8")
+    assert np.array_equal(plain.picture(0), unpacked.picture(0))
+    assert unpacked.picture(1).shape == (360, 640, 3)
+    assert np.allclose(plain.objects[1][:, :4], 2 * unpacked.objects[1][:, :4])
+    assert pickle.loads(pickle.dumps(unpacked)).picture(1).shape == (360, 640, 3)
 
 
-def test_suppression_keeps_the_best_of_each_class() -> None:
-    boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [30, 30, 40, 40]], np.float32)
-    scores = np.array([[0.9, 0.0], [0.8, 0.7], [0.0, 0.6]], np.float32)
-    found = suppress(boxes, scores, 0.5)
-    assert [(int(kind), round(float(score), 1)) for kind, score in zip(found.kinds, found.scores, strict=True)] == [
-        (0, 0.9),
-        (1, 0.7),
-        (1, 0.6),
-    ]
+def test_two_processes_train_one_model(corpus: Corpus, tmp_path: Path) -> None:
+    corpus.unpack(tmp_path / "pictures.u8")
+    together(Training(tmp_path, corpus, TINY), 2)
+    together(Training(tmp_path, corpus, TINY, weights=tmp_path / "last.pt", steps=1), 1)
+    assert resume(tmp_path / "last.pt").step == 1
+
+
+def test_a_team_of_one_keeps_its_gradients() -> None:
+    layer = torch.nn.Linear(2, 1)
+    layer(torch.ones(1, 2)).sum().backward()
+    ALONE.average_gradients(layer)
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.tolist() == [[1.0, 1.0]]
+    assert Team() == ALONE

@@ -1,0 +1,90 @@
+"""The gate before the application. What it refuses has cost a look at the headers: the body is not read."""
+
+import ipaddress
+from collections.abc import Collection, Sequence
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api import problems
+from app.api.security.rate_limit import RateLimiter
+from app.api.security.scheme import Scheme
+from app.errors import CallerError, Forbidden, Unauthorized
+from app.telemetry import metrics
+
+THROWN_AWAY = 4 * 1024 * 1024
+"""Largest body of a refused request that is received and thrown away, so that the connection can be used again and
+every client reads its answer. Who announces a larger one, or none, is cut off after the answer.
+"""
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Gate:
+    """ASGI middleware: lets through who proves who it is, and not more often than it may.
+
+    Without `schemes` everybody may ask, and the network address is whom the limit is for. `open_paths` are answered
+    to anybody, without counting; every other path is guarded, also those that do not exist.
+    """
+
+    def __init__(
+        self, app: ASGIApp, schemes: Sequence[Scheme], limiter: RateLimiter | None, open_paths: Collection[str]
+    ) -> None:
+        self._app = app
+        self._schemes = {scheme.header: scheme for scheme in schemes}
+        self._limiter = limiter
+        self._open = frozenset(open_paths)
+        self._hint = "Send " + " or ".join(scheme.hint for scheme in schemes) + "."
+        self._challenges = ", ".join(scheme.challenge for scheme in schemes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry point."""
+        if scope["type"] == "lifespan" or scope["path"] in self._open:
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = await self._identify(scope["headers"]) if self._schemes else _address(scope)
+            if self._limiter is not None:
+                self._limiter.take(caller)
+        except CallerError as error:
+            await self._refuse(error, scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _identify(self, headers: Headers) -> str:
+        sent = [(name, value) for name, value in headers if name in self._schemes]
+        if len(sent) != 1:
+            raise Unauthorized(self._hint if not sent else f"More than one proof of who is asking. {self._hint}")
+        name, value = sent[0]
+        return await self._schemes[name].identify(value)
+
+    async def _refuse(self, error: CallerError, scope: Scope, receive: Receive, send: Send) -> None:
+        metrics.refusals.add(1, {"code": error.code})
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        headers = {}
+        if isinstance(error, Unauthorized | Forbidden):
+            headers["www-authenticate"] = self._challenges
+        if _is_large(scope["headers"]):
+            headers["connection"] = "close"
+        response = problems.response_of(error, scope["state"]["request_id"], headers)
+        await response(scope, receive, send)
+
+
+def _is_large(headers: Headers) -> bool:
+    length = b"0"
+    for name, value in headers:
+        if name == b"transfer-encoding":
+            return True
+        if name == b"content-length":
+            length = value
+    return not length.isdigit() or int(length) > THROWN_AWAY
+
+
+def _address(scope: Scope) -> str:
+    """The address that the connection comes from; of IPv6 the network, for one machine has all addresses of it."""
+    host = scope["client"][0] if scope.get("client") else "unknown"
+    if ":" in host:
+        network = ipaddress.IPv6Address(host.partition("%")[0])
+        host = str(network.ipv4_mapped or ipaddress.IPv6Network((network, 64), strict=False))
+    return f"address:{host}"

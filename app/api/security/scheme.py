@@ -1,0 +1,29 @@
+"""What all ways of proving who one is have in common."""
+
+from typing import Protocol
+
+
+class Scheme(Protocol):
+    """One way for a caller to say who it is."""
+
+    @property
+    def header(self) -> bytes:
+        """The request header that carries the proof, in lower case."""
+
+    @property
+    def challenge(self) -> str:
+        """What `WWW-Authenticate` offers (RFC 9110 section 11.6.1)."""
+
+    @property
+    def hint(self) -> str:
+        """How a caller who sent nothing is told to send it."""
+
+    @property
+    def documented(self) -> dict[str, str]:
+        """The scheme in the OpenAPI document."""
+
+    async def identify(self, credential: bytes) -> str:
+        """The caller's name; raises a `CallerError`. The credential itself goes nowhere: no log, no error."""
+
+    async def keep_fresh(self) -> None:
+        """Renew in the background what proofs are checked against, until cancelled."""

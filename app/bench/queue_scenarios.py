@@ -1,0 +1,250 @@
+"""What the queue's benchmarks try: throughput, a spike, people beside robots, and chaos."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from app.bench import load
+from app.bench.contenders import READY_PATH
+from app.bench.measurements import percentile
+from app.bench.processes import Child
+from app.bench.queue_stage import Stage
+from app.servicebus.robot import Picture, Robot
+
+PREDICT = "/v1/predict?read_barcodes=false"
+PEOPLE_PER_SECOND = 5
+SPIKE_PER_SECOND = 800 / 60
+_POLL_SECONDS = 0.05
+_SEED = 20_261_121
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Pictures a second over HTTP at 32 at once and off a full queue, one after the other, round by round."""
+
+    http: list[float]
+    queue: list[float]
+
+    @property
+    def ratios(self) -> list[float]:
+        """Queue over HTTP, by round."""
+        return [queue / http for queue, http in zip(self.queue, self.http, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """800 messages a minute for `seconds`. Ages are seconds from sending to the result in hand."""
+
+    seconds: float
+    sent: int
+    results: int
+    doubled: int
+    most_backlog: int
+    p50_age: float
+    p99_age: float
+    most_age: float
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Interactive requests at 5 a second, alone and while the queue is full; milliseconds and pictures a second."""
+
+    alone_p50_ms: float
+    alone_p99_ms: float
+    beside_p50_ms: float
+    beside_p99_ms: float
+    bulk_alone: float
+    bulk_beside: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chaos:
+    """Cut connections, lost settlements, killed workers; and what was left of it in the end."""
+
+    sent: int
+    poison: int
+    cuts: int
+    kills: int
+    seconds: float
+    distinct_results: int
+    repeated_results_dropped: int
+    dead_letters: int
+    dead_letters_that_are_poison: int
+    left_over: int
+
+
+async def throughput(stage: Stage, rounds: int, seconds: float, messages: int) -> Throughput:
+    """HTTP and queue in turns."""
+    http, queue = [], []
+    for number in range(rounds):
+        http.append(await _http_rate(stage, seconds))
+        queue.append(await _queue_rate(stage, messages, f"round{number}"))
+    return Throughput(http, queue)
+
+
+async def spike(stage: Stage, seconds: float) -> Spike:
+    """One replica at shift change, from an empty queue."""
+    count = round(seconds * SPIKE_PER_SECOND)
+    ages: list[float] = []
+    ids: list[str] = []
+    backlog = 0
+    with stage.service() as service:
+        await asyncio.to_thread(service.wait_until_ready, READY_PATH)
+        async with stage.robot(reads_results=True) as robot:
+            reading = asyncio.create_task(_read(robot, count, ages, ids))
+            async for _ in robot.send(stage.messages(count, "spike"), SPIKE_PER_SECOND):
+                if len(robot.sent_at) % 20 == 0:
+                    backlog = max(backlog, len(robot.sent_at) - len(ages))
+            await asyncio.wait_for(reading, 120)
+    return Spike(
+        seconds=seconds,
+        sent=count,
+        results=len(set(ids)),
+        doubled=len(ids) - len(set(ids)),
+        most_backlog=backlog,
+        p50_age=percentile(ages, 0.5),
+        p99_age=percentile(ages, 0.99),
+        most_age=max(ages),
+    )
+
+
+async def people(stage: Stage, seconds: float, per_second: float) -> People:
+    """People alone, then beside a queue that stays full; `per_second` is about what the queue is worked off with."""
+    with stage.service("--no-queue") as service:
+        port, _ = await asyncio.to_thread(service.wait_until_ready, READY_PATH)
+        alone = await _interactive(port, stage, seconds)
+    bulk_alone = await _queue_rate(stage, int(per_second * seconds / 2), "alone")
+    before = stage.bus.results()
+    count = int(1.5 * per_second * (seconds + 4))
+    await stage.fill(count, "beside")
+    with stage.service() as service:
+        port, _ = await asyncio.to_thread(service.wait_until_ready, READY_PATH)
+        await stage.until_results(before + 50, service)
+        began, first = time.monotonic(), stage.bus.results()
+        beside = await _interactive(port, stage, seconds)
+        bulk = (stage.bus.results() - first) / (time.monotonic() - began)
+        await stage.until_results(before + count, service)
+    return People(*_p50_p99(alone), *_p50_p99(beside), bulk_alone, bulk)
+
+
+async def chaos(stage: Stage, count: int, kills: int) -> Chaos:
+    """Everything that can go wrong with a connection or a worker, for as long as `count` messages take."""
+    dice = random.Random(_SEED)
+    poison = max(1, count // 100)
+    began, before = time.monotonic(), stage.bus.results()
+    dropped_before = stage.bus.depths("results")["totals"].get("duplicates", 0)
+    await _send_with_poison(stage, count, poison)
+    stage.bus.disturb("/faults", lost=0.005, swallowed=0.005, seed=_SEED)
+    cuts = killed = 0
+    service = stage.service()
+    try:
+        next_kill, next_cut = count // (kills + 1), time.monotonic() + 1
+        while (done := stage.bus.results() - before) < count:
+            await asyncio.sleep(_POLL_SECONDS)
+            service.check_alive()
+            if time.monotonic() >= next_cut:
+                stage.bus.disturb("/cut")
+                cuts, next_cut = cuts + 1, time.monotonic() + dice.uniform(1, 4)
+            if killed < kills and done >= next_kill * (killed + 1):
+                service.kill()
+                killed += 1
+                service = stage.service()
+        stage.bus.disturb("/faults", lost=0.0, swallowed=0.0)
+        await _until_settled(stage, service)
+    finally:
+        service.stop()
+    letters = stage.bus.dead_letters()
+    dropped = stage.bus.depths("results")["totals"].get("duplicates", 0) - dropped_before
+    return Chaos(
+        sent=count,
+        poison=poison,
+        cuts=cuts,
+        kills=killed,
+        seconds=time.monotonic() - began,
+        distinct_results=stage.bus.results() - before,
+        repeated_results_dropped=dropped,
+        dead_letters=len(letters),
+        dead_letters_that_are_poison=sum(str(letter["message_id"]).startswith("poison") for letter in letters),
+        left_over=stage.bus.unsettled(),
+    )
+
+
+async def _http_rate(stage: Stage, seconds: float) -> float:
+    with stage.service("--no-queue") as service:
+        port, _ = await asyncio.to_thread(service.wait_until_ready, READY_PATH)
+        requests = [load.post(PREDICT, "image/jpeg", picture.content) for picture in stage.messages(4, "")]
+        target = load.Target(port, service.cpu_seconds)
+        measured = await asyncio.to_thread(load.press, target, requests, 32, 1.0, seconds)
+    return measured.per_second
+
+
+async def _queue_rate(stage: Stage, count: int, prefix: str) -> float:
+    """From a tenth to nine tenths of a queue that was full before the service came."""
+    before = stage.bus.results()
+    await stage.fill(count, prefix)
+    with stage.service() as service:
+        began = await stage.until_results(before + count // 10, service)
+        first = stage.bus.results()
+        ended = await stage.until_results(before + count * 9 // 10, service)
+        rate = (stage.bus.results() - first) / (ended - began)
+        await stage.until_results(before + count, service)
+    return rate
+
+
+async def _read(robot: Robot, count: int, ages: list[float], ids: list[str]) -> None:
+    async for reply in robot.replies():
+        ages.append(time.monotonic() - robot.sent_at[reply.message_id])
+        ids.append(reply.result_id)
+        if len(ids) >= count:
+            return
+
+
+async def _interactive(port: int, stage: Stage, seconds: float) -> list[float]:
+    """Latencies, in milliseconds, of requests sent at a steady rate, whether or not the last one is back."""
+    request = load.post(PREDICT, "image/jpeg", next(stage.messages(1, "")).content)
+    began = time.monotonic()
+    asked = []
+    for number in range(int(seconds * PEOPLE_PER_SECOND)):
+        await asyncio.sleep(max(0.0, began + number / PEOPLE_PER_SECOND - time.monotonic()))
+        asked.append(asyncio.create_task(_ask(port, request)))
+    return list(await asyncio.gather(*asked))
+
+
+async def _ask(port: int, request: bytes) -> float:
+    reader, writer = await asyncio.open_connection(load.HOST, port)
+    began = time.monotonic()
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+    await reader.readexactly(length)
+    took = time.monotonic() - began
+    writer.close()
+    return 1e3 * took
+
+
+def _p50_p99(latencies: list[float]) -> tuple[float, float]:
+    return percentile(latencies, 0.5), percentile(latencies, 0.99)
+
+
+async def _send_with_poison(stage: Stage, count: int, poison: int) -> None:
+    every = count // poison
+    async with stage.robot() as robot:
+
+        def mixed() -> Any:
+            for number, picture in enumerate(stage.messages(count, "chaos")):
+                if number % every == 0 and number // every < poison:
+                    yield Picture(f"poison-{number // every:04}", b"this is no picture", {})
+                yield picture
+
+        async for _ in robot.send(mixed()):
+            pass
+
+
+async def _until_settled(stage: Stage, service: Child) -> None:
+    async with asyncio.timeout(180):
+        while stage.bus.unsettled():
+            service.check_alive()
+            await asyncio.sleep(0.2)

@@ -1,0 +1,116 @@
+"""The other end of the queue: what a robot does. For demonstrations and benchmarks; a robot needs the SDK alone."""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from azure.core.exceptions import AzureError
+from azure.servicebus import ServiceBusMessage, ServiceBusSubQueue
+from azure.servicebus.aio import ServiceBusReceiver
+
+from app.errors import StartupError
+from app.servicebus.connection import Access, Connection
+
+_AT_ONCE = 16
+_PEEKED = 250
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture on its way; `properties` are the message's options."""
+
+    message_id: str
+    content: bytes
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A result, and the id of the message that it is for; `result_id` is its own."""
+
+    message_id: str
+    result_id: str
+    body: dict[str, Any]
+
+
+class Robot:
+    """Sends to `queue`, and reads what comes back on `results_queue`, where there is one."""
+
+    def __init__(self, access: Access, queue: str, results_queue: str | None) -> None:
+        self._connection = Connection(access)
+        self._queue = queue
+        self._results_queue = results_queue
+        self._receiver: ServiceBusReceiver | None = None
+        self.sent_at: dict[str, float] = {}
+        """When each message was sent, on `time.monotonic`'s clock."""
+
+    async def __aenter__(self) -> Self:
+        if self._results_queue is not None:
+            self._receiver = self._connection.reader(self._results_queue)
+            await self._receiver.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._receiver is not None:
+            with contextlib.suppress(AzureError):
+                await self._receiver.close()
+        await self._connection.close()
+
+    async def send(self, pictures: Iterable[Picture], per_second: float | None = None) -> AsyncIterator[Picture]:
+        """Send them one after the other, at a steady rate where one is given; yields each once it is on the queue.
+
+        Raises `StartupError` where the queue does not take them.
+        """
+        began = time.monotonic()
+        try:
+            async with self._connection.sender(self._queue) as sender:
+                for number, picture in enumerate(pictures):
+                    if per_second is not None:
+                        await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
+                    self.sent_at[picture.message_id] = time.monotonic()
+                    await sender.send_messages(self._message(picture))
+                    yield picture
+        except AzureError as error:
+            raise StartupError(f"The queue {self._queue!r} does not take messages: {_first_line(error)}") from None
+
+    async def replies(self) -> AsyncIterator[Reply]:
+        """Every result that comes, for ever; each is taken off its queue. Raises `StartupError`."""
+        assert self._receiver is not None
+        try:
+            while True:
+                for message in await self._receiver.receive_messages(_AT_ONCE, max_wait_time=5):
+                    await self._receiver.complete_message(message)
+                    yield Reply(str(message.correlation_id), str(message.message_id), json.loads(str(message)))
+        except AzureError as error:
+            raise StartupError(f"No results come from {self._results_queue!r}: {_first_line(error)}") from None
+
+    async def dead_letters(self) -> dict[str, str]:
+        """Why messages of ours were dead-lettered, by their id. They stay where they are."""
+        async with self._connection.reader(self._queue, ServiceBusSubQueue.DEAD_LETTER) as receiver:
+            messages = await receiver.peek_messages(_PEEKED)
+        return {
+            str(message.message_id): f"{message.dead_letter_reason}: {message.dead_letter_error_description}"
+            for message in messages
+            if str(message.message_id) in self.sent_at
+        }
+
+    def _message(self, picture: Picture) -> ServiceBusMessage:
+        properties: dict[str | bytes, Any] = dict(picture.properties.items())
+        return ServiceBusMessage(
+            picture.content,
+            message_id=picture.message_id,
+            content_type="application/octet-stream",
+            reply_to=self._results_queue,
+            application_properties=properties,
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"

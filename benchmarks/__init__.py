@@ -1,0 +1,1 @@
+"""Computations about the service that need no service."""

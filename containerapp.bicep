@@ -1,0 +1,596 @@
+// Roo Vision on Azure Container Apps: 0 to 50 replicas by the depth of a Service Bus queue and by HTTP requests.
+//
+//   az deployment group create -g GROUP -f containerapp.bicep                            the ground: registry, bus, environment
+//   az acr build -r REGISTRY -t roo-vision:0.1.0-cpu .                                   (REGISTRY is an output of the first)
+//   az deployment group create -g GROUP -f containerapp.bicep -p image=REGISTRY.azurecr.io/roo-vision:0.1.0-cpu
+//
+// docs/deployment.md goes through it. Values that are also in k8s/ are kept equal by tests/deploy.
+
+// ── What is yours ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+@description('Name of the app, and the beginning of the names of what is made for it.')
+@minLength(2)
+@maxLength(24)
+param name string = 'roo-vision'
+
+@description('Region of everything. Serverless GPUs are offered in some regions only.')
+param location string = resourceGroup().location
+
+@description('Image to run. Empty: everything but the app is made, so that there is a registry to push the image to.')
+param image string = ''
+
+@description('What a replica runs on: 2 cores, or a serverless GPU (quota has to be asked for; use the CUDA image).')
+@allowed(['cpu', 'gpu-t4', 'gpu-a100'])
+param compute string = 'cpu'
+
+@description('Whether people outside of the environment reach the app. Off, until you have decided who may ask.')
+param externalIngress bool = false
+
+@description('For a careful roll-out: the revision that keeps the rest of the traffic. Empty: the new one gets all, and replaces it.')
+param stableRevision string = ''
+
+@description('Per cent of the traffic that the new revision gets beside stableRevision.')
+@minValue(0)
+@maxValue(100)
+param newRevisionWeight int = 10
+
+// ── Scaling ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+@description('Fewest replicas. 0: nothing runs, and nothing is paid, while there is no work; the next picture waits for a start.')
+@minValue(0)
+@maxValue(1000)
+param minReplicas int = 0
+
+@description('Most replicas. On a GPU the quota is the bound.')
+@minValue(1)
+@maxValue(1000)
+param maxReplicas int = 50
+
+@description('''Messages per replica. A replica with two cores does 60 to 150 pictures a second, so 300 are 2 to 5 s of
+work, and still only 30 s where pictures are so large that it does 10. The shift change, 800 messages a minute (13 a
+second), is carried by one replica; all 800 at once call three, which are done 5 s after they are up: 10 s (polling)
++ 15 s (node has the image, start 3 s) + 5 s, half of the 60 s that a result may take.''')
+@minValue(1)
+param messageCount int = 300
+
+@description('HTTP requests in flight per replica. At 60 pictures a second the last of 32 waits for half a second.')
+@minValue(1)
+param concurrentRequests int = 32
+
+// ── What exists already, or is made here ────────────────────────────────────────────────────────────────────────────
+
+@description('Whether the Service Bus namespace and its queues are made here. Otherwise they must be in this resource group.')
+param createServiceBus bool = true
+
+@description('Service Bus namespace, without .servicebus.windows.net.')
+@minLength(6)
+@maxLength(50)
+param serviceBusName string = '${name}-${uniqueString(resourceGroup().id)}'
+
+@description('Standard, or Premium for messages above 256 KB and private endpoints. Basic detects no duplicates.')
+@allowed(['Standard', 'Premium'])
+param serviceBusSku string = 'Standard'
+
+@description('Queue that pictures are received from.')
+param queue string = 'pictures'
+
+@description('Queue that results are sent to.')
+param resultsQueue string = 'results'
+
+@description('Whether the registry is made here. Otherwise it must be in this resource group.')
+param createRegistry bool = true
+
+@description('Container registry that the image is pulled from.')
+@minLength(5)
+@maxLength(50)
+param registryName string = 'roovision${uniqueString(resourceGroup().id)}'
+
+@description('Whether the environment and its Log Analytics workspace are made here. Otherwise it must be in this resource group.')
+param createEnvironment bool = true
+
+@description('Container Apps environment.')
+param environmentName string = '${name}-environment'
+
+@description('Days that logs are kept.')
+@minValue(30)
+@maxValue(730)
+param logDays int = 30
+
+@description('Key Vault of this resource group with the secret apiKeysSecret. Empty: none is mounted.')
+param keyVaultName string = ''
+
+@description('Secret with the API keys, mounted as the file /mnt/secrets/api-keys. A new version is there within half an hour.')
+param apiKeysSecret string = 'roo-vision-api-keys'
+
+@description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
+param storageAccountName string = ''
+
+// ── Facts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+var port = 8000
+var registryServer = '${registryName}${az.environment().suffixes.acrLoginServer}'
+
+// After SIGTERM: ROO_DRAIN_DELAY, the rest of ROO_GRACE_PERIOD to finish, and time to spare before the platform ends it.
+var drainDelay = 5
+var gracePeriod = 45
+var terminationGracePeriod = 60
+
+var sizes = {
+  cpu: {
+    profile: 'Consumption'
+    profileType: 'Consumption'
+    cpu: '2'
+    memory: '4Gi'
+    device: 'cpu'
+    inflightBytes: 134217728
+    held: 32
+    startupPeriod: 3
+  }
+  'gpu-t4': {
+    profile: 'gpu-t4'
+    profileType: 'Consumption-GPU-NC8as-T4'
+    cpu: '8'
+    memory: '56Gi'
+    device: 'cuda'
+    inflightBytes: 1073741824
+    held: 128
+    startupPeriod: 30
+  }
+  'gpu-a100': {
+    profile: 'gpu-a100'
+    profileType: 'Consumption-GPU-NC24-A100'
+    cpu: '24'
+    memory: '220Gi'
+    device: 'cuda'
+    inflightBytes: 1073741824
+    held: 128
+    startupPeriod: 30
+  }
+}
+var size = sizes[compute]
+
+// Built-in roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+var roles = {
+  acrPull: '7f951dda-4ed3-4680-a7ca-43fe172d538d'
+  keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
+  serviceBusDataOwner: '090c5cfd-751d-490a-894a-3ce6f1109419'
+  serviceBusDataReceiver: '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
+  serviceBusDataSender: '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'
+  storageBlobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+  storageBlobDataReader: '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
+}
+
+// ── Identities ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// Who the service is: may receive pictures and send results, nothing else.
+resource worker 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+  name: '${name}-worker'
+  location: location
+}
+
+// Who scales it, pulls its image and fetches its secrets. Asking for a queue's depth takes the right to manage the
+// queue, so this identity never enters the container (lifecycle None below).
+resource scaler 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+  name: '${name}-scaler'
+  location: location
+}
+
+// ── Service Bus ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+resource newServiceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (createServiceBus) {
+  name: serviceBusName
+  location: location
+  sku: {
+    name: serviceBusSku
+    tier: serviceBusSku
+  }
+  properties: {
+    // Identities only: there is no key that could leak.
+    disableLocalAuth: true
+    minimumTlsVersion: '1.2'
+  }
+}
+
+resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus) {
+  parent: newServiceBus
+  name: queue
+  properties: {
+    // The worker plans with half of it and renews; a crashed replica's messages come back after a minute.
+    lockDuration: 'PT1M'
+    maxDeliveryCount: 5
+    deadLetteringOnMessageExpiration: true
+    defaultMessageTimeToLive: 'P1D'
+    maxSizeInMegabytes: 5120
+  }
+}
+
+resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus) {
+  parent: newServiceBus
+  name: resultsQueue
+  properties: {
+    // A redelivered picture gives a result with the same id. An hour is longer than five deliveries can take.
+    requiresDuplicateDetection: true
+    duplicateDetectionHistoryTimeWindow: 'PT1H'
+    lockDuration: 'PT1M'
+    maxDeliveryCount: 10
+    deadLetteringOnMessageExpiration: true
+    defaultMessageTimeToLive: 'P7D'
+    maxSizeInMegabytes: 5120
+  }
+}
+
+resource serviceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' existing = {
+  name: serviceBusName
+}
+
+resource pictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
+  parent: serviceBus
+  name: queue
+}
+
+resource results 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
+  parent: serviceBus
+  name: resultsQueue
+}
+
+resource workerReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(pictures.id, worker.id, roles.serviceBusDataReceiver)
+  scope: pictures
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
+  }
+  dependsOn: [newQueue]
+}
+
+resource workerSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(results.id, worker.id, roles.serviceBusDataSender)
+  scope: results
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataSender)
+  }
+  dependsOn: [newResultsQueue]
+}
+
+resource scalerCounts 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(pictures.id, scaler.id, roles.serviceBusDataOwner)
+  scope: pictures
+  properties: {
+    principalId: scaler.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
+  }
+  dependsOn: [newQueue]
+}
+
+// ── Registry, vault, storage ────────────────────────────────────────────────────────────────────────────────────────
+
+resource newRegistry 'Microsoft.ContainerRegistry/registries@2023-07-01' = if (createRegistry) {
+  name: registryName
+  location: location
+  sku: {
+    name: 'Standard'
+  }
+  properties: {
+    adminUserEnabled: false
+    anonymousPullEnabled: false
+  }
+}
+
+resource registry 'Microsoft.ContainerRegistry/registries@2023-07-01' existing = {
+  name: registryName
+}
+
+resource scalerPulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(registry.id, scaler.id, roles.acrPull)
+  scope: registry
+  properties: {
+    principalId: scaler.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.acrPull)
+  }
+  dependsOn: [newRegistry]
+}
+
+resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (!empty(keyVaultName)) {
+  name: empty(keyVaultName) ? 'none' : keyVaultName
+}
+
+resource scalerReadsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keyVaultName)) {
+  name: guid(vault.id, scaler.id, roles.keyVaultSecretsUser)
+  scope: vault
+  properties: {
+    principalId: scaler.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
+  }
+}
+
+resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = if (!empty(storageAccountName)) {
+  name: empty(storageAccountName) ? 'none' : storageAccountName
+}
+
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' existing = if (!empty(storageAccountName)) {
+  parent: storage
+  name: 'default'
+}
+
+resource resultsContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = if (!empty(storageAccountName)) {
+  parent: blobs
+  name: resultsQueue
+}
+
+resource workerReadsBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(storageAccountName)) {
+  name: guid(storage.id, worker.id, roles.storageBlobDataReader)
+  scope: storage
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataReader)
+  }
+}
+
+resource workerWritesResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(storageAccountName)) {
+  name: guid(resultsContainer.id, worker.id, roles.storageBlobDataContributor)
+  scope: resultsContainer
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataContributor)
+  }
+}
+
+// ── Environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = if (createEnvironment) {
+  name: '${name}-logs'
+  location: location
+  properties: {
+    sku: {
+      name: 'PerGB2018'
+    }
+    retentionInDays: logDays
+  }
+}
+
+resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (createEnvironment) {
+  name: environmentName
+  location: location
+  properties: {
+    appLogsConfiguration: {
+      destination: 'log-analytics'
+      logAnalyticsConfiguration: {
+        customerId: logs!.properties.customerId
+        sharedKey: logs!.listKeys().primarySharedKey
+      }
+    }
+    workloadProfiles: compute == 'cpu'
+      ? [
+          {
+            name: 'Consumption'
+            workloadProfileType: 'Consumption'
+          }
+        ]
+      : [
+          {
+            name: 'Consumption'
+            workloadProfileType: 'Consumption'
+          }
+          {
+            name: size.profile
+            workloadProfileType: size.profileType
+          }
+        ]
+  }
+}
+
+// ── The app ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+var environmentVariables = [
+  { name: 'ROO_DEVICE', value: size.device }
+  { name: 'ROO_SERVICEBUS_NAMESPACE', value: '${serviceBusName}.servicebus.windows.net' }
+  { name: 'ROO_QUEUE', value: queue }
+  { name: 'ROO_RESULTS_QUEUE', value: resultsQueue }
+  { name: 'ROO_REPLY_TO', value: resultsQueue }
+  { name: 'ROO_QUEUE_HELD', value: string(size.held) }
+  { name: 'ROO_MAX_INFLIGHT_BYTES', value: string(size.inflightBytes) }
+  { name: 'ROO_DRAIN_DELAY', value: string(drainDelay) }
+  { name: 'ROO_GRACE_PERIOD', value: string(gracePeriod) }
+  // Which of the identities the Azure SDK takes.
+  { name: 'AZURE_CLIENT_ID', value: worker.properties.clientId }
+]
+
+var storageVariables = empty(storageAccountName)
+  ? []
+  : [
+      { name: 'ROO_BLOB_ACCOUNTS', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}' }
+      { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
+    ]
+
+resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
+  name: name
+  location: location
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${worker.id}': {}
+      '${scaler.id}': {}
+    }
+  }
+  properties: {
+    environmentId: resourceId('Microsoft.App/managedEnvironments', environmentName)
+    workloadProfileName: size.profile
+    configuration: {
+      activeRevisionsMode: empty(stableRevision) ? 'Single' : 'Multiple'
+      maxInactiveRevisions: 5
+      identitySettings: [
+        {
+          identity: worker.id
+          lifecycle: 'Main'
+        }
+        {
+          identity: scaler.id
+          lifecycle: 'None'
+        }
+      ]
+      registries: [
+        {
+          server: registryServer
+          identity: scaler.id
+        }
+      ]
+      secrets: empty(keyVaultName)
+        ? []
+        : [
+            {
+              name: 'api-keys'
+              keyVaultUrl: 'https://${keyVaultName}${az.environment().suffixes.keyvaultDns}/secrets/${apiKeysSecret}'
+              identity: scaler.id
+            }
+          ]
+      ingress: {
+        external: externalIngress
+        targetPort: port
+        transport: 'auto'
+        allowInsecure: false
+        traffic: empty(stableRevision)
+          ? [
+              {
+                latestRevision: true
+                weight: 100
+              }
+            ]
+          : [
+              {
+                revisionName: stableRevision
+                weight: 100 - newRevisionWeight
+              }
+              {
+                latestRevision: true
+                weight: newRevisionWeight
+              }
+            ]
+      }
+    }
+    template: {
+      terminationGracePeriodSeconds: terminationGracePeriod
+      containers: [
+        {
+          name: 'roo-vision'
+          image: image
+          env: concat(environmentVariables, storageVariables)
+          resources: {
+            cpu: json(size.cpu)
+            memory: size.memory
+          }
+          volumeMounts: empty(keyVaultName)
+            ? []
+            : [
+                {
+                  volumeName: 'secrets'
+                  mountPath: '/mnt/secrets'
+                }
+              ]
+          probes: [
+            {
+              type: 'Startup'
+              httpGet: {
+                path: '/startupz'
+                port: port
+              }
+              periodSeconds: size.startupPeriod
+              timeoutSeconds: 2
+              failureThreshold: 10
+            }
+            {
+              type: 'Readiness'
+              httpGet: {
+                path: '/readyz'
+                port: port
+              }
+              periodSeconds: 5
+              timeoutSeconds: 2
+              failureThreshold: 2
+            }
+            {
+              type: 'Liveness'
+              httpGet: {
+                path: '/livez'
+                port: port
+              }
+              periodSeconds: 10
+              timeoutSeconds: 5
+              failureThreshold: 3
+            }
+          ]
+        }
+      ]
+      volumes: empty(keyVaultName)
+        ? []
+        : [
+            {
+              name: 'secrets'
+              storageType: 'Secret'
+              secrets: [
+                {
+                  secretRef: 'api-keys'
+                  path: 'api-keys'
+                }
+              ]
+            }
+          ]
+      scale: {
+        minReplicas: minReplicas
+        maxReplicas: maxReplicas
+        pollingInterval: 10
+        cooldownPeriod: 300
+        rules: [
+          {
+            name: 'queue'
+            custom: {
+              type: 'azure-servicebus'
+              identity: scaler.id
+              metadata: {
+                namespace: serviceBusName
+                queueName: queue
+                messageCount: string(messageCount)
+                activationMessageCount: '0'
+              }
+            }
+          }
+          {
+            name: 'http'
+            http: {
+              metadata: {
+                concurrentRequests: string(concurrentRequests)
+              }
+            }
+          }
+        ]
+      }
+    }
+  }
+  // Roles first: a replica without them could neither be pulled nor receive.
+  dependsOn: [
+    newEnvironment
+    scalerPulls
+    scalerCounts
+    scalerReadsSecrets
+    workerReceives
+    workerSends
+    workerReadsBlobs
+    workerWritesResults
+  ]
+}
+
+@description('Where the app answers; empty before there is an image.')
+output url string = empty(image) ? '' : 'https://${app!.properties.configuration.ingress.fqdn}'
+
+@description('Registry to push the image to.')
+output registry string = registryServer
+
+@description('Namespace that robots send to, and get results from.')
+output serviceBus string = '${serviceBusName}.servicebus.windows.net'

@@ -1,0 +1,66 @@
+"""`roo-vision send`: pictures on the queue, results as they come, and what is missing said with its reason."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from app.commands import send
+from app.devbus import Broker, Limits
+from app.errors import StartupError
+from app.settings import Settings
+from tests.fixtures.engines import MeanColourEngine
+from tests.fixtures.pictures import solid
+from tests.fixtures.queue import working
+from tests.fixtures.service import colour_model, running
+
+
+@pytest.mark.parametrize(("text", "rate"), [("600/min", 10.0), ("2.5/s", 2.5), ("4", 4.0), (None, None)])
+def test_rates(text: str | None, rate: float | None) -> None:
+    assert send.read_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["fast", "0/s", "-1", "10/hour", ""])
+def test_what_is_no_rate(text: str) -> None:
+    with pytest.raises(StartupError, match="--rate"):
+        send.read_rate(text)
+
+
+@pytest.mark.parametrize("settings", [{}, {"queue": "jobs", "servicebus_connection_string": "x"}])
+def test_what_is_missing_is_asked_for(settings: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match=r"ROO_(QUEUE|RESULTS_QUEUE)"):
+        send.run(send.Errand([tmp_path / "a.png"], None, wait=True, properties={}), Settings(**settings))
+
+
+async def test_pictures_are_sent_and_their_results_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{name}.png" for name in ("red", "green")]
+    for name, colour in zip(names, ((255, 0, 0), (0, 255, 0)), strict=True):
+        (tmp_path / name).write_bytes(solid(colour))
+    (tmp_path / "bad.png").write_bytes(b"this is no picture")
+    queues = ["jobs,lock=60", "results,dedup=60"]
+    with running(colour_model(MeanColourEngine())) as service:
+        async with Broker(queues, limits=Limits(max_message_size=4 << 20)) as broker, working(service, broker):
+            settings = Settings(
+                queue="jobs", results_queue="results", servicebus_connection_string=broker.connection_string
+            )
+            good = send.Errand([tmp_path / name for name in names], 20.0, wait=True, properties={"robot_id": "r1"})
+            assert await asyncio.to_thread(send.run, good, settings)
+            printed = capsys.readouterr().out
+            assert "red.png" in printed
+            assert "green 1.00" in printed
+
+
+async def test_a_picture_without_a_result_is_told_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "_PATIENCE", 3.0)
+    (tmp_path / "bad.png").write_bytes(b"this is no picture")
+    queues = ["jobs,lock=60", "results,dedup=60"]
+    with running(colour_model(MeanColourEngine())) as service:
+        async with Broker(queues, limits=Limits(max_message_size=4 << 20)) as broker, working(service, broker):
+            settings = Settings(
+                queue="jobs", results_queue="results", servicebus_connection_string=broker.connection_string
+            )
+            errand = send.Errand([tmp_path / "bad.png"], None, wait=True, properties={})
+            assert not await asyncio.to_thread(send.run, errand, settings)
+            assert "UnsupportedImage" in capsys.readouterr().err

@@ -1,0 +1,244 @@
+"""Rendered manifests, and what is wrong with them: rules that no schema knows."""
+
+import base64
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.errors import StartupError
+from app.settings import load_settings
+from tests.deploy.places import PORT, PROBES
+
+Document = dict[str, Any]
+
+CLUSTER_WIDE = {"Namespace"}
+
+
+def render(folder: Path) -> list[Document]:
+    """What kustomize makes of a folder; skips the test where there is no kustomize."""
+    command = _kustomize()
+    if command is None:
+        pytest.skip("neither kubectl nor kustomize is installed: what kustomize makes was NOT checked")
+    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def _kustomize() -> list[str] | None:
+    if shutil.which("kubectl"):
+        return ["kubectl", "kustomize"]
+    return ["kustomize", "build"] if shutil.which("kustomize") else None
+
+
+def of_kind(documents: list[Document], kind: str, name: str | None = None) -> list[Document]:
+    """The documents of a kind, or the one of that name."""
+    return [
+        document
+        for document in documents
+        if document["kind"] == kind and (name is None or document["metadata"]["name"] == name)
+    ]
+
+
+def service_container(documents: list[Document]) -> Document:
+    """The container of the service."""
+    (deployment,) = of_kind(documents, "Deployment", "roo-vision")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+def environment(documents: list[Document]) -> dict[str, str]:
+    """Every variable that the service gets, from the ConfigMaps and Secrets that it names."""
+    found: dict[str, str] = {}
+    for source in service_container(documents).get("envFrom", []):
+        kind, reference = next(iter(source.items()))
+        kind = {"configMapRef": "ConfigMap", "secretRef": "Secret"}[kind]
+        (document,) = of_kind(documents, kind, reference["name"])
+        found |= document.get("data", {}) if kind == "ConfigMap" else _decoded(document)
+    return found
+
+
+def _decoded(secret: Document) -> dict[str, str]:
+    return {name: base64.b64decode(value).decode() for name, value in secret.get("data", {}).items()}
+
+
+def problems(documents: list[Document]) -> list[str]:
+    """Everything that is wrong, in words; empty where all is well."""
+    rules: list[Callable[[list[Document]], Iterator[str]]] = [
+        _namespaces,
+        _placeholders,
+        _references,
+        _selectors,
+        _pods,
+        _probes,
+        _stopping,
+        _settings,
+        _scaling,
+    ]
+    return [problem for rule in rules for problem in rule(documents)]
+
+
+def _namespaces(documents: list[Document]) -> Iterator[str]:
+    for document in documents:
+        if document["kind"] not in CLUSTER_WIDE and document["metadata"].get("namespace") != "roo-vision":
+            yield f"{_called(document)} is not in the namespace roo-vision"
+
+
+def _placeholders(documents: list[Document]) -> Iterator[str]:
+    for document in documents:
+        for path, value in _leaves(document):
+            if value == "NAME" or str(value).startswith("NAME."):
+                yield f"{_called(document)}: {path} was not filled in"
+
+
+def _references(documents: list[Document]) -> Iterator[str]:
+    """Names of other documents lead to one of them."""
+    there = {(document["kind"], document["metadata"]["name"]) for document in documents}
+    wanted: list[tuple[str, str]] = []
+    for document in of_kind(documents, "Deployment"):
+        spec = document["spec"]["template"]["spec"]
+        wanted += [("ServiceAccount", spec["serviceAccountName"])] if "serviceAccountName" in spec else []
+        for volume in spec.get("volumes", []):
+            if "csi" in volume:
+                wanted.append(("SecretProviderClass", volume["csi"]["volumeAttributes"]["secretProviderClass"]))
+        for container in spec["containers"]:
+            for source in container.get("envFrom", []):
+                kind, reference = next(iter(source.items()))
+                wanted.append(({"configMapRef": "ConfigMap", "secretRef": "Secret"}[kind], reference["name"]))
+            mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
+            for missing in mounts - {volume["name"] for volume in spec.get("volumes", [])}:
+                yield f"{_called(document)} mounts the volume {missing}, which is not there"
+    for document in of_kind(documents, "ScaledObject") + of_kind(documents, "HorizontalPodAutoscaler"):
+        wanted.append(("Deployment", document["spec"]["scaleTargetRef"]["name"]))
+        for trigger in document["spec"].get("triggers", []):
+            wanted.append(("TriggerAuthentication", trigger["authenticationRef"]["name"]))
+    for document in of_kind(documents, "Ingress"):
+        for rule in document["spec"]["rules"]:
+            wanted += [("Service", path["backend"]["service"]["name"]) for path in rule["http"]["paths"]]
+    for kind, name in wanted:
+        if (kind, name) not in there:
+            yield f"{kind}/{name} is named, but is not there"
+    if of_kind(documents, "ScaledObject") and of_kind(documents, "HorizontalPodAutoscaler"):
+        yield "ScaledObject and HorizontalPodAutoscaler would fight over the same Deployment"
+
+
+def _selectors(documents: list[Document]) -> Iterator[str]:
+    pods = [document["spec"]["template"] for document in of_kind(documents, "Deployment")]
+    for document in documents:
+        selector = {
+            "Service": lambda spec: spec["selector"],
+            "PodDisruptionBudget": lambda spec: spec["selector"]["matchLabels"],
+            "PodMonitor": lambda spec: spec["selector"]["matchLabels"],
+            "NetworkPolicy": lambda spec: spec["podSelector"]["matchLabels"],
+        }.get(document["kind"])
+        if selector is None:
+            continue
+        labels = selector(document["spec"]).items()
+        matching = [pod for pod in pods if labels <= pod["metadata"]["labels"].items()]
+        if not matching:
+            yield f"{_called(document)} selects no pod"
+        containers = [container for pod in matching for container in pod["spec"]["containers"]]
+        ports = {port["name"] for container in containers for port in container["ports"]}
+        for port in document["spec"].get("ports", []):
+            if port["targetPort"] not in ports:
+                yield f"{_called(document)}: no pod has a port {port['targetPort']}"
+
+
+def _pods(documents: list[Document]) -> Iterator[str]:
+    """The restricted pod security standard, a read-only root, and bounds on memory."""
+    for document in of_kind(documents, "Deployment"):
+        pod = document["spec"]["template"]["spec"]
+        security = pod.get("securityContext", {})
+        if security.get("runAsNonRoot") is not True or not security.get("runAsUser"):
+            yield f"{_called(document)} may run as root"
+        if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+            yield f"{_called(document)} has no seccomp profile"
+        if pod.get("automountServiceAccountToken") is not False:
+            yield f"{_called(document)} carries a token for the API server"
+        if pod.get("enableServiceLinks") is not False:
+            yield f"{_called(document)} gets a ROO_VISION_* variable for each Service, which the service refuses"
+        for container in pod["containers"]:
+            yield from (f"{_called(document)}: {problem}" for problem in _container(container))
+
+
+def _container(container: Document) -> Iterator[str]:
+    security = container.get("securityContext", {})
+    if security.get("allowPrivilegeEscalation") is not False:
+        yield "may gain privileges"
+    if security.get("readOnlyRootFilesystem") is not True:
+        yield "has a writable root file system"
+    if security.get("capabilities", {}).get("drop") != ["ALL"]:
+        yield "keeps capabilities"
+    if "memory" not in container.get("resources", {}).get("limits", {}):
+        yield "has no bound on its memory"
+    if container["image"].endswith(":latest") or ":" not in container["image"]:
+        yield f"has an image without a version: {container['image']}"
+
+
+def _probes(documents: list[Document]) -> Iterator[str]:
+    container = service_container(documents)
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    if ports != {"http": PORT}:
+        yield f"the service listens on {PORT}, not on {ports}"
+    for kind, path in PROBES.items():
+        probe = container.get(f"{kind}Probe", {}).get("httpGet", {})
+        if probe.get("path") != path or ports.get(probe.get("port"), probe.get("port")) != PORT:
+            yield f"the {kind} probe should ask {path} on {PORT}, not {probe}"
+
+
+def _stopping(documents: list[Document]) -> Iterator[str]:
+    (deployment,) = of_kind(documents, "Deployment", "roo-vision")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    settings = environment(documents)
+    grace, delay = float(settings.get("ROO_GRACE_PERIOD", "25")), float(settings.get("ROO_DRAIN_DELAY", "0"))
+    whole = pod.get("terminationGracePeriodSeconds", 30)
+    if before + grace + 5 > whole:
+        yield f"preStop {before:g} s and ROO_GRACE_PERIOD {grace:g} s leave nothing of the pod's {whole} s"
+    if before + delay < 5:
+        yield "the pod stops accepting before every proxy knows that it is leaving"
+
+
+def _settings(documents: list[Document]) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(documents).items():
+            patch.setenv(name, value)
+        try:
+            load_settings()
+        except StartupError as error:
+            yield f"the service would not start: {error}"
+
+
+def _scaling(documents: list[Document]) -> Iterator[str]:
+    settings = environment(documents)
+    for document in of_kind(documents, "ScaledObject"):
+        for trigger in document["spec"]["triggers"]:
+            metadata = trigger["metadata"]
+            numbers = [name for name, value in metadata.items() if not isinstance(value, str)]
+            yield from (f"trigger: {name} is not a string" for name in numbers)
+            if metadata.get("queueName") != settings.get("ROO_QUEUE"):
+                yield f"scales by the queue {metadata.get('queueName')}, but works off {settings.get('ROO_QUEUE')}"
+            if f"{metadata.get('namespace')}.servicebus.windows.net" != settings.get("ROO_SERVICEBUS_NAMESPACE"):
+                yield f"scales by the namespace {metadata.get('namespace')}, which is not the service's"
+        if any("replicas" in deployment["spec"] for deployment in of_kind(documents, "Deployment", "roo-vision")):
+            yield "the Deployment fixes the number of replicas that the scaler owns"
+
+
+def _called(document: Document) -> str:
+    return f"{document['kind']}/{document['metadata']['name']}"
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _leaves(part, f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from _leaves(part, f"{path}[{index}]")
+    else:
+        yield path, value

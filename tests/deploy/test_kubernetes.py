@@ -1,0 +1,235 @@
+"""The manifests, as kustomize renders them, fit each other, the settings and the restricted pod security standard."""
+
+import copy
+import shutil
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from app.settings import Settings
+from tests.deploy.manifests import Document, environment, of_kind, problems, render, service_container
+from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage
+from tests.fixtures.server import Server
+
+OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
+
+
+@pytest.fixture(scope="module")
+def overlays() -> dict[str, list[Document]]:
+    """Every overlay, rendered once."""
+    return {name: render(KUBERNETES / "overlays" / name) for name in OVERLAYS}
+
+
+@pytest.fixture(scope="module")
+def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Document]]:
+    """Renders an overlay made of the CPU overlay's names and the components that are asked for."""
+    copied = tmp_path_factory.mktemp("k8s") / "k8s"
+    shutil.copytree(KUBERNETES, copied)
+
+    def made_of(*components: str) -> list[Document]:
+        folder = copied / "overlays" / "-".join(components)
+        shutil.copytree(copied / "overlays" / "cpu", folder)
+        overlay = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        overlay["components"] = [f"../../components/{name}" for name in components]
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+        return render(folder)
+
+    return made_of
+
+
+def test_there_is_an_overlay_for_every_place() -> None:
+    assert {"cpu", "gpu", "local"} <= set(OVERLAYS)
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], name: str) -> None:
+    assert problems(overlays[name]) == []
+
+
+@pytest.mark.parametrize(
+    "components",
+    [("azure", "hpa"), ("azure", "keda", "keep-one"), ("azure", "keda", "monitoring", "gpu")],
+    ids="-".join,
+)
+def test_components_fit_together_in_other_ways_too(
+    compose: Callable[..., list[Document]], components: tuple[str, ...]
+) -> None:
+    assert problems(compose(*components)) == []
+
+
+def test_keeping_one_replica_is_a_component(compose: Callable[..., list[Document]]) -> None:
+    (scaled,) = of_kind(compose("azure", "keda", "keep-one", "monitoring"), "ScaledObject")
+    assert scaled["spec"]["minReplicaCount"] == 1
+
+
+def test_every_file_of_a_folder_is_used() -> None:
+    for kustomization in KUBERNETES.rglob("kustomization.yaml"):
+        text = kustomization.read_text()
+        unused = [path.name for path in kustomization.parent.iterdir() if path.is_file() and path.name not in text]
+        assert set(unused) <= {"kustomization.yaml"}, kustomization
+
+
+def test_the_schemas_of_kubernetes_agree(overlays: dict[str, list[Document]]) -> None:
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
+    )
+    custom = {"ScaledObject", "TriggerAuthentication", "SecretProviderClass", "PodMonitor", "PrometheusRule"}
+    checked = 0
+    for documents in overlays.values():
+        for document in documents:
+            if document["kind"] not in custom:
+                validate.validate(document, "1.34", strict=True)
+                checked += 1
+    assert checked >= 20
+
+
+def test_pods_run_the_images_that_are_built_here_as_their_user(overlays: dict[str, list[Document]]) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    images = {name: service_container(documents)["image"].rpartition("/")[2] for name, documents in overlays.items()}
+    assert images == {
+        "cpu": f"roo-vision:{version}-cpu",
+        "gpu": f"roo-vision:{version}-cuda",
+        "local": "roo-vision:cpu",
+    }
+    users = {rest for file in DOCKERFILES for name, rest in final_stage(file) if name == "USER"}
+    for document in (document for documents in overlays.values() for document in of_kind(documents, "Deployment")):
+        security = document["spec"]["template"]["spec"]["securityContext"]
+        assert users == {f"{security['runAsUser']}:{security['runAsGroup']}"}
+
+
+def test_a_pod_with_a_gpu_says_so_everywhere(overlays: dict[str, list[Document]]) -> None:
+    documents = overlays["gpu"]
+    (deployment,) = of_kind(documents, "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    container = service_container(documents)
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"].endswith("-cuda")
+    assert {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"} in pod["tolerations"]
+    assert pod["nodeSelector"] == {"kubernetes.azure.com/accelerator": "nvidia"}
+    assert environment(documents)["ROO_DEVICE"] == "cuda"
+
+
+def test_pods_have_an_identity_and_files_for_secrets(overlays: dict[str, list[Document]]) -> None:
+    documents = overlays["cpu"]
+    (deployment,) = of_kind(documents, "Deployment")
+    (account,) = of_kind(documents, "ServiceAccount")
+    (authentication,) = of_kind(documents, "TriggerAuthentication")
+    assert deployment["spec"]["template"]["metadata"]["labels"]["azure.workload.identity/use"] == "true"
+    worker = account["metadata"]["annotations"]["azure.workload.identity/client-id"]
+    assert authentication["spec"]["podIdentity"]["identityId"] != worker
+    assert not of_kind(documents, "Secret")
+
+
+def test_the_ingress_lets_through_what_the_service_takes(overlays: dict[str, list[Document]], server: Server) -> None:
+    (ingress,) = of_kind(overlays["cpu"], "Ingress")
+    annotations = ingress["metadata"]["annotations"]
+    settings = Settings()
+    assert annotations["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{settings.max_body_bytes // 2**20}m"
+    assert int(annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"]) > settings.request_timeout
+    served = _paths(server)
+    for path in ingress["spec"]["rules"][0]["http"]["paths"]:
+        assert any(known.startswith(path["path"]) for known in served), path
+        assert path["path"] not in ("/", "/metrics")
+
+
+def _paths(server: Server) -> set[str]:
+    with server.client() as client:
+        return {*client.get("/openapi.json").json()["paths"], "/docs", "/openapi.json"}
+
+
+def test_probes_ask_what_is_served(server: Server, overlays: dict[str, list[Document]]) -> None:
+    container = service_container(overlays["local"])
+    with server.client() as client:
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert client.get(container[probe]["httpGet"]["path"]).status_code == 200
+
+
+def test_devbus_understands_how_it_is_started(overlays: dict[str, list[Document]]) -> None:
+    from app.devbus.options import QueueOptions
+
+    (deployment,) = of_kind(overlays["local"], "Deployment", "devbus")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    queues = {QueueOptions.parse(text).name for text in container["args"] if text != "--queue"}
+    settings = environment(overlays["local"])
+    assert queues == {settings["ROO_QUEUE"], settings["ROO_RESULTS_QUEUE"]}
+    (service,) = of_kind(overlays["local"], "Service", "devbus")
+    assert "sb://devbus:5672" in settings["ROO_SERVICEBUS_CONNECTION_STRING"]
+    assert {port["port"] for port in service["spec"]["ports"]} >= {5672}
+
+
+def test_the_readme_names_what_is_there() -> None:
+    text = (KUBERNETES / "README.md").read_text()
+    for folder in (KUBERNETES / "components").iterdir():
+        assert f"`{folder.name}`" in text
+    for name in OVERLAYS:
+        assert f"overlays/{name}" in text
+    assert (ROOT / "docs" / "deployment.md").exists()
+
+
+def _break(documents: list[Document], kind: str, *path: str | int, value: object) -> None:
+    """Set what `path` leads to in the first document of the kind; None takes it away."""
+    target = of_kind(documents, kind)[0]
+    for step in path[:-1]:
+        target = target[step]  # type: ignore[index]
+    if value is None:
+        del target[path[-1]]  # type: ignore[arg-type]
+    else:
+        target[path[-1]] = value  # type: ignore[index]
+
+
+POD = ("spec", "template", "spec")
+CONTAINER = (*POD, "containers", 0)
+TRIGGER = ("spec", "triggers", 0, "metadata")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "said"),
+    [
+        ("Deployment", (*POD, "securityContext", "runAsNonRoot"), False, "may run as root"),
+        ("Deployment", (*POD, "enableServiceLinks"), None, "ROO_VISION_"),
+        ("Deployment", (*POD, "automountServiceAccountToken"), True, "token for the API server"),
+        ("Deployment", (*POD, "terminationGracePeriodSeconds"), 30, "leave nothing of the pod's 30 s"),
+        ("Deployment", (*POD, "serviceAccountName"), "other", "ServiceAccount/other is named"),
+        ("Deployment", (*CONTAINER, "securityContext", "readOnlyRootFilesystem"), False, "writable root"),
+        ("Deployment", (*CONTAINER, "securityContext", "capabilities"), {}, "keeps capabilities"),
+        ("Deployment", (*CONTAINER, "resources", "limits", "memory"), None, "no bound on its memory"),
+        ("Deployment", (*CONTAINER, "image"), "roo-vision:latest", "without a version"),
+        ("Deployment", (*CONTAINER, "livenessProbe", "httpGet", "path"), "/healthz", "liveness probe should ask"),
+        ("Deployment", (*CONTAINER, "ports", 0, "containerPort"), 8080, "listens on 8000"),
+        ("Deployment", ("spec", "replicas"), 3, "the scaler owns"),
+        ("ConfigMap", ("data", "ROO_LANE"), "4", "Unknown setting ROO_LANE"),
+        ("ConfigMap", ("data", "ROO_DRAIN_DELAY"), "50", "would not start"),
+        ("ConfigMap", ("data", "ROO_QUEUE"), "other", "but works off other"),
+        ("ScaledObject", (*TRIGGER, "messageCount"), 300, "messageCount is not a string"),
+        ("ScaledObject", (*TRIGGER, "namespace"), "example-bus.servicebus.windows.net", "not the service's"),
+        ("ScaledObject", ("spec", "scaleTargetRef", "name"), "roo", "Deployment/roo is named"),
+        ("Service", ("spec", "selector"), {"app": "roo-vision"}, "selects no pod"),
+        ("Service", ("spec", "ports", 0, "targetPort"), "web", "no pod has a port web"),
+        ("NetworkPolicy", ("metadata", "namespace"), "default", "not in the namespace"),
+        ("Ingress", ("spec", "rules", 0, "host"), "NAME", "was not filled in"),
+    ],
+    ids=lambda value: "-".join(map(str, value[-2:])) if isinstance(value, tuple) else None,
+)
+def test_a_planted_mistake_is_found(
+    overlays: dict[str, list[Document]], kind: str, path: tuple[str | int, ...], value: object, said: str
+) -> None:
+    documents = copy.deepcopy(overlays["cpu"])
+    _break(documents, kind, *path, value=value)
+    assert any(said in problem for problem in problems(documents)), problems(documents)
+
+
+def test_a_schema_mistake_is_found(overlays: dict[str, list[Document]]) -> None:
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
+    )
+    documents = copy.deepcopy(overlays["cpu"])
+    _break(documents, "Deployment", *POD, "enableServiceLink", value=False)
+    with pytest.raises(validate.ValidationError):
+        validate.validate(of_kind(documents, "Deployment")[0], "1.34", strict=True)
+
+
+def test_the_folder_holds_manifests_only() -> None:
+    assert {path.suffix for path in Path(KUBERNETES).rglob("*") if path.is_file()} <= {".yaml", ".env", ".md"}

@@ -1,0 +1,121 @@
+"""The service as a process, between HTTP and a queue: what it takes, it finishes or gives back, however it ends."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.devbus import Broker, Limits
+from tests.fixtures.models import add_slow_colour_model
+from tests.fixtures.pictures import Colour, solid
+from tests.fixtures.queue import colour_in, picture, put, results
+from tests.fixtures.server import Server, serving
+from tests.fixtures.waiting import until_async
+
+RED: Colour = (255, 0, 0)
+
+
+@contextlib.asynccontextmanager
+async def bus(lock: float = 60) -> AsyncIterator[Broker]:
+    queues = [f"jobs,lock={lock},max_delivery=10", "results,dedup=600"]
+    async with Broker(queues, limits=Limits(max_message_size=4 << 20)) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose only model takes a while, so that work is still under way when something happens."""
+    root = tmp_path_factory.mktemp("slow")
+    add_slow_colour_model(root)
+    return root
+
+
+@contextlib.contextmanager
+def working(models: Path, broker: Broker, **settings: object) -> Iterator[Server]:
+    known = {"servicebus_connection_string": broker.connection_string, "queue": "jobs", "results_queue": "results"}
+    with serving(models, **(known | settings)) as server:
+        yield server
+
+
+def colours(count: int) -> dict[str, Colour]:
+    return {f"message-{number}": (number * 5 % 256, number * 11 % 256, 99) for number in range(count)}
+
+
+async def test_one_process_serves_people_and_robots(repository: Path) -> None:
+    async with bus() as broker:
+        with working(repository, broker, default_model="colour") as server, server.client() as client:
+            await put(broker, [picture(RED, "robot")])
+            assert colour_in((await results(broker, 1))["robot"]) == RED
+            answer = client.post("/v1/predict", content=solid(RED), headers={"content-type": "image/png"})
+            assert answer.status_code == 200
+            assert client.get("/readyz").json()["checks"]["queue"] == "jobs: connected"
+            assert 'roo_messages_total{outcome="complete",queue="jobs"' in client.get("/metrics").text
+
+
+async def test_a_broker_that_is_away_is_told_and_people_are_served_all_the_same(repository: Path) -> None:
+    async with bus() as broker:
+        await broker.refuse()
+        with working(repository, broker, default_model="colour") as server, server.client() as client:
+            await until_async(lambda: "disconnected" in client.get("/readyz").json()["checks"]["queue"])
+            assert client.get("/readyz").status_code == 200
+            answer = client.post("/v1/predict", content=solid(RED), headers={"content-type": "image/png"})
+            assert answer.status_code == 200
+            await broker.reopen()
+            await put(broker, [picture(RED, "patient")])
+            await results(broker, 1)
+
+
+async def test_told_to_stop_it_finishes_or_gives_back_all_that_it_holds(slow: Path) -> None:
+    sent = colours(60)
+    async with bus() as broker:
+        with working(slow, broker) as server:
+            await put(broker, (picture(colour, name) for name, colour in sent.items()))
+            await until_async(lambda: broker.queue("results").depths.total >= 5)
+            server.terminate()
+            assert await asyncio.to_thread(server.wait) == 0, server.log
+        depths = broker.queue("jobs").depths
+        assert (depths.locked, depths.dead_lettered) == (0, 0)
+        assert depths.active == len(sent) - broker.queue("results").depths.total
+        with working(slow, broker):
+            found = await results(broker, len(sent))
+        assert {name: colour_in(body) for name, body in found.items()} == sent
+
+
+async def test_killed_it_loses_nothing_and_another_takes_over(slow: Path) -> None:
+    sent = colours(40)
+    async with bus(lock=2) as broker:
+        with working(slow, broker) as server:
+            await put(broker, (picture(colour, name) for name, colour in sent.items()))
+            await until_async(lambda: broker.queue("results").depths.total >= 5)
+            server.process.kill()
+        with working(slow, broker):
+            found = await results(broker, len(sent))
+            await until_async(lambda: broker.queue("jobs").depths.total == 0)
+        assert {name: colour_in(body) for name, body in found.items()} == sent
+        assert broker.queue("results").depths.total == len(sent)
+
+
+async def test_a_front_can_be_left_out(repository: Path) -> None:
+    async with bus() as broker:
+        await put(broker, [picture(RED, "robot")])
+        with working(repository, broker, default_model="colour", worker="false") as server, server.client() as client:
+            assert "queue" not in client.get("/readyz").json()["checks"]
+            assert broker.connections == 0
+        with working(repository, broker, default_model="colour", http="false") as server, server.client() as client:
+            await results(broker, 1)
+            assert client.get("/readyz").status_code == 200
+            assert client.post("/v1/predict", content=solid(RED)).status_code == 404
+
+
+async def test_no_secret_is_ever_logged(repository: Path) -> None:
+    async with bus() as broker:
+        secret = broker.connection_string.replace("SharedAccessKey=devbus", "SharedAccessKey=TopSecretKey")
+        settings = {"servicebus_connection_string": secret, "log_level": "debug", "default_model": "colour"}
+        with working(repository, broker, **settings) as server:
+            await put(broker, [picture(RED, "robot")])
+            await results(broker, 1)
+            server.terminate()
+            await asyncio.to_thread(server.wait)
+        assert "TopSecretKey" not in server.log
