@@ -28,9 +28,10 @@ from app.core.registry import Registry
 from app.core.service import InferenceService, Limits
 from app.engines.devices import Device
 from app.errors import StartupError
+from app.otel_settings import load_otel_settings
 from app.repository import repository
 from app.repository.repository import ModelEntry
-from app.settings import Settings, otlp_signals, usable_cores
+from app.settings import Settings, usable_cores
 from app.telemetry import logs, process, setup
 
 if TYPE_CHECKING:
@@ -94,12 +95,12 @@ def serve(settings: Settings) -> None:
 def _serve_logged(settings: Settings, writer: logs.Writer) -> None:
     allocator.keep_buffers()
     core = build(settings)
-    telemetry = setup.install(core.device.name, otlp_signals(), writer)
+    telemetry = setup.install(core.device.name, load_otel_settings(), writer)
     observing.observe_core(core.service, core.health, core.device)
     observing.observe_process()
     try:
         with _listen(settings) as listener:
-            server = _http_server(core, settings)
+            server = _http_server(core, settings, telemetry)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(_serve(core, server, listener, settings))
     finally:
@@ -225,7 +226,7 @@ class HttpServer(uvicorn.Server):
                 await asyncio.wait_for(self._stop.wait(), 1.0)
 
 
-def _http_server(core: Core, settings: Settings) -> HttpServer:
+def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry) -> HttpServer:
     limits = UploadLimits(settings.max_body_bytes, settings.max_images_per_request, settings.upload_timeout)
     return HttpServer(
         uvicorn.Config(
@@ -233,7 +234,7 @@ def _http_server(core: Core, settings: Settings) -> HttpServer:
                 core.service,
                 core.health,
                 limits,
-                setup.prometheus_text,
+                telemetry.metrics_text,
                 outside.build(settings),
                 predict=settings.http,
             ),

@@ -7,6 +7,7 @@ from app.core.request import Priority
 from app.core.service import InferenceService
 from app.engines.devices import Device
 from app.telemetry import gpu, logs, metrics, process
+from app.telemetry.instruments import Labels, Reading
 
 if TYPE_CHECKING:
     from app.servicebus.worker import QueueWorker
@@ -16,20 +17,20 @@ def observe_core(service: InferenceService, health: Health, device: Device) -> N
     """What waits, what is admitted, what is loaded, and whether it is ready."""
     executor = service.executor
     metrics.waiting.observe(lambda: [(service.waiting(priority), _of(priority)) for priority in Priority])
-    metrics.oldest_waiting.observe(lambda: [(service.oldest_age(), {})])
-    metrics.in_flight.observe(lambda: [(service.admission.used.pictures, {})])
+    metrics.oldest_waiting.observe(lambda: [(service.oldest_age(), ())])
+    metrics.in_flight.observe(lambda: [(service.admission.used.pictures, ())])
     metrics.permits_free.observe(lambda: [(service.free_permits(priority), _of(priority)) for priority in Priority])
-    metrics.picture_seconds.observe(lambda: [(executor.seconds_per_picture, {})])
-    metrics.pending_seconds.observe(lambda: [(_pending(service), {})])
-    metrics.lanes.observe(lambda: [(executor.health().alive, {})])
-    metrics.ready.observe(lambda: [(float(health.ready().ok), {})])
-    metrics.device.observe(lambda: [(1, {"device": device.name, "asked": device.asked})])
+    metrics.picture_seconds.observe(lambda: [(executor.seconds_per_picture, ())])
+    metrics.pending_seconds.observe(lambda: [(_pending(service), ())])
+    metrics.lanes.observe(lambda: [(executor.health().alive, ())])
+    metrics.ready.observe(lambda: [(float(health.ready().ok), ())])
+    metrics.device.observe(lambda: [(1, (device.name, device.asked))])
     metrics.model_info.observe(lambda: _models(service))
 
 
 def observe_queue(worker: "QueueWorker") -> None:
     """How the queue front stands."""
-    labels = {"queue": worker.queue}
+    labels = (worker.queue,)
     metrics.messages_held.observe(lambda: [(worker.held, labels)])
     metrics.oldest_message.observe(lambda: [(worker.oldest_age(), labels)])
     metrics.credit.observe(lambda: [(worker.status.credit, labels)])
@@ -38,16 +39,16 @@ def observe_queue(worker: "QueueWorker") -> None:
 
 def observe_process() -> None:
     """CPU, memory, lost log lines, and GPUs where there are any."""
-    metrics.cpu_seconds.observe(lambda: [(process.cpu_seconds(), {})])
-    metrics.memory_used.observe(lambda: [(process.memory_used(), {})])
+    metrics.cpu_seconds.observe(lambda: [(process.cpu_seconds(), ())])
+    metrics.memory_used.observe(lambda: [(process.memory_used(), ())])
     if (limit := process.memory_limit()) is not None:
-        metrics.memory_limit.observe(lambda: [(limit, {})])
-    metrics.log_lines_dropped.observe(lambda: [(logs.dropped(), {})])
+        metrics.memory_limit.observe(lambda: [(limit, ())])
+    metrics.log_lines_dropped.observe(lambda: [(logs.dropped(), ())])
     gpu.observe()
 
 
-def _of(priority: Priority) -> dict[str, str]:
-    return {"priority": priority.value}
+def _of(priority: Priority) -> Labels:
+    return (priority.value,)
 
 
 def _pending(service: InferenceService) -> float:
@@ -55,8 +56,5 @@ def _pending(service: InferenceService) -> float:
     return service.waiting() * executor.seconds_per_picture / max(1, executor.lanes)
 
 
-def _models(service: InferenceService) -> list[tuple[float, dict[str, str]]]:
-    return [
-        (1, {"model": model.name, "version": model.version, "engine": model.engine.name, "device": model.engine.device})
-        for model in service.registry
-    ]
+def _models(service: InferenceService) -> Reading:
+    return [(1, (model.name, model.version, model.engine.name, model.engine.device)) for model in service.registry]

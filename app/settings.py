@@ -249,18 +249,6 @@ def usable_cores() -> int:
     return max(1, min(cores, int(quota) // int(period)))
 
 
-def otlp_signals() -> frozenset[str]:
-    """Which of `traces`, `metrics` and `logs` go to a collector, by OpenTelemetry's standard variables."""
-    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return frozenset()
-    return frozenset(signal for signal in ("traces", "metrics", "logs") if _is_exported(signal.upper()))
-
-
-def _is_exported(signal: str) -> bool:
-    places = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
-    return any(os.environ.get(place) for place in places) and os.environ.get(f"OTEL_{signal}_EXPORTER") != "none"
-
-
 def silence_engine_telemetry() -> None:
     """Switch off ONNX Runtime's usage reports, which are on by default; must run before it is imported."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,6 +1,6 @@
 """The FastAPI application, put together from what it is given."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,12 +33,12 @@ def create_app(
     service: InferenceService,
     health: Health,
     limits: UploadLimits,
-    metrics_text: Callable[[], bytes],
+    metrics_text: operations.MetricsText,
     outside: Outside = EVERYBODY,
     *,
     predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the body of `/metrics`, `outside` says who may ask; without
+    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `outside` says who may ask; without
     `predict` there are only probes, metrics and the list of models.
     """
     renderer = Renderer()

@@ -3,7 +3,6 @@
 import logging
 import time
 
-from opentelemetry.trace import Span
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.telemetry import metrics, tracing
@@ -12,10 +11,9 @@ log = logging.getLogger(__name__)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _QUIET = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
-"""Asked every few seconds by platforms; a line for each would drown the others."""
+"""Asked every few seconds by platforms: a line and a span for each would drown the others."""
 _FAILED = 500
-
-Labels = dict[str, str | int]
+_MOST_PATH = 200
 
 
 class ObservedMiddleware:
@@ -23,7 +21,6 @@ class ObservedMiddleware:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._labels: dict[tuple[str, str, int], Labels] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
@@ -31,35 +28,40 @@ class ObservedMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.monotonic()
-        with tracing.server(scope["method"], scope["headers"]) as span:
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        quiet = scope["path"] in _QUIET
+        tracing_it = (
+            tracing.NOTHING if quiet else tracing.server(method, scope["scheme"], _path(scope), scope["headers"])
+        )
+        with tracing_it as span:
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._tell(scope, time.monotonic() - started, span)
+                _tell(scope, method, time.monotonic() - started, logging.DEBUG if quiet else logging.INFO)
+                tracing.end_server(span, method, _route(scope), _status(scope), scope["state"]["request_id"])
 
-    def _tell(self, scope: Scope, seconds: float, span: Span) -> None:
-        method: str = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        route = _route(scope)
-        status: int = scope["state"].get("status", _FAILED)
-        metrics.http_seconds.record(seconds, self._labels_of(method, route, status))
-        tracing.end_server(span, method, route, status, scope["state"]["request_id"])
-        level = logging.DEBUG if route in _QUIET else logging.INFO
-        if log.isEnabledFor(level):
-            fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
-            path = scope.get("raw_path", b"").decode("ascii", "replace")
-            log.log(level, "%s %s %d", method, path, status, extra={"fields": fields})
 
-    def _labels_of(self, method: str, route: str, status: int) -> Labels:
-        """Made once for each combination: there are few, and requests are many."""
-        key = method, route, status
-        if key not in self._labels:
-            self._labels[key] = {"http.request.method": method, "http.response.status_code": status}
-            if route:
-                self._labels[key]["http.route"] = route
-        return self._labels[key]
+def _tell(scope: Scope, method: str, seconds: float, level: int) -> None:
+    route, status = _route(scope), _status(scope)
+    metrics.http_seconds.record(seconds, (method, route, status), tracing.sampled_context())
+    if log.isEnabledFor(level):
+        fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
+        log.log(level, "%s %s %d", method, _path(scope), status, extra={"fields": fields})
+
+
+def _status(scope: Scope) -> int:
+    """What was answered; what fell over before an answer began, the server answers with 500."""
+    status: int = scope["state"].get("status", _FAILED)
+    return status
 
 
 def _route(scope: Scope) -> str:
     """The template of what was asked for, or nothing where there is no such thing."""
     route = scope.get("route")
     return getattr(route, "path", "") if route is not None else ""
+
+
+def _path(scope: Scope) -> str:
+    """As it was asked for, percent-encoded, without the query, which may hold what should not be written down."""
+    path: bytes = scope.get("raw_path", b"")
+    return path[:_MOST_PATH].decode("ascii", "replace")

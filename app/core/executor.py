@@ -177,10 +177,10 @@ def _compute(model: Model, tensor: Array, rows: list[_Row]) -> None:
         _compute(model, tensor[half:], rows[half:])
         return
     seconds = time.monotonic() - started
-    metrics.batch_size.record(len(rows), {"model": model.name})
-    metrics.batch_fill.record(len(rows) / model.max_batch_size, {"model": model.name})
+    metrics.batch_size.record(len(rows), (model.name,))
+    metrics.batch_fill.record(len(rows) / model.max_batch_size, (model.name,))
     members = tuple(row.waiter.item.trace for row in rows if row.waiter.item.trace is not None)
-    batch = BatchTrace(model.name, len(rows), started, seconds, members)
+    batch = BatchTrace(model.name, len(rows), model.computed_rows(len(rows)), started, seconds, members)
     for row, output in zip(rows, outputs, strict=True):
         _finish(model, row, output, batch)
 

@@ -39,7 +39,7 @@ def _load_version(entry: ModelEntry, version: str, path: Path, device: Device, m
     model = Model(entry.name, version, task, entry.manifest.input, engine, size)
     loaded = time.monotonic()
     model.warm_up()
-    labels = {"model": entry.name, "version": version}
+    labels = (entry.name, version)
     metrics.model_load_seconds.set(loaded - started, labels)
     metrics.model_warm_up_seconds.set(time.monotonic() - loaded, labels)
     log.info("loaded %r, batches up to %d, in %.2f s", model, size, time.monotonic() - started)

@@ -60,6 +60,11 @@ class Model:
                 )
         return [{name: rows[index] for name, rows in outputs.items()} for index in range(len(batch))]
 
+    def computed_rows(self, pictures: int) -> int:
+        """How many rows the engine computes for so many pictures: more where its batch dimension is fixed."""
+        fixed = self.engine.input.batch_size or 1
+        return -(-pictures // fixed) * fixed
+
     def finish(self, rows: Mapping[str, Array], placement: Placement, admitted: AdmittedRequest) -> Any:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""
         request = admitted.request

@@ -6,6 +6,8 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanContext
+
 from app.core.admission import Admission, Budget
 from app.core.executor import Executor, PictureBatcher
 from app.core.model import Model
@@ -61,7 +63,7 @@ class InferenceService:
             outcome = error.code
             raise
         finally:
-            metrics.requests.add(1, {"source": request.source, "model": model, "outcome": outcome})
+            metrics.requests.add(1, (request.source, model, outcome))
 
     def receiving(self, size: int, priority: Priority) -> AbstractContextManager[None]:
         """Room for `size` encoded bytes, to be held by a front from before it receives them until they are answered.
@@ -122,7 +124,7 @@ class InferenceService:
             timings=answer.timings,
             total=time.monotonic() - started,
         )
-        _record(request, result)
+        _record(request, result, admitted.trace)
         if admitted.trace is not None:
             tracing.record_stages(_stages(started, answer), answer.batch)
         return result
@@ -170,18 +172,13 @@ class InferenceService:
         return max(1.0, self.executor.expected_wait())
 
 
-def _record(request: InferenceRequest, result: InferenceResult) -> None:
-    attributes = {"source": request.source, "model": result.model}
-    metrics.request_seconds.record(result.total, attributes)
-    timings = result.timings
-    stages = (
-        ("queue", timings.queue),
-        ("prepare", timings.prepare),
-        ("compute", timings.compute),
-        ("finish", timings.finish),
-    )
-    for stage, seconds in stages:
-        metrics.stage_seconds.record(seconds, attributes | {"stage": stage})
+def _record(request: InferenceRequest, result: InferenceResult, trace: SpanContext | None) -> None:
+    source, model, timings = request.source, result.model, result.timings
+    metrics.request_seconds.record(result.total, (source, model), trace)
+    metrics.stage_seconds.record(timings.queue, (source, model, "queue"), trace)
+    metrics.stage_seconds.record(timings.prepare, (source, model, "prepare"), trace)
+    metrics.stage_seconds.record(timings.compute, (source, model, "compute"), trace)
+    metrics.stage_seconds.record(timings.finish, (source, model, "finish"), trace)
 
 
 def _stages(received_at: float, answer: Answer) -> list[Stage]:

@@ -90,10 +90,11 @@ class Deliveries:
 
     def _tell(self, message: ServiceBusReceivedMessage, decided: Settlement, seconds: float, margin: float) -> None:
         """One count, one value each, one line."""
-        queue = {"queue": self._queue}
-        metrics.messages.add(1, {**queue, "outcome": decided.verb.value, "reason": decided.reason})
-        metrics.message_seconds.record(seconds, queue)
-        metrics.message_age.record(_age(message), queue)
+        queue = (self._queue,)
+        trace = tracing.sampled_context()
+        metrics.messages.add(1, (self._queue, decided.verb.value, decided.reason))
+        metrics.message_seconds.record(seconds, queue, trace)
+        metrics.message_age.record(_age(message), queue, trace)
         if decided.verb is Verb.LEAVE:
             metrics.locks_lost.add(1, queue)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from app.telemetry import metrics
-from app.telemetry.metrics import Observed
+from app.telemetry.instruments import Observed, Reading
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,11 @@ def _readings(nvml: Any) -> dict[Observed, Callable[[Any], float]]:
 
 
 def _watch(instrument: Observed, handles: list[Any], read: Callable[[Any], float], error: type[Exception]) -> None:
-    def values() -> list[tuple[float, dict[str, str]]]:
+    def values() -> Reading:
         found = []
         for index, handle in enumerate(handles):
             with contextlib.suppress(error):  # a slice of a GPU, or a virtual one, does not tell everything
-                found.append((float(read(handle)), {"gpu": str(index)}))
+                found.append((float(read(handle)), (str(index),)))
         return found
 
     instrument.observe(values)

@@ -6,11 +6,11 @@ for that, locks would be lost and people would wait. What nobody reads is droppe
 
 import json
 import logging
+import queue
 import re
 import signal
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -25,8 +25,13 @@ GATHER_SECONDS = 0.05
 _CLOSE_SECONDS = 2.0
 
 _SECRETS = re.compile(
-    r"((?:SharedAccessKey|AccountKey|sig|Authorization|password)\s*[=:]\s*)[^;&\s\"']+", re.IGNORECASE
+    r"""(?<![a-z])  # "sig" is one, "design" is none
+    ((?:SharedAccessKey|AccountKey|sig|password|x-api-key|api[_-]key|client_secret|InstrumentationKey)
+     (?:\s*[=:]\s*|%3D) | Authorization["']?\s*[=:]\s*["']?(?:(?:Bearer|Basic)\s+)? | Bearer\s+)
+    [^;&\s"']+""",
+    re.IGNORECASE | re.VERBOSE,
 )
+"""What connection strings, signed URLs and headers keep their secrets in, wherever a library may quote one."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The request or message that is worked on; it stands in every line about it."""
@@ -45,51 +50,71 @@ class Writer(logging.Handler):
         self.sinks: list[Sink] = []
         self._stream = stream
         self.setFormatter(formatter)
-        self._records: deque[logging.LogRecord] = deque()
-        self._arrived = threading.Event()
+        # Unlike an event or a deque with a lock, it may be put to from a signal's handler in the midst of a put.
+        self._records: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note what only the caller's context tells, and leave the rest to the writer."""
-        if len(self._records) >= MOST_LINES:
+        if self._records.qsize() >= MOST_LINES:
             self.dropped += 1
             return
-        record.message = record.getMessage()
+        try:
+            record.message = record.getMessage()
+        except (TypeError, ValueError):  # its arguments do not fit: a defect that must not become its caller's
+            self.handleError(record)
+            return
         record.request_id = request_id.get()
         record.trace = tracing.ids()
-        self._records.append(record)
-        if not self._arrived.is_set():
-            self._arrived.set()
+        self._records.put(record)
 
     def close(self) -> None:
         """Write what is left, and end."""
         self._closing.set()
-        self._arrived.set()
+        self._records.put(None)
         self._thread.join(_CLOSE_SECONDS)
         super().close()
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._arrived.wait()
+            first = self._records.get()
             self._closing.wait(GATHER_SECONDS)
-            self._arrived.clear()
-            self._write()
-        self._write()
+            self._write(first)
 
-    def _write(self) -> None:
+    def _write(self, record: logging.LogRecord | None) -> None:
+        """Write a record and all that have come since."""
         lines = []
-        while self._records:
-            record = self._records.popleft()
-            lines.append(_SECRETS.sub(r"\1***", self.format(record)))
-            for sink in self.sinks:
-                sink(record)
+        while True:
+            if record is not None:
+                try:
+                    lines.append(self._line(record))
+                except Exception:  # a line that cannot be written, whatever is wrong with it, must not end the others
+                    self.handleError(record)
+            try:
+                record = self._records.get_nowait()
+            except queue.Empty:
+                break
         try:
-            self._stream.write("".join(f"{line}\n" for line in lines))
+            self._stream.write("".join(lines))
             self._stream.flush()
         except (OSError, ValueError):  # nobody reads any more; that must not end the service
             self.dropped += len(lines)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        """The line, after the sinks have had the record; neither is told a secret."""
+        record.message = without_secrets(record.message)
+        if record.exc_info:
+            record.exc_text = without_secrets(logging.Formatter().formatException(record.exc_info))
+        for sink in self.sinks:
+            sink(record)
+        return f"{self.format(record)}\n"
+
+
+def without_secrets(text: str) -> str:
+    """The text with whatever looks like a key, a token or a signature made unreadable."""
+    return _SECRETS.sub(r"\1***", text)
 
 
 class JsonFormatter(logging.Formatter):
@@ -105,8 +130,8 @@ class JsonFormatter(logging.Formatter):
             **_context(record),
             **getattr(record, "fields", {}),
         }
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+        if record.exc_text:
+            line["exception"] = record.exc_text
         return json.dumps(line, default=str)
 
 
@@ -117,9 +142,14 @@ class TextFormatter(logging.Formatter):
         """The line, without its end; a traceback follows it."""
         words = "".join(f" {name}={value}" for name, value in _context(record).items())
         moment = _moment(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        message = record.message.replace("\n", "\n    ")
+        message = _harmless(record.message).replace("\n", "\n    ")
         line = f"{moment} {record.levelname.lower():<7} {record.name.removeprefix('app.')}: {message}{words}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{record.exc_text}" if record.exc_text else line
+
+
+def _harmless(text: str) -> str:
+    """Without what a terminal would obey: senders may name their messages as they like."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
 
 
 _writer: Writer | None = None
@@ -128,6 +158,9 @@ _writer: Writer | None = None
 def configure(level: str, stream: TextIO | None = None) -> Writer:
     """Log to `stream` (standard output) from `level` on; SIGUSR1 switches to debug and back. Close what is returned."""
     global _writer
+    # Nothing of this is written, and finding it out for every line is half of what a line costs.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     stream = stream or sys.stdout
     _writer = Writer(stream, TextFormatter() if stream.isatty() else JsonFormatter())
     root = logging.getLogger()

@@ -1,86 +1,49 @@
 """Every instrument, declared once.
 
-The OpenTelemetry API alone is used here: until `app.telemetry.setup` installs a provider, recording costs next to
-nothing and goes nowhere. `docs/metrics.md` lists the instruments, and a test compares it with `DECLARED`. What a
-label may say is bounded by what is served and configured; ids, addresses and file names are never labels.
+`docs/metrics.md` lists them, and a test compares it with `DECLARED`. What a label may say is bounded by what is served
+and configured; ids, addresses and file names are never labels.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import TypeVar
 
-from opentelemetry import metrics as otel
-from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
-from opentelemetry.metrics import _Gauge as SyncGauge
+from app.telemetry.instruments import Counter, Gauge, Histogram, Instrument, Observed
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
 
-Reading = Iterable[tuple[float, dict[str, str]]]
-"""Values with their labels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """What `docs/metrics.md` says of an instrument; `name` is the one that Prometheus sees."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-
-
-DECLARED: dict[str, Declaration] = {}
+DECLARED: dict[str, Instrument] = {}
 """Every instrument by its name for Prometheus."""
 
-meter = otel.get_meter("roo_vision")
-
-_SUFFIXES = {"s": "_seconds", "By": "_bytes", "1": "_ratio", "Cel": "_celsius", "W": "_watts"}
+T = TypeVar("T", bound=Instrument)
 
 
-def _declare(name: str, kind: str, unit: str, labels: tuple[str, ...]) -> None:
-    suffix = _SUFFIXES.get(unit, "")
-    plain = name.replace(".", "_")
-    full = plain if plain.endswith(suffix) else plain + suffix
-    full = f"{full}_total" if kind == "counter" else full
-    DECLARED[full] = Declaration(full, kind, tuple(label.replace(".", "_") for label in labels))
+def _declared(instrument: T) -> T:
+    DECLARED[instrument.prometheus_name] = instrument
+    return instrument
 
 
 def _counter(name: str, description: str, *labels: str) -> Counter:
-    _declare(name, "counter", "", labels)
-    return meter.create_counter(name, description=description)
+    return _declared(Counter(name, description, *labels))
 
 
 def _histogram(
     name: str, description: str, *labels: str, unit: str = "s", buckets: tuple[float, ...] = SECONDS
 ) -> Histogram:
-    _declare(name, "histogram", unit, labels)
-    return meter.create_histogram(name, unit=unit, description=description, explicit_bucket_boundaries_advisory=buckets)
+    return _declared(Histogram(name, description, *labels, unit=unit, buckets=buckets))
 
 
-def _gauge(name: str, description: str, *labels: str, unit: str = "") -> SyncGauge:
-    _declare(name, "gauge", unit, labels)
-    return meter.create_gauge(name, unit=unit, description=description)
+def _gauge(name: str, description: str, *labels: str, unit: str = "") -> Gauge:
+    return _declared(Gauge(name, description, *labels, unit=unit))
 
 
-class Observed:
-    """An instrument that is read when somebody looks at the metrics; nothing polls."""
+def _observed(name: str, description: str, *labels: str, unit: str = "") -> Observed:
+    return _declared(Observed(name, description, *labels, unit=unit))
 
-    def __init__(self, name: str, description: str, *labels: str, unit: str = "", counts: bool = False) -> None:
-        """`counts` makes it a counter that something else keeps."""
-        _declare(name, "counter" if counts else "gauge", unit, labels)
-        self._name = name
-        self._description = description
-        self._unit = unit
-        self._create = meter.create_observable_counter if counts else meter.create_observable_gauge
 
-    def observe(self, read: Callable[[], Reading]) -> None:
-        """Read its values from `read` from now on; what `read` raises leaves them out."""
-
-        def callback(_: CallbackOptions) -> Iterable[Observation]:
-            return [Observation(value, attributes) for value, attributes in read()]
-
-        self._create(self._name, callbacks=[callback], unit=self._unit, description=self._description)
+def _observed_counter(name: str, description: str, *labels: str, unit: str = "") -> Observed:
+    return _declared(Observed(name, description, *labels, unit=unit, kind="counter"))
 
 
 # The HTTP front. Named by OpenTelemetry's semantic conventions; what is refused before the core is here as well.
@@ -102,14 +65,14 @@ batch_fill = _histogram(
     "roo_batch_fill_ratio", "Size of each batch to the model's largest.", "model", unit="1", buckets=SHARES
 )
 lane_restarts = _counter("roo_lane_restarts", "Lanes that died and were replaced.")
-waiting = Observed("roo_waiting", "Pictures queued for a lane.", "priority")
-oldest_waiting = Observed("roo_oldest_waiting", "How long the longest-queued picture has waited.", unit="s")
-in_flight = Observed("roo_in_flight", "Pictures admitted and not yet answered.")
-permits_free = Observed("roo_permits_free", "Pictures more that would be admitted now.", "priority")
-picture_seconds = Observed("roo_picture", "Measured time that a lane spends on a picture.", unit="s")
-pending_seconds = Observed("roo_pending", "Work that waits: queued pictures x time for each / lanes.", unit="s")
-lanes = Observed("roo_lanes", "Lanes alive.")
-ready = Observed("roo_ready", "1 while traffic is welcome, as /readyz says.")
+waiting = _observed("roo_waiting", "Pictures queued for a lane.", "priority")
+oldest_waiting = _observed("roo_oldest_waiting", "How long the longest-queued picture has waited.", unit="s")
+in_flight = _observed("roo_in_flight", "Pictures admitted and not yet answered.")
+permits_free = _observed("roo_permits_free", "Pictures more that would be admitted now.", "priority")
+picture_seconds = _observed("roo_picture", "Measured time that a lane spends on a picture.", unit="s")
+pending_seconds = _observed("roo_pending", "Work that waits: queued pictures x time for each / lanes.", unit="s")
+lanes = _observed("roo_lanes", "Lanes alive.")
+ready = _observed("roo_ready", "1 while traffic is welcome, as /readyz says.")
 
 # The queue front.
 messages = _counter("roo_messages", "Messages by what became of them.", "queue", "outcome", "reason")
@@ -117,29 +80,29 @@ message_seconds = _histogram("roo_message", "Time from receipt to settlement.", 
 message_age = _histogram("roo_message_age", "Time from a message's sending to its settlement.", "queue", buckets=AGES)
 lock_margin = _histogram("roo_lock_margin", "Time left of a message's lock when it was settled.", "queue", buckets=AGES)
 locks_lost = _counter("roo_locks_lost", "Messages whose lock was lost before they were settled.", "queue")
-messages_held = Observed("roo_messages_held", "Messages received and not yet settled.", "queue")
-oldest_message = Observed(
+messages_held = _observed("roo_messages_held", "Messages received and not yet settled.", "queue")
+oldest_message = _observed(
     "roo_oldest_message", "Age of the oldest message that is held, from its sending.", "queue", unit="s"
 )
-credit = Observed("roo_credit", "How many messages more would be taken now.", "queue")
-queue_connected = Observed("roo_queue_connected", "1 while there is a link to the queue.", "queue")
+credit = _observed("roo_credit", "How many messages more would be taken now.", "queue")
+queue_connected = _observed("roo_queue_connected", "1 while there is a link to the queue.", "queue")
 
 # What is loaded, and on what.
-device = Observed("roo_device", "1 for the device in use.", "device", "asked")
-model_info = Observed("roo_model_info", "1 for every loaded model.", "model", "version", "engine", "device")
+device = _observed("roo_device", "1 for the device in use.", "device", "asked")
+model_info = _observed("roo_model_info", "1 for every loaded model.", "model", "version", "engine", "device")
 model_load_seconds = _gauge("roo_model_load", "Time that loading a model took.", "model", "version", unit="s")
 model_warm_up_seconds = _gauge("roo_model_warm_up", "Time that warming a model up took.", "model", "version", unit="s")
 
 # The process; its CPU time, files and the interpreter's figures are the Prometheus client's own.
-cpu_seconds = Observed("process.cpu.time", "CPU time of all threads.", unit="s", counts=True)
-memory_used = Observed("process.memory.usage", "Resident memory.", unit="By")
-memory_limit = Observed("roo_memory_limit", "Memory that the container may use, where it is limited.", unit="By")
+cpu_seconds = _observed_counter("process.cpu.time", "CPU time of all threads.", unit="s")
+memory_used = _observed("process.memory.usage", "Resident memory.", unit="By")
+memory_limit = _observed("roo_memory_limit", "Memory that the container may use, where it is limited.", unit="By")
 event_loop_lag = _histogram("roo_event_loop_lag", "How late a timer of one second came.")
-log_lines_dropped = Observed("roo_log_lines_dropped", "Log lines lost because nobody read them.", counts=True)
+log_lines_dropped = _observed_counter("roo_log_lines_dropped", "Log lines lost because nobody read them.")
 
 # GPUs, where NVML finds any.
-gpu_utilization = Observed("roo_gpu_utilization", "Share of the time in which a kernel ran.", "gpu", unit="1")
-gpu_memory_used = Observed("roo_gpu_memory_used", "Memory in use on the GPU.", "gpu", unit="By")
-gpu_memory_total = Observed("roo_gpu_memory_total", "Memory of the GPU.", "gpu", unit="By")
-gpu_temperature = Observed("roo_gpu_temperature", "Temperature of the GPU.", "gpu", unit="Cel")
-gpu_power = Observed("roo_gpu_power", "Power that the GPU draws.", "gpu", unit="W")
+gpu_utilization = _observed("roo_gpu_utilization", "Share of the time in which a kernel ran.", "gpu", unit="1")
+gpu_memory_used = _observed("roo_gpu_memory_used", "Memory in use on the GPU.", "gpu", unit="By")
+gpu_memory_total = _observed("roo_gpu_memory_total", "Memory of the GPU.", "gpu", unit="By")
+gpu_temperature = _observed("roo_gpu_temperature", "Temperature of the GPU.", "gpu", unit="Cel")
+gpu_power = _observed("roo_gpu_power", "Power that the GPU draws.", "gpu", unit="W")

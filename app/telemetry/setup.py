@@ -1,30 +1,35 @@
-"""Install the OpenTelemetry SDK; the only module that imports it.
+"""Put telemetry together: `/metrics`, and whatever exporters OpenTelemetry's standard variables ask for.
 
-Metrics are always readable at `/metrics`. What else leaves the process, and where to, the standard `OTEL_*` variables
-say, most of which the SDK reads by itself. Exporters work in threads of their own with bounded queues: a collector
-that cannot be reached costs neither requests nor memory, only what it would have been sent.
+Exporters work in threads of their own with bounded queues: a collector that cannot be reached costs neither requests
+nor memory, only what it would have been sent. The SDK is imported where it is used: it takes a fifth of a second, and
+most who start the service export nothing.
 """
 
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry import metrics as otel_metrics
 from opentelemetry import trace as otel_trace
 from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
-from prometheus_client import REGISTRY, generate_latest
 
 import app
-from app.telemetry import tracing
+from app.errors import StartupError
+from app.otel_settings import OtelSettings
+from app.telemetry import instruments, metrics, tracing
 from app.telemetry.logs import Sink, Writer
+from app.telemetry.prometheus import Exposition
 
-CLOSE_SECONDS = 2.0
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs.export import LogRecordExporter
+    from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+CLOSE_SECONDS = 1.0
 """Time that what was recorded last has to reach its collector when the service ends."""
 
 _SEVERITIES = {
@@ -37,45 +42,73 @@ _SEVERITIES = {
 
 
 class Telemetry:
-    """What was installed, to be shut down at the end."""
+    """What was installed: to be read at `/metrics`, and shut down at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, resource: Resource, writer: Writer) -> None:
+        self._resource = resource
+        self._writer = writer
         self._shutdowns: list[Callable[[], object]] = []
+        origin = {name: str(value) for name, value in resource.attributes.items()}
+        self._exposition = Exposition(metrics.DECLARED.values(), origin)
 
-    def add(self, shutdown: Callable[[], object]) -> None:
-        """Something to be flushed and ended."""
-        self._shutdowns.append(shutdown)
+    def metrics_text(self, accept: str) -> tuple[bytes, str]:
+        """All metrics in the format that an `Accept` header asks for, and its media type."""
+        return self._exposition.text(accept)
+
+    def export_traces(self, exporters: "list[SpanExporter]") -> None:
+        """Sample spans as `OTEL_TRACES_SAMPLER` says, and hand them to exporters."""
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
+        for exporter in exporters:
+            provider.add_span_processor(BatchSpanProcessor(exporter))
+        otel_trace.set_tracer_provider(provider)
+        tracing.enable()
+        self._shutdowns.append(provider.shutdown)
+
+    def export_metrics(self, exporter: "MetricExporter", interval: float, *, delta: bool) -> None:
+        """Hand all metrics to an exporter every `interval` seconds."""
+        from app.telemetry.metric_export import MetricExport
+
+        export = MetricExport(metrics.DECLARED.values(), exporter, self._resource, interval, delta=delta)
+        self._shutdowns.append(export.shutdown)
+
+    def export_logs(self, exporters: "list[LogRecordExporter]") -> None:
+        """Hand to exporters whatever is logged."""
+        from opentelemetry.sdk._logs import LoggerProvider
+        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+        provider = LoggerProvider(resource=self._resource, shutdown_on_exit=False)
+        for exporter in exporters:
+            provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        self._writer.sinks.append(_sink(provider.get_logger("roo_vision").emit))
+        self._shutdowns.append(provider.shutdown)
 
     def shutdown(self) -> None:
         """Send what is left, for `CLOSE_SECONDS` in all: a collector that does not answer must not hold the end up."""
         threads = [threading.Thread(target=shutdown, daemon=True) for shutdown in self._shutdowns]
         for thread in threads:
             thread.start()
+        until = time.monotonic() + CLOSE_SECONDS
         for thread in threads:
-            thread.join(CLOSE_SECONDS / len(threads))
+            thread.join(max(0.0, until - time.monotonic()))
 
 
-def install(device: str, exported: frozenset[str], writer: Writer | None = None) -> Telemetry:
-    """Make the instruments of `app.telemetry.metrics` readable at `/metrics`, and export over OTLP (http/protobuf)
-    what `exported` names: `traces`, `metrics`, and `logs`, which come from `writer`.
+def install(device: str, otel: OtelSettings, writer: Writer) -> Telemetry:
+    """Make the instruments of `app.telemetry.metrics` readable, and export what `otel` names; logs come from `writer`.
+
+    Raises `StartupError` where an exporter is not installed, or does not understand a variable of its own.
     """
-    telemetry, resource = Telemetry(), _resource(device)
-    readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False)]
-    if "metrics" in exported:
-        readers.append(_otlp_reader())
-    meters = MeterProvider(metric_readers=readers, resource=resource, shutdown_on_exit=False)
-    otel_metrics.set_meter_provider(meters)
-    telemetry.add(meters.shutdown)
-    if "traces" in exported:
-        telemetry.add(_export_traces(resource))
-    if "logs" in exported and writer is not None:
-        telemetry.add(_export_logs(resource, writer))
+    telemetry = Telemetry(_resource(device), writer)
+    if otel.disabled:
+        instruments.stop_recording()
+        return telemetry
+    try:
+        _export(telemetry, otel)
+    except ValueError as error:  # the SDK's and the exporters' way of refusing a setting
+        raise StartupError(f"Telemetry cannot be exported: {error}. See docs/telemetry.md.") from None
     return telemetry
-
-
-def prometheus_text() -> bytes:
-    """All metrics in Prometheus text exposition format 0.0.4."""
-    return generate_latest(REGISTRY)
 
 
 def _resource(device: str) -> Resource:
@@ -89,42 +122,48 @@ def _resource(device: str) -> Resource:
     return Resource.create(ours).merge(OTELResourceDetector().detect())
 
 
-def _otlp_reader() -> MetricReader:
-    # Imported where they are used: they take a fifth of a second, and most who start the service export nothing.
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+def _export(telemetry: Telemetry, otel: OtelSettings) -> None:
+    spans: list[SpanExporter] = []
+    logs: list[LogRecordExporter] = []
+    if "traces" in otel.otlp:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return PeriodicExportingMetricReader(OTLPMetricExporter())
+        spans.append(OTLPSpanExporter())
+    if "metrics" in otel.otlp:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        telemetry.export_metrics(OTLPMetricExporter(), otel.metric_interval, delta=otel.delta)
+    if "logs" in otel.otlp:
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+        logs.append(OTLPLogExporter())
+    if otel.azure_monitor is not None:
+        azure, connection = _azure_exporters(), otel.azure_monitor.get_secret_value()
+        spans.append(azure.AzureMonitorTraceExporter(connection_string=connection))
+        logs.append(azure.AzureMonitorLogExporter(connection_string=connection))
+        exporter = azure.AzureMonitorMetricExporter(connection_string=connection)
+        telemetry.export_metrics(exporter, otel.metric_interval, delta=True)  # it adds up what it is told
+    if spans:
+        telemetry.export_traces(spans)
+    if logs:
+        telemetry.export_logs(logs)
 
 
-def _export_traces(resource: Resource) -> Callable[[], object]:
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    otel_trace.set_tracer_provider(provider)
-    tracing.enable()
-    return provider.shutdown
-
-
-def _export_logs(resource: Resource, writer: Writer) -> Callable[[], object]:
-    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-    from opentelemetry.sdk._logs import LoggerProvider
-    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-
-    provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
-    writer.sinks.append(_sink(provider.get_logger("roo_vision").emit))
-    return provider.shutdown
+def _azure_exporters() -> Any:
+    try:
+        from azure.monitor.opentelemetry import exporter
+    except ImportError:
+        raise StartupError(
+            "APPLICATIONINSIGHTS_CONNECTION_STRING is set, but its exporter is not installed: "
+            "pip install 'roo-vision[azure-monitor]', or unset it."
+        ) from None
+    return exporter
 
 
 def _sink(emit: Callable[[LogRecord], None]) -> Sink:
     def sink(record: logging.LogRecord) -> None:
-        if record.name.startswith("opentelemetry"):
-            return  # what the exporter complains of, it would be given to export
-        emit(_to_otel(record))
+        if not record.name.startswith(("opentelemetry", "azure.monitor")):
+            emit(_to_otel(record))  # what an exporter complains of, it would be given to export
 
     return sink
 
@@ -133,6 +172,9 @@ def _to_otel(record: logging.LogRecord) -> LogRecord:
     attributes = {"logger": record.name, **getattr(record, "fields", {})}
     if request_id := getattr(record, "request_id", ""):
         attributes["roo.request_id"] = request_id
+    if record.exc_info and record.exc_info[0] is not None:
+        attributes["exception.type"] = record.exc_info[0].__name__
+        attributes["exception.stacktrace"] = record.exc_text or ""
     ids: tuple[str, str] | None = getattr(record, "trace", None)
     span = ids and SpanContext(int(ids[0], 16), int(ids[1], 16), is_remote=False, trace_flags=TraceFlags(1))
     return LogRecord(

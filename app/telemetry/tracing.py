@@ -5,28 +5,46 @@ spent where nothing is exported. The core's stages become spans afterwards, on t
 the lanes note anyway: lanes do no tracing.
 """
 
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry import propagate, trace
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
 _TRACEPARENT, _TRACESTATE, _DIAGNOSTIC_ID = "traceparent", "tracestate", "Diagnostic-Id"
+_SOUND = {
+    _TRACEPARENT: re.compile(r"[0-9a-f]{2}(-[0-9a-f]+){3}.{0,64}"),
+    _TRACESTATE: re.compile(r"[\x20-\x7e]{1,512}"),
+}
+"""What is carried on unread must look like what it is said to be (W3C Trace Context)."""
 _SERVER_ERROR = 500
 
+NOTHING: AbstractContextManager[Span] = nullcontext(trace.INVALID_SPAN)
+"""Stands for a span where none is made."""
+
 _tracer = trace.get_tracer("roo_vision")
-_enabled = False
+_propagator: TextMapPropagator | None = None
+"""Of the context in headers and properties; None as long as no spans are made."""
+_fields: dict[bytes, str] = {}
+"""The headers that it reads."""
 
 
 @dataclass(slots=True, eq=False)
 class BatchTrace:
-    """One computation and the traces of the pictures in it. Moments are `time.monotonic`'s, in seconds."""
+    """One computation and the traces of the pictures in it. Moments are `time.monotonic`'s, in seconds.
+
+    `size` is how many pictures there were, `bucket` how many rows the engine computed for them.
+    """
 
     model: str
     size: int
+    bucket: int
     started_at: float
     seconds: float
     members: tuple[SpanContext, ...]
@@ -44,19 +62,25 @@ class Stage:
 
 
 def enable() -> None:
-    """Make spans from now on; called once a provider is installed that samples and exports them."""
-    global _enabled
-    _enabled = True
+    """Make spans from now on; called once a provider is installed that samples and exports them.
+
+    Raises `ValueError` where `OTEL_PROPAGATORS` names one that is not installed.
+    """
+    global _propagator
+    from opentelemetry import propagate  # reads OTEL_PROPAGATORS when it is imported
+
+    _propagator = propagate.get_global_textmap()
+    _fields.update({name.lower().encode(): name for name in _propagator.fields})
 
 
 def enabled() -> bool:
     """Whether spans are made at all."""
-    return _enabled
+    return _propagator is not None
 
 
 def ids() -> tuple[str, str] | None:
     """The current span's trace and span id in hexadecimal, or None outside any trace."""
-    if not _enabled:
+    if _propagator is None:
         return None
     current = trace.get_current_span().get_span_context()
     return (f"{current.trace_id:032x}", f"{current.span_id:016x}") if current.is_valid else None
@@ -64,22 +88,20 @@ def ids() -> tuple[str, str] | None:
 
 def sampled_context() -> SpanContext | None:
     """The current span's identity where it is recorded, for what is computed on its behalf elsewhere."""
-    if not _enabled:
+    if _propagator is None:
         return None
     span = trace.get_current_span()
     return span.get_span_context() if span.is_recording() else None
 
 
-@contextmanager
-def server(method: str, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[Span]:
+def server(method: str, scheme: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> AbstractContextManager[Span]:
     """The span of one HTTP request, current inside the block, whose parent the `traceparent` header names."""
-    if not _enabled:
-        yield trace.INVALID_SPAN
-        return
-    parent = propagate.extract({name.decode("latin-1"): value.decode("latin-1") for name, value in headers})
-    attributes = {"http.request.method": method, "url.scheme": "http"}
-    with _tracer.start_as_current_span(method, parent, SpanKind.SERVER, attributes, record_exception=False) as span:
-        yield span
+    if _propagator is None:
+        return NOTHING
+    carrier = {_fields[name]: value.decode("latin-1") for name, value in headers if name in _fields}
+    parent = _propagator.extract(carrier) if carrier else None
+    attributes = {"http.request.method": method, "url.scheme": scheme, "url.path": path}
+    return _tracer.start_as_current_span(method, parent, SpanKind.SERVER, attributes, record_exception=False)
 
 
 def end_server(span: Span, method: str, route: str, status: int, request_id: str) -> None:
@@ -94,52 +116,43 @@ def end_server(span: Span, method: str, route: str, status: int, request_id: str
         fail(span, str(status), "")
 
 
-@contextmanager
-def processing(queue: str, message_id: str, properties: Mapping[Any, Any] | None) -> Iterator[Span]:
+def processing(queue: str, message_id: str, properties: Mapping[Any, Any] | None) -> AbstractContextManager[Span]:
     """The span of one message, current inside the block: a child of, and linked to, the sender's."""
-    if not _enabled:
-        yield trace.INVALID_SPAN
-        return
-    parent = propagate.extract(_carrier(properties))
+    if _propagator is None:
+        return NOTHING
+    parent: Context | None = None
+    if properties:
+        parent = _propagator.extract(_carrier(properties, _fields.values()))
     sender = trace.get_current_span(parent).get_span_context()
     links = [Link(sender)] if sender.is_valid else []
     attributes = _messaging(queue, "process") | {"messaging.message.id": message_id}
-    with _tracer.start_as_current_span(f"process {queue}", parent, SpanKind.CONSUMER, attributes, links) as span:
-        yield span
+    return _tracer.start_as_current_span(f"process {queue}", parent, SpanKind.CONSUMER, attributes, links)
 
 
-@contextmanager
-def sending(entity: str) -> Iterator[Span]:
+def sending(entity: str) -> AbstractContextManager[Span]:
     """The span of publishing a result; what is made inside the block can carry it."""
-    if not _enabled:
-        yield trace.INVALID_SPAN
-        return
-    attributes = _messaging(entity, "send")
-    with _tracer.start_as_current_span(f"send {entity}", None, SpanKind.PRODUCER, attributes) as span:
-        yield span
+    if _propagator is None:
+        return NOTHING
+    return _tracer.start_as_current_span(f"send {entity}", None, SpanKind.PRODUCER, _messaging(entity, "send"))
 
 
-@contextmanager
-def settling(queue: str, verb: str) -> Iterator[Span]:
+def settling(queue: str, verb: str) -> AbstractContextManager[Span]:
     """The span of settling a message."""
-    if not _enabled:
-        yield trace.INVALID_SPAN
-        return
+    if _propagator is None:
+        return NOTHING
     attributes = _messaging(queue, "settle") | {"messaging.operation.name": verb}
-    with _tracer.start_as_current_span(f"{verb} {queue}", None, SpanKind.CLIENT, attributes) as span:
-        yield span
+    return _tracer.start_as_current_span(f"{verb} {queue}", None, SpanKind.CLIENT, attributes)
 
 
 def carried_on(properties: Mapping[Any, Any] | None) -> dict[str, str]:
     """The application properties by which a result continues its request's trace: ours, or else the sender's own."""
     carrier: dict[str, str] = {}
-    if _enabled:
-        propagate.inject(carrier)
-        return carrier
-    if not properties:
-        return carrier
-    known = _carrier(properties)
-    return {name: known[name] for name in (_TRACEPARENT, _TRACESTATE) if name in known}
+    if _propagator is not None:
+        _propagator.inject(carrier)
+    elif properties:
+        known = _carrier(properties, _SOUND)
+        carrier = {name: value for name, value in known.items() if _SOUND[name].fullmatch(value)}
+    return carrier
 
 
 def fail(span: Span, kind: str, description: str) -> None:
@@ -151,7 +164,7 @@ def fail(span: Span, kind: str, description: str) -> None:
 
 def record_stages(stages: Iterable[Stage], batch: BatchTrace | None) -> None:
     """Make the stages children of the current span; the one named `compute` leads to the batch's span."""
-    if not _enabled or not trace.get_current_span().is_recording():
+    if not trace.get_current_span().is_recording():
         return
     offset = time.time() - time.monotonic()
     for stage in stages:
@@ -169,7 +182,7 @@ def _join(span: Span, batch: BatchTrace, offset: float) -> None:
         made = _tracer.start_span(
             f"batch {batch.model}",
             trace.set_span_in_context(span),
-            attributes={"roo.model": batch.model, "roo.batch.size": batch.size},
+            attributes={"roo.model": batch.model, "roo.batch.size": batch.size, "roo.batch.bucket": batch.bucket},
             links=[Link(member) for member in batch.members],
             start_time=started,
         )
@@ -192,13 +205,15 @@ def _messaging(destination: str, operation: str) -> dict[str, str]:
     }
 
 
-def _carrier(properties: Mapping[Any, Any] | None) -> dict[str, str]:
-    """Properties as text; what Azure's libraries call `Diagnostic-Id` is a `traceparent` where none is given."""
-    known = {_text(name): _text(value) for name, value in (properties or {}).items()}
-    if _TRACEPARENT not in known and _DIAGNOSTIC_ID in known:
-        known[_TRACEPARENT] = known[_DIAGNOSTIC_ID]
+def _carrier(properties: Mapping[Any, Any], names: Iterable[str]) -> dict[str, str]:
+    """Those properties as text; what Azure's libraries call `Diagnostic-Id` is a `traceparent` where none is given."""
+    known = {name: value for name in names if (value := _property(properties, name))}
+    if _TRACEPARENT not in known and (value := _property(properties, _DIAGNOSTIC_ID)):
+        known[_TRACEPARENT] = value
     return known
 
 
-def _text(value: Any) -> str:
+def _property(properties: Mapping[Any, Any], name: str) -> str:
+    """A property as text: the SDK gives names and values as bytes where they came over the wire."""
+    value = properties.get(name.encode(), properties.get(name, ""))
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
