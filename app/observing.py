@@ -34,6 +34,9 @@ def observe_queue(worker: "QueueWorker") -> None:
     metrics.messages_held.observe(lambda: [(worker.held, labels)])
     metrics.oldest_message.observe(lambda: [(worker.oldest_age(), labels)])
     metrics.credit.observe(lambda: [(worker.status.credit, labels)])
+    metrics.queue_depth.observe(
+        lambda: [(count, (worker.queue, state)) for state, count in list(worker.depth().items())]
+    )
     metrics.queue_connected.observe(lambda: [(float(worker.status.connected), labels)])
 
 

@@ -38,6 +38,8 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 log = logging.getLogger(__name__)
 
+_to_json = json.JSONEncoder(default=str).encode
+
 Sink = Callable[[logging.LogRecord], None]
 
 
@@ -132,7 +134,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_text:
             line["exception"] = record.exc_text
-        return json.dumps(line, default=str)
+        return _to_json(line)
 
 
 class TextFormatter(logging.Formatter):

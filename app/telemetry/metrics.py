@@ -85,6 +85,9 @@ oldest_message = _observed(
     "roo_oldest_message", "Age of the oldest message that is held, from its sending.", "queue", unit="s"
 )
 credit = _observed("roo_credit", "How many messages more would be taken now.", "queue")
+queue_depth = _observed(
+    "roo_queue_depth", "Messages on the queue, as the broker counts them at most every 30 s.", "queue", "state"
+)
 queue_connected = _observed("roo_queue_connected", "1 while there is a link to the queue.", "queue")
 
 # What is loaded, and on what.
