@@ -25,7 +25,7 @@ GATHER_SECONDS = 0.05
 _CLOSE_SECONDS = 2.0
 
 _SECRETS = re.compile(
-    r"""(?<![a-z])  # "sig" is one, "design" is none
+    r"""(?:(?<![a-z]) | (?<=%3F) | (?<=%26))  # "sig" is one, "design" is none
     ((?:SharedAccessKey|AccountKey|sig|password|x-api-key|api[_-]key|client_secret|InstrumentationKey)
      (?:\s*[=:]\s*|%3D) | Authorization["']?\s*[=:]\s*["']?(?:(?:Bearer|Basic)\s+)? | Bearer\s+)
     [^;&\s"']+""",

@@ -123,7 +123,7 @@ def _since(point: Distribution, known: Distribution) -> Distribution:
 
 
 def _number(instrument: Instrument, point: Number, since: int, now: int) -> sdk.NumberDataPoint:
-    return sdk.NumberDataPoint(_attributes(instrument, point.labels), since, now, point.value)
+    return sdk.NumberDataPoint(_attributes(instrument, point.labels), since, now, float(point.value))
 
 
 def _distribution(instrument: Histogram, point: Distribution, since: int, now: int) -> sdk.HistogramDataPoint:

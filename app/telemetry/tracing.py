@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
@@ -62,13 +62,8 @@ class Stage:
 
 
 def enable() -> None:
-    """Make spans from now on; called once a provider is installed that samples and exports them.
-
-    Raises `ValueError` where `OTEL_PROPAGATORS` names one that is not installed.
-    """
+    """Make spans from now on; called once a provider is installed that samples and exports them."""
     global _propagator
-    from opentelemetry import propagate  # reads OTEL_PROPAGATORS when it is imported
-
     _propagator = propagate.get_global_textmap()
     _fields.update({name.lower().encode(): name for name in _propagator.fields})
 
