@@ -138,10 +138,12 @@ def _export(telemetry: Telemetry, otel: OtelSettings) -> None:
 
         logs.append(OTLPLogExporter())
     if otel.azure_monitor is not None:
-        azure, connection = _azure_exporters(), otel.azure_monitor.get_secret_value()
-        spans.append(azure.AzureMonitorTraceExporter(connection_string=connection))
-        logs.append(azure.AzureMonitorLogExporter(connection_string=connection))
-        exporter = azure.AzureMonitorMetricExporter(connection_string=connection)
+        azure = _azure_exporters()
+        # What cannot be sent is dropped: a hardened container has no disk to keep it on.
+        options = {"connection_string": otel.azure_monitor.get_secret_value(), "disable_offline_storage": True}
+        spans.append(azure.AzureMonitorTraceExporter(**options))
+        logs.append(azure.AzureMonitorLogExporter(**options))
+        exporter = azure.AzureMonitorMetricExporter(**options)
         telemetry.export_metrics(exporter, otel.metric_interval, delta=True)  # it adds up what it is told
     if spans:
         telemetry.export_traces(spans)
