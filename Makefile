@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint types contracts check bench bench-queue train lock clean
+.PHONY: help run demo test lint types contracts check bench bench-queue bench-telemetry train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpo
 
 bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people beside robots, chaos
 	$(BIN)/roo-vision bench-queue
+
+bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
+	$(BIN)/roo-vision bench-telemetry
 
 train: $(VENV)/.train ## Train the bundled model, or DATA=coco.json on your own pictures
 	$(BIN)/python -m models.shelf.training $(if $(DATA),train --data $(DATA),all)
