@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from app.bench.load import HOST
 
-
 _taken: Counter[str] = Counter()
 
 
