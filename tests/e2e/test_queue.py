@@ -51,7 +51,7 @@ async def test_one_process_serves_people_and_robots(repository: Path) -> None:
             answer = client.post("/v1/predict", content=solid(RED), headers={"content-type": "image/png"})
             assert answer.status_code == 200
             assert client.get("/readyz").json()["checks"]["queue"] == "jobs: connected"
-            counted = 'roo_messages_total{queue="jobs",outcome="complete",reason=""} 1.0'
+            counted = 'roo_messages_total{outcome="complete",queue="jobs",reason=""} 1.0'
             await until_async(lambda: counted in client.get("/metrics").text)
 
 
