@@ -8,26 +8,20 @@ ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
 # ── The dependencies, exactly those of the lock, checked by their hashes ─────────────────────────────────────────────
 FROM ${PYTHON_IMAGE} AS dependencies
-# The extra that names the engine: requirements-<extra>.lock is what is installed (`--build-arg EXTRA=…`).
-ARG EXTRA=cpu
+# What is installed, and with it which engine: `--build-arg LOCK=…` takes another of the locks.
+ARG LOCK=requirements-cpu.lock
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 RUN python -m venv --without-pip /opt/venv
-COPY requirements-${EXTRA}.lock /tmp/requirements.lock
+COPY ${LOCK} /tmp/requirements.lock
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip --python /opt/venv/bin/python install --no-compile --no-deps --only-binary :all: --require-hashes \
         -r /tmp/requirements.lock
-# Left out: tests, ONNX Runtime's tools for training and its library for C programs (its Python module has its own),
-# debugging symbols. Bytecode is compiled now, because the root file system is read-only later; it is never checked
-# against its sources, because they do not change.
-# hadolint ignore=DL3003
-RUN cd /opt/venv/lib/python*/site-packages \
- && find . -type d -name tests -prune -exec rm -rf {} + \
- && rm -rf onnxruntime/tools onnxruntime/transformers onnxruntime/quantization onnxruntime/capi/libonnxruntime.so.* \
- && find . -name '*.so' -not -path './*.libs/*' -not -path './nvidia/*' -not -path './onnxruntime/*' \
-        -exec strip --strip-unneeded {} + \
- && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash . \
- && /opt/venv/bin/python -c 'import aiohttp, azure.identity, cv2, fastapi, numpy, onnxruntime, uvloop, yaml, zxingcpp'
+# What the service never uses is left out, and what it imports is compiled: the root file system is read-only later. What
+# is left has to load whole, every function that is wanted found.
+COPY .docker/thin.py /tmp/
+RUN /opt/venv/bin/python /tmp/thin.py \
+ && LD_BIND_NOW=1 /opt/venv/bin/python -c 'import aiohttp, azure.identity, cv2, fastapi, numpy, onnxruntime, uvloop, yaml, zxingcpp'
 
 # ── The service itself, in a folder of its own: a change to it leaves the layer of the dependencies as it is ──────────
 FROM ${PYTHON_IMAGE} AS application

@@ -1,10 +1,11 @@
 # Everything a clean clone needs is Python 3.11 or newer; `make run` and `make test` set up the rest.
 PYTHON ?= python3
 VENV ?= .venv
+ENGINES ?= .venv-engines
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint types contracts check bench bench-queue bench-telemetry train lock clean
+.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +18,9 @@ demo: $(VENV)/.cpu ## See the queue at work: Service Bus in memory, the service,
 
 test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/pytest
+
+test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 6 GB
+	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
@@ -52,9 +56,14 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		--no-annotate -o requirements-build.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra bench --extra dev -o requirements-dev.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra cpu --extra openvino -o requirements-openvino.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra cpu --extra bench --extra dev --extra openvino --extra torch --extra train \
+		-o requirements-engines.lock pyproject.toml
 
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) build dist out *.egg-info
+	rm -rf $(VENV) $(ENGINES) build dist out *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +78,12 @@ $(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@ $(VENV)/.cpu
+
+$(ENGINES)/.engines: requirements-engines.lock pyproject.toml
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/pip install --quiet --require-hashes -r requirements-engines.lock
+	$(ENGINES)/bin/pip install --quiet --no-deps -e .
+	touch $@
 
 $(VENV)/.train: $(VENV)/.dev
 	$(BIN)/pip install --quiet -e '.[cpu,train]'

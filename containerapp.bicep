@@ -23,7 +23,7 @@ param image string = ''
 @allowed(['cpu', 'gpu-t4', 'gpu-a100'])
 param compute string = 'cpu'
 
-@description('Whether people outside of the environment reach the app. Off, until you have decided who may ask.')
+@description('Whether people outside of the environment reach the app. Off, until you have decided who may ask (below).')
 param externalIngress bool = false
 
 @description('For a careful roll-out: the revision that keeps the rest of the traffic. Empty: the new one gets all, and replaces it.')
@@ -33,6 +33,35 @@ param stableRevision string = ''
 @minValue(0)
 @maxValue(100)
 param newRevisionWeight int = 10
+
+// ── Who may ask over HTTP ───────────────────────────────────────────────────────────────────────────────────────────
+// With neither keys nor tokens no picture is taken over HTTP, and the queue alone is worked off. docs/security.md explains.
+
+@description('Key Vault of this resource group with the secret apiKeysSecret. Empty: nobody can ask with a key.')
+param keyVaultName string = ''
+
+@description('Secret with the API keys, one name:key a line, mounted as the file /mnt/secrets/api-keys.')
+param apiKeysSecret string = 'roo-vision-api-keys'
+
+@description('Client id (tokens of version 2.0) or api:// URI (1.0) of the app registration that Entra ID tokens are for. Empty: nobody can ask with a token.')
+param entraAudience string = ''
+
+@description('App roles or scopes of which a token must hold one, with commas.')
+@minLength(1)
+param entraRoles string = 'Predict'
+
+@description('Tenant of which tokens are taken.')
+param entraTenant string = tenant().tenantId
+
+@description('Issuer of the tokens in place of the tenant: version 1.0 tokens, another cloud, another OpenID provider. Empty: the tenant.')
+param entraIssuer string = ''
+
+@description('Whether /metrics is answered without a key or token, for a collector inside of the environment. Leave it off where externalIngress is on.')
+param metricsOpen bool = false
+
+@description('Requests a second for each caller and replica. 0: no limit.')
+@minValue(0)
+param rateLimit int = 0
 
 // ── Scaling ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -95,12 +124,6 @@ param environmentName string = '${name}-environment'
 @minValue(30)
 @maxValue(730)
 param logDays int = 30
-
-@description('Key Vault of this resource group with the secret apiKeysSecret. Empty: none is mounted.')
-param keyVaultName string = ''
-
-@description('Secret with the API keys, mounted as the file /mnt/secrets/api-keys. A new version is there within half an hour.')
-param apiKeysSecret string = 'roo-vision-api-keys'
 
 @description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
 param storageAccountName string = ''
@@ -403,6 +426,43 @@ var environmentVariables = [
   { name: 'AZURE_CLIENT_ID', value: worker.properties.clientId }
 ]
 
+// ROO_ENVIRONMENT=production: what is only fit for a laptop stops the start.
+var keys = !empty(keyVaultName)
+var tokens = !empty(entraAudience)
+var auth = keys && tokens ? 'keys+entra' : (keys ? 'keys' : (tokens ? 'entra' : 'none'))
+var callerVariables = [
+  { name: 'ROO_ENVIRONMENT', value: 'production' }
+  { name: 'ROO_AUTH', value: auth }
+  { name: 'ROO_HTTP', value: keys || tokens ? 'true' : 'false' }
+  { name: 'ROO_METRICS_OPEN', value: metricsOpen ? 'true' : 'false' }
+  { name: 'ROO_RATE_LIMIT', value: string(rateLimit) }
+]
+
+var keyVariables = !keys
+  ? []
+  : [
+      { name: 'ROO_API_KEYS_FILE', value: '/mnt/secrets/api-keys' }
+    ]
+
+var tokenVariables = !tokens
+  ? []
+  : [
+      { name: 'ROO_ENTRA_AUDIENCE', value: entraAudience }
+      { name: 'ROO_ENTRA_ROLES', value: entraRoles }
+    ]
+
+var tenantVariables = !tokens || !empty(entraIssuer)
+  ? []
+  : [
+      { name: 'ROO_ENTRA_TENANT', value: entraTenant }
+    ]
+
+var issuerVariables = !tokens || empty(entraIssuer)
+  ? []
+  : [
+      { name: 'ROO_ENTRA_ISSUER', value: entraIssuer }
+    ]
+
 var storageVariables = empty(storageAccountName)
   ? []
   : [
@@ -481,7 +541,15 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
         {
           name: 'roo-vision'
           image: image
-          env: concat(environmentVariables, storageVariables)
+          env: concat(
+            environmentVariables,
+            callerVariables,
+            keyVariables,
+            tokenVariables,
+            tenantVariables,
+            issuerVariables,
+            storageVariables
+          )
           resources: {
             cpu: json(size.cpu)
             memory: size.memory
@@ -588,6 +656,9 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
 
 @description('Where the app answers; empty before there is an image.')
 output url string = empty(image) ? '' : 'https://${app!.properties.configuration.ingress.fqdn}'
+
+@description('Who may ask for pictures there: keys, entra, keys+entra, or none: nobody.')
+output auth string = auth
 
 @description('Registry to push the image to.')
 output registry string = registryServer

@@ -158,10 +158,11 @@ def check_models(
 ) -> None:
     """Load and warm every model, as serving would, and say what is wrong."""
     from app.commands import models
+    from app.core.loading import Serving
     from app.settings import load_settings
 
-    settings = load_settings(device=device)
-    sys.exit(OK if models.check(directory, settings.device, settings.max_batch) else FAILED)
+    serving = Serving.of(load_settings(device=device))
+    sys.exit(OK if models.check(directory, serving) else FAILED)
 
 
 @cli.command()

@@ -224,3 +224,9 @@ class DeviceUnavailable(StartupError):
     """The device that was demanded is not there or not usable."""
 
     code = "device_unavailable"
+
+
+class EngineUnavailable(StartupError):
+    """The engine that was asked for is not installed, or cannot do what was asked of it."""
+
+    code = "engine_unavailable"

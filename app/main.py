@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from app import allocator, observing
+from app import allocator, cgroup, observing
 from app.api.app import create_app
 from app.api.security import outside
 from app.api.security.head_limit import LimitedHead
@@ -24,6 +24,7 @@ from app.core.admission import Admission, Budget
 from app.core.batcher import Batcher
 from app.core.executor import Executor, PictureBatcher
 from app.core.health import Health
+from app.core.loading import Serving
 from app.core.registry import Registry
 from app.core.service import InferenceService, Limits
 from app.engines.devices import Device
@@ -31,7 +32,7 @@ from app.errors import StartupError
 from app.otel_settings import load_otel_settings
 from app.repository import repository
 from app.repository.repository import ModelEntry
-from app.settings import Settings, usable_cores
+from app.settings import MIB, Settings
 from app.telemetry import logs, process, setup
 
 if TYPE_CHECKING:
@@ -57,14 +58,14 @@ class Core:
     health: Health
     device: Device
     entries: list[ModelEntry]
-    max_batch: int | None
+    serving: Serving
 
     def load(self) -> None:
         """Load and warm every model, then start the lanes; raises `StartupError`. Takes seconds: not for the event
         loop.
         """
         for entry in self.entries:
-            for model in loading.load(entry, self.device, self.max_batch):
+            for model in loading.load(entry, self.serving):
                 self.service.registry.add(model)
         self.service.executor.start()
         self.service.registry.complete()
@@ -73,14 +74,26 @@ class Core:
 
 def build(settings: Settings) -> Core:
     """Put the core together from settings and the model repository; raises `StartupError` where they do not fit."""
-    device = loading.choose_device(settings.device)
+    serving = Serving.of(settings)
     entries = repository.scan(settings.models_dir)
     batcher: PictureBatcher = Batcher(settings.bulk_share)
-    executor = Executor(batcher, settings.lanes or usable_cores())
+    _check_memory(settings, serving.lanes)
+    executor = Executor(batcher, serving.lanes)
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
     limits = Limits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
     service = InferenceService(Registry(settings.default_model), batcher, executor, Admission(budget), limits)
-    return Core(service, Health(service, device), device, entries, settings.max_batch)
+    return Core(service, Health(service, serving.device), serving.device, entries, serving)
+
+
+def _check_memory(settings: Settings, lanes: int) -> None:
+    limit, needed = cgroup.memory_limit(), settings.memory(lanes)
+    if limit is not None and needed > limit:
+        log.warning(
+            "the settings let %d MiB come together, and the container has %d MiB: it may be killed for want of memory. "
+            "Lower ROO_MAX_PIXELS, ROO_MAX_INFLIGHT_BYTES or ROO_LANES, or give it more",
+            needed // MIB,
+            limit // MIB,
+        )
 
 
 def serve(settings: Settings) -> None:

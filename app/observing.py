@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from app import cgroup
 from app.core.health import Health
 from app.core.request import Priority
 from app.core.service import InferenceService
@@ -44,7 +45,7 @@ def observe_process() -> None:
     """CPU, memory, lost log lines, and GPUs where there are any."""
     metrics.cpu_seconds.observe(lambda: [(process.cpu_seconds(), ())])
     metrics.memory_used.observe(lambda: [(process.memory_used(), ())])
-    if (limit := process.memory_limit()) is not None:
+    if (limit := cgroup.memory_limit()) is not None:
         metrics.memory_limit.observe(lambda: [(limit, ())])
     metrics.log_lines_dropped.observe(lambda: [(logs.dropped(), ())])
     gpu.observe()

@@ -12,9 +12,12 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import cgroup
 from app.errors import StartupError
 
 MIB = 2**20
+IDLE_BYTES = 90 * MIB
+"""What the service uses with the bundled model on a CPU while nothing is asked of it."""
 GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -36,11 +39,24 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="`auto` (CUDA when it works, else the CPU), `cpu`, `cuda` or `cuda:N` (no start without it).",
     )
+    engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = Field(
+        "auto", description="Engine of models whose manifest names none; `auto` goes by the model's file."
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="`auto` is the fastest that a model's manifest lists and its engine and device can."
+    )
+    gpu_memory: int | None = Field(
+        None, ge=1, description="Most memory that a model may take of each GPU, in bytes; empty means no bound."
+    )
+    cache_dir: Path | None = Field(
+        None, description="Folder where engines keep compiled models between starts (OpenVINO, TensorRT)."
+    )
     models_dir: Path = Field(Path("models"), description="Model repository: `<name>/model.yaml`, `<name>/<version>/`.")
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
     )
     lanes: int = Field(0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core.")
+    lane_threads: int = Field(1, ge=1, le=256, description="CPU cores that one lane's computation may use.")
     max_batch: int | None = Field(
         None, ge=1, le=256, description="Upper bound on every model's `batching.max_size`; empty means the manifest's."
     )
@@ -186,6 +202,10 @@ class Settings(BaseSettings):
             return f"https://login.microsoftonline.com/{self.entra_tenant.lower()}/v2.0"
         return self.entra_issuer or ""
 
+    def memory(self, lanes: int) -> int:
+        """Bytes that are used when all that may be in flight is, and a picture (3 bytes a pixel) in each lane."""
+        return IDLE_BYTES + self.max_inflight_bytes + lanes * 3 * self.max_pixels
+
 
 def load_settings(**overrides: object) -> Settings:
     """Read the environment; `overrides` (command-line options) win, and those that are None are left out.
@@ -240,13 +260,13 @@ def environment_with(**variables: str) -> dict[str, str]:
 def usable_cores() -> int:
     """CPU cores this process may use: its affinity, bounded by the cgroup's CPU quota (at least one)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    if quota == "max":
-        return cores
-    return max(1, min(cores, int(quota) // int(period)))
+    quota = cgroup.cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def forbid_unpickling() -> None:
+    """Have PyTorch load data only, never objects: its loader of exported programs falls back to unpickling."""
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
 
 
 def silence_engine_telemetry() -> None:

@@ -57,7 +57,10 @@ class ModelVersion(BaseModel):
 
     version: str
     engine: str
+    precision: str = Field(description="What the engine computes in: `fp32`, `bf16` or `fp16`.")
     device: str
+    device_asked: str = Field(description="What `ROO_DEVICE` says.")
+    device_reason: str = Field(description="Why it is this device.")
     max_batch_size: int
     input_shape: list[int] = Field(description="Without the batch dimension.")
     input_dtype: str
@@ -91,7 +94,10 @@ def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
             ModelVersion(
                 version=model.version,
                 engine=model.engine.name,
-                device=model.engine.device,
+                precision=model.engine.precision,
+                device=model.device.name,
+                device_asked=model.device.asked,
+                device_reason=model.device.reason,
                 max_batch_size=model.max_batch_size,
                 input_shape=list(model.input_spec.shape),
                 input_dtype=model.input_spec.dtype,

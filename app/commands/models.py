@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 
 from app.core import loading
+from app.core.loading import Serving
 from app.errors import StartupError
 from app.repository import repository
 from app.repository.manifest import FILE_NAME
-from app.repository.repository import ModelEntry
 
 console = Console()
 
@@ -38,7 +38,7 @@ def print_model(root: Path, name: str) -> None:
     console.print_json(entry.manifest.model_dump_json(exclude_none=True))
 
 
-def check(directory: Path, device: str, max_batch: int | None) -> bool:
+def check(directory: Path, serving: Serving) -> bool:
     """Check a repository or one model's folder, every model even where one fails; True when all are well."""
     if (directory / FILE_NAME).is_file():
         folders = [directory]
@@ -48,14 +48,15 @@ def check(directory: Path, device: str, max_batch: int | None) -> bool:
         folders = []
     if not folders:
         raise StartupError(f"{directory} is neither a model's folder nor a repository: there is no {FILE_NAME} in it.")
-    verdicts = [_check_one(folder, device, max_batch) for folder in folders]
+    verdicts = [_check_one(folder, serving) for folder in folders]
     return all(verdicts)
 
 
-def _check_one(folder: Path, device: str, max_batch: int | None) -> bool:
+def _check_one(folder: Path, serving: Serving) -> bool:
     try:
         entry = repository.read_entry(folder)
-        _load(entry, device, max_batch)
+        for model in loading.load(entry, serving):
+            model.close()
     except StartupError as error:
         console.print(f"[red]✗[/] {folder.name}", highlight=False)
         console.print(str(error), markup=False, highlight=False)
@@ -64,8 +65,3 @@ def _check_one(folder: Path, device: str, max_batch: int | None) -> bool:
         f"[green]✓[/] {folder.name}: {entry.manifest.task}, versions {', '.join(entry.versions)}", highlight=False
     )
     return True
-
-
-def _load(entry: ModelEntry, device: str, max_batch: int | None) -> None:
-    for model in loading.load(entry, loading.choose_device(device), max_batch):
-        model.close()

@@ -14,6 +14,8 @@ from app.core.batcher import Batch, Batcher, Entry
 from app.core.model import Model
 from app.core.request import AdmittedRequest, Answer, Timings
 from app.engines.base import Array
+from app.engines.failures import Failure, classify
+from app.engines.unusable import first_line
 from app.errors import DeadlineExceeded, EngineFailure, RequestError
 from app.telemetry import metrics
 from app.telemetry.tracing import BatchTrace
@@ -73,6 +75,7 @@ class Executor:
         self._restarts = 0
         self._closing = False
         self.seconds_per_picture = 0.0
+        self.device_failure: str | None = None
 
     @property
     def lanes(self) -> int:
@@ -127,20 +130,48 @@ class Executor:
         while (batch := self._batcher.take()) is not None:
             lane.busy_since = time.monotonic()
             with batch:
-                self._execute(batch, lane.buffer(batch.key))
+                self._execute(batch, lane)
             self._measure(time.monotonic() - lane.busy_since, len(batch))
             lane.busy_since = None
             # The waiters' requests must not be kept alive by an idle lane.
             del batch
 
-    def _execute(self, batch: Batch[Model, AdmittedRequest, Answer], buffer: Array) -> None:
-        rows: list[_Row] = []
+    def _execute(self, batch: Batch[Model, AdmittedRequest, Answer], lane: _Lane) -> None:
+        buffer, rows = lane.buffer(batch.key), list[_Row]()
         for waiter in batch.entries:
             row = _prepare(batch.key, waiter, buffer[len(rows)])
             if row is not None:
                 rows.append(row)
         if rows:
-            _compute(batch.key, buffer[: len(rows)], rows)
+            self._compute(batch.key, buffer[: len(rows)], rows, lane)
+
+    def _compute(self, model: Model, tensor: Array, rows: list[_Row], lane: _Lane) -> None:
+        """Compute a batch; one that fails is split until only the culprit fails."""
+        started = time.monotonic()
+        try:
+            outputs = model.compute(tensor, lane.number)
+        except Exception as error:  # engines raise what they like; each means that this batch failed
+            self._learn(model, error, len(rows))
+            if len(rows) == 1:
+                rows[0].waiter.fail(_public(error, rows[0].waiter, "computing"))
+                return
+            log.warning("a batch of %d failed on %s; splitting it: %s", len(rows), model.name, type(error).__name__)
+            half = len(rows) // 2
+            self._compute(model, tensor[:half], rows[:half], lane)
+            self._compute(model, tensor[half:], rows[half:], lane)
+            return
+        _answer(model, rows, outputs, started)
+
+    def _learn(self, model: Model, error: Exception, size: int) -> None:
+        """Smaller batches where memory was short; where the device is lost, say so in liveness."""
+        failure = classify(error)
+        if failure is Failure.MEMORY:
+            metrics.out_of_memory.add(1, (model.name,))
+            model.lower_limit(size)
+            log.warning("no memory for a batch of %d on %s; at most %d now", size, model.name, model.max_batch_size)
+        elif failure is Failure.DEVICE and self.device_failure is None:
+            self.device_failure = first_line(error)
+            log.critical("the device of %s is lost, only a restart helps: %s", model.name, self.device_failure)
 
     def _measure(self, seconds: float, pictures: int) -> None:
         latest = seconds / pictures
@@ -162,20 +193,7 @@ def _prepare(model: Model, waiter: Waiter, out: Array) -> _Row | None:
     return _Row(waiter, placement, started, time.monotonic() - started)
 
 
-def _compute(model: Model, tensor: Array, rows: list[_Row]) -> None:
-    """Compute a batch; one that fails is split until only the culprit fails."""
-    started = time.monotonic()
-    try:
-        outputs = model.compute(tensor)
-    except Exception as error:  # engines raise what they like; each means that this batch failed
-        if len(rows) == 1:
-            rows[0].waiter.fail(_public(error, rows[0].waiter, "computing"))
-            return
-        log.warning("a batch of %d failed on %s; splitting it: %s", len(rows), model.name, type(error).__name__)
-        half = len(rows) // 2
-        _compute(model, tensor[:half], rows[:half])
-        _compute(model, tensor[half:], rows[half:])
-        return
+def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], started: float) -> None:
     seconds = time.monotonic() - started
     metrics.batch_size.record(len(rows), (model.name,))
     metrics.batch_fill.record(len(rows) / model.max_batch_size, (model.name,))

@@ -42,7 +42,10 @@ class Health:
         self._draining = True
 
     def live(self) -> Probe:
-        """False where only a restart helps: a lane is stuck inside an engine."""
+        """False where only a restart helps: a lane is stuck inside an engine, or a GPU's context is lost."""
+        lost = self._service.executor.device_failure
+        if lost is not None:
+            return Probe(False, {"device": f"lost: {lost}"})
         stuck = self._service.executor.health().stuck
         if stuck > STUCK_SECONDS:
             return Probe(False, {"lanes": f"one has been on the same batch for {stuck:.0f} s"})
@@ -63,7 +66,10 @@ class Health:
         checks |= {part: read() for part, read in self._watched.items()}
         if self._draining:
             checks["draining"] = "shutting down"
-        return Probe(self._started and lanes.ok and not self._draining, checks)
+        alive = self.live()
+        if not alive.ok:
+            checks |= alive.checks
+        return Probe(self._started and lanes.ok and alive.ok and not self._draining, checks)
 
 
 def _lanes(executor: Executor) -> Probe:

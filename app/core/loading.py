@@ -1,49 +1,160 @@
-"""From what is on disk to what answers: load, check and warm up models."""
+"""From what is on disk to what answers: choose engine, device and precision, load, check and warm up models."""
 
 import logging
 import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from app.core.model import Model
-from app.engines import devices, onnx
-from app.engines.base import Engine
+from app.engines import catalog, devices, onnx_cuda
+from app.engines.base import Engine, EngineName, EngineOptions, Precision
 from app.engines.devices import Device
-from app.errors import InvalidManifest
+from app.errors import EngineUnavailable, InvalidManifest
 from app.repository.manifest import FILE_NAME
-from app.repository.repository import ModelEntry
+from app.repository.repository import ModelEntry, model_file
+from app.settings import Settings, usable_cores
 from app.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
 
-def choose_device(asked: str) -> Device:
-    """The device for all models; raises `DeviceUnavailable` where one was demanded and is not usable."""
-    return devices.choose(asked, None if asked == "cpu" else onnx.cuda_problem())
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How models are served, as far as their manifests leave it open.
 
-
-def load(entry: ModelEntry, device: Device, max_batch: int | None = None) -> list[Model]:
-    """Load and warm every version of one model; `max_batch` bounds the manifest's `batching.max_size`.
-
-    Raises `InvalidManifest` where a file cannot be loaded or does not fit its manifest.
+    `lanes` is how many threads will compute, `threads` how many cores each may use, `max_batch` an upper bound on
+    every manifest's, `gpu_memory` one on what each model takes of a GPU, in bytes.
     """
-    return [_load_version(entry, version, path, device, max_batch) for version, path in entry.versions.items()]
+
+    device: Device
+    engine: Literal["auto"] | EngineName = "auto"
+    precision: Literal["auto"] | Precision = "auto"
+    lanes: int = 1
+    threads: int = 1
+    max_batch: int | None = None
+    gpu_memory: int | None = None
+    cache_dir: Path | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Serving":
+        """How the settings want models to be served.
+
+        Raises `DeviceUnavailable` or `EngineUnavailable` where that is impossible here.
+        """
+        return cls(
+            device=choose_device(settings.device, settings.engine),
+            engine=settings.engine,
+            precision=settings.precision,
+            lanes=settings.lanes or usable_cores(),
+            threads=settings.lane_threads,
+            max_batch=settings.max_batch,
+            gpu_memory=settings.gpu_memory,
+            cache_dir=settings.cache_dir,
+        )
 
 
-def _load_version(entry: ModelEntry, version: str, path: Path, device: Device, max_batch: int | None) -> Model:
+def choose_device(asked: str, engine: Literal["auto"] | EngineName = "auto") -> Device:
+    """The device for all models that this engine serves.
+
+    Raises `DeviceUnavailable` where one was demanded and is not usable, `EngineUnavailable` where the engine is not
+    installed.
+    """
+    if asked == "cpu":
+        return devices.choose(asked, None)
+    problem = catalog.cuda_problem("onnx" if engine == "auto" else engine)
+    return devices.choose(asked, problem, onnx_cuda.gpu_count())
+
+
+def load(entry: ModelEntry, serving: Serving) -> list[Model]:
+    """Load and warm every version of one model.
+
+    Raises `InvalidManifest` where a file cannot be loaded or does not fit its manifest, `EngineUnavailable` where its
+    engine is not installed or cannot compute as asked.
+    """
+    return [_load_version(entry, version, path, serving) for version, path in entry.versions.items()]
+
+
+def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving) -> Model:
     started = time.monotonic()
-    engine = onnx.OnnxEngine(path, device)
-    _check_input(entry, path, engine)
-    size = entry.manifest.batching.limit(device.kind)
-    size = min(size, max_batch or size)
-    task = entry.manifest.build_task(entry.labels)
-    model = Model(entry.name, version, task, entry.manifest.input, engine, size)
-    loaded = time.monotonic()
-    model.warm_up()
+    engine, path = _engine_and_file(entry, path, serving)
+    device = _device(engine, serving)
+    options = EngineOptions(
+        device=device,
+        precision=_precision(entry, engine, device, serving),
+        lanes=serving.lanes,
+        threads=serving.threads,
+        max_batch=_batch_limit(entry, device, serving),
+        memory_limit=serving.gpu_memory,
+        cache_dir=serving.cache_dir,
+    )
+    with ExitStack() as undo:  # nothing half-loaded stays on a device
+        engines = [_open(engine, path, _on(options, member), undo) for member in device.members]
+        _check_input(entry, path, engines[0])
+        task = entry.manifest.build_task(entry.labels)
+        model = Model(entry.name, version, task, entry.manifest.input, engines, options.max_batch, device)
+        loaded = time.monotonic()
+        model.warm_up()
+        undo.pop_all()
     labels = (entry.name, version)
     metrics.model_load_seconds.set(loaded - started, labels)
     metrics.model_warm_up_seconds.set(time.monotonic() - loaded, labels)
-    log.info("loaded %r, batches up to %d, in %.2f s", model, size, time.monotonic() - started)
+    log.info("loaded %r, batches up to %d, in %.2f s", model, options.max_batch, time.monotonic() - started)
     return model
+
+
+def _engine_and_file(entry: ModelEntry, path: Path, serving: Serving) -> tuple[EngineName, Path]:
+    """The manifest's engine; where it names none the setting's; where that names none either, the file's."""
+    wanted = entry.manifest.engine if entry.manifest.engine != "auto" else serving.engine
+    if wanted == "auto":
+        return catalog.reading(path), path
+    file = model_file(path.parent, wanted)
+    if file is None:
+        raise InvalidManifest(
+            f"{path.parent}: the engine {wanted} was asked for and there is no file that it reads, only {path.name}. "
+            "Add one (`roo-vision models export` writes both kinds), or name another engine."
+        )
+    return wanted, file
+
+
+def _device(engine: EngineName, serving: Serving) -> Device:
+    """All models share one device, but for an engine that cannot use it, where the choice was left to the service."""
+    device = serving.device
+    if device.kind == "cpu":
+        return device
+    problem = catalog.cuda_problem(engine)
+    return device if problem is None else devices.choose(device.asked, problem)
+
+
+def _precision(entry: ModelEntry, engine: EngineName, device: Device, serving: Serving) -> Precision:
+    """The fastest of what the manifest allows and the engine can, or what was asked for."""
+    able = catalog.precisions(engine, device)
+    if serving.precision == "auto":
+        return next((precision for precision in able if precision in entry.manifest.precisions), "fp32")
+    if serving.precision not in able:
+        raise EngineUnavailable(
+            f"ROO_PRECISION={serving.precision}: the engine {engine} cannot compute in it on {device.name}; "
+            f"it can in {', '.join(able)}."
+        )
+    if serving.precision not in entry.manifest.precisions:
+        log.warning("%s computes in %s, which its manifest does not list", entry.name, serving.precision)
+    return serving.precision
+
+
+def _batch_limit(entry: ModelEntry, device: Device, serving: Serving) -> int:
+    size = entry.manifest.batching.limit(device.kind)
+    return min(size, serving.max_batch or size)
+
+
+def _open(name: EngineName, path: Path, options: EngineOptions, undo: ExitStack) -> Engine:
+    engine = catalog.open_engine(name, path, options)
+    undo.callback(engine.close)
+    return engine
+
+
+def _on(options: EngineOptions, device: Device) -> EngineOptions:
+    return replace(options, device=device, lanes=-(-options.lanes // options.device.count))
 
 
 def _check_input(entry: ModelEntry, path: Path, engine: Engine) -> None:

@@ -1,12 +1,15 @@
 """A model as the lanes see it: a task bound to an engine, in three verbs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines.base import Array, Engine
+from app.engines.buckets import bucket, padded
+from app.engines.devices import Device
+from app.engines.unusable import first_line
 from app.errors import EngineFailure, InvalidManifest
 from app.vision import image, preprocessing
 from app.vision.preprocessing import InputSpec, Placement
@@ -21,21 +24,32 @@ class Model:
     """
 
     def __init__(
-        self, name: str, version: str, task: AnyTask, input_spec: InputSpec, engine: Engine, max_batch_size: int
+        self,
+        name: str,
+        version: str,
+        task: AnyTask,
+        input_spec: InputSpec,
+        engines: Sequence[Engine],
+        max_batch_size: int,
+        device: Device,
     ) -> None:
+        """`engines` has one for each GPU, all alike, or one for the CPU; `device` is what they are on, and why."""
         self.name = name
         self.version = version
         self.task = task
         self.input_spec = input_spec
-        self.engine = engine
+        self.engine = engines[0]
+        self.device = device
+        self._engines = tuple(engines)
         self.max_batch_size = max_batch_size
+        self._largest_batch = max_batch_size
 
     def __repr__(self) -> str:
-        return f"Model({self.name}:{self.version} on {self.engine.name}/{self.engine.device})"
+        return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
 
     def empty_batch(self) -> Array:
         """A buffer for the largest batch, `[max_batch_size, …input]`; each lane keeps one."""
-        return np.zeros((self.max_batch_size, *self.input_spec.shape), self.input_spec.numpy_dtype)
+        return self.engine.host_buffer((self.max_batch_size, *self.input_spec.shape), self.input_spec.numpy_dtype)
 
     def prepare(self, admitted: AdmittedRequest, out: Array) -> Placement:
         """Decode a picture and write it, resized and normalised, into `out`, one row of a batch.
@@ -46,24 +60,22 @@ class Model:
         picture = image.decode(admitted.request.image, admitted.header, at_least=target)
         return preprocessing.prepare(picture, self.input_spec, out)
 
-    def compute(self, batch: Array) -> list[dict[str, Array]]:
-        """Run the engine on `batch`; returns the output rows of each picture.
+    def compute(self, batch: Array, lane: int = 0) -> list[dict[str, Array]]:
+        """Run the engine of this lane's GPU on `batch`; returns the output rows of each picture.
 
         Raises `EngineFailure` where an output's length is not the batch's: rows must never shift to another caller.
         """
-        fixed = self.engine.input.batch_size
-        outputs = self.engine.run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed)
-        for name, rows in outputs.items():
-            if len(rows) != len(batch):
-                raise EngineFailure(
-                    f"The model {self.name} returned {len(rows)} rows of {name} for {len(batch)} pictures."
-                )
-        return [{name: rows[index] for name, rows in outputs.items()} for index in range(len(batch))]
+        return self._rows(batch, self._engines[lane % len(self._engines)].run)
+
+    def lower_limit(self, failed: int) -> None:
+        """Form smaller batches from now on: one of `failed` pictures did not fit into the device's memory."""
+        self.max_batch_size = max(1, min(self.max_batch_size, failed // 2))
 
     def computed_rows(self, pictures: int) -> int:
-        """How many rows the engine computes for so many pictures: more where its batch dimension is fixed."""
-        fixed = self.engine.input.batch_size or 1
-        return -(-pictures // fixed) * fixed
+        """How many rows the engine computes for so many: more where its batch dimension is fixed, or it has buckets."""
+        if fixed := self.engine.input.batch_size:
+            return -(-pictures // fixed) * fixed
+        return bucket(pictures, self._largest_batch) if self.device.kind == "cuda" else pictures
 
     def finish(self, rows: Mapping[str, Array], placement: Placement, admitted: AdmittedRequest) -> Any:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""
@@ -79,21 +91,35 @@ class Model:
         """
         buffer = self.empty_batch()
         for size in range(1, self.max_batch_size + 1):
-            try:
-                rows = self.compute(buffer[:size])
-            except Exception as error:  # whatever an engine raises here means: it cannot compute what the manifest says
-                raise InvalidManifest(
-                    f"{self.name} version {self.version}: the model fails on a batch of {size} of shape "
-                    f"{self.input_spec.shape} and type {self.input_spec.dtype}: {_first_line(error)}. "
-                    f"Check `input` and `batching` in model.yaml; the graph takes {self.engine.input.shape} "
-                    f"of {self.engine.input.dtype}."
-                ) from error
-            self._check_outputs(rows[0])
+            for engine in self._engines:
+                self._check_outputs(self._warm_up_size(engine, buffer[:size])[0])
         self._answer_specimen(buffer)
 
     def close(self) -> None:
-        """Free the engine."""
-        self.engine.close()
+        """Free the engines."""
+        for engine in self._engines:
+            engine.close()
+
+    def _warm_up_size(self, engine: Engine, batch: Array) -> list[dict[str, Array]]:
+        try:
+            return self._rows(batch, engine.warm_up)
+        except Exception as error:  # whatever an engine raises here means: it cannot compute what the manifest says
+            raise InvalidManifest(
+                f"{self.name} version {self.version}: the model fails on a batch of {len(batch)} of shape "
+                f"{self.input_spec.shape} and type {self.input_spec.dtype}: {first_line(error)}. "
+                f"Check `input` and `batching` in model.yaml; the graph takes {engine.input.shape} "
+                f"of {engine.input.dtype}."
+            ) from error
+
+    def _rows(self, batch: Array, run: Callable[[Array], dict[str, Array]]) -> list[dict[str, Array]]:
+        fixed = self.engine.input.batch_size
+        outputs = run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed, run)
+        for name, rows in outputs.items():
+            if len(rows) != len(batch):
+                raise EngineFailure(
+                    f"The model {self.name} returned {len(rows)} rows of {name} for {len(batch)} pictures."
+                )
+        return [{name: rows[index] for name, rows in outputs.items()} for index in range(len(batch))]
 
     def _answer_specimen(self, buffer: Array) -> None:
         data = image.specimen()
@@ -108,14 +134,12 @@ class Model:
         except InvalidManifest as error:
             raise InvalidManifest(f"{self.name} version {self.version}: model.yaml: {error}") from None
 
-    def _compute_in_chunks(self, batch: Array, size: int) -> dict[str, Array]:
+    def _compute_in_chunks(self, batch: Array, size: int, run: Callable[[Array], dict[str, Array]]) -> dict[str, Array]:
         """A graph with a fixed batch dimension is called as often as needed; the last call is padded."""
         chunks = []
         for start in range(0, len(batch), size):
             chunk = batch[start : start + size]
-            missing = size - len(chunk)
-            full = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)]) if missing else chunk
-            outputs = self.engine.run(full)
+            outputs = run(padded(chunk, size))
             for name, rows in outputs.items():
                 if len(rows) != size:
                     raise EngineFailure(
@@ -123,8 +147,3 @@ class Model:
                     )
             chunks.append({name: rows[: len(chunk)] for name, rows in outputs.items()})
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

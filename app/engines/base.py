@@ -1,12 +1,17 @@
-"""The protocol that every engine keeps."""
+"""The protocol that every engine keeps, and what an engine is opened with."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.devices import Device
+
 Array = NDArray[np.generic]
+EngineName = Literal["onnx", "openvino", "torch", "tensorrt"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +28,31 @@ class TensorSpec:
         return self.shape[0] if self.shape else None
 
 
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How a model file is to be opened.
+
+    `precision` is that of the computation; inputs and outputs keep the graph's types. `lanes` is how many threads will
+    call `run` at once, `threads` how many cores each of them may use; `max_batch` bounds the batch. `memory_limit`
+    bounds what the engine takes of a GPU's memory, in bytes, where it can be bounded. `cache_dir` is a folder where
+    compiled models may be kept between starts.
+    """
+
+    device: Device
+    precision: Precision = "fp32"
+    lanes: int = 1
+    threads: int = 1
+    max_batch: int = 1
+    memory_limit: int | None = None
+    cache_dir: Path | None = None
+
+
 class Engine(Protocol):
     """A model file on a device. `run` may be called from several threads at once."""
 
     name: str
     device: str
+    precision: Precision
     input: TensorSpec
     outputs: tuple[TensorSpec, ...]
 
@@ -37,6 +62,14 @@ class Engine(Protocol):
         `batch` has the shape and dtype of `input`. Returns every output by name, in the graph's order, each `[batch,
         …]`. Anything it raises is taken as a failure of this batch.
         """
+
+    def warm_up(self, batch: Array) -> dict[str, Array]:
+        """Like `run`, in every place that may compute such a batch later, so that none meets its size for the first
+        time in a request.
+        """
+
+    def host_buffer(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+        """Zeroed memory for batches, kept by a lane; where there is a GPU, memory that it copies from fastest."""
 
     def close(self) -> None:
         """Free what the engine holds; it is not used afterwards."""

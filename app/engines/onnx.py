@@ -1,12 +1,15 @@
-"""ONNX Runtime: the CPU, and CUDA where it works."""
+"""ONNX Runtime: the CPU, and CUDA or TensorRT where they work."""
 
 import logging
+import threading
 from pathlib import Path
 
 import numpy as np
 
-from app.engines.base import Array, TensorSpec
+from app.engines import onnx_cuda
+from app.engines.base import Array, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
+from app.engines.unusable import first_line
 from app.errors import DeviceUnavailable, InvalidManifest
 from app.settings import silence_engine_telemetry
 
@@ -38,36 +41,41 @@ def cuda_problem() -> str | None:
     """
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return "the installed ONNX Runtime is the CPU build (install roo-vision[cuda] instead of roo-vision[cpu])"
-    if not Path("/proc/driver/nvidia").exists() and not Path("/dev/nvidia0").exists():
-        return "this machine shows no NVIDIA driver or device"
-    return None
+    return onnx_cuda.driver_problem()
+
+
+def precisions(device: Device, engine: EngineName) -> tuple[Precision, ...]:
+    """What it can compute in, the fastest first. Its CPU and CUDA kernels compute in the graph's own types."""
+    return ("fp16", "fp32") if engine == "tensorrt" and device.kind == "cuda" else ("fp32",)
 
 
 class OnnxEngine:
     """One session, shared by all lanes: ONNX Runtime's `run` is safe to call from several threads.
 
-    On the CPU the session computes single-threaded in the caller's thread, because the lanes are the parallelism.
+    On the CPU the session computes in the caller's thread, because the lanes are the parallelism; with
+    `options.threads` above 1 it takes helpers.
     """
 
-    name = "onnx"
-
-    def __init__(self, path: Path, device: Device) -> None:
+    def __init__(self, path: Path, options: EngineOptions, name: EngineName = "onnx") -> None:
         """Load the graph.
 
         Raises `InvalidManifest` where the file is not a usable graph with one input, `DeviceUnavailable` where the
         device was to be CUDA and the session did not get it.
         """
-        self.device = device.name
+        self.name: str = name
+        self.device = options.device.name
+        self.precision = options.precision
+        providers = _providers(path, options, name)
         try:
-            self._session = ort.InferenceSession(path, _session_options(device), providers=_providers(device))
+            self._session = ort.InferenceSession(path, _session_options(options), providers=providers)
         except (
             Exception
         ) as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
             raise InvalidManifest(
-                f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {_first_line(error)}. "
+                f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
                 "Check that it is a whole ONNX file with an opset that this version knows."
             ) from error
-        self._check_provider(device)
+        self._check_provider(providers)
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             names = ", ".join(node.name for node in inputs)
@@ -77,45 +85,74 @@ class OnnxEngine:
         self.input = _spec(inputs[0], path)
         self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
+        self._options = options
+        self._binding = threading.local()
+        self._pinned: list[onnx_cuda.Pinned] = []
 
     def run(self, batch: Array) -> dict[str, Array]:
         """Compute one batch; see `Engine.run`."""
-        return dict(zip(self._names, self._session.run(self._names, {self.input.name: batch}), strict=True))
+        if self._options.device.kind == "cpu":
+            return dict(zip(self._names, self._session.run(self._names, {self.input.name: batch}), strict=True))
+        return dict(zip(self._names, self._bound().run(batch), strict=True))
+
+    def warm_up(self, batch: Array) -> dict[str, Array]:
+        """See `Engine.warm_up`; all lanes share the session."""
+        return self.run(batch)
+
+    def host_buffer(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+        """See `Engine.host_buffer`; pinned on CUDA."""
+        buffer = np.zeros(shape, dtype)
+        if self._options.device.kind == "cuda":
+            self._pinned.append(onnx_cuda.Pinned(buffer))
+        return buffer
 
     def close(self) -> None:
         """Free the session once no lane computes with it any more."""
+        for pinned in self._pinned:
+            pinned.release()
+        self._binding = threading.local()
         del self._session
 
-    def _check_provider(self, device: Device) -> None:
+    def _bound(self) -> "onnx_cuda.Bound":
+        """The calling lane's buffers on the device."""
+        if not hasattr(self._binding, "lane"):
+            self._binding.lane = onnx_cuda.Bound(self._session, self.input, self._names, self._options)
+        bound: onnx_cuda.Bound = self._binding.lane
+        return bound
+
+    def _check_provider(self, providers: list[onnx_cuda.Provider]) -> None:
+        wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
         got = self._session.get_providers()[0]
-        if device.kind == "cuda" and got != "CUDAExecutionProvider":
+        if got != wanted:
             raise DeviceUnavailable(
-                f"CUDA was found but ONNX Runtime fell back to {got}: the driver or the CUDA libraries do not fit. "
-                "onnxruntime-gpu needs CUDA 13, cuDNN 9 and driver 580 or newer; or set ROO_DEVICE=cpu."
+                f"{wanted} was asked for, but ONNX Runtime fell back to {got}: the driver or the libraries do not fit. "
+                "onnxruntime-gpu needs CUDA 13, cuDNN 9 and driver 580 or newer, TensorRT its own libraries as well; "
+                "or set ROO_DEVICE=cpu."
             )
 
 
-def _session_options(device: Device) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.inter_op_num_threads = 1
-    options.intra_op_num_threads = 1
+def _session_options(options: EngineOptions) -> ort.SessionOptions:
+    session = ort.SessionOptions()
+    session.log_severity_level = 3
+    session.inter_op_num_threads = 1
+    session.intra_op_num_threads = options.threads
     # A waiting thread pool must not burn the cores that decode pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if device.kind == "cuda" and device.asked != "auto":
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    return options
+    session.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if options.device.kind == "cuda" and options.device.asked != "auto":
+        session.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return session
 
 
-def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
-    if device.kind != "cuda":
+def _providers(path: Path, options: EngineOptions, name: EngineName) -> list[onnx_cuda.Provider]:
+    if options.device.kind != "cuda":
         return ["CPUExecutionProvider"]
     ort.preload_dlls()
-    # Batch sizes come and go; growing by powers of two would hoard memory.
-    cuda = {"device_id": str(device.index), "arena_extend_strategy": "kSameAsRequested"}
-    if device.asked != "auto":
-        return [("CUDAExecutionProvider", cuda)]
-    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+    chain = [onnx_cuda.cuda_provider(options)]
+    if name == "tensorrt":
+        if "TensorrtExecutionProvider" not in ort.get_available_providers():
+            raise DeviceUnavailable("The engine tensorrt was asked for, but this ONNX Runtime is built without it.")
+        chain.insert(0, onnx_cuda.tensorrt_provider(path, options))
+    return chain if options.device.asked != "auto" else [*chain, "CPUExecutionProvider"]
 
 
 def _spec(node: ort.NodeArg, path: Path) -> TensorSpec:
@@ -123,8 +160,3 @@ def _spec(node: ort.NodeArg, path: Path) -> TensorSpec:
         raise InvalidManifest(f"{path}: tensor {node.name} is of type {node.type}, which is not served.")
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
     return TensorSpec(node.name, np.dtype(_DTYPES[node.type]), shape)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

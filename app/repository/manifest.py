@@ -41,14 +41,19 @@ class Manifest(BaseModel):
 
     task: Literal["detection", "classification"]
     description: str = ""
-    engine: Literal["onnx"] = "onnx"
+    engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
+    precisions: list[Literal["fp32", "bf16", "fp16"]] = Field(
+        ["fp32"], min_length=1, description="What the model may be computed in without losing quality."
+    )
     labels: list[str] | str = Field(description="Class names in the model's order, or a text file with one a line.")
     versions: Literal["latest"] | list[Version] = "latest"
     input: InputSpec
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
     batching: Batching = Batching()
-    sha256: dict[Version, Sha256] = Field(default_factory=dict, description="Version → digest of its model file.")
+    sha256: dict[Version, Sha256 | dict[str, Sha256]] = Field(
+        default_factory=dict, description="Version → digest of its model file, or of each file by name."
+    )
 
     @model_validator(mode="after")
     def _has_its_section(self) -> "Manifest":

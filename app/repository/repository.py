@@ -7,7 +7,8 @@ from pathlib import Path
 from app.errors import InvalidManifest, StartupError
 from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manifest
 
-MODEL_FILE = "model.onnx"
+MODEL_FILES = ("model.onnx", "model.pt2", "model.pt")
+"""What a version's folder may hold; the first that is there, where the manifest names no engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +43,23 @@ def read_entry(folder: Path) -> ModelEntry:
     manifest = read_manifest(folder / FILE_NAME)
     entry = ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
     for version, path in entry.versions.items():
-        _check_digest(folder, path, manifest.sha256.get(version))
+        _check_digests(folder, path, manifest.sha256.get(version))
     return entry
 
 
+def model_file(folder: Path, engine: str) -> Path | None:
+    """The file in a version's folder that this engine reads, `auto` being any; None where there is none."""
+    names = {"auto": MODEL_FILES, "torch": MODEL_FILES[1:]}.get(engine, MODEL_FILES[:1])
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
 def _versions(folder: Path, manifest: Manifest) -> dict[str, Path]:
-    found = {
-        path.name: path / MODEL_FILE
-        for path in sorted(folder.iterdir(), key=lambda path: path.name.zfill(20))
-        if path.name.isdecimal() and not path.name.startswith("0") and (path / MODEL_FILE).is_file()
-    }
+    numbered = [path for path in folder.iterdir() if path.name.isdecimal() and not path.name.startswith("0")]
+    files = {path.name: model_file(path, manifest.engine) for path in sorted(numbered, key=lambda path: int(path.name))}
+    found = {version: path for version, path in files.items() if path is not None}
     if not found:
-        raise InvalidManifest(f"{folder}: has no version; put the model at {folder / '1' / MODEL_FILE}.")
+        name = MODEL_FILES[1] if manifest.engine == "torch" else MODEL_FILES[0]
+        raise InvalidManifest(f"{folder}: has no version; put the model at {folder / '1' / name}.")
     if manifest.versions == "latest":
         newest = list(found)[-1]
         return {newest: found[newest]}
@@ -65,13 +71,21 @@ def _versions(folder: Path, manifest: Manifest) -> dict[str, Path]:
     return {version: path for version, path in found.items() if version in manifest.versions}
 
 
-def _check_digest(folder: Path, path: Path, wanted: str | None) -> None:
-    if wanted is None:
-        return
+def _check_digests(folder: Path, path: Path, wanted: str | dict[str, str] | None) -> None:
+    """Every file with a digest must have it; one digest alone is that of the file that is served."""
+    named = {path.name: wanted} if isinstance(wanted, str) else wanted or {}
+    for name, digest in named.items():
+        _check_digest(folder, path.with_name(name), digest)
+
+
+def _check_digest(folder: Path, path: Path, wanted: str) -> None:
+    place = f"{folder / FILE_NAME}: sha256"
+    if path.name not in MODEL_FILES or not path.is_file():
+        raise InvalidManifest(f"{place}: {path} is not a model file that is there.")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != wanted:
         raise InvalidManifest(
-            f"{folder / FILE_NAME}: sha256: {path} has the digest {digest}, not {wanted}. Restore the file, or "
+            f"{place}: {path} has the digest {digest}, not {wanted}. Restore the file, or "
             "correct the manifest if the change was meant."
         )

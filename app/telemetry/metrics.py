@@ -64,6 +64,7 @@ batch_size = _histogram("roo_batch_size", "Pictures computed together.", "model"
 batch_fill = _histogram(
     "roo_batch_fill_ratio", "Size of each batch to the model's largest.", "model", unit="1", buckets=SHARES
 )
+out_of_memory = _counter("roo_out_of_memory", "Batches that did not fit into the device's memory.", "model")
 lane_restarts = _counter("roo_lane_restarts", "Lanes that died and were replaced.")
 waiting = _observed("roo_waiting", "Pictures queued for a lane.", "priority")
 oldest_waiting = _observed("roo_oldest_waiting", "How long the longest-queued picture has waited.", unit="s")

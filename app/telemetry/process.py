@@ -7,9 +7,6 @@ from pathlib import Path
 from app.telemetry import metrics
 
 _TICK_SECONDS = 1.0
-_LIMIT_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-_UNLIMITED = 2**60
-"""The first version of cgroups says "no limit" as a number about this large."""
 
 
 def cpu_seconds() -> float:
@@ -24,17 +21,6 @@ def memory_used() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:")), 0)
-
-
-def memory_limit(files: tuple[Path, ...] = _LIMIT_FILES) -> int | None:
-    """What the container may use, in bytes, or None where it is not limited."""
-    for file in files:
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        return int(text) if text.isdecimal() and int(text) < _UNLIMITED else None
-    return None
 
 
 async def watch_event_loop() -> None:

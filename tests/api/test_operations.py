@@ -26,10 +26,14 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
     colour = client.get("/v1/models/colour").json()
     assert colour["labels"] == ["red", "green", "blue"]
     assert [version["version"] for version in colour["versions"]] == ["1", "2"]
+    reason = colour["versions"][0].pop("device_reason")
+    assert reason, "says why it is this device"
     assert colour["versions"][0] == {
         "version": "1",
         "engine": "onnx",
+        "precision": "fp32",
         "device": "cpu",
+        "device_asked": "auto",
         "max_batch_size": 4,
         "input_shape": [3, 16, 16],
         "input_dtype": "float32",

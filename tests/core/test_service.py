@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from app.core.admission import Budget
+from app.core.health import Health
+from app.core.model import Model
 from app.core.registry import Registry
 from app.core.request import Priority
 from app.core.service import InferenceService, Limits
+from app.engines import devices
 from app.engines.base import Array
 from app.errors import (
     DeadlineExceeded,
@@ -120,6 +123,60 @@ async def test_a_single_picture_with_the_wrong_number_of_rows_is_refused() -> No
     engine = MeanColourEngine(lambda batch: np.concatenate([mean_colours(batch)] * 2))
     with running(colour_model(engine)) as service, pytest.raises(EngineFailure):
         await service.infer(ask(RED))
+
+
+async def test_a_batch_that_does_not_fit_into_memory_is_halved_and_later_ones_are_smaller() -> None:
+    gate, gates = Gate(), iter([True])
+
+    def before(batch: Array) -> None:
+        if next(gates, False):
+            gate(batch)
+        if len(batch) > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    model = colour_model(MeanColourEngine(before), max_batch_size=8)
+    with running(model) as service:
+        first = asyncio.create_task(service.infer(ask(RED)))
+        await until_async(lambda: gate.entered == 1)
+        colours = (RED, BLUE, GREEN, RED, BLUE, GREEN, RED)
+        tasks = [asyncio.create_task(service.infer(ask(colour))) for colour in colours]
+        await until_async(lambda: service.waiting() == 7)
+        gate.open()
+        results = await asyncio.gather(first, *tasks)
+        assert [seen_colour(result) for result in results] == [RED, *colours]
+        assert model.max_batch_size in (2, 3)
+        assert service.executor.device_failure is None
+
+
+async def test_a_lost_device_is_seen_in_liveness_and_readiness() -> None:
+    def before(_: Array) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported")
+
+    with running(colour_model(MeanColourEngine(before))) as service:
+        health = Health(service, devices.choose("cuda", None))
+        health.finish_start()
+        assert health.live().ok
+        assert health.ready().ok
+        with pytest.raises(EngineFailure):
+            await service.infer(ask(RED))
+        assert health.live().checks == {"device": "lost: CUDA error: an illegal memory access was encountered"}
+        assert not health.live().ok
+        assert not health.ready().ok
+        assert "lost" in health.ready().checks["device"]
+
+
+async def test_each_lane_computes_on_its_own_gpu() -> None:
+    gates = [Gate(), Gate()]
+    engines = [MeanColourEngine(gate) for gate in gates]
+    single = colour_model(engines[0])
+    model = Model("colour", "1", single.task, single.input_spec, engines, 1, devices.choose("cuda", None, gpus=2))
+    with running(model, lanes=2) as service:
+        tasks = [asyncio.create_task(service.infer(ask(colour))) for colour in (RED, BLUE)]
+        await until_async(lambda: [gate.entered for gate in gates] == [1, 1])
+        for gate in gates:
+            gate.open()
+        assert [seen_colour(result) for result in await asyncio.gather(*tasks)] == [RED, BLUE]
+    assert [engine.batches for engine in engines] == [[1], [1]]
 
 
 async def test_a_dead_lane_answers_its_waiters_and_is_replaced() -> None:

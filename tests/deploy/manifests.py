@@ -77,6 +77,7 @@ def problems(documents: list[Document]) -> list[str]:
         _probes,
         _stopping,
         _settings,
+        _callers,
         _scaling,
     ]
     return [problem for rule in rules for problem in rule(documents)]
@@ -212,6 +213,42 @@ def _settings(documents: list[Document]) -> Iterator[str]:
             load_settings()
         except StartupError as error:
             yield f"the service would not start: {error}"
+
+
+def _callers(documents: list[Document]) -> Iterator[str]:
+    """Who comes from outside is asked for a key or token, and keys are where rotation reaches them."""
+    settings = environment(documents)
+    paths = [path["path"] for ingress in of_kind(documents, "Ingress") for path in _paths(ingress)]
+    if paths and settings.get("ROO_ENVIRONMENT") != "production":
+        yield "people reach it from outside, but ROO_ENVIRONMENT is not production"
+    if settings.get("ROO_METRICS_OPEN") == "true" and any("/metrics".startswith(path) for path in paths):
+        yield "the Ingress shows /metrics to everybody"
+    if "ROO_API_KEYS_FILE" in settings:
+        yield from _key_file(documents, Path(settings["ROO_API_KEYS_FILE"]))
+
+
+def _paths(ingress: Document) -> list[Document]:
+    return [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+
+
+def _key_file(documents: list[Document], file: Path) -> Iterator[str]:
+    (deployment,) = of_kind(documents, "Deployment", "roo-vision")
+    volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+    mounts = service_container(documents)["volumeMounts"]
+    there = [mount for mount in mounts if mount["mountPath"] == str(file.parent)]
+    if not there:
+        yield f"nothing is mounted at {file.parent}, where ROO_API_KEYS_FILE is"
+    for mount in there:
+        if "subPath" in mount:
+            yield f"{file.parent} is mounted by subPath: a new version of the keys would not reach it"
+        provider = volumes[mount["name"]]["csi"]["volumeAttributes"]["secretProviderClass"]
+        (secrets,) = of_kind(documents, "SecretProviderClass", provider)
+        objects = [yaml.safe_load(text) for text in yaml.safe_load(secrets["spec"]["parameters"]["objects"])["array"]]
+        called = {secret.get("objectAlias", secret["objectName"]): secret for secret in objects}
+        if file.name not in called:
+            yield f"SecretProviderClass/{provider} makes {sorted(called)}, not {file.name}"
+        elif called[file.name].get("objectVersion"):
+            yield f"SecretProviderClass/{provider} pins a version of {file.name}: it would not be rotated"
 
 
 def _scaling(documents: list[Document]) -> Iterator[str]:

@@ -23,8 +23,18 @@ def base_settings() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-def values() -> dict[str, str]:
-    """What the expressions of the container's variables come to, on a CPU with all that can be chosen."""
+EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables")
+CALLERS = {
+    "none": (),
+    "keys": ("keyVariables",),
+    "entra": ("tokenVariables", "tenantVariables"),
+    "keys+entra": ("keyVariables", "tokenVariables", "issuerVariables"),
+}
+"""What is set for each way of asking; `keys+entra` with an issuer in place of the tenant."""
+
+
+def values(auth: str = "keys") -> dict[str, str]:
+    """What the expressions of the container's variables come to, on a CPU, where people ask in this way."""
     size = BICEP.sizes()["cpu"]
     known = {
         "size.device": size["device"],
@@ -34,12 +44,22 @@ def values() -> dict[str, str]:
         "string(gracePeriod)": BICEP.variable("gracePeriod"),
         "queue": BICEP.default("queue"),
         "resultsQueue": BICEP.default("resultsQueue"),
+        "auth": auth,
+        "keys || tokens ? 'true' : 'false'": str(auth != "none").lower(),
+        "metricsOpen ? 'true' : 'false'": BICEP.default("metricsOpen"),
+        "string(rateLimit)": BICEP.default("rateLimit"),
+        "entraAudience": "00000000-0000-0000-0000-000000000003",
+        "entraRoles": BICEP.default("entraRoles"),
+        "entraTenant": "00000000-0000-0000-0000-000000000000",
+        "entraIssuer": "https://sts.windows.net/00000000-0000-0000-0000-000000000000/",
     }
-    return {name: known.get(value, value.strip("'")) for name, value in BICEP.environment().items()}
+    variables = BICEP.environment(*EVERYWHERE, *CALLERS[auth])
+    return {name: known.get(value, value.strip("'")) for name, value in variables.items()}
 
 
-def test_the_service_would_start_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    variables = values()
+@pytest.mark.parametrize("auth", CALLERS)
+def test_the_service_would_start_with_it(monkeypatch: pytest.MonkeyPatch, auth: str) -> None:
+    variables = values(auth)
     assert {"ROO_QUEUE", "ROO_BLOB_ACCOUNTS"} <= set(variables)
     for name, value in variables.items():
         if name.startswith("ROO_"):
@@ -47,6 +67,25 @@ def test_the_service_would_start_with_it(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = load_settings()
     assert settings.queue == "pictures"
     assert settings.reply_to == ("results",)
+    assert settings.environment == "production"
+    assert settings.http is (auth != "none")
+
+
+def test_every_variable_is_one_that_some_way_of_asking_gets() -> None:
+    named = {name for groups in CALLERS.values() for name in BICEP.environment(*EVERYWHERE, *groups)}
+    assert named == set(BICEP.environment())
+    (listed,) = re.findall(r"env: concat\((.*?)\)", BICEP.resource("app"), re.DOTALL)
+    groups = set(EVERYWHERE).union(*CALLERS.values())
+    assert {name.strip(" ,") for name in listed.split()} == groups
+
+
+def test_nobody_asks_before_somebody_says_who_may() -> None:
+    assert BICEP.default("keyVaultName") == BICEP.default("entraAudience") == ""
+    assert BICEP.default("externalIngress") == BICEP.default("metricsOpen") == "false"
+    chosen = "keys && tokens ? 'keys+entra' : (keys ? 'keys' : (tokens ? 'entra' : 'none'))"
+    assert BICEP.variable("auth") == chosen
+    assert BICEP.variable("keys") == "!empty(keyVaultName)"
+    assert BICEP.variable("tokens") == "!empty(entraAudience)"
 
 
 def test_it_listens_and_is_probed_where_the_service_answers() -> None:
@@ -140,6 +179,13 @@ def test_secrets_are_mounted_where_the_pods_have_them() -> None:
     assert f"objectName: {BICEP.default('apiKeysSecret')}" in provider
     assert "objectAlias: api-keys" in provider
     assert "path: 'api-keys'" in BICEP.text
+    azure = (KUBERNETES / "components/azure/kustomization.yaml").read_text()
+    assert f"ROO_API_KEYS_FILE={values()['ROO_API_KEYS_FILE']}" in azure
+
+
+def test_new_keys_are_fetched_because_no_version_is_named() -> None:
+    (url,) = re.findall(r"keyVaultUrl: '(.*)'", BICEP.resource("app"))
+    assert url.endswith("/secrets/${apiKeysSecret}")
 
 
 def test_every_parameter_is_described_and_has_a_default() -> None:

@@ -100,7 +100,7 @@ def test_its_labels_name_this_version(dockerfile: str) -> None:
 def test_the_two_differ_in_what_makes_them_two_only() -> None:
     cpu, cuda = ({(name, rest) for name, rest in instructions(file)} for file in DOCKERFILES)
     changed = {name: (dict(cpu - cuda).get(name), dict(cuda - cpu).get(name)) for name, _ in cpu ^ cuda}
-    assert changed.pop("ARG") == ("EXTRA=cpu", "EXTRA=cuda")
+    assert changed.pop("ARG") == ("LOCK=requirements-cpu.lock", "LOCK=requirements-cuda.lock")
     without, driver = changed.pop("ENV")
     assert driver == without.replace(
         "ORT_DISABLE_TELEMETRY=1", "ORT_DISABLE_TELEMETRY=1 NVIDIA_DRIVER_CAPABILITIES=compute,utility"
@@ -113,7 +113,7 @@ def test_only_what_is_named_reaches_the_build() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     copied = {
-        word.removeprefix("./").replace("${EXTRA}", "*").replace("-build.lock", "-*.lock")
+        word.removeprefix("./").replace("${LOCK}", "requirements-*.lock").replace("-build.lock", "-*.lock")
         for file in DOCKERFILES
         for name, rest in instructions(file)
         if name == "COPY" and "--from" not in rest

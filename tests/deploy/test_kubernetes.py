@@ -1,6 +1,7 @@
 """The manifests, as kustomize renders them, fit each other, the settings and the restricted pod security standard."""
 
 import copy
+import re
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -46,12 +47,18 @@ def test_there_is_an_overlay_for_every_place() -> None:
 
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], name: str) -> None:
-    assert problems(overlays[name]) == []
+    beside = overlays["cpu"] if name == "canary" else []
+    assert problems([*beside, *overlays[name]]) == []
 
 
 @pytest.mark.parametrize(
     "components",
-    [("azure", "hpa"), ("azure", "keda", "keep-one"), ("azure", "keda", "monitoring", "gpu")],
+    [
+        ("azure", "hpa"),
+        ("azure", "keda", "keep-one"),
+        ("azure", "entra", "keda"),
+        ("azure", "keda", "monitoring", "gpu"),
+    ],
     ids="-".join,
 )
 def test_components_fit_together_in_other_ways_too(
@@ -63,6 +70,51 @@ def test_components_fit_together_in_other_ways_too(
 def test_keeping_one_replica_is_a_component(compose: Callable[..., list[Document]]) -> None:
     (scaled,) = of_kind(compose("azure", "keda", "keep-one", "monitoring"), "ScaledObject")
     assert scaled["spec"]["minReplicaCount"] == 1
+
+
+def test_a_canary_touches_nothing_of_what_runs(overlays: dict[str, list[Document]]) -> None:
+    def named(documents: list[Document]) -> set[tuple[str, str]]:
+        return {(document["kind"], document["metadata"]["name"]) for document in documents}
+
+    running, canary = overlays["cpu"], overlays["canary"]
+    assert named(running) & named(canary) == set()
+    (before,), (beside,) = (copy.deepcopy(of_kind(documents, "Deployment")) for documents in (running, canary))
+    (service,), (other,) = (of_kind(documents, "Service") for documents in (running, canary))
+    selectors = service["spec"]["selector"], before["spec"]["selector"]["matchLabels"], other["spec"]["selector"]
+    for selector, pod in zip(selectors, (beside, beside, before), strict=True):
+        assert not selector.items() <= pod["spec"]["template"]["metadata"]["labels"].items()
+    assert beside["spec"]["replicas"] == 1
+    pods = [deployment["spec"]["template"]["spec"] for deployment in (before, beside)]
+    for pod in pods:
+        pod["containers"][0].pop("image")
+        pod["containers"][0].pop("envFrom")
+        pod.pop("topologySpreadConstraints")
+    assert pods[0] == pods[1]
+    (ingress,) = of_kind(canary, "Ingress")
+    annotations = ingress["metadata"]["annotations"]
+    assert annotations["nginx.ingress.kubernetes.io/canary"] == "true"
+    assert annotations["nginx.ingress.kubernetes.io/canary-weight"] == "10"
+    assert "tls" not in ingress["spec"]
+
+
+def test_tokens_come_beside_keys_and_the_readmes_patch_takes_the_keys_out(
+    compose: Callable[..., list[Document]], tmp_path: Path
+) -> None:
+    settings = environment(compose("azure", "entra"))
+    assert settings["ROO_AUTH"] == "keys+entra"
+    names = yaml.safe_load((KUBERNETES / "overlays/cpu/azure.yaml").read_text())["data"]
+    assert settings["ROO_ENTRA_TENANT"] == names["tenantId"]
+    assert settings["ROO_ENTRA_AUDIENCE"] == names["audience"]
+    copied = shutil.copytree(KUBERNETES, tmp_path / "k8s")
+    overlay = yaml.safe_load((copied / "overlays/cpu/kustomization.yaml").read_text())
+    overlay["components"].insert(1, "../../components/entra")
+    readme = (copied / "README.md").read_text()
+    (patch,) = re.findall(r"```yaml\n(- target: \{kind: ConfigMap, .*?)```", readme, re.DOTALL)
+    overlay["patches"] = yaml.safe_load(patch)
+    (copied / "overlays/cpu/kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    documents = render(copied / "overlays/cpu")
+    assert environment(documents)["ROO_AUTH"] == "entra"
+    assert problems(documents) == []
 
 
 def test_every_file_of_a_folder_is_used() -> None:
@@ -88,7 +140,8 @@ def test_the_schemas_of_kubernetes_agree(overlays: dict[str, list[Document]]) ->
 
 def test_pods_run_the_images_that_are_built_here_as_their_user(overlays: dict[str, list[Document]]) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    images = {name: service_container(documents)["image"].rpartition("/")[2] for name, documents in overlays.items()}
+    alone = {name: documents for name, documents in overlays.items() if name != "canary"}
+    images = {name: service_container(documents)["image"].rpartition("/")[2] for name, documents in alone.items()}
     assert images == {
         "cpu": f"roo-vision:{version}-cpu",
         "gpu": f"roo-vision:{version}-cuda",
@@ -183,6 +236,7 @@ def _break(documents: list[Document], kind: str, *path: str | int, value: object
 POD = ("spec", "template", "spec")
 CONTAINER = (*POD, "containers", 0)
 TRIGGER = ("spec", "triggers", 0, "metadata")
+PINNED = "array: ['{objectName: roo-vision-api-keys, objectAlias: api-keys, objectType: secret, objectVersion: 4f0c}']"
 
 
 @pytest.mark.parametrize(
@@ -203,6 +257,16 @@ TRIGGER = ("spec", "triggers", 0, "metadata")
         ("ConfigMap", ("data", "ROO_LANE"), "4", "Unknown setting ROO_LANE"),
         ("ConfigMap", ("data", "ROO_DRAIN_DELAY"), "50", "would not start"),
         ("ConfigMap", ("data", "ROO_QUEUE"), "other", "but works off other"),
+        ("ConfigMap", ("data", "ROO_AUTH"), "none", "would not start"),
+        ("ConfigMap", ("data", "ROO_AUTH"), "entra", "would not start"),
+        ("ConfigMap", ("data", "ROO_API_KEYS_FILE"), None, "would not start"),
+        ("ConfigMap", ("data", "ROO_API_KEYS_FILE"), "/mnt/keys", "nothing is mounted at /mnt"),
+        ("ConfigMap", ("data", "ROO_API_KEYS_FILE"), "/mnt/secrets/keys", "makes ['api-keys'], not keys"),
+        ("ConfigMap", ("data", "ROO_ENVIRONMENT"), None, "is not production"),
+        ("Deployment", (*CONTAINER, "volumeMounts", 0, "mountPath"), "/secrets", "nothing is mounted at /mnt/secrets"),
+        ("Deployment", (*CONTAINER, "volumeMounts", 0, "subPath"), "api-keys", "would not reach it"),
+        ("SecretProviderClass", ("spec", "parameters", "objects"), PINNED, "it would not be rotated"),
+        ("Ingress", ("spec", "rules", 0, "http", "paths", 0, "path"), "/", "/metrics to everybody"),
         ("ScaledObject", (*TRIGGER, "messageCount"), 300, "messageCount is not a string"),
         ("ScaledObject", (*TRIGGER, "namespace"), "example-bus.servicebus.windows.net", "not the service's"),
         ("ScaledObject", ("spec", "scaleTargetRef", "name"), "roo", "Deployment/roo is named"),

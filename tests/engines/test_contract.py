@@ -1,61 +1,86 @@
 """What every engine must do, on real sessions of small generated models."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto
 
 from app.core import loading
-from app.engines import devices
-from app.engines.onnx import OnnxEngine
-from app.errors import DeviceUnavailable, InvalidManifest
+from app.core.loading import Serving
+from app.engines import catalog
+from app.engines.base import Engine
+from app.errors import EngineUnavailable, InvalidManifest
 from app.repository.repository import read_entry
-from tests.fixtures.models import (
-    add_box_model,
-    add_colour_model,
-    colour_manifest,
-    save_mean_colour,
-    write_manifest,
-)
-
-CPU = devices.choose("cpu", None)
+from tests.engines.conftest import Case
+from tests.fixtures.models import colour_manifest, write_manifest
 
 
 def pictures(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random((count, 3, 16, 16), np.float32)
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> OnnxEngine:
-    save_mean_colour(tmp_path / "model.onnx")
-    return OnnxEngine(tmp_path / "model.onnx", CPU)
+def means(batch: np.ndarray) -> np.ndarray:
+    return np.asarray(batch.mean(axis=(2, 3)))
 
 
-def test_it_describes_its_graph(engine: OnnxEngine) -> None:
-    assert (engine.name, engine.device) == ("onnx", "cpu")
+def only(outputs: dict[str, np.ndarray]) -> np.ndarray:
+    (rows,) = outputs.values()
+    return rows
+
+
+def test_it_describes_its_graph(case: Case, opened: Callable[..., Engine]) -> None:
+    engine = opened()
+    assert (engine.name, engine.device, engine.precision) == (case.engine, case.device.name, "fp32")
     assert engine.input.name == "image"
     assert engine.input.shape == (None, 3, 16, 16)
     assert engine.input.dtype == np.float32
     assert engine.input.batch_size is None
-    assert [(spec.name, spec.shape) for spec in engine.outputs] == [("scores", (None, 3))]
+    assert [spec.shape for spec in engine.outputs] == [(None, 3)]
+    assert list(engine.run(pictures(1))) == [spec.name for spec in engine.outputs]
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_every_row_is_its_own_pictures(engine: OnnxEngine, count: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_every_row_is_its_own_pictures(opened: Callable[..., Engine], count: int) -> None:
+    engine = opened(max_batch=8)
     batch = pictures(count)
-    scores = engine.run(batch)["scores"]
-    assert np.allclose(scores, batch.mean(axis=(2, 3)), atol=1e-5)
+    rows = only(engine.run(batch))
+    assert rows.shape == (count, 3)
+    assert np.allclose(rows, means(batch), atol=1e-5)
 
 
-def test_threads_may_run_it_at_once(engine: OnnxEngine) -> None:
+def test_answers_do_not_change_when_the_next_batch_is_computed(opened: Callable[..., Engine]) -> None:
+    engine = opened(max_batch=4)
+    first = pictures(4, 1)
+    rows = only(engine.run(first))
+    engine.run(pictures(4, 2))
+    assert np.allclose(rows, means(first), atol=1e-5)
+
+
+def test_a_lanes_buffer_is_zeroed_memory_of_its_shape(opened: Callable[..., Engine]) -> None:
+    engine = opened(max_batch=4)
+    buffer = engine.host_buffer((4, 3, 16, 16), np.dtype(np.float32))
+    assert (buffer.shape, buffer.dtype, float(np.abs(buffer).max())) == ((4, 3, 16, 16), np.float32, 0.0)
+    buffer[:] = pictures(4)
+    assert np.allclose(only(engine.run(buffer[:3])), means(buffer[:3]), atol=1e-5)
+
+
+def test_warming_up_computes_too(opened: Callable[..., Engine]) -> None:
+    engine = opened(max_batch=2, lanes=3)
+    batch = pictures(2)
+    assert np.allclose(only(engine.warm_up(batch)), means(batch), atol=1e-5)
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_threads_may_run_it_at_once(opened: Callable[..., Engine], lanes: int) -> None:
+    engine = opened(max_batch=4, lanes=lanes)
     wrong: list[int] = []
 
     def work(seed: int) -> None:
         for step in range(30):
             batch = pictures(1 + step % 4, seed * 100 + step)
-            if not np.allclose(engine.run(batch)["scores"], batch.mean(axis=(2, 3)), atol=1e-5):
+            if not np.allclose(only(engine.run(batch)), means(batch), atol=1e-5):
                 wrong.append(seed)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -66,45 +91,50 @@ def test_threads_may_run_it_at_once(engine: OnnxEngine) -> None:
     assert wrong == []
 
 
-def test_a_wrong_shape_is_an_error_of_that_call_alone(engine: OnnxEngine) -> None:
-    with pytest.raises(Exception, match="dimension"):
-        engine.run(np.zeros((1, 3, 8, 8), np.float32))
-    assert engine.run(pictures(1))["scores"].shape == (1, 3)
+def test_a_wrong_shape_is_an_error_of_that_call_alone(opened: Callable[..., Engine]) -> None:
+    engine = opened()
+    with pytest.raises(Exception, match=r"(?i)shape|dimension|guard|size"):
+        engine.run(np.zeros((1, 4, 16, 16), np.float32))
+    assert only(engine.run(pictures(1))).shape == (1, 3)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_lane_may_use_several_cores(opened: Callable[..., Engine], threads: int) -> None:
+    engine = opened(threads=threads)
+    assert np.allclose(only(engine.run(pictures(1))), means(pictures(1)), atol=1e-5)
+
+
+def test_every_precision_that_it_offers(case: Case, opened: Callable[..., Engine]) -> None:
+    able = catalog.precisions(case.engine, case.device)
+    assert able[-1] == "fp32"
+    for precision in able:
+        engine = opened(precision=precision)
+        assert engine.precision == precision
+        rows = only(engine.run(pictures(2)))
+        assert rows.dtype == np.float32
+        assert np.allclose(rows, means(pictures(2)), atol=1e-5 if precision == "fp32" else 1e-2)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x09" * 100])
-def test_a_file_that_is_no_model(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "model.onnx"
+def test_a_file_that_is_no_model(case: Case, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / case.file
     path.write_bytes(content)
-    with pytest.raises(InvalidManifest, match=r"model\.onnx.*cannot load") as error:
-        OnnxEngine(path, CPU)
+    with pytest.raises(InvalidManifest, match=rf"{case.file}.*cannot load") as error:
+        case.open(path)
     assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("batch", ["batch", 1, 2, 3])
 @pytest.mark.parametrize("max_size", [1, 4, 5])
-def test_fixed_batch_dimensions_are_served_too(tmp_path: Path, batch: int | str, max_size: int) -> None:
+def test_fixed_batch_dimensions_are_served_too(case: Case, tmp_path: Path, batch: int | str, max_size: int) -> None:
     folder = tmp_path / "colour"
-    save_mean_colour(folder / "1" / "model.onnx", batch=batch)
-    write_manifest(folder, colour_manifest(batching={"max_size": max_size}))
-    (model,) = loading.load(read_entry(folder), CPU)
+    case.save(folder / "1", batch)
+    write_manifest(folder, colour_manifest(engine=case.engine, batching={"max_size": max_size}))
+    (model,) = loading.load(read_entry(folder), Serving(case.device))
     for count in range(1, max_size + 1):
         rows = model.compute(pictures(count, count))
-        assert np.allclose([row["scores"] for row in rows], pictures(count, count).mean(axis=(2, 3)), atol=1e-5)
-
-
-def test_the_setting_bounds_the_manifests_batch(tmp_path: Path) -> None:
-    folder = add_colour_model(tmp_path, batching={"max_size": 8})
-    assert loading.load(read_entry(folder), CPU)[0].max_batch_size == 8
-    assert loading.load(read_entry(folder), CPU, max_batch=3)[0].max_batch_size == 3
-
-
-def test_half_precision_input(tmp_path: Path) -> None:
-    folder = tmp_path / "half"
-    save_mean_colour(folder / "1" / "model.onnx", dtype=TensorProto.FLOAT16)
-    write_manifest(folder, colour_manifest(input={"size": [16, 16], "resize": "stretch", "dtype": "float16"}))
-    (model,) = loading.load(read_entry(folder), CPU)
-    assert model.empty_batch().dtype == np.float16
+        assert np.allclose([only(row) for row in rows], means(pictures(count, count)), atol=1e-5)
+    model.close()
 
 
 @pytest.mark.parametrize(
@@ -116,29 +146,20 @@ def test_half_precision_input(tmp_path: Path) -> None:
         ({"labels": ["only", "two"]}, "labels"),
     ],
 )
-def test_a_manifest_that_does_not_fit_its_graph(tmp_path: Path, changes: dict[str, object], words: str) -> None:
-    folder = add_colour_model(tmp_path, **changes)
+def test_a_manifest_that_does_not_fit_its_graph(
+    case: Case, tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    folder = tmp_path / "colour"
+    case.save(folder / "1")
+    write_manifest(folder, colour_manifest(engine=case.engine, **changes))
     with pytest.raises(InvalidManifest, match=words):
-        loading.load(read_entry(folder), CPU)
+        loading.load(read_entry(folder), Serving(case.device))
 
 
-def test_a_decoder_that_does_not_fit_its_outputs(tmp_path: Path) -> None:
-    folder = add_box_model(tmp_path, detection={"decoder": "yolo"})
-    with pytest.raises(InvalidManifest):
-        loading.load(read_entry(folder), CPU)
-
-
-def test_devices_are_chosen_as_documented() -> None:
-    assert devices.choose("cpu", None).name == "cpu"
-    assert devices.choose("auto", None).name == "cuda:0"
-    assert devices.choose("cuda:1", None).name == "cuda:1"
-    fallen = devices.choose("auto", "no driver")
-    assert (fallen.name, fallen.reason) == ("cpu", "no driver")
-    with pytest.raises(DeviceUnavailable, match=r"ROO_DEVICE=cuda:1 demands a GPU, but no driver\."):
-        devices.choose("cuda:1", "no driver")
-
-
-def test_a_cpu_may_have_a_batch_limit_of_its_own(tmp_path: Path) -> None:
-    folder = add_colour_model(tmp_path, batching={"max_size": 8, "max_size_cpu": 2})
-    assert loading.load(read_entry(folder), CPU)[0].max_batch_size == 2
-    assert read_entry(folder).manifest.batching.limit("cuda") == 8
+def test_a_precision_that_it_does_not_offer(case: Case, tmp_path: Path) -> None:
+    folder = tmp_path / "colour"
+    case.save(folder / "1")
+    write_manifest(folder, colour_manifest(engine=case.engine))
+    for precision in {"fp16", "bf16"} - set(catalog.precisions(case.engine, case.device)):
+        with pytest.raises(EngineUnavailable, match=f"ROO_PRECISION={precision}: the engine {case.engine} cannot"):
+            loading.load(read_entry(folder), Serving(case.device, precision=precision))  # type: ignore[arg-type]

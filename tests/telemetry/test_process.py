@@ -1,7 +1,6 @@
 """What the process uses, and what GPUs say of themselves."""
 
 import asyncio
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,20 +16,6 @@ def test_cpu_time_and_memory_are_read_from_the_system() -> None:
     sum(range(2_000_000))
     assert process.cpu_seconds() > before
     assert 10 * 2**20 < process.memory_used() < 2**40
-
-
-@pytest.mark.parametrize(
-    ("content", "limit"), [("536870912\n", 2**29), ("max\n", None), ("9223372036854771712\n", None)]
-)
-def test_the_containers_limit_is_read_of_either_version_of_cgroups(
-    tmp_path: Path, content: str, limit: int | None
-) -> None:
-    (tmp_path / "memory.max").write_text(content)
-    assert process.memory_limit((tmp_path / "missing", tmp_path / "memory.max")) == limit
-
-
-def test_without_cgroups_there_is_no_limit(tmp_path: Path) -> None:
-    assert process.memory_limit((tmp_path / "missing",)) is None
 
 
 async def test_an_event_loop_that_is_held_up_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

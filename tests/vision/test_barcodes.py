@@ -45,7 +45,7 @@ def test_one_and_two_dimensional_codes(kind: str) -> None:
     assert found.format
 
 
-@pytest.mark.parametrize("angle", [3, 15, 90, 180, 200])
+@pytest.mark.parametrize("angle", [3, 15, 30, 45, 60, 75, 90, 115, 150, 180, 200])
 @pytest.mark.parametrize("kind", ["Code128", "QRCode"])
 def test_turned_labels(kind: str, angle: float) -> None:
     found = read(*scene(code("A-01-2", kind), angle))

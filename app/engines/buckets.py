@@ -1,0 +1,16 @@
+"""Fixed batch sizes for devices that want them: kernels are chosen, and graphs captured, for one shape each."""
+
+import numpy as np
+
+from app.engines.base import Array
+
+
+def bucket(count: int, most: int) -> int:
+    """The least power of two that is at least `count`, or `most` where that is less."""
+    return min(most, 1 << (count - 1).bit_length()) if count <= most else count
+
+
+def padded(batch: Array, size: int) -> Array:
+    """`batch` with its last row repeated up to `size` rows; itself where it has them already."""
+    missing = size - len(batch)
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
