@@ -5,7 +5,7 @@ import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.telemetry import metrics, tracing
+from app.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,8 @@ class ObservedMiddleware:
 def _tell(scope: Scope, method: str, seconds: float, level: int) -> None:
     route, status = _route(scope), _status(scope)
     metrics.http_seconds.record(seconds, (method, route, status), tracing.sampled_context())
-    if log.isEnabledFor(level):
-        fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
-        log.log(level, "%s %s %d", method, _path(scope), status, extra={"fields": fields})
+    fields: logs.Fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
+    logs.tell(log, level, f"{method} {_path(scope)} {status}", fields)
 
 
 def _status(scope: Scope) -> int:

@@ -101,8 +101,12 @@ class Deliveries:
             metrics.lock_margin.record(max(0.0, margin), queue)
         level = logging.WARNING if decided.verb in (Verb.DEAD_LETTER, Verb.LEAVE) else logging.INFO
         words = f": {decided.description}" if decided.description else ""
-        fields = {"queue": self._queue, "outcome": decided.verb.value, "duration_ms": round(seconds * 1e3, 2)}
-        log.log(level, "message %s: %s%s", message.message_id, decided.verb.value, words, extra={"fields": fields})
+        fields: logs.Fields = {
+            "queue": self._queue,
+            "outcome": decided.verb.value,
+            "duration_ms": round(seconds * 1e3, 2),
+        }
+        logs.tell(log, level, f"message {message.message_id}: {decided.verb.value}{words}", fields)
 
     async def _decide(self, received: Received, answering: asyncio.Task[None], lock: HeldLock) -> Settlement:
         """Wait for the answer and say what becomes of the message."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace as otel_trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
 import app
 from app.errors import StartupError
@@ -177,11 +177,10 @@ def _to_otel(record: logging.LogRecord) -> LogRecord:
     if record.exc_info and record.exc_info[0] is not None:
         attributes["exception.type"] = record.exc_info[0].__name__
         attributes["exception.stacktrace"] = record.exc_text or ""
-    ids: tuple[str, str] | None = getattr(record, "trace", None)
-    span = ids and SpanContext(int(ids[0], 16), int(ids[1], 16), is_remote=False, trace_flags=TraceFlags(1))
+    trace: SpanContext | None = getattr(record, "trace", None)
     return LogRecord(
         timestamp=int(record.created * 1e9),
-        context=set_span_in_context(NonRecordingSpan(span)) if span else None,
+        context=set_span_in_context(NonRecordingSpan(trace)) if trace else None,
         severity_text=record.levelname,
         severity_number=_SEVERITIES.get(record.levelno, SeverityNumber.UNSPECIFIED),
         body=record.message,

@@ -73,12 +73,12 @@ def enabled() -> bool:
     return _propagator is not None
 
 
-def ids() -> tuple[str, str] | None:
-    """The current span's trace and span id in hexadecimal, or None outside any trace."""
+def current() -> SpanContext | None:
+    """The current span's identity, sampled or not; None outside any trace."""
     if _propagator is None:
         return None
-    current = trace.get_current_span().get_span_context()
-    return (f"{current.trace_id:032x}", f"{current.span_id:016x}") if current.is_valid else None
+    context = trace.get_current_span().get_span_context()
+    return context if context.is_valid else None
 
 
 def sampled_context() -> SpanContext | None:
