@@ -56,8 +56,10 @@ class InferenceService:
         started = time.monotonic()
         outcome, model = "cancelled", ""
         try:
-            result = await self._infer(request, started)
-            outcome, model = "ok", result.model
+            loaded = self.registry.get(request.model, request.version)
+            model = loaded.name
+            result = await self._infer(request, loaded, started)
+            outcome = "ok"
             return result
         except RequestError as error:
             outcome = error.code
@@ -104,8 +106,7 @@ class InferenceService:
         """Seconds that the longest-queued picture has waited."""
         return self._batcher.oldest_age()
 
-    async def _infer(self, request: InferenceRequest, started: float) -> InferenceResult:
-        model = self.registry.get(request.model, request.version)
+    async def _infer(self, request: InferenceRequest, model: Model, started: float) -> InferenceResult:
         header = self._check_picture(request.image)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
         self._refuse_hopeless(deadline)
