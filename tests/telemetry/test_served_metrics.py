@@ -69,6 +69,13 @@ def test_what_is_refused_before_the_core_is_counted(guarded: Server) -> None:
     assert (refused.name, refused.labels) == ("roo_refusals_total", {"code": "unauthorized"})
 
 
+def test_failures_are_counted_with_their_model_and_error(server: Server) -> None:
+    with server.client() as client:
+        error = client.post(PREDICT, content=PICTURE[:-40]).json()["code"]
+    found = [sample.labels for sample in families(server)["roo_requests"].samples]
+    assert {"source": "http", "model": "colour", "outcome": error} in found
+
+
 def test_the_format_is_negotiated(server: Server) -> None:
     with server.client() as client:
         client.post(PREDICT, content=PICTURE)
