@@ -5,7 +5,7 @@ ENGINES ?= .venv-engines
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines lint types contracts check bench bench-queue gpu-check train lock clean
+.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry gpu-check train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpo
 
 bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people beside robots, chaos
 	$(BIN)/roo-vision bench-queue
+
+bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
+	$(BIN)/roo-vision bench-telemetry
 
 gpu-check: ## On a machine with a GPU: run what needs one, and write docs/gpu-report.json
 	$(PYTHON) -m benchmarks.gpu_check

@@ -217,3 +217,25 @@ def bench_queue(
     settings = load_settings(models_dir=models_dir, device=device)
     repository = Repository(settings.models_dir, run.choose_model(settings, model), settings.device)
     queue_run.run(planned, repository)
+
+
+@cli.command()
+def bench_telemetry(
+    seconds: Annotated[float, typer.Option(min=0.05, help="Length of a slice.")] = 3.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 10,
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight.")] = 32,
+    out: Annotated[Path, typer.Option(help="Folder for bench-telemetry.json and bench-telemetry.md.")] = Path(
+        "out/bench"
+    ),
+    model: Annotated[str | None, typer.Option(help="Model to measure; the default one where left out.")] = None,
+    models_dir: ModelsDir = None,
+    device: Device = None,
+) -> None:
+    """Measure what telemetry costs: off, as it comes, and exported with a tenth of all traces."""
+    from app.bench import run, telemetry_run
+    from app.bench.queue_stage import Repository
+    from app.settings import load_settings
+
+    settings = load_settings(models_dir=models_dir, device=device)
+    repository = Repository(settings.models_dir, run.choose_model(settings, model), settings.device)
+    telemetry_run.run(telemetry_run.TelemetryPlan(seconds, rounds, concurrency, out), repository)

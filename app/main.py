@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from app import allocator, cgroup
+from app import allocator, cgroup, observing
 from app.api.app import create_app
 from app.api.security import outside
 from app.api.security.head_limit import LimitedHead
@@ -26,14 +26,14 @@ from app.core.executor import Executor, PictureBatcher
 from app.core.health import Health
 from app.core.loading import Serving
 from app.core.registry import Registry
-from app.core.request import Priority
 from app.core.service import InferenceService, Limits
 from app.engines.devices import Device
 from app.errors import StartupError
+from app.otel_settings import load_otel_settings
 from app.repository import repository
 from app.repository.repository import ModelEntry
 from app.settings import MIB, Settings
-from app.telemetry import metrics, setup
+from app.telemetry import logs, process, setup
 
 if TYPE_CHECKING:
     from app.servicebus.worker import QueueWorker
@@ -98,14 +98,22 @@ def _check_memory(settings: Settings, lanes: int) -> None:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises `StartupError` where it cannot start."""
-    setup.configure_logging(settings.log_level)
+    writer = logs.configure(settings.log_level)
+    try:
+        _serve_logged(settings, writer)
+    finally:
+        writer.close()
+
+
+def _serve_logged(settings: Settings, writer: logs.Writer) -> None:
     allocator.keep_buffers()
-    telemetry = setup.install()
     core = build(settings)
-    _observe(core)
+    telemetry = setup.install(core.device.name, load_otel_settings(), writer)
+    observing.observe_core(core.service, core.health, core.device)
+    observing.observe_process()
     try:
         with _listen(settings) as listener:
-            server = _http_server(core, settings)
+            server = _http_server(core, settings, telemetry)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
                 runner.run(_serve(core, server, listener, settings))
     finally:
@@ -115,6 +123,7 @@ def serve(settings: Settings) -> None:
 async def _serve(core: Core, server: "HttpServer", listener: socket.socket, settings: Settings) -> None:
     stop = _stop_event()
     http = asyncio.create_task(server.serve(sockets=[listener]))
+    watching = asyncio.create_task(process.watch_event_loop())
     queue: _Queue | None = None
     try:
         await _load(core, stop)
@@ -124,6 +133,7 @@ async def _serve(core: Core, server: "HttpServer", listener: socket.socket, sett
         await _until(stop, queue)
     finally:
         await _drain(core, server, http, queue, settings)
+        watching.cancel()
 
 
 async def _until(stop: asyncio.Event, queue: "_Queue | None") -> None:
@@ -163,14 +173,7 @@ def _start_queue(core: Core, settings: Settings) -> _Queue | None:
 
     worker = servicebus.build(core.service, settings)
     core.health.watch("queue", lambda: str(worker.status))
-    metrics.observe(
-        "roo_messages_held", "Messages received and not yet settled.", lambda: [(worker.held, {"queue": worker.queue})]
-    )
-    metrics.observe(
-        "roo_credit",
-        "How many messages more would be taken now.",
-        lambda: [(worker.status.credit, {"queue": worker.queue})],
-    )
+    observing.observe_queue(worker)
     return _Queue(worker, asyncio.create_task(worker.run(), name="queue-worker"))
 
 
@@ -236,7 +239,7 @@ class HttpServer(uvicorn.Server):
                 await asyncio.wait_for(self._stop.wait(), 1.0)
 
 
-def _http_server(core: Core, settings: Settings) -> HttpServer:
+def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry) -> HttpServer:
     limits = UploadLimits(settings.max_body_bytes, settings.max_images_per_request, settings.upload_timeout)
     return HttpServer(
         uvicorn.Config(
@@ -244,7 +247,7 @@ def _http_server(core: Core, settings: Settings) -> HttpServer:
                 core.service,
                 core.health,
                 limits,
-                setup.prometheus_text,
+                telemetry.metrics_text,
                 outside.build(settings),
                 predict=settings.http,
             ),
@@ -284,27 +287,3 @@ def _stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stop
-
-
-def _observe(core: Core) -> None:
-    """Gauges that are read from the running service whenever somebody looks at the metrics."""
-    service = core.service
-    metrics.observe(
-        "roo_waiting",
-        "Pictures queued for a lane, by priority.",
-        lambda: [(service.waiting(priority), {"priority": priority.value}) for priority in Priority],
-    )
-    metrics.observe(
-        "roo_oldest_waiting_seconds",
-        "How long the longest-queued picture has waited.",
-        lambda: [(service.oldest_age(), {})],
-    )
-    metrics.observe(
-        "roo_in_flight", "Pictures admitted and not yet answered.", lambda: [(service.admission.used.pictures, {})]
-    )
-    metrics.observe("roo_lanes", "Lanes alive.", lambda: [(service.executor.health().alive, {})])
-    metrics.observe(
-        "roo_device",
-        "1 for the device in use.",
-        lambda: [(1, {"device": core.device.name, "asked": core.device.asked})],
-    )

@@ -1,6 +1,6 @@
 """The FastAPI application, put together from what it is given."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 import app as package
 from app.api import inference, operations, problems
+from app.api.observed import ObservedMiddleware
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.outside import Outside
@@ -32,12 +33,12 @@ def create_app(
     service: InferenceService,
     health: Health,
     limits: UploadLimits,
-    metrics_text: Callable[[], bytes],
+    metrics_text: operations.MetricsText,
     outside: Outside = EVERYBODY,
     *,
     predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the body of `/metrics`, `outside` says who may ask; without
+    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `outside` says who may ask; without
     `predict` there are only probes, metrics and the list of models.
     """
     renderer = Renderer()
@@ -76,7 +77,7 @@ class _Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Around everything, where added middleware would stand inside of what answers unexpected errors."""
-        return RequestIdMiddleware(self._outside.wrap(super().build_middleware_stack()))
+        return RequestIdMiddleware(ObservedMiddleware(self._outside.wrap(super().build_middleware_stack())))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""

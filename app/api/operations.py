@@ -4,7 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -14,7 +14,8 @@ from app.core.health import Health, Probe
 from app.core.registry import Registry
 from app.errors import ModelNotFound
 
-PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+MetricsText = Callable[[str], tuple[bytes, str]]
+"""From an `Accept` header to the metrics and their media type."""
 
 
 class ProbeAnswer(BaseModel):
@@ -24,7 +25,7 @@ class ProbeAnswer(BaseModel):
     checks: dict[str, str]
 
 
-def router(registry: Registry, health: Health, metrics_text: Callable[[], bytes]) -> APIRouter:
+def router(registry: Registry, health: Health, metrics_text: MetricsText) -> APIRouter:
     """Probes, the model list and metrics."""
     routes = APIRouter(tags=["operations"])
     unavailable: dict[int | str, dict[str, Any]] = {
@@ -51,9 +52,10 @@ def router(registry: Registry, health: Health, metrics_text: Callable[[], bytes]
     async def model(name: Annotated[str, Path(examples=["shelf"])]) -> ModelInfo:
         return _describe(registry, name)
 
-    @routes.get("/metrics", summary="Metrics in Prometheus text format", response_class=Response)
-    def metrics() -> Response:  # not async: reading process figures takes a moment and runs beside the event loop
-        return Response(metrics_text(), media_type=PROMETHEUS_TEXT)
+    @routes.get("/metrics", summary="Metrics as Prometheus text or OpenMetrics", response_class=Response)
+    def metrics(request: Request) -> Response:  # not async: reading them takes a moment, and runs beside the event loop
+        text, media_type = metrics_text(request.headers.get("accept", ""))
+        return Response(text, headers={"content-type": media_type})
 
     return routes
 

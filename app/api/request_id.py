@@ -1,4 +1,4 @@
-"""`X-Request-Id`: the caller's is echoed, or one is made."""
+"""`X-Request-Id`: the caller's is echoed, or one is made; it stands in every line that is logged about the request."""
 
 import re
 import uuid
@@ -6,6 +6,8 @@ import uuid
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.telemetry import logs
 
 HEADER = "x-request-id"
 _ACCEPTED = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -23,10 +25,13 @@ class RequestIdMiddleware:
             await self._app(scope, receive, send)
             return
         request_id = _read(scope) or uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        logs.request_id.set(request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
+                state["status"] = message["status"]
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 

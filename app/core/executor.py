@@ -18,6 +18,7 @@ from app.engines.failures import Failure, classify
 from app.engines.unusable import first_line
 from app.errors import DeadlineExceeded, EngineFailure, RequestError
 from app.telemetry import metrics
+from app.telemetry.tracing import BatchTrace
 from app.vision.preprocessing import Placement
 
 log = logging.getLogger(__name__)
@@ -159,13 +160,13 @@ class Executor:
             self._compute(model, tensor[:half], rows[:half], lane)
             self._compute(model, tensor[half:], rows[half:], lane)
             return
-        _answer(model, rows, outputs, time.monotonic() - started)
+        _answer(model, rows, outputs, started)
 
     def _learn(self, model: Model, error: Exception, size: int) -> None:
         """Smaller batches where memory was short; where the device is lost, say so in liveness."""
         failure = classify(error)
         if failure is Failure.MEMORY:
-            metrics.out_of_memory.add(1, {"model": model.name})
+            metrics.out_of_memory.add(1, (model.name,))
             model.lower_limit(size)
             log.warning("no memory for a batch of %d on %s; at most %d now", size, model.name, model.max_batch_size)
         elif failure is Failure.DEVICE and self.device_failure is None:
@@ -192,26 +193,32 @@ def _prepare(model: Model, waiter: Waiter, out: Array) -> _Row | None:
     return _Row(waiter, placement, started, time.monotonic() - started)
 
 
-def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], seconds: float) -> None:
-    metrics.batch_size.record(len(rows), {"model": model.name})
+def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], started: float) -> None:
+    seconds = time.monotonic() - started
+    metrics.batch_size.record(len(rows), (model.name,))
+    metrics.batch_fill.record(len(rows) / model.max_batch_size, (model.name,))
+    members = tuple(row.waiter.item.trace for row in rows if row.waiter.item.trace is not None)
+    batch = BatchTrace(model.name, len(rows), model.computed_rows(len(rows)), started, seconds, members)
     for row, output in zip(rows, outputs, strict=True):
-        _finish(model, row, output, seconds, len(rows))
+        _finish(model, row, output, batch)
 
 
-def _finish(model: Model, row: _Row, output: dict[str, Array], compute_seconds: float, batch_size: int) -> None:
+def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace) -> None:
     started = time.monotonic()
     try:
         prediction = model.finish(output, row.placement, row.waiter.item)
     except Exception as error:  # any failure here is this picture's alone
         row.waiter.fail(_public(error, row.waiter, "reading the outputs for"))
         return
+    ended = time.monotonic()
     timings = Timings(
         queue=row.started_at - row.waiter.enqueued_at,
         prepare=row.prepare_seconds,
-        compute=compute_seconds,
-        finish=time.monotonic() - started,
+        compute=batch.seconds,
+        finish=ended - started,
     )
-    row.waiter.answer(Answer(prediction, row.placement.size, batch_size, timings))
+    queued_at = row.waiter.enqueued_at
+    row.waiter.answer(Answer(prediction, row.placement.size, batch.size, timings, batch, queued_at, ended))
 
 
 def _public(error: Exception, waiter: Waiter, doing: str) -> RequestError:

@@ -15,6 +15,7 @@ from app.errors import EngineUnavailable, InvalidManifest
 from app.repository.manifest import FILE_NAME
 from app.repository.repository import ModelEntry, model_file
 from app.settings import Settings, usable_cores
+from app.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +94,12 @@ def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving)
         _check_input(entry, path, engines[0])
         task = entry.manifest.build_task(entry.labels)
         model = Model(entry.name, version, task, entry.manifest.input, engines, options.max_batch, device)
+        loaded = time.monotonic()
         model.warm_up()
         undo.pop_all()
+    labels = (entry.name, version)
+    metrics.model_load_seconds.set(loaded - started, labels)
+    metrics.model_warm_up_seconds.set(time.monotonic() - loaded, labels)
     log.info("loaded %r, batches up to %d, in %.2f s", model, options.max_batch, time.monotonic() - started)
     return model
 

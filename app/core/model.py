@@ -7,7 +7,7 @@ import numpy as np
 
 from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines.base import Array, Engine
-from app.engines.buckets import padded
+from app.engines.buckets import bucket, padded
 from app.engines.devices import Device
 from app.engines.unusable import first_line
 from app.errors import EngineFailure, InvalidManifest
@@ -42,6 +42,7 @@ class Model:
         self.device = device
         self._engines = tuple(engines)
         self.max_batch_size = max_batch_size
+        self._largest_batch = max_batch_size
 
     def __repr__(self) -> str:
         return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
@@ -69,6 +70,12 @@ class Model:
     def lower_limit(self, failed: int) -> None:
         """Form smaller batches from now on: one of `failed` pictures did not fit into the device's memory."""
         self.max_batch_size = max(1, min(self.max_batch_size, failed // 2))
+
+    def computed_rows(self, pictures: int) -> int:
+        """How many rows the engine computes for so many: more where its batch dimension is fixed, or it has buckets."""
+        if fixed := self.engine.input.batch_size:
+            return -(-pictures // fixed) * fixed
+        return bucket(pictures, self._largest_batch) if self.device.kind == "cuda" else pictures
 
     def finish(self, rows: Mapping[str, Array], placement: Placement, admitted: AdmittedRequest) -> Any:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from opentelemetry.trace import SpanContext
+
+from app.telemetry.tracing import BatchTrace
 from app.vision.image import ImageHeader, Size
 from app.vision.tasks import Options
 
@@ -48,10 +51,11 @@ class InferenceRequest:
 
 @dataclass(frozen=True, slots=True)
 class AdmittedRequest:
-    """A request that passed the door, with what was read of its picture there."""
+    """A request that passed the door, with what was read of its picture there and the trace that it belongs to."""
 
     request: InferenceRequest
     header: ImageHeader
+    trace: SpanContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,18 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a lane makes of one picture. `prediction` is the task's own type."""
+    """What a lane makes of one picture. `prediction` is the task's own type; `batch` is what it was computed in.
+
+    `queued_at` and `ended_at` are moments on `time.monotonic`'s clock.
+    """
 
     prediction: Any
     image_size: Size
     batch_size: int
     timings: Timings
+    batch: BatchTrace
+    queued_at: float
+    ended_at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,16 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from opentelemetry.trace import SpanContext
+
 from app.core.admission import Admission, Budget
 from app.core.executor import Executor, PictureBatcher
 from app.core.model import Model
 from app.core.registry import Registry
 from app.core.request import AdmittedRequest, Answer, Deadline, InferenceRequest, InferenceResult, Priority
 from app.errors import DeadlineExceeded, ImageTooLarge, Overloaded, PayloadTooLarge, RequestError
-from app.telemetry import metrics
+from app.telemetry import metrics, tracing
+from app.telemetry.tracing import Stage
 from app.vision import image
 from app.vision.image import ImageHeader
 
@@ -53,14 +56,16 @@ class InferenceService:
         started = time.monotonic()
         outcome, model = "cancelled", ""
         try:
-            result = await self._infer(request, started)
-            outcome, model = "ok", result.model
+            loaded = self.registry.get(request.model, request.version)
+            model = loaded.name
+            result = await self._infer(request, loaded, started)
+            outcome = "ok"
             return result
         except RequestError as error:
             outcome = error.code
             raise
         finally:
-            metrics.requests.add(1, {"source": request.source, "model": model, "outcome": outcome})
+            metrics.requests.add(1, (request.source, model, outcome))
 
     def receiving(self, size: int, priority: Priority) -> AbstractContextManager[None]:
         """Room for `size` encoded bytes, to be held by a front from before it receives them until they are answered.
@@ -101,14 +106,14 @@ class InferenceService:
         """Seconds that the longest-queued picture has waited."""
         return self._batcher.oldest_age()
 
-    async def _infer(self, request: InferenceRequest, started: float) -> InferenceResult:
-        model = self.registry.get(request.model, request.version)
+    async def _infer(self, request: InferenceRequest, model: Model, started: float) -> InferenceResult:
         header = self._check_picture(request.image)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
         self._refuse_hopeless(deadline)
         wanted = Budget(pictures=1, image_bytes=0, pixels=header.pixels)  # the front holds the bytes' room
         with self.admission.permit(wanted, request.priority, self._retry_after()):
-            answer = await self._answer(AdmittedRequest(request, header), model, deadline)
+            admitted = AdmittedRequest(request, header, tracing.sampled_context())
+            answer = await self._answer(admitted, model, deadline)
         result = InferenceResult(
             request_id=request.request_id,
             model=model.name,
@@ -120,7 +125,9 @@ class InferenceService:
             timings=answer.timings,
             total=time.monotonic() - started,
         )
-        _record(request, result)
+        _record(request, result, admitted.trace)
+        if admitted.trace is not None:
+            tracing.record_stages(_stages(started, answer), answer.batch)
         return result
 
     async def _answer(self, admitted: AdmittedRequest, model: Model, deadline: Deadline) -> Answer:
@@ -166,15 +173,21 @@ class InferenceService:
         return max(1.0, self.executor.expected_wait())
 
 
-def _record(request: InferenceRequest, result: InferenceResult) -> None:
-    attributes = {"source": request.source, "model": result.model}
-    metrics.request_seconds.record(result.total, attributes)
-    timings = result.timings
-    stages = (
-        ("queue", timings.queue),
-        ("prepare", timings.prepare),
-        ("compute", timings.compute),
-        ("finish", timings.finish),
-    )
-    for stage, seconds in stages:
-        metrics.stage_seconds.record(seconds, attributes | {"stage": stage})
+def _record(request: InferenceRequest, result: InferenceResult, trace: SpanContext | None) -> None:
+    source, model, timings = request.source, result.model, result.timings
+    metrics.request_seconds.record(result.total, (source, model), trace)
+    metrics.stage_seconds.record(timings.queue, (source, model, "queue"), trace)
+    metrics.stage_seconds.record(timings.prepare, (source, model, "prepare"), trace)
+    metrics.stage_seconds.record(timings.compute, (source, model, "compute"), trace)
+    metrics.stage_seconds.record(timings.finish, (source, model, "finish"), trace)
+
+
+def _stages(received_at: float, answer: Answer) -> list[Stage]:
+    timings = answer.timings
+    return [
+        Stage("admission", received_at, answer.queued_at - received_at),
+        Stage("queue", answer.queued_at, timings.queue),
+        Stage("prepare", answer.queued_at + timings.queue, timings.prepare),
+        Stage("compute", answer.batch.started_at, timings.compute),
+        Stage("finish", answer.ended_at - timings.finish, timings.finish),
+    ]

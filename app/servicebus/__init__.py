@@ -4,6 +4,7 @@ from app.core.service import InferenceService
 from app.servicebus.answering import Answering, Limits
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
+from app.servicebus.depth import QueueDepth
 from app.servicebus.outbox import Outboxes
 from app.servicebus.results import Replies
 from app.servicebus.worker import QueueWorker
@@ -27,4 +28,6 @@ def build(service: InferenceService, settings: Settings) -> QueueWorker:
         BlobStore(settings.blob_accounts, container.get_secret_value() if container else None, connection.credential),
         Limits(settings.max_image_bytes, settings.result_bytes),
     )
-    return QueueWorker(service, connection, answering, settings.queue, settings.queue_held)
+    administration = connection.administration()
+    depth = QueueDepth(settings.queue, administration) if administration else None
+    return QueueWorker(service, connection, answering, settings.queue, settings.queue_held, depth)

@@ -17,6 +17,7 @@ from app.servicebus.claimcheck import BlobStore
 from app.servicebus.message import MessageOptions, Order, read_order
 from app.servicebus.outbox import Outboxes
 from app.servicebus.results import Replies
+from app.telemetry import tracing
 from app.wire.rendering import Renderer
 
 SOURCE = "queue"
@@ -61,8 +62,9 @@ class Answering:
         body = results.body_of(order, result, annotated_url)
         if len(body) > self._limits.result_bytes:
             body = await self._outsource(body, result)
-        reply = results.message_of(message, result, body, order.options.robot_id)
-        await self._outboxes.send(entity, reply, len(body))
+        with tracing.sending(entity):
+            reply = results.message_of(message, result, body, order.options.robot_id)
+            await self._outboxes.send(entity, reply, len(body))
 
     async def close(self) -> None:
         """Close the senders and the connections to the storage."""

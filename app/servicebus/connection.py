@@ -9,6 +9,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import DefaultAzureCredential
 from azure.servicebus import ServiceBusReceivedMessage, ServiceBusSubQueue, parse_connection_string
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
+from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
 from app.errors import StartupError
 from app.servicebus.loopback import is_loopback
@@ -44,6 +45,7 @@ class Connection:
         self.credential: AsyncTokenCredential | None = (
             DefaultAzureCredential() if access.connection_string is None else None
         )
+        self._access = access
         self._client = _client(access, self.credential)
 
     @property
@@ -72,6 +74,14 @@ class Connection:
     def reader(self, queue: str, sub_queue: ServiceBusSubQueue | None = None) -> ServiceBusReceiver:
         """A receiver of the SDK as it is, for those who only read results or dead letters."""
         return self._client.get_queue_receiver(queue, sub_queue=sub_queue, socket_timeout=_SOCKET_SECONDS)
+
+    def administration(self) -> ServiceBusAdministrationClient | None:
+        """A client of the namespace's management door, which an emulator on this machine has none of."""
+        if _is_here(self.namespace):
+            return None
+        if self.credential is not None:
+            return ServiceBusAdministrationClient(self.namespace, self.credential, retry_total=0)
+        return ServiceBusAdministrationClient.from_connection_string(str(self._access.connection_string), retry_total=0)
 
     async def close(self) -> None:
         """Close the client and the credential."""

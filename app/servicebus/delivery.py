@@ -5,17 +5,18 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from azure.servicebus import ServiceBusReceivedMessage
 
 from app.errors import Draining, EngineFailure, Overloaded, RequestError
-from app.servicebus import settlement
+from app.servicebus import results, settlement
 from app.servicebus.answering import Answering
 from app.servicebus.connection import Received
 from app.servicebus.locks import HeldLock, LockKeeper
 from app.servicebus.settlement import Settlement, Verb
 from app.servicebus.settler import Settler
-from app.telemetry import metrics
+from app.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -35,16 +36,20 @@ class Deliveries:
         self._settler = settler
         self._locks = locks
         self._on_end = on_end
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Received] = {}
         self._ending = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._tasks)
 
+    def oldest_age(self) -> float:
+        """Seconds since the oldest of them was sent; 0 where there is none. May be asked from any thread."""
+        return max((_age(received.message) for received in list(self._tasks.values())), default=0.0)
+
     def start(self, received: Received) -> None:
         """Take a message on."""
         task = asyncio.create_task(self._deliver(received))
-        self._tasks.add(task)
+        self._tasks[task] = received
         task.add_done_callback(self._ended)
 
     def begin_end(self) -> None:
@@ -64,21 +69,44 @@ class Deliveries:
             await asyncio.wait(self._tasks, timeout=max(0.0, seconds))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         self._on_end()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("a message was left to its lock by a defect", exc_info=error)
 
     async def _deliver(self, received: Received) -> None:
-        started = time.monotonic()
-        answering = asyncio.create_task(self._answer(received.message))
-        with self._locks.hold(received.message, answering.cancel) as lock:
-            decided = await self._decide(received, answering, lock)
-            if not await self._settler.settle(received, decided, lock):
-                decided = settlement.LEAVE
-        labels = {"queue": self._queue, "outcome": decided.verb.value, "reason": decided.reason}
-        metrics.messages.add(1, labels)
-        metrics.message_seconds.record(time.monotonic() - started, {"queue": self._queue})
+        started, message = time.monotonic(), received.message
+        logs.request_id.set(results.request_id_of(message, self._queue))
+        with tracing.processing(self._queue, str(message.message_id), message.application_properties) as span:
+            answering = asyncio.create_task(self._answer(message))
+            with self._locks.hold(message, answering.cancel) as lock:
+                decided = await self._decide(received, answering, lock)
+                with tracing.settling(self._queue, decided.verb.value):
+                    margin = lock.remaining()
+                    settled = await self._settler.settle(received, decided, lock)
+            if decided.verb is not Verb.COMPLETE or not settled:
+                tracing.fail(span, decided.reason or decided.verb.value, decided.description)
+            self._tell(message, decided if settled else settlement.LEAVE, time.monotonic() - started, margin)
+
+    def _tell(self, message: ServiceBusReceivedMessage, decided: Settlement, seconds: float, margin: float) -> None:
+        """One count, one value each, one line."""
+        queue = (self._queue,)
+        trace = tracing.sampled_context()
+        metrics.messages.add(1, (self._queue, decided.verb.value, decided.reason))
+        metrics.message_seconds.record(seconds, queue, trace)
+        metrics.message_age.record(_age(message), queue, trace)
+        if decided.verb is Verb.LEAVE:
+            metrics.locks_lost.add(1, queue)
+        else:
+            metrics.lock_margin.record(max(0.0, margin), queue)
+        level = logging.WARNING if decided.verb in (Verb.DEAD_LETTER, Verb.LEAVE) else logging.INFO
+        words = f": {decided.description}" if decided.description else ""
+        fields: logs.Fields = {
+            "queue": self._queue,
+            "outcome": decided.verb.value,
+            "duration_ms": round(seconds * 1e3, 2),
+        }
+        logs.tell(log, level, f"message {message.message_id}: {decided.verb.value}{words}", fields)
 
     async def _decide(self, received: Received, answering: asyncio.Task[None], lock: HeldLock) -> Settlement:
         """Wait for the answer and say what becomes of the message."""
@@ -87,7 +115,6 @@ class Deliveries:
             return settlement.COMPLETE
         except RequestError as error:
             decided = settlement.settlement_for(error)
-            _log(received.message, decided)
             if decided.verb is Verb.ABANDON:
                 delay = settlement.delay_before_abandoning(error, received.message.delivery_count or 0)
                 await self._pause(delay)
@@ -116,6 +143,7 @@ class Deliveries:
             await asyncio.wait_for(self._ending.wait(), seconds)
 
 
-def _log(message: ServiceBusReceivedMessage, decided: Settlement) -> None:
-    level = logging.WARNING if decided.verb is Verb.DEAD_LETTER else logging.INFO
-    log.log(level, "message %s: %s: %s", message.message_id, decided.verb.value, decided.description)
+def _age(message: ServiceBusReceivedMessage) -> float:
+    """Seconds since it was sent, by our clock."""
+    sent: datetime | None = message.enqueued_time_utc
+    return 0.0 if sent is None else max(0.0, (datetime.now(UTC) - sent).total_seconds())

@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from app.core.request import InferenceResult
 from app.errors import ReplyRefused
 from app.servicebus.message import Order
+from app.telemetry import tracing
 from app.wire.prediction import to_wire
 
 _ID_DIGITS = 32
@@ -103,6 +104,7 @@ def message_of(
 ) -> ServiceBusMessage:
     """The message for a result of `request`."""
     properties: dict[str | bytes, Any] = {"model": result.model, "version": result.version}
+    properties.update(tracing.carried_on(request.application_properties))
     if robot_id is not None:
         properties["robot_id"] = robot_id
     return ServiceBusMessage(

@@ -16,6 +16,7 @@ from app.errors import StartupError
 from app.servicebus.answering import SOURCE, Answering
 from app.servicebus.connection import Connection, Receiver
 from app.servicebus.delivery import Deliveries
+from app.servicebus.depth import QueueDepth
 from app.servicebus.locks import LockKeeper
 from app.servicebus.settler import Settler
 
@@ -50,6 +51,11 @@ class QueueStatus:
     reason: str = ""
     credit: int = 0
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link that messages come over."""
+        return self.state is LinkState.CONNECTED
+
     def __str__(self) -> str:
         words = f"{self.queue}: {self.state.value}"
         return f"{words} ({self.reason})" if self.reason else words
@@ -59,14 +65,21 @@ class QueueWorker:
     """Works off one queue until stopped."""
 
     def __init__(
-        self, service: InferenceService, connection: Connection, answering: Answering, queue: str, most_held: int
+        self,
+        service: InferenceService,
+        connection: Connection,
+        answering: Answering,
+        queue: str,
+        most_held: int,
+        depth: QueueDepth | None = None,
     ) -> None:
-        """`most_held` is the most messages that are held at once."""
+        """`most_held` is the most messages that are held at once; `depth` counts those on the queue."""
         self.status = QueueStatus(queue)
         self._service = service
         self._connection = connection
         self._answering = answering
         self._most_held = most_held
+        self._depth = depth
         self._round = max(2, most_held // _ROUNDS)
         self._settler = Settler()
         self._locks = LockKeeper(self._settler.renew)
@@ -85,9 +98,19 @@ class QueueWorker:
         """Messages received and not yet settled."""
         return len(self._deliveries)
 
+    def oldest_age(self) -> float:
+        """Seconds since the oldest message that is held was sent; 0 where none is."""
+        return self._deliveries.oldest_age()
+
+    def depth(self) -> dict[str, int]:
+        """Messages on the queue by their state, as the broker last counted them; empty where it does not tell."""
+        return self._depth.counts if self._depth else {}
+
     async def run(self) -> None:
         """Receive until `stop`, connecting again for ever."""
-        keeping = asyncio.create_task(self._locks.run(), name="lock-keeper")
+        aside = [asyncio.create_task(self._locks.run(), name="lock-keeper")]
+        if self._depth:
+            aside.append(asyncio.create_task(self._depth.run(), name="queue-depth"))
         pause = FIRST_PAUSE
         try:
             while not self._stopping.is_set():
@@ -97,7 +120,8 @@ class QueueWorker:
                     await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.5, 1))
                 pause = min(LONGEST_PAUSE, pause * 2)
         finally:
-            keeping.cancel()
+            for task in aside:
+                task.cancel()
 
     async def stop(self, seconds: float) -> None:
         """Take nothing more, finish and settle what is computing, give back the rest; within `seconds`.

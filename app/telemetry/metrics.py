@@ -1,60 +1,112 @@
 """Every instrument, declared once.
 
-The OpenTelemetry API alone is used here: until `app.telemetry.setup` installs a provider, recording costs next to
-nothing and goes nowhere. `docs/metrics.md` lists the instruments.
+`docs/metrics.md` lists them, and a test compares it with `DECLARED`. What a label may say is bounded by what is served
+and configured; ids, addresses and file names are never labels.
 """
 
-from collections.abc import Callable, Iterable
+from typing import TypeVar
 
-from opentelemetry import metrics as otel
-from opentelemetry.metrics import CallbackOptions, Observation
+from app.telemetry.instruments import Counter, Gauge, Histogram, Instrument, Observed
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+AGES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
 
-meter = otel.get_meter("roo_vision")
+DECLARED: dict[str, Instrument] = {}
+"""Every instrument by its name for Prometheus."""
 
-requests = meter.create_counter("roo_requests", description="Pictures answered, by source, model and outcome.")
-request_seconds = meter.create_histogram(
-    "roo_request",
-    unit="s",
-    description="Time from admission to answer, by source and model.",
-    explicit_bucket_boundaries_advisory=SECONDS,
-)
-stage_seconds = meter.create_histogram(
-    "roo_stage",
-    unit="s",
-    description="Time in each stage (queue, prepare, compute, finish), by source and model.",
-    explicit_bucket_boundaries_advisory=SECONDS,
-)
-batch_size = meter.create_histogram(
-    "roo_batch_size",
-    description="Pictures computed together, by model.",
-    explicit_bucket_boundaries_advisory=BATCH_SIZES,
-)
-messages = meter.create_counter(
-    "roo_messages",
-    description="Messages settled, by queue, outcome (complete, dead_letter, abandon, leave) and reason.",
-)
-message_seconds = meter.create_histogram(
-    "roo_message",
-    unit="s",
-    description="Time from receipt to settlement, by queue.",
-    explicit_bucket_boundaries_advisory=SECONDS,
-)
-refusals = meter.create_counter(
-    "roo_refusals", description="HTTP requests turned away at the gate, by the error's code."
-)
-out_of_memory = meter.create_counter(
-    "roo_out_of_memory", description="Batches that did not fit into the device's memory, by model."
-)
-lane_restarts = meter.create_counter("roo_lane_restarts", description="Lanes that died and were replaced.")
+T = TypeVar("T", bound=Instrument)
 
 
-def observe(name: str, description: str, read: Callable[[], Iterable[tuple[float, dict[str, str]]]]) -> None:
-    """Declare a gauge whose values and attributes are read when somebody looks; nothing polls."""
+def _declared(instrument: T) -> T:
+    DECLARED[instrument.prometheus_name] = instrument
+    return instrument
 
-    def callback(_: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(value, attributes) for value, attributes in read()]
 
-    meter.create_observable_gauge(name, callbacks=[callback], description=description)
+def _counter(name: str, description: str, *labels: str) -> Counter:
+    return _declared(Counter(name, description, *labels))
+
+
+def _histogram(
+    name: str, description: str, *labels: str, unit: str = "s", buckets: tuple[float, ...] = SECONDS
+) -> Histogram:
+    return _declared(Histogram(name, description, *labels, unit=unit, buckets=buckets))
+
+
+def _gauge(name: str, description: str, *labels: str, unit: str = "") -> Gauge:
+    return _declared(Gauge(name, description, *labels, unit=unit))
+
+
+def _observed(name: str, description: str, *labels: str, unit: str = "") -> Observed:
+    return _declared(Observed(name, description, *labels, unit=unit))
+
+
+def _observed_counter(name: str, description: str, *labels: str, unit: str = "") -> Observed:
+    return _declared(Observed(name, description, *labels, unit=unit, kind="counter"))
+
+
+# The HTTP front. Named by OpenTelemetry's semantic conventions; what is refused before the core is here as well.
+http_seconds = _histogram(
+    "http.server.request.duration",
+    "Time from a request's head to the end of its answer.",
+    "http.request.method",
+    "http.route",
+    "http.response.status_code",
+)
+refusals = _counter("roo_refusals", "HTTP requests turned away at the gate, by the error's code.", "code")
+
+# The core.
+requests = _counter("roo_requests", "Pictures answered, by outcome.", "source", "model", "outcome")
+request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model")
+stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "stage")
+batch_size = _histogram("roo_batch_size", "Pictures computed together.", "model", unit="", buckets=BATCH_SIZES)
+batch_fill = _histogram(
+    "roo_batch_fill_ratio", "Size of each batch to the model's largest.", "model", unit="1", buckets=SHARES
+)
+out_of_memory = _counter("roo_out_of_memory", "Batches that did not fit into the device's memory.", "model")
+lane_restarts = _counter("roo_lane_restarts", "Lanes that died and were replaced.")
+waiting = _observed("roo_waiting", "Pictures queued for a lane.", "priority")
+oldest_waiting = _observed("roo_oldest_waiting", "How long the longest-queued picture has waited.", unit="s")
+in_flight = _observed("roo_in_flight", "Pictures admitted and not yet answered.")
+permits_free = _observed("roo_permits_free", "Pictures more that would be admitted now.", "priority")
+picture_seconds = _observed("roo_picture", "Measured time that a lane spends on a picture.", unit="s")
+pending_seconds = _observed("roo_pending", "Work that waits: queued pictures x time for each / lanes.", unit="s")
+lanes = _observed("roo_lanes", "Lanes alive.")
+ready = _observed("roo_ready", "1 while traffic is welcome, as /readyz says.")
+
+# The queue front.
+messages = _counter("roo_messages", "Messages by what became of them.", "queue", "outcome", "reason")
+message_seconds = _histogram("roo_message", "Time from receipt to settlement.", "queue", buckets=AGES)
+message_age = _histogram("roo_message_age", "Time from a message's sending to its settlement.", "queue", buckets=AGES)
+lock_margin = _histogram("roo_lock_margin", "Time left of a message's lock when it was settled.", "queue", buckets=AGES)
+locks_lost = _counter("roo_locks_lost", "Messages whose lock was lost before they were settled.", "queue")
+messages_held = _observed("roo_messages_held", "Messages received and not yet settled.", "queue")
+oldest_message = _observed(
+    "roo_oldest_message", "Age of the oldest message that is held, from its sending.", "queue", unit="s"
+)
+credit = _observed("roo_credit", "How many messages more would be taken now.", "queue")
+queue_depth = _observed(
+    "roo_queue_depth", "Messages on the queue, as the broker counts them at most every 30 s.", "queue", "state"
+)
+queue_connected = _observed("roo_queue_connected", "1 while there is a link to the queue.", "queue")
+
+# What is loaded, and on what.
+device = _observed("roo_device", "1 for the device in use.", "device", "asked")
+model_info = _observed("roo_model_info", "1 for every loaded model.", "model", "version", "engine", "device")
+model_load_seconds = _gauge("roo_model_load", "Time that loading a model took.", "model", "version", unit="s")
+model_warm_up_seconds = _gauge("roo_model_warm_up", "Time that warming a model up took.", "model", "version", unit="s")
+
+# The process; its CPU time, files and the interpreter's figures are the Prometheus client's own.
+cpu_seconds = _observed_counter("process.cpu.time", "CPU time of all threads.", unit="s")
+memory_used = _observed("process.memory.usage", "Resident memory.", unit="By")
+memory_limit = _observed("roo_memory_limit", "Memory that the container may use, where it is limited.", unit="By")
+event_loop_lag = _histogram("roo_event_loop_lag", "How late a timer of one second came.")
+log_lines_dropped = _observed_counter("roo_log_lines_dropped", "Log lines lost because nobody read them.")
+
+# GPUs, where NVML finds any.
+gpu_utilization = _observed("roo_gpu_utilization", "Share of the time in which a kernel ran.", "gpu", unit="1")
+gpu_memory_used = _observed("roo_gpu_memory_used", "Memory in use on the GPU.", "gpu", unit="By")
+gpu_memory_total = _observed("roo_gpu_memory_total", "Memory of the GPU.", "gpu", unit="By")
+gpu_temperature = _observed("roo_gpu_temperature", "Temperature of the GPU.", "gpu", unit="Cel")
+gpu_power = _observed("roo_gpu_power", "Power that the GPU draws.", "gpu", unit="W")

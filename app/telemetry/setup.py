@@ -1,35 +1,188 @@
-"""Install the OpenTelemetry SDK; the only module that imports it."""
+"""Put telemetry together: `/metrics`, and whatever exporters OpenTelemetry's standard variables ask for.
+
+Exporters work in threads of their own with bounded queues: a collector that cannot be reached costs neither requests
+nor memory, only what it would have been sent. The SDK is imported where it is used: it takes a fifth of a second, and
+most who start the service export nothing.
+"""
 
 import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry import metrics as otel
-from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
-from prometheus_client import REGISTRY, generate_latest
+from opentelemetry import trace as otel_trace
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
 
 import app
+from app.errors import StartupError
+from app.otel_settings import OtelSettings
+from app.telemetry import instruments, metrics, tracing
+from app.telemetry.logs import Sink, Writer
+from app.telemetry.prometheus import Exposition
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs.export import LogRecordExporter
+    from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+CLOSE_SECONDS = 1.0
+"""Time that what was recorded last has to reach its collector when the service ends."""
+
+_SEVERITIES = {
+    logging.DEBUG: SeverityNumber.DEBUG,
+    logging.INFO: SeverityNumber.INFO,
+    logging.WARNING: SeverityNumber.WARN,
+    logging.ERROR: SeverityNumber.ERROR,
+    logging.CRITICAL: SeverityNumber.FATAL,
+}
 
 
-def install() -> MeterProvider:
-    """Make the instruments of `app.telemetry.metrics` readable at `/metrics`; returns what must be shut down at the
-    end.
+class Telemetry:
+    """What was installed: to be read at `/metrics`, and shut down at the end."""
+
+    def __init__(self, resource: Resource, writer: Writer) -> None:
+        self._resource = resource
+        self._writer = writer
+        self._shutdowns: list[Callable[[], object]] = []
+        origin = {name: str(value) for name, value in resource.attributes.items()}
+        self._exposition = Exposition(metrics.DECLARED.values(), origin)
+
+    def metrics_text(self, accept: str) -> tuple[bytes, str]:
+        """All metrics in the format that an `Accept` header asks for, and its media type."""
+        return self._exposition.text(accept)
+
+    def export_traces(self, exporters: "list[SpanExporter]") -> None:
+        """Sample spans as `OTEL_TRACES_SAMPLER` says, and hand them to exporters."""
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        provider = TracerProvider(resource=self._resource, shutdown_on_exit=False)
+        for exporter in exporters:
+            provider.add_span_processor(BatchSpanProcessor(exporter))
+        otel_trace.set_tracer_provider(provider)
+        tracing.enable()
+        self._shutdowns.append(provider.shutdown)
+
+    def export_metrics(self, exporter: "MetricExporter", interval: float, *, delta: bool) -> None:
+        """Hand all metrics to an exporter every `interval` seconds."""
+        from app.telemetry.metric_export import MetricExport
+
+        export = MetricExport(metrics.DECLARED.values(), exporter, self._resource, interval, delta=delta)
+        self._shutdowns.append(export.shutdown)
+
+    def export_logs(self, exporters: "list[LogRecordExporter]") -> None:
+        """Hand to exporters whatever is logged."""
+        from opentelemetry.sdk._logs import LoggerProvider
+        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+        provider = LoggerProvider(resource=self._resource, shutdown_on_exit=False)
+        for exporter in exporters:
+            provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        self._writer.sinks.append(_sink(provider.get_logger("roo_vision").emit))
+        self._shutdowns.append(provider.shutdown)
+
+    def shutdown(self) -> None:
+        """Send what is left, for `CLOSE_SECONDS` in all: a collector that does not answer must not hold the end up."""
+        threads = [threading.Thread(target=shutdown, daemon=True) for shutdown in self._shutdowns]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + CLOSE_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+
+def install(device: str, otel: OtelSettings, writer: Writer) -> Telemetry:
+    """Make the instruments of `app.telemetry.metrics` readable, and export what `otel` names; logs come from `writer`.
+
+    Raises `StartupError` where an exporter is not installed, or does not understand a variable of its own.
     """
-    resource = Resource.create({SERVICE_NAME: "roo-vision", SERVICE_VERSION: app.__version__})
-    provider = MeterProvider(metric_readers=[PrometheusMetricReader(scope_info_enabled=False)], resource=resource)
-    otel.set_meter_provider(provider)
-    return provider
+    telemetry = Telemetry(_resource(device), writer)
+    if otel.disabled:
+        instruments.stop_recording()
+        return telemetry
+    try:
+        _export(telemetry, otel)
+    except ValueError as error:  # the SDK's and the exporters' way of refusing a setting
+        raise StartupError(f"Telemetry cannot be exported: {error}. See docs/telemetry.md.") from None
+    return telemetry
 
 
-def prometheus_text() -> bytes:
-    """All metrics in Prometheus text exposition format 0.0.4."""
-    return generate_latest(REGISTRY)
+def _resource(device: str) -> Resource:
+    """What all signals say of their origin; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win."""
+    ours = {
+        SERVICE_NAME: "roo-vision",
+        SERVICE_VERSION: app.__version__,
+        "service.instance.id": socket.gethostname(),
+        "roo.device": device,
+    }
+    return Resource.create(ours).merge(OTELResourceDetector().detect())
 
 
-def configure_logging(level: str) -> None:
-    """Log readable lines to standard error."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-    # uvicorn's own start and stop lines say nothing that the service does not say better.
-    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, logging.getLogger().level))
-    # The Azure SDK tells every state of every link and every request at info.
-    logging.getLogger("azure").setLevel(max(logging.WARNING, logging.getLogger().level))
+def _export(telemetry: Telemetry, otel: OtelSettings) -> None:
+    spans: list[SpanExporter] = []
+    logs: list[LogRecordExporter] = []
+    if "traces" in otel.otlp:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        spans.append(OTLPSpanExporter())
+    if "metrics" in otel.otlp:
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        telemetry.export_metrics(OTLPMetricExporter(), otel.metric_interval, delta=otel.delta)
+    if "logs" in otel.otlp:
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+
+        logs.append(OTLPLogExporter())
+    if otel.azure_monitor is not None:
+        azure = _azure_exporters()
+        # What cannot be sent is dropped: a hardened container has no disk to keep it on.
+        options = {"connection_string": otel.azure_monitor.get_secret_value(), "disable_offline_storage": True}
+        spans.append(azure.AzureMonitorTraceExporter(**options))
+        logs.append(azure.AzureMonitorLogExporter(**options))
+        exporter = azure.AzureMonitorMetricExporter(**options)
+        telemetry.export_metrics(exporter, otel.metric_interval, delta=True)  # it adds up what it is told
+    if spans:
+        telemetry.export_traces(spans)
+    if logs:
+        telemetry.export_logs(logs)
+
+
+def _azure_exporters() -> Any:
+    try:
+        from azure.monitor.opentelemetry import exporter
+    except ImportError:
+        raise StartupError(
+            "APPLICATIONINSIGHTS_CONNECTION_STRING is set, but its exporter is not installed: "
+            "pip install 'roo-vision[azure-monitor]', or unset it."
+        ) from None
+    return exporter
+
+
+def _sink(emit: Callable[[LogRecord], None]) -> Sink:
+    def sink(record: logging.LogRecord) -> None:
+        if not record.name.startswith(("opentelemetry", "azure.monitor")):
+            emit(_to_otel(record))  # what an exporter complains of, it would be given to export
+
+    return sink
+
+
+def _to_otel(record: logging.LogRecord) -> LogRecord:
+    attributes = {"logger": record.name, **getattr(record, "fields", {})}
+    if request_id := getattr(record, "request_id", ""):
+        attributes["roo.request_id"] = request_id
+    if record.exc_info and record.exc_info[0] is not None:
+        attributes["exception.type"] = record.exc_info[0].__name__
+        attributes["exception.stacktrace"] = record.exc_text or ""
+    trace: SpanContext | None = getattr(record, "trace", None)
+    return LogRecord(
+        timestamp=int(record.created * 1e9),
+        context=set_span_in_context(NonRecordingSpan(trace)) if trace else None,
+        severity_text=record.levelname,
+        severity_number=_SEVERITIES.get(record.levelno, SeverityNumber.UNSPECIFIED),
+        body=record.message,
+        attributes=attributes,
+    )

@@ -296,4 +296,4 @@ def test_a_schema_mistake_is_found(overlays: dict[str, list[Document]]) -> None:
 
 
 def test_the_folder_holds_manifests_only() -> None:
-    assert {path.suffix for path in Path(KUBERNETES).rglob("*") if path.is_file()} <= {".yaml", ".env", ".md"}
+    assert {path.suffix for path in Path(KUBERNETES).rglob("*") if path.is_file()} <= {".yaml", ".env", ".md", ".json"}

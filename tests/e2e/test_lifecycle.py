@@ -159,10 +159,10 @@ def test_a_broken_model_stops_the_start(tmp_path: Path) -> None:
 def test_a_signal_while_loading_stops_it_too(slow_repository: Path) -> None:
     environment = {**os.environ, "ROO_MODELS_DIR": str(slow_repository), "ROO_HOST": "127.0.0.1", "ROO_PORT": "0"}
     command = [sys.executable, "-m", "app", "serve"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         # The first line comes once the signal handlers' process is past its imports; loading goes on from there.
-        process.stderr.readline()
+        process.stdout.readline()
         until(lambda: _handles_sigterm(process.pid))
         process.terminate()
         assert process.wait(PATIENCE) == 0

@@ -51,7 +51,8 @@ async def test_one_process_serves_people_and_robots(repository: Path) -> None:
             answer = client.post("/v1/predict", content=solid(RED), headers={"content-type": "image/png"})
             assert answer.status_code == 200
             assert client.get("/readyz").json()["checks"]["queue"] == "jobs: connected"
-            assert 'roo_messages_total{outcome="complete",queue="jobs"' in client.get("/metrics").text
+            counted = 'roo_messages_total{outcome="complete",queue="jobs",reason=""} 1.0'
+            await until_async(lambda: counted in client.get("/metrics").text)
 
 
 async def test_a_broker_that_is_away_is_told_and_people_are_served_all_the_same(repository: Path) -> None:

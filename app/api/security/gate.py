@@ -58,7 +58,7 @@ class Gate:
         return await self._schemes[name].identify(value)
 
     async def _refuse(self, error: CallerError, scope: Scope, receive: Receive, send: Send) -> None:
-        metrics.refusals.add(1, {"code": error.code})
+        metrics.refusals.add(1, (error.code,))
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return

@@ -1,0 +1,64 @@
+"""The figures that are read from the running service whenever somebody looks at its metrics."""
+
+from typing import TYPE_CHECKING
+
+from app import cgroup
+from app.core.health import Health
+from app.core.request import Priority
+from app.core.service import InferenceService
+from app.engines.devices import Device
+from app.telemetry import gpu, logs, metrics, process
+from app.telemetry.instruments import Labels, Reading
+
+if TYPE_CHECKING:
+    from app.servicebus.worker import QueueWorker
+
+
+def observe_core(service: InferenceService, health: Health, device: Device) -> None:
+    """What waits, what is admitted, what is loaded, and whether it is ready."""
+    executor = service.executor
+    metrics.waiting.observe(lambda: [(service.waiting(priority), _of(priority)) for priority in Priority])
+    metrics.oldest_waiting.observe(lambda: [(service.oldest_age(), ())])
+    metrics.in_flight.observe(lambda: [(service.admission.used.pictures, ())])
+    metrics.permits_free.observe(lambda: [(service.free_permits(priority), _of(priority)) for priority in Priority])
+    metrics.picture_seconds.observe(lambda: [(executor.seconds_per_picture, ())])
+    metrics.pending_seconds.observe(lambda: [(_pending(service), ())])
+    metrics.lanes.observe(lambda: [(executor.health().alive, ())])
+    metrics.ready.observe(lambda: [(float(health.ready().ok), ())])
+    metrics.device.observe(lambda: [(1, (device.name, device.asked))])
+    metrics.model_info.observe(lambda: _models(service))
+
+
+def observe_queue(worker: "QueueWorker") -> None:
+    """How the queue front stands."""
+    labels = (worker.queue,)
+    metrics.messages_held.observe(lambda: [(worker.held, labels)])
+    metrics.oldest_message.observe(lambda: [(worker.oldest_age(), labels)])
+    metrics.credit.observe(lambda: [(worker.status.credit, labels)])
+    metrics.queue_depth.observe(
+        lambda: [(count, (worker.queue, state)) for state, count in list(worker.depth().items())]
+    )
+    metrics.queue_connected.observe(lambda: [(float(worker.status.connected), labels)])
+
+
+def observe_process() -> None:
+    """CPU, memory, lost log lines, and GPUs where there are any."""
+    metrics.cpu_seconds.observe(lambda: [(process.cpu_seconds(), ())])
+    metrics.memory_used.observe(lambda: [(process.memory_used(), ())])
+    if (limit := cgroup.memory_limit()) is not None:
+        metrics.memory_limit.observe(lambda: [(limit, ())])
+    metrics.log_lines_dropped.observe(lambda: [(logs.dropped(), ())])
+    gpu.observe()
+
+
+def _of(priority: Priority) -> Labels:
+    return (priority.value,)
+
+
+def _pending(service: InferenceService) -> float:
+    executor = service.executor
+    return service.waiting() * executor.seconds_per_picture / max(1, executor.lanes)
+
+
+def _models(service: InferenceService) -> Reading:
+    return [(1, (model.name, model.version, model.engine.name, model.engine.device)) for model in service.registry]

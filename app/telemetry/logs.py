@@ -1,0 +1,260 @@
+"""One line for each thing worth telling: JSON on standard output, readable text where that is a terminal.
+
+Lines are formatted and written by a thread of their own. Whoever reads them may be slow; were the event loop to wait
+for that, locks would be lost and people would wait. What nobody reads is dropped and counted.
+"""
+
+import json
+import logging
+import queue
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any, NamedTuple, TextIO
+
+from opentelemetry.trace import SpanContext
+
+from app.telemetry import tracing
+
+MOST_LINES = 20_000
+GATHER_SECONDS = 0.05
+"""Lines of this time are written together: a thread that wakes for each would disturb those that compute."""
+_CLOSE_SECONDS = 2.0
+
+_SECRETS = re.compile(
+    r"""(?:(?<![a-z]) | (?<=%3F) | (?<=%26))  # "sig" is one, "design" is none
+    ((?:SharedAccessKey|AccountKey|sig|password|x-api-key|api[_-]key|client_secret|InstrumentationKey)
+     (?:\s*[=:]\s*|%3D) | Authorization["']?\s*[=:]\s*["']?(?:(?:Bearer|Basic)\s+)? | Bearer\s+)
+    [^;&\s"']+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What connection strings, signed URLs and headers keep their secrets in, wherever a library may quote one."""
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request or message that is worked on; it stands in every line about it."""
+
+log = logging.getLogger(__name__)
+
+_to_json = json.JSONEncoder(default=str).encode
+
+Fields = Mapping[str, str | int | float]
+"""What a line says beside its message."""
+Sink = Callable[[logging.LogRecord], None]
+
+
+class _Outcome(NamedTuple):
+    """What `tell` was told, until the writer makes a record of it."""
+
+    logger: str
+    level: int
+    text: str
+    fields: Fields
+    created: float
+    request_id: str
+    trace: SpanContext | None
+
+    def record(self) -> logging.LogRecord:
+        return logging.makeLogRecord(
+            {
+                "name": self.logger,
+                "levelno": self.level,
+                "levelname": logging.getLevelName(self.level),
+                "message": self.text,
+                "fields": self.fields,
+                "created": self.created,
+                "request_id": self.request_id,
+                "trace": self.trace,
+            }
+        )
+
+
+class Writer(logging.Handler):
+    """Takes records from any thread without waiting, and writes them from its own."""
+
+    def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.dropped = 0
+        self.sinks: list[Sink] = []
+        self._stream = stream
+        self.setFormatter(formatter)
+        # Unlike an event or a deque with a lock, it may be put to from a signal's handler in the midst of a put.
+        self._records: queue.SimpleQueue[logging.LogRecord | _Outcome | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note what only the caller's context tells, and leave the rest to the writer."""
+        try:
+            record.message = record.getMessage()
+        except (TypeError, ValueError):  # its arguments do not fit: a defect that must not become its caller's
+            self.handleError(record)
+            return
+        record.request_id = request_id.get()
+        record.trace = tracing.current()
+        self.take(record)
+
+    def take(self, told: "logging.LogRecord | _Outcome") -> None:
+        """Put it where the writer finds it, if there is room."""
+        if self._records.qsize() >= MOST_LINES:
+            self.dropped += 1
+        else:
+            self._records.put(told)
+
+    def close(self) -> None:
+        """Write what is left, and end."""
+        self._closing.set()
+        self._records.put(None)
+        self._thread.join(_CLOSE_SECONDS)
+        super().close()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            first = self._records.get()
+            self._closing.wait(GATHER_SECONDS)
+            self._write(first)
+
+    def _write(self, told: "logging.LogRecord | _Outcome | None") -> None:
+        """Write what was told, and all that has come since."""
+        lines = []
+        while True:
+            if told is not None:
+                record = told.record() if isinstance(told, _Outcome) else told
+                try:
+                    lines.append(self._line(record))
+                except Exception:  # a line that cannot be written, whatever is wrong with it, must not end the others
+                    self.handleError(record)
+            try:
+                told = self._records.get_nowait()
+            except queue.Empty:
+                break
+        try:
+            self._stream.write("".join(lines))
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads any more; that must not end the service
+            self.dropped += len(lines)
+
+    def _line(self, record: logging.LogRecord) -> str:
+        """The line, after the sinks have had the record; neither is told a secret."""
+        record.message = without_secrets(record.message)
+        if record.exc_info:
+            record.exc_text = without_secrets(logging.Formatter().formatException(record.exc_info))
+        for sink in self.sinks:
+            sink(record)
+        return f"{self.format(record)}\n"
+
+
+def without_secrets(text: str) -> str:
+    """The text with whatever looks like a key, a token or a signature made unreadable."""
+    return _SECRETS.sub(r"\1***", text)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        line: dict[str, Any] = {
+            "time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.message,
+            **_context(record),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_text:
+            line["exception"] = record.exc_text
+        return _to_json(line)
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end; a traceback follows it."""
+        words = "".join(f" {name}={value}" for name, value in _context(record).items())
+        moment = _moment(record).astimezone().strftime("%H:%M:%S.%f")[:-3]
+        message = _harmless(record.message).replace("\n", "\n    ")
+        line = f"{moment} {record.levelname.lower():<7} {record.name.removeprefix('app.')}: {message}{words}"
+        return f"{line}\n{record.exc_text}" if record.exc_text else line
+
+
+def _harmless(text: str) -> str:
+    """Without what a terminal would obey: senders may name their messages as they like."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+
+
+_writer: Writer | None = None
+
+
+def configure(level: str, stream: TextIO | None = None) -> Writer:
+    """Log to `stream` (standard output) from `level` on; SIGUSR1 switches to debug and back. Close what is returned."""
+    global _writer
+    # Nothing of this is written, and finding it out for every line is half of what a line costs.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
+    stream = stream or sys.stdout
+    _writer = Writer(stream, TextFormatter() if stream.isatty() else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [_writer]
+    _set_level(logging.getLevelNamesMapping()[level.upper()])
+    if hasattr(signal, "SIGUSR1") and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGUSR1, _toggle(root.level))
+    return _writer
+
+
+def tell(logger: logging.Logger, level: int, text: str, fields: Fields) -> None:
+    """One line for one outcome: what `logger.log` would do, for what is told of every picture.
+
+    Between pictures that evict its code from the core's caches `logging` takes 60 µs of the event loop for a line, and
+    this a third of it: the writer's thread makes the record.
+    """
+    if not logger.isEnabledFor(level):
+        return
+    if _writer is None:
+        logger.log(level, "%s", text, extra={"fields": fields})
+    else:
+        _writer.take(_Outcome(logger.name, level, text, fields, time.time(), request_id.get(), tracing.current()))
+
+
+def dropped() -> int:
+    """Lines that were lost so far."""
+    return _writer.dropped if _writer else 0
+
+
+def _set_level(level: int) -> None:
+    logging.getLogger().setLevel(level)
+    quiet = max(logging.WARNING, level)
+    # uvicorn's own start and stop lines say nothing that the service does not say better; Azure's libraries tell every
+    # state of every link at info, and at debug every header; exporters tell every connection.
+    for name in ("uvicorn.error", "azure", "urllib3", "asyncio"):
+        logging.getLogger(name).setLevel(quiet)
+
+
+def _toggle(normal: int) -> Callable[[int, FrameType | None], None]:
+    def toggle(_: int, __: FrameType | None) -> None:
+        level = normal if logging.getLogger().level == logging.DEBUG else logging.DEBUG
+        _set_level(level)
+        log.warning("logging from %s on", logging.getLevelName(level).lower())
+
+    return toggle
+
+
+def _moment(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _context(record: logging.LogRecord) -> dict[str, str]:
+    found = {}
+    if request := getattr(record, "request_id", ""):
+        found["request_id"] = request
+    trace: SpanContext | None = getattr(record, "trace", None)
+    if trace is not None:
+        found["trace_id"], found["span_id"] = f"{trace.trace_id:032x}", f"{trace.span_id:016x}"
+    return found

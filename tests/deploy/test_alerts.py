@@ -1,0 +1,70 @@
+"""Alerts: Prometheus takes them, each fires when it should and is silent when it should be, each has its runbook."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.places import KUBERNETES, ROOT
+from tests.deploy.prometheus import promtool
+
+COMPONENT = KUBERNETES / "components" / "monitoring"
+SPEC = yaml.safe_load((COMPONENT / "prometheusrule.yaml").read_text())["spec"]
+RULES: dict[str, dict[str, Any]] = {rule["alert"]: rule for group in SPEC["groups"] for rule in group["rules"]}
+CASES: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "alerts.yaml").read_text())
+METRIC = re.compile(r"\b((?:roo|http|process)_[a-z0-9_]+)\b")
+
+
+def documented() -> set[str]:
+    """Every metric of docs/metrics.md, histograms with their parts."""
+    text = (ROOT / "docs" / "metrics.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", text, re.MULTILINE)
+    parts = {f"{name}_{part}" for name, kind in rows if kind == "histogram" for part in ("bucket", "sum", "count")}
+    return {name for name, _ in rows} | parts
+
+
+@pytest.fixture
+def rules(tmp_path: Path) -> Path:
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump(SPEC))
+    return path
+
+
+def test_prometheus_takes_the_rules(rules: Path) -> None:
+    assert f"{len(RULES)} rules found" in promtool("check", "rules", str(rules))
+
+
+def test_every_alert_has_a_case_of_each_kind() -> None:
+    assert CASES.keys() == RULES.keys()
+    assert all(case["fires"] and case["stays_silent"] for case in CASES.values())
+
+
+@pytest.mark.parametrize("kind", ["fires", "stays_silent"])
+@pytest.mark.parametrize("name", RULES)
+def test_an_alert(rules: Path, name: str, kind: str) -> None:
+    case, rule = CASES[name], RULES[name]
+    series = [{"series": series, "values": values} for series, values in case[kind].items()]
+    labels = {**case["labels"], **rule["labels"]}
+    wanted = {"eval_time": case["at"], "alertname": name, "exp_alerts": []}
+    if kind == "fires":
+        wanted["exp_alerts"] = [{"exp_labels": labels, "exp_annotations": {}}]
+    # What the annotations say depends on the value; whether they can be rendered is checked by the rules being taken.
+    bare = {"groups": [{"name": "one", "rules": [{key: rule[key] for key in rule if key != "annotations"}]}]}
+    rules.write_text(yaml.safe_dump(bare))
+    tests = {"rule_files": [rules.name], "evaluation_interval": "1m"}
+    tests["tests"] = [{"interval": "1m", "input_series": series, "alert_rule_test": [wanted]}]
+    path = rules.with_name("tests.yaml")
+    path.write_text(yaml.safe_dump(tests))
+    assert "SUCCESS" in promtool("test", "rules", str(path))
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_an_alert_names_only_metrics_that_there_are_and_a_runbook_that_there_is(name: str) -> None:
+    rule = RULES[name]
+    assert set(METRIC.findall(rule["expr"])) <= documented()
+    assert rule["annotations"].keys() == {"summary", "description", "runbook"}
+    file, _, anchor = rule["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^### (\w+)$", (ROOT / file).read_text(), re.MULTILINE)
+    assert anchor in {heading.lower() for heading in headings}

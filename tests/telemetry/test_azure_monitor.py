@@ -1,0 +1,110 @@
+"""Application Insights, asked for with and without its exporter installed."""
+
+import gzip
+import io
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from app.errors import StartupError
+from app.otel_settings import OtelSettings
+from app.telemetry import logs, setup
+from tests.fixtures.pictures import solid
+from tests.fixtures.server import serving
+from tests.fixtures.waiting import until
+
+KEY = "00000000-0000-4000-8000-000000000001"
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def installed() -> bool:
+    try:
+        return find_spec("azure.monitor.opentelemetry.exporter") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@contextmanager
+def ingesting() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A stand-in for the ingestion endpoint: a connection string for it, and what it was sent."""
+    items: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers.get("content-encoding") == "gzip":
+                body = gzip.decompress(body)
+            taken = json.loads(body) if self.path.endswith("/track") else []
+            items.extend(taken)
+            answer = json.dumps({"itemsReceived": len(taken), "itemsAccepted": len(taken), "errors": []}).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"InstrumentationKey={KEY};IngestionEndpoint=http://127.0.0.1:{server.server_address[1]}/", items
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_without_its_exporter_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "azure.monitor.opentelemetry", None)
+    writer = logs.Writer(io.StringIO(), logs.JsonFormatter())
+    with pytest.raises(StartupError, match=r"pip install 'roo-vision\[azure-monitor\]'"):
+        setup.install("cpu", OtelSettings(azure_monitor=SecretStr(f"InstrumentationKey={KEY}")), writer)
+    writer.close()
+
+
+@pytest.mark.skipif(not installed(), reason="needs the extra azure-monitor")
+def test_all_three_signals_arrive(repository: Path, tmp_path: Path) -> None:
+    quickly = {"OTEL_METRIC_EXPORT_INTERVAL": "200", "OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_BLRP_SCHEDULE_DELAY": "50"}
+    quiet = {"APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true", "TMPDIR": str(tmp_path)}
+    with ingesting() as (connection, items):
+        environment = {"APPLICATIONINSIGHTS_CONNECTION_STRING": connection, **quickly, **quiet}
+        with serving(repository, environment) as server, server.client() as client:
+            headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+            assert (
+                client.post("/v1/models/colour/predict", content=solid((1, 2, 3)), headers=headers).status_code == 200
+            )
+            until(lambda: {"RequestData", "MetricData", "MessageData"} <= {item["data"]["baseType"] for item in items})
+            until(lambda: "roo_requests" in {name(item) for item in items})
+    (request,) = (item for item in items if item["data"]["baseType"] == "RequestData")
+    assert request["tags"]["ai.operation.id"] == TRACE
+    assert request["tags"]["ai.cloud.role"] == "roo-vision"
+    assert TRACE in {item["tags"].get("ai.operation.id") for item in items if item["data"]["baseType"] == "MessageData"}
+
+
+@pytest.mark.skipif(not installed(), reason="needs the extra azure-monitor")
+def test_a_connection_string_that_is_none_is_refused_in_words(repository: Path) -> None:
+    with (
+        pytest.raises(AssertionError) as told,
+        serving(repository, {"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=SECRET"}),
+    ):
+        pass
+    assert "Telemetry cannot be exported" in str(told.value)
+    assert "Traceback" not in str(told.value)
+    assert "SECRET" not in str(told.value)
+
+
+def name(item: dict[str, Any]) -> str | None:
+    """The metric that an item tells of."""
+    metrics = item["data"]["baseData"].get("metrics", [])
+    return metrics[0]["name"] if metrics else None

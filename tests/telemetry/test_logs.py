@@ -1,0 +1,184 @@
+"""Log lines: one for each outcome, with its ids, without secrets or pictures, at the level that was asked for."""
+
+import io
+import json
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.devbus import Broker, Limits
+from app.telemetry import logs
+from tests.fixtures.pictures import solid
+from tests.fixtures.queue import picture, put
+from tests.fixtures.server import Server, serving
+from tests.fixtures.waiting import until, until_async
+
+PICTURE = solid((9, 9, 9))
+PREDICT = "/v1/models/colour/predict"
+SIGNATURE = "abcd%2BSECRET%3D"
+
+Say = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def say() -> Iterator[Say]:
+    """Log something; returns the line."""
+    stream = io.StringIO()
+    writer = logs.Writer(stream, logs.JsonFormatter())
+    logger = logging.Logger("app.test")
+    logger.addHandler(writer)
+
+    def said(*words: object, **options: Any) -> dict[str, Any]:
+        before = len(stream.getvalue().splitlines())
+        logger.warning(*words, **options)
+        until(lambda: len(stream.getvalue().splitlines()) > before)
+        line: dict[str, Any] = json.loads(stream.getvalue().splitlines()[-1])
+        return line
+
+    yield said
+    writer.close()
+
+
+def lines(server: Server, **wanted: object) -> list[dict[str, Any]]:
+    """The log's lines that say so."""
+    found = [json.loads(line) for line in server.lines]
+    return [line for line in found if wanted.items() <= line.items()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"GET https://a.blob.core.windows.net/c/x.jpg?sv=2026-01-01&sig={SIGNATURE}&se=2027",
+        "Endpoint=sb://n.servicebus.windows.net/;SharedAccessKeyName=root;SharedAccessKey=SECRET=;EntityPath=q",
+        "DefaultEndpointsProtocol=https;AccountKey=SECRET==;AccountName=a",
+        "{'Authorization': 'Bearer SECRET.SECRET.x'}",
+        "Authorization: SharedAccessSignature sr=sb&sig=SECRET&skn=root",
+        "token is Bearer SECRET",
+        "x-api-key: SECRET",
+        "url=https%3A%2F%2Fa%2Fb%3Fsig%3DSECRET",
+    ],
+)
+def test_no_secret_reaches_a_line(say: Say, text: str) -> None:
+    line = say("could not: %s", text)
+    assert "SECRET" not in json.dumps(line)
+    assert "***" in line["message"]
+    try:
+        raise ValueError(text)
+    except ValueError:
+        assert "SECRET" not in json.dumps(say("failed", exc_info=True))
+
+
+def test_what_is_no_secret_is_left_alone(say: Say) -> None:
+    text = "the design: fine; assign=1; 3 keys; a significant=figure"
+    assert say(text)["message"] == text
+
+
+def test_a_line_whose_arguments_do_not_fit_is_not_its_callers_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.Logger("app.test")
+    logger.addHandler(logs.Writer(io.StringIO(), logs.JsonFormatter()))
+    logger.warning("%d pictures", "no number")
+    logger.handlers[0].close()
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_a_line_that_cannot_be_written_does_not_end_the_writer(capsys: pytest.CaptureFixture[str]) -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    odd = logging.LogRecord("app.test", logging.INFO, "", 0, "odd", (), None)
+    odd.fields = {"thing": Odd()}
+    stream = io.StringIO()
+    writer = logs.Writer(stream, logs.JsonFormatter())
+    writer.emit(odd)
+    writer.emit(logging.LogRecord("app.test", logging.INFO, "", 0, "all is well", (), None))
+    writer.close()
+    assert "all is well" in stream.getvalue()
+    assert "Logging error" in capsys.readouterr().err
+
+
+def test_sinks_are_told_no_secret_either() -> None:
+    told: list[str] = []
+    writer = logs.Writer(io.StringIO(), logs.JsonFormatter())
+    writer.sinks.append(lambda record: told.append(record.message))
+    logger = logging.Logger("app.test")
+    logger.addHandler(writer)
+    logger.warning("SharedAccessKey=SECRET")
+    writer.close()
+    assert told == ["SharedAccessKey=***"]
+
+
+def test_a_terminal_is_not_told_what_it_would_obey() -> None:
+    stream = io.StringIO()
+    writer = logs.Writer(stream, logs.TextFormatter())
+    logger = logging.Logger("app.test")
+    logger.addHandler(writer)
+    logger.warning("message %s\nof two lines", "\x1b[2J\r")
+    writer.close()
+    assert "message \\x1b[2J\\r\n    of two lines" in stream.getvalue()
+
+
+def test_more_than_can_be_written_is_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MOST_LINES", 10)
+    monkeypatch.setattr(logs, "GATHER_SECONDS", 60.0)  # nothing is written until the end
+    stream = io.StringIO()
+    writer = logs.Writer(stream, logs.JsonFormatter())
+    logger = logging.Logger("app.test")
+    logger.addHandler(writer)
+    for number in range(50):
+        logger.warning("line %d", number)
+    writer.close()
+    assert len(stream.getvalue().splitlines()) + writer.dropped == 50
+    assert writer.dropped >= 39
+
+
+def test_every_request_has_one_line_with_its_id(server: Server) -> None:
+    with server.client() as client:
+        assert client.post(PREDICT, content=PICTURE, headers={"x-request-id": "good-1"}).status_code == 200
+        assert client.post(f"{PREDICT}?sig=SECRET", content=b"junk", headers={"x-request-id": "bad-1"}).is_error
+        assert client.get("/livez", headers={"x-request-id": "probe-1"}).status_code == 200
+        client.get("/v1/models", headers={"x-request-id": "last-1"})
+    until(lambda: lines(server, request_id="last-1"))
+    (good,), (bad,) = lines(server, request_id="good-1"), lines(server, request_id="bad-1")
+    assert (good["level"], good["status"], good["route"]) == ("info", 200, "/v1/models/{name}/predict")
+    assert good["duration_ms"] > 0
+    assert bad["status"] == 400
+    assert not lines(server, request_id="probe-1")
+    assert "SECRET" not in server.log
+
+
+def test_the_level_is_switched_while_running(repository: Path) -> None:
+    with serving(repository) as server, server.client() as client:
+        client.get("/livez")
+        server.process.send_signal(signal.SIGUSR1)
+        until(lambda: lines(server, message="logging from debug on"))
+        client.get("/livez", headers={"x-request-id": "loud"})
+        until(lambda: lines(server, request_id="loud", level="debug"))
+        server.process.send_signal(signal.SIGUSR1)
+        until(lambda: lines(server, message="logging from info on"))
+        client.get("/livez", headers={"x-request-id": "quiet"})
+        server.terminate()
+        assert server.wait() == 0
+        assert not lines(server, request_id="quiet")
+
+
+async def test_every_message_has_one_line_and_no_signature_is_in_any(repository: Path) -> None:
+    url = f"https://pictures.blob.core.windows.net/c/x.jpg?sig={SIGNATURE}"
+    async with Broker(["jobs,lock=60", "results"], limits=Limits(max_message_size=8 << 20)) as bus:
+        queue = {"queue": "jobs", "results_queue": "results", "servicebus_connection_string": bus.connection_string}
+        with serving(repository, default_model="colour", log_level="debug", **queue) as server:
+            claim = json.dumps({"image_url": url})
+            junk = picture((1, 2, 3), "blob")
+            junk = type(junk)(claim, content_type="application/json", message_id="blob")
+            await put(bus, [picture((1, 2, 3), "good"), junk])
+            await until_async(lambda: lines(server, request_id="good", outcome="complete"))
+            await until_async(lambda: lines(server, request_id="blob", outcome="dead_letter"))
+    (good,), (dead,) = lines(server, outcome="complete"), lines(server, outcome="dead_letter")
+    assert (good["message"], good["level"], good["queue"]) == ("message good: complete", "info", "jobs")
+    assert dead["level"] == "warning"
+    assert "SECRET" not in server.log
+    assert bus.connection_string.partition("SharedAccessKey=")[2].partition(";")[0] not in server.log
