@@ -20,7 +20,7 @@ test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/pytest
 
 test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 6 GB
-	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models
+	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models tests/commands/test_export.py
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ Modules that a command needs are imported inside it, so that `--help` and a mist
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -163,6 +163,26 @@ def check_models(
 
     serving = Serving.of(load_settings(device=device))
     sys.exit(OK if models.check(directory, serving) else FAILED)
+
+
+@models_cli.command("export")
+def export_model(
+    source: Annotated[str, typer.Argument(help="torchvision:NAME, such as torchvision:resnet18.")],
+    weights: Annotated[
+        str,
+        typer.Option(help="File of weights (a state dict), DEFAULT or another of torchvision's names for the model."),
+    ] = "DEFAULT",
+    out: Annotated[Path, typer.Option(help="Model repository to write the entry into.")] = Path("models"),
+    format: Annotated[Literal["onnx", "pt2", "both"], typer.Option(help="Which program to write.")] = "onnx",
+    labels: Annotated[
+        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; the weights' own if left out.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name here; torchvision's where left out.")] = None,
+) -> None:
+    """Write a torchvision model as a ready entry of a repository; needs roo-vision[torch]."""
+    from app.commands import export
+
+    export.run(export.Export(source, weights, out, format, labels, name))
 
 
 @cli.command()

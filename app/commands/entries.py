@@ -1,0 +1,113 @@
+"""A new model repository entry: written aside, loaded as serving would, and put in place whole or not at all."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from app.core import loading
+from app.core.loading import Serving
+from app.core.model import Model
+from app.engines import devices
+from app.engines.base import EngineName
+from app.errors import InvalidManifest, StartupError
+from app.repository import repository
+from app.repository.manifest import FILE_NAME
+from app.settings import usable_cores
+
+VERSION = "1"
+LABELS_FILE = "labels.txt"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@contextmanager
+def new_entry(out: Path, name: str) -> Iterator[Path]:
+    """A folder to write the entry `out/name` in: renamed to that when the block ends well, removed when it fails.
+
+    It lies one folder deeper than a repository's models, so that no service takes it for one. Raises `StartupError`
+    where the name cannot be a model's, is taken, or the folder cannot be written.
+    """
+    if not _NAME.fullmatch(name):
+        raise StartupError(
+            f"{name!r} cannot be a model's name: letters, digits, '-', '_' and '.'; give another --name."
+        )
+    target = out / name
+    if target.exists():
+        raise StartupError(f"{target} is there already. Give another --name or --out, or remove it first.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
+    except OSError as error:
+        raise StartupError(f"{out} cannot be written: {error.strerror}. Give another --out.") from error
+    try:
+        folder = aside / name
+        (folder / VERSION).mkdir(parents=True)
+        yield folder
+        folder.rename(target)
+    except OSError as error:
+        raise StartupError(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any], labels: tuple[str, ...]) -> None:
+    """Write `model.yaml`, the labels beside it and the digests of the model files that lie in version 1."""
+    files = [path for path in sorted((folder / VERSION).iterdir()) if path.name in repository.MODEL_FILES]
+    digests = {path.name: _digest(path) for path in files}
+    content = {"task": manifest["task"], "description": manifest["description"], "labels": LABELS_FILE}
+    content |= {name: section for name, section in manifest.items() if name not in content}
+    content["sha256"] = {VERSION: digests}
+    (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), "utf-8")
+    text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    (folder / FILE_NAME).write_text(text, "utf-8")
+
+
+@contextmanager
+def loaded(folder: Path, engine: Literal["auto"] | EngineName = "auto") -> Iterator[Model]:
+    """The entry as serving on the CPU would have it: digests checked, loaded, warmed up; closed after the block.
+
+    Raises `InvalidManifest` where serving would.
+    """
+    serving = Serving(devices.choose("cpu", None), engine, precision="fp32", threads=usable_cores())
+    with ExitStack() as closing:
+        (model,) = loading.load(repository.read_entry(folder), serving)
+        closing.callback(model.close)
+        yield model
+
+
+def read_labels(given: str) -> tuple[str, ...]:
+    """Class names from a file with one a line or, where there is no such file, from names with commas between.
+
+    Raises `StartupError` where there are none or the file cannot be read.
+    """
+    path = Path(given)
+    try:
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else given.split(",")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupError(f"--labels {given}: cannot be read as text: {error}.") from error
+    labels = tuple(line.strip() for line in lines if line.strip())
+    if not labels:
+        raise StartupError(f"--labels {given}: holds no names; it needs one class name a line, or commas between.")
+    if len(labels) == 1 and path.suffix and not path.is_file():
+        raise StartupError(f"--labels {given}: there is no such file.")
+    return labels
+
+
+def fit_labels(labels: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
+    """These labels or, where there are none, the classes' numbers; raises `InvalidManifest` where they do not fit."""
+    if labels is None:
+        return tuple(str(number) for number in range(classes))
+    if len(labels) != classes:
+        raise InvalidManifest(f"--labels: the model has {classes} classes, but there are {len(labels)} names.")
+    return labels
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

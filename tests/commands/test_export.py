@@ -1,0 +1,247 @@
+"""Exporting torchvision's models: the entry that comes of it is served, and answers what torchvision answers."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from app.errors import StartupError
+from tests.engines.conftest import need
+from tests.fixtures.server import serving
+
+pytestmark = pytest.mark.torch
+
+SCORE_TOLERANCE = 0.02
+"""Of a probability: the service resizes as OpenCV does, torchvision as Pillow does."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def torch_is_there() -> None:
+    need("torch")
+
+
+def export(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "app", "models", "export", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def refusal(tmp_path: Path, source: str = "torchvision:resnet18", **asked: Any) -> str:
+    """The one readable message with which this export is refused; nothing of it stays."""
+    from app.commands.export import Export, run
+
+    wanted = {"weights": "DEFAULT", "format": "onnx", "labels": None, "name": None, **asked}
+    with pytest.raises(StartupError) as error:
+        run(Export(source, out=tmp_path / "models", **wanted))
+    assert list(tmp_path.glob("models/*")) == list(tmp_path.glob("models/.new-*")) == []
+    return str(error.value)
+
+
+def resnet(classes: int = 1000) -> Any:
+    """A resnet18 of random weights whose last layer is sharpened: it prefers some classes clearly."""
+    import torch
+    import torchvision
+
+    torch.manual_seed(7)
+    model = torchvision.models.resnet18(weights=None, num_classes=classes)
+    with torch.no_grad():
+        model.fc.weight *= 3
+    return model.eval()
+
+
+def save_weights(folder: Path, classes: int = 1000, name: str = "weights.pth") -> Path:
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(resnet(classes).state_dict(), folder / name)
+    return folder / name
+
+
+def scenery() -> bytes:
+    """A picture with soft shapes and hard edges, larger than the model's input, as PNG."""
+    random = np.random.default_rng(3)
+    soft = cv2.resize(random.integers(0, 256, (6, 8, 3), np.uint8), (640, 480), interpolation=cv2.INTER_CUBIC)
+    cv2.rectangle(soft, (200, 150), (380, 330), (230, 40, 20), -1)
+    cv2.circle(soft, (420, 240), 90, (20, 60, 220), -1)
+    buffer = io.BytesIO()
+    Image.fromarray(soft).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one entry, exported in both formats."""
+    root = tmp_path_factory.mktemp("repository")
+    weights = save_weights(root)
+    done = export("torchvision:resnet18", "--weights", weights, "--out", root / "models", "--format", "both")
+    assert done.returncode == 0, done.stderr
+    return root / "models"
+
+
+def test_the_entry_has_all_that_serving_needs(exported: Path) -> None:
+    import torchvision
+
+    weights = torchvision.models.ResNet18_Weights.DEFAULT
+    manifest = yaml.safe_load((exported / "resnet18" / "model.yaml").read_text())
+    assert manifest["input"] == {
+        "size": [224, 224],
+        "resize": "center_crop",
+        "resize_to": 256,
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "interpolation": "linear",
+    }
+    assert set(manifest["sha256"]["1"]) == {"model.onnx", "model.pt2"}
+    assert (exported / "resnet18" / "labels.txt").read_text().splitlines() == weights.meta["categories"]
+    assert [path.name for path in exported.iterdir()] == ["resnet18"]
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_the_served_top_five_are_torchvisions(exported: Path, engine: str) -> None:
+    import torch
+    import torchvision
+
+    picture = scenery()
+    weights = torchvision.models.ResNet18_Weights.DEFAULT
+    with torch.inference_mode():
+        pixels = weights.transforms()(Image.open(io.BytesIO(picture)))
+        scores, classes = resnet()(pixels[None]).softmax(1)[0].topk(5)
+    with serving(exported, engine=engine, device="cpu", precision="fp32") as server, server.client() as client:
+        answer = client.post("/v1/predict", content=picture, headers={"content-type": "image/png"})
+        version = client.get("/v1/models/resnet18").json()["versions"][0]
+    assert version["engine"] == engine
+    found = answer.json()["classes"]
+    assert [row["class_id"] for row in found] == classes.tolist()
+    assert [row["label"] for row in found] == [weights.meta["categories"][number] for number in classes]
+    assert np.allclose([row["score"] for row in found], scores.numpy(), atol=SCORE_TOLERANCE)
+
+
+def test_weights_for_other_classes_need_no_word_about_them(tmp_path: Path) -> None:
+    weights = save_weights(tmp_path, classes=3)
+    done = export(
+        "torchvision:resnet18", "--weights", weights, "--out", tmp_path / "models", "--name", "few", "--labels", "a,b,c"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "models" / "few" / "labels.txt").read_text() == "a\nb\nc\n"
+
+
+def test_without_names_classes_are_numbered() -> None:
+    from app.commands.entries import fit_labels
+
+    assert fit_labels(None, 3) == ("0", "1", "2")
+
+
+def test_labels_that_do_not_fit(tmp_path: Path) -> None:
+    message = refusal(tmp_path, weights=str(save_weights(tmp_path, classes=3)), labels="a,b")
+    assert message == "--labels: the model has 3 classes, but there are 2 names."
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "torchvision:squeezenet1_1", weights=str(save_weights(tmp_path)))
+    assert "are not squeezenet1_1's: " in message
+    assert "tensors are missing (the first: classifier.1.bias)" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_weights_with_a_tensor_missing(tmp_path: Path) -> None:
+    import torch
+
+    state = resnet().state_dict()
+    del state["layer1.0.conv1.weight"]
+    torch.save(state, tmp_path / "some.pth")
+    message = refusal(tmp_path, weights=str(tmp_path / "some.pth"))
+    assert message.endswith("are not resnet18's: 1 tensors are missing (the first: layer1.0.conv1.weight).")
+
+
+def test_a_checkpoint_of_a_training_script_is_taken(tmp_path: Path) -> None:
+    import torch
+
+    from app.commands import zoo
+
+    state = {f"module.{key}": value for key, value in resnet().state_dict().items()}
+    torch.save({"model": state, "epoch": 3}, tmp_path / "checkpoint.pth")
+    assert zoo.open_model("resnet18", str(tmp_path / "checkpoint.pth")).classes == 1000
+
+
+def test_torchvisions_own_files_are_known_by_name(tmp_path: Path) -> None:
+    import torch
+    import torchvision
+
+    from app.commands import zoo
+
+    torch.manual_seed(0)
+    state = torchvision.models.mobilenet_v2(weights=None).state_dict()
+    sizes = {}
+    for member in torchvision.models.MobileNet_V2_Weights:
+        path = tmp_path / member.url.rpartition("/")[2]
+        torch.save(state, path)
+        sizes[member.name] = zoo.open_model("mobilenet_v2", str(path)).transforms.resize_size
+    assert sizes == {"IMAGENET1K_V1": [256], "IMAGENET1K_V2": [232]}
+
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_weights_that_would_run_code(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"fc.weight": Trap(tmp_path / "sprung")}, tmp_path / "bad.pth")
+    message = refusal(tmp_path, weights=str(tmp_path / "bad.pth"))
+    assert "is no file of weights that can be read as data: it holds more than tensors." in message
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut short"])
+def test_files_that_are_no_weights(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.pth").write_bytes(content)
+    message = refusal(tmp_path, weights=str(tmp_path / "bad.pth"))
+    assert "is no file of weights" in message
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "asked", "words"),
+    [
+        ("resnet18", {}, "give torchvision:NAME"),
+        ("torchvision:resnet19", {}, "has no model 'resnet19'. It has resnet101, resnet152, resnet18,"),
+        ("torchvision:quantized_resnet18", {}, "kind quantized, which is not served"),
+        ("torchvision:r3d_18", {}, "kind video, which is not served"),
+        ("torchvision:resnet18", {"weights": "no.pth"}, "is no file, and resnet18 has no weights of that name (only"),
+        ("torchvision:resnet18", {"name": "../x"}, "cannot be a model's name"),
+        ("torchvision:resnet18", {"labels": "no.txt"}, "there is no such file"),
+    ],
+)
+def test_what_cannot_be_exported_is_said(tmp_path: Path, source: str, asked: dict[str, str], words: str) -> None:
+    assert words in refusal(tmp_path, source, **asked)
+
+
+def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    message = refusal(tmp_path)
+    assert "cannot be downloaded from https://download.pytorch.org/" in message
+    assert "give it as --weights FILE" in message
+
+
+def test_a_name_that_is_taken(tmp_path: Path) -> None:
+    from app.commands.export import Export, run
+
+    taken = tmp_path / "models" / "mine"
+    taken.mkdir(parents=True)
+    with pytest.raises(StartupError, match="is there already"):
+        run(Export("torchvision:resnet18", "DEFAULT", tmp_path / "models", "onnx", None, "mine"))
+    assert list(taken.iterdir()) == []
