@@ -179,7 +179,7 @@ def export_model(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name here; torchvision's where left out.")] = None,
 ) -> None:
-    """Write a torchvision model as a ready entry of a repository; needs roo-vision[torch]."""
+    """Write a torchvision classifier or detector as a ready entry of a repository; needs roo-vision[torch]."""
     from app.commands import export
 
     export.run(export.Export(source, weights, out, format, labels, name))
