@@ -179,10 +179,46 @@ def export_model(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name here; torchvision's where left out.")] = None,
 ) -> None:
-    """Write a torchvision model as a ready entry of a repository; needs roo-vision[torch]."""
+    """Write a torchvision classifier or detector as a ready entry of a repository; needs roo-vision[torch]."""
     from app.commands import export
 
     export.run(export.Export(source, weights, out, format, labels, name))
+
+
+@models_cli.command("add")
+def add_model(
+    file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],
+    task: Annotated[Literal["classification", "detection"], typer.Option(help="What the model does.")],
+    labels: Annotated[
+        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; numbers where left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Model repository to write the entry into.")] = Path("models"),
+    name: Annotated[str | None, typer.Option(help="The model's name; the file's where left out.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTH,HEIGHT, for a graph that takes any size.")] = None,
+    decoder: Annotated[
+        Literal["yolo", "yolo_objectness", "yolox"] | None, typer.Option(help="Where the graph does not tell.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Factor on a pixel's 0 to 255; 1/255 where left out.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Three numbers with commas, in the order of the channels.")] = None,
+    std: Annotated[str | None, typer.Option(help="Three numbers with commas.")] = None,
+    channels: Annotated[Literal["rgb", "bgr"], typer.Option(help="Order of the channels.")] = "rgb",
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs roo-vision[tools].")
+    ] = False,
+) -> None:
+    """Write an ONNX file as a ready entry of a repository, after looking at its graph."""
+    from app.commands import add
+    from app.vision.image import Size
+
+    sides = None if size is None else Size(*map(int, add.read_numbers("--size", size, 2)))
+    wanted = {
+        "scale": scale,
+        "mean": None if mean is None else add.read_numbers("--mean", mean, 3),
+        "std": None if std is None else add.read_numbers("--std", std, 3),
+        "channels": None if channels == "rgb" else channels,
+    }
+    pixels = {field: value for field, value in wanted.items() if value is not None}
+    add.run(add.Addition(file, task, out, labels, name, sides, decoder, dynamic_batch, pixels))
 
 
 @cli.command()

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from app.bench import machine, pictures, sweep_plot
 from app.bench.engine_loop import Order, Part
-from app.bench.machine import Machine
-from app.bench.measurements import Measurement, Spread, spread
+from app.bench.measurements import Measurement, spread
 from app.bench.processes import Child, sigterm_as_exit
+from app.bench.sweep_results import Point, SweepResults
 from app.errors import StartupError
 from app.settings import Settings, environment_with
 
@@ -26,9 +26,6 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 BASE = ("onnx", "fp32")
 """Engine and precision that the others are compared with."""
 BATCHES = (1, 2, 4, 8, 16, 32)
-AIM_SECONDS, START_SECONDS, POLLING_SECONDS = 60.0, 15.0, 10.0
-"""For the recommended messageCount: how old a message may grow, how long a replica takes to come, how often KEDA
-looks. See docs/upgrades.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,62 +36,6 @@ class SweepPlan:
     rounds: int
     batches: tuple[int, ...]
     out: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One engine in one precision at one batch size, over all rounds. Rates are pictures a second."""
-
-    engine: str
-    precision: str
-    device: str
-    batch: int
-    whole: Spread
-    network: Spread
-    to_base: Spread
-    alone_ms: Spread
-    memory_mb: float
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """What to set on this machine, and the rate (pictures a second) it was chosen for."""
-
-    engine: str
-    precision: str
-    lanes: int
-    max_batch: int
-    message_count: int
-    per_second: float
-
-    @property
-    def lines(self) -> list[str]:
-        """In words."""
-        return [
-            f"recommended: ROO_ENGINE={self.engine} ROO_PRECISION={self.precision} ROO_LANES={self.lanes}, batches of "
-            f"at most {self.max_batch} (`batching` in model.yaml): {self.per_second:.0f} pictures a second",
-            f"messageCount: at most {self.message_count}, for results no older than {AIM_SECONDS:.0f} s where a "
-            f"replica starts in {START_SECONDS:.0f} s and KEDA looks every {POLLING_SECONDS:.0f} s",
-        ]
-
-
-@dataclass(frozen=True, slots=True)
-class SweepResults:
-    """Everything that was found; `absent` says of each engine that was left out why."""
-
-    machine: Machine
-    model: str
-    rounds: int
-    points: list[Point]
-    absent: list[str]
-
-    @property
-    def recommendation(self) -> Recommendation:
-        """The fastest whole way among the precisions that were measured."""
-        best = max(self.points, key=lambda point: point.whole.median)
-        rate = best.whole.median
-        count = max(1, int(rate * (AIM_SECONDS - START_SECONDS - POLLING_SECONDS)))
-        return Recommendation(best.engine, best.precision, self.machine.cores, best.batch, count, rate)
 
 
 def make_plan(seconds: float | None, rounds: int | None, out: Path, *, quick: bool) -> SweepPlan:

@@ -1,17 +1,14 @@
 """The sweep as one picture: pictures a second over the batch size, whole and without decoding."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from app.bench.plot import DPI, INK, style
-
-if TYPE_CHECKING:
-    from app.bench.sweep import SweepResults
+from app.bench.sweep_results import SweepResults
 
 COLOURS = ("#8a9199", "#1f6fb4", "#d98032", "#3a9a5b", "#a3488f", "#c2b21f", "#555555")
 
 
-def write(results: "SweepResults", path: Path) -> str:
+def write(results: SweepResults, path: Path) -> str:
     """Write a PNG where matplotlib is installed; returns what to tell the user."""
     try:
         import matplotlib as mpl

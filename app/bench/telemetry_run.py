@@ -125,4 +125,5 @@ def _words(plan: TelemetryPlan, found: Found) -> list[str]:
         )
     verdict = "reached" if found.ratios(EXPORTED).median >= WANTED else "missed"
     sent = ", ".join(f"{name}: {count:,}" for name, count in sorted(found.received.items()))
-    return [*lines, "", f"Wanted of what is exported without log lines: {WANTED:g}; {verdict}. The collector was sent {sent or 'nothing'}."]
+    aim = f"Wanted of what is exported without log lines: {WANTED:g}; {verdict}."
+    return [*lines, "", f"{aim} The collector was sent {sent or 'nothing'}."]

@@ -53,6 +53,11 @@ def run(asked: Export) -> None:
 
         progress.update(step, description=f"building {model} and reading its weights")
         plan = programs.plan(zoo.open_model(model, asked.weights), labels)
+        if refused := [kind for kind in formats if kind not in plan.formats]:
+            raise StartupError(
+                f"--format {asked.format}: {model} cannot be written as model.{refused[0]}, only as "
+                f"model.{plan.formats[0]}: torch.export does not take a suppression whose count varies."
+            )
         progress.advance(step)
         dynamic = []
         for kind in formats:
@@ -72,6 +77,6 @@ def run(asked: Export) -> None:
 def _report(asked: Export, formats: tuple[str, ...], dynamic: list[bool]) -> None:
     folder = asked.out / (asked.name or asked.model)
     for kind, any_batch in zip(formats, dynamic, strict=True):
-        batch = "any batch" if any_batch else "one picture at a time: it does not export with a dynamic batch"
+        batch = "any batch" if any_batch else "one picture at a time"
         console.print(f"{folder}/1/model.{kind}: equals torchvision's ({batch})", highlight=False, soft_wrap=True)
     console.print(f"Serve it with ROO_MODELS_DIR={asked.out} roo-vision serve", highlight=False, soft_wrap=True)

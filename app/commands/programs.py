@@ -22,9 +22,13 @@ from app.settings import usable_cores
 OPSET = 17
 TOLERANCE = 1e-3
 """How far an exported model's outputs may be from torchvision's, as a share of the largest of them."""
+ALIKE, PIXELS = 0.95, 0.5
+"""The share of detections that must be the same, and how far the edges of the same may be apart."""
 LARGEST_BATCH = 256
 ENGINES: Mapping[Literal["onnx", "pt2"], EngineName] = {"onnx": "onnx", "pt2": "torch"}
 
+_MORE_THAN_BOXES = ("maskrcnn", "keypointrcnn")
+_STRIDE = 32
 _INTERPOLATIONS = {"bilinear": "linear", "bicubic": "cubic"}
 
 
@@ -39,6 +43,7 @@ class Plan:
     manifest: dict[str, Any]
     labels: tuple[str, ...]
     batched: bool = True
+    formats: tuple[str, ...] = ("onnx", "pt2")
     input_name: str = "image"
 
 
@@ -55,11 +60,29 @@ class Named(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
         return (self.model(image),)
 
 
+class Detecting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
+    """A detector for one picture at a time: [1, 3, height, width] to boxes [1, M, 4], scores and labels [1, M]."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What torchvision's list of dictionaries says of the only picture."""
+        (found,) = self.model([image[0]])
+        return found["boxes"][None], found["scores"][None], found["labels"][None]
+
+
 def plan(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
     """How `model` is exported and served; `labels` in place of its own. Raises `StartupError`."""
     if model.kind == "classification":
         return _plan_classifier(model, labels)
-    raise StartupError(f"torchvision:{model.name} is a {model.kind} model; only classification models are exported.")
+    if model.kind == "detection" and not model.name.startswith(_MORE_THAN_BOXES):
+        return _plan_detector(model, labels)
+    what = model.kind if model.kind == "segmentation" else "mask or keypoint"
+    raise StartupError(
+        f"torchvision:{model.name} is a {what} model, which is not exported yet; classifiers and detectors are."
+    )
 
 
 def write(plan: Plan, path: Path) -> bool:
@@ -83,11 +106,15 @@ def write(plan: Plan, path: Path) -> bool:
 
 def compare(plan: Plan, engine: Engine) -> None:
     """Raises `InvalidManifest` where the engine's outputs, for one picture and for three, are not the module's own."""
-    pictures = _noise(plan, 3 if engine.input.batch_size is None else 1)
-    for batch in (pictures[:1], pictures) if len(pictures) > 1 else (pictures,):
+    pictures = _noise(plan, 3)
+    alone = [picture[None] for picture in pictures]
+    for batch in alone if engine.input.batch_size is not None else (alone[0], pictures):
         with torch.inference_mode():
             wanted = [rows.numpy() for rows in plan.module(torch.from_numpy(batch))]
         found = list(engine.run(batch).values())
+        if plan.manifest["task"] == "detection":
+            _compare_detections(found, wanted)
+            continue
         for name, ours, theirs in zip(plan.outputs, found, wanted, strict=True):
             difference = _difference(ours, theirs)
             if difference > TOLERANCE:
@@ -95,6 +122,28 @@ def compare(plan: Plan, engine: Engine) -> None:
                     f"The exported model's {name} for {len(batch)} pictures differ from torchvision's by "
                     f"{difference:.2g} of the largest; {TOLERANCE} is allowed. Please report this model."
                 )
+
+
+def _compare_detections(ours: list[Array], theirs: list[Array]) -> None:
+    """Nearly every detection must have its like: rounding may swap the order of two, or which of two is kept."""
+    likes = _share_with_a_like(ours, theirs), _share_with_a_like(theirs, ours)
+    if min(likes) < ALIKE:
+        raise InvalidManifest(
+            f"Of the exported model's detections {likes[0]:.0%} are torchvision's, and of those {likes[1]:.0%} are the "
+            f"model's; {ALIKE:.0%} are asked for. Please report this model."
+        )
+
+
+def _share_with_a_like(some: list[Array], others: list[Array]) -> float:
+    """The share of detections (boxes [1, M, 4], scores and labels [1, M]) that are found among the others."""
+    boxes, scores, labels = (rows[0].astype(np.float64) for rows in some)
+    if not len(boxes):
+        return 1.0
+    other_boxes, other_scores, other_labels = (rows[0].astype(np.float64) for rows in others)
+    like = np.abs(boxes[:, None] - other_boxes[None]).max(axis=2, initial=0) < PIXELS
+    like &= np.abs(scores[:, None] - other_scores[None]) < TOLERANCE
+    like &= labels[:, None] == other_labels[None]
+    return float(like.any(axis=1).mean())
 
 
 def _plan_classifier(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
@@ -117,6 +166,29 @@ def _plan_classifier(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
     return Plan(Named(model.module, "scores").eval(), ("scores",), manifest, names)
 
 
+def _plan_detector(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+    """torchvision's detectors normalise, decode and suppress in the model itself, with a variable count of boxes."""
+    transform = model.module.transform
+    if transform.fixed_size is not None:
+        (width, height), resize = transform.fixed_size, "stretch"
+    else:
+        # torchvision gives the shorter side a length; a square that holds a 4:3 picture of that size comes close.
+        width = height = round(transform.min_size[-1] * 4 / 3 / _STRIDE) * _STRIDE
+        resize = "letterbox"
+        transform.min_size, transform.max_size = (height,), width
+    manifest = {
+        "task": "detection",
+        "description": model.origin,
+        "input": {"size": [width, height], "resize": resize},
+        "detection": {"decoder": "boxes_scores_labels", "nms": False, "label_offset": 1},
+        "batching": {"max_size": 1},
+    }
+    known = model.categories[1:] if model.categories else None
+    names = entries.fit_labels(labels or known, model.classes - 1)
+    outputs = ("boxes", "scores", "labels")
+    return Plan(Detecting(model.module).eval(), outputs, manifest, names, batched=False, formats=("onnx",))
+
+
 def _export(plan: Plan, path: Path, *, dynamic: bool) -> None:
     images = torch.from_numpy(_noise(plan, 2 if dynamic else 1))
     with _quiet(), torch.no_grad():
@@ -126,6 +198,9 @@ def _export(plan: Plan, path: Path, *, dynamic: bool) -> None:
             torch.export.save(torch.export.export(plan.module, (images,), dynamic_shapes=shapes), path)
             return
         names = (plan.input_name, *plan.outputs)
+        axes = {name: {0: "batch"} for name in names} if dynamic else None
+        if plan.manifest["task"] == "detection":
+            axes = {name: {1: "count"} for name in plan.outputs}
         # The exporter by tracing: the newer one needs two more packages, and its graphs are no faster.
         torch.onnx.export(
             plan.module,
@@ -133,7 +208,7 @@ def _export(plan: Plan, path: Path, *, dynamic: bool) -> None:
             str(path),
             input_names=[plan.input_name],
             output_names=list(plan.outputs),
-            dynamic_axes={name: {0: "batch"} for name in names} if dynamic else None,
+            dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
         )

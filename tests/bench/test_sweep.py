@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from app.bench import machine
 from app.bench.measurements import Spread
-from app.bench.sweep import Point, SweepResults
+from app.bench.sweep_results import Point, SweepResults
 from app.cli import cli
 from tests.fixtures.models import add_colour_model
 

@@ -123,6 +123,68 @@ def test_the_served_top_five_are_torchvisions(exported: Path, engine: str) -> No
     assert np.allclose([row["score"] for row in found], scores.numpy(), atol=SCORE_TOLERANCE)
 
 
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """An ssdlite of random weights, turned up until it finds things: untouched, all its scores are equal."""
+    import torch
+    import torchvision
+
+    torch.manual_seed(3)
+    model = torchvision.models.get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight)
+    return model.eval()
+
+
+def test_a_detector_is_served_and_finds_what_torchvisions_finds(tmp_path: Path, detector: Any) -> None:
+    import torch
+
+    torch.save(detector.state_dict(), tmp_path / "detector.pth")
+    source, out = "torchvision:ssdlite320_mobilenet_v3_large", tmp_path / "models"
+    done = export(source, "--weights", tmp_path / "detector.pth", "--out", out, "--name", "things")
+    assert done.returncode == 0, done.stderr
+    labels = (out / "things" / "labels.txt").read_text().splitlines()
+    assert (labels[0], len(labels)) == ("person", 90)
+    picture = cv2.resize(np.asarray(Image.open(io.BytesIO(scenery()))), (320, 320), interpolation=cv2.INTER_AREA)
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")  # already of the model's size: nothing is resized
+    with torch.inference_mode():
+        (wanted,) = detector([torch.from_numpy(picture).permute(2, 0, 1) / 255])
+    with serving(out, device="cpu") as server, server.client() as client:
+        answer = client.post("/v1/predict?score_threshold=0.02&max_detections=20", content=buffer.getvalue())
+    found = answer.json()["detections"]
+    assert len(found) == 20
+    assert np.allclose([row["score"] for row in found], wanted["scores"][:20].numpy(), atol=1e-3)
+    assert [row["class_id"] + 1 for row in found] == wanted["labels"][:20].tolist()
+    assert np.allclose([row["box"] for row in found], wanted["boxes"][:20].numpy(), atol=0.2)
+
+
+def test_a_detector_is_not_written_as_pt2(tmp_path: Path, detector: Any) -> None:
+    import torch
+
+    torch.save(detector.state_dict(), tmp_path / "detector.pth")
+    weights = str(tmp_path / "detector.pth")
+    message = refusal(tmp_path, "torchvision:ssdlite320_mobilenet_v3_large", weights=weights, format="both")
+    assert "cannot be written as model.pt2, only as model.onnx" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("keypointrcnn_resnet50_fpn", "is a mask or keypoint model, which is not exported yet"),
+        ("lraspp_mobilenet_v3_large", "is a segmentation model, which is not exported yet"),
+    ],
+)
+def test_kinds_that_are_not_exported_yet(tmp_path: Path, name: str, words: str) -> None:
+    import torch
+    import torchvision
+
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+    torch.save(model.state_dict(), tmp_path / "some.pth")
+    assert words in refusal(tmp_path, f"torchvision:{name}", weights=str(tmp_path / "some.pth"))
+
+
 def test_weights_for_other_classes_need_no_word_about_them(tmp_path: Path) -> None:
     weights = save_weights(tmp_path, classes=3)
     done = export(

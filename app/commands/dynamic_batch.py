@@ -1,0 +1,53 @@
+"""A graph with a fixed batch dimension, rewritten to take any; needs onnx (the extra `tools`)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.engines.unusable import first_line
+from app.errors import EngineUnavailable, InvalidManifest
+
+try:
+    import onnx
+    from onnx import numpy_helper
+except ImportError as error:
+    raise EngineUnavailable(
+        f"--dynamic-batch needs onnx, which cannot be loaded: {first_line(error)}. Install roo-vision[tools]."
+    ) from error
+
+SYMBOL = "batch"
+
+
+def rewrite(path: Path) -> None:
+    """Give inputs and outputs of the graph at `path` a dynamic batch, and every `Reshape` that repeats its size.
+
+    Only shapes that are constants are rewritten, so the result must be checked by running it. Raises `InvalidManifest`
+    where an input or output has no dimensions.
+    """
+    model = onnx.load(path)
+    graph = model.graph
+    size = graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    for value in (*graph.input, *graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        if not dimensions:
+            raise InvalidManifest(f"--dynamic-batch: {value.name} has no batch dimension; serve the graph as it is.")
+        dimensions[0].dim_param = SYMBOL
+    del graph.value_info[:]  # they repeat the old size, and the engine infers them again
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    constants |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    for place, node in enumerate(graph.node):
+        if node.op_type == "Reshape" and node.input[1] in constants:
+            _free(graph, node, numpy_helper.to_array(constants[node.input[1]]).tolist(), size, f"_batch_{place}")
+    onnx.save(model, path)
+
+
+def _free(graph: Any, node: Any, shape: list[int], size: int, suffix: str) -> None:
+    if not shape or shape[0] != size:
+        return
+    # -1 is what is left over; where another dimension is that already, 0 keeps the input's first.
+    shape[0] = 0 if -1 in shape[1:] else -1
+    # A constant of its own: another node may share the old one and mean something else.
+    name = node.input[1] + suffix
+    graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), name))
+    node.input[1] = name
