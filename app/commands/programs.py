@@ -3,8 +3,9 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,7 +102,7 @@ def write(plan: Plan, path: Path) -> bool:
             problem = error
         else:
             return dynamic
-    raise StartupError(f"The model cannot be exported as {path.name}: {first_line(problem)}.") from problem
+    raise StartupError(f"The model cannot be exported as {path.name}: {first_line(problem).rstrip('.')}.") from problem
 
 
 def compare(plan: Plan, engine: Engine) -> None:
@@ -227,14 +228,18 @@ def _opened(path: Path) -> Iterator[Engine]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporters' remarks to their own developers."""
-    before = logging.root.manager.disable
+    """Without the exporters' remarks to their own developers, and without attention fused into one operator, which
+    ONNX does not have.
+    """
+    before, fused = logging.root.manager.disable, torch.backends.mha.get_fastpath_enabled()
     logging.disable(logging.WARNING)
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         logging.disable(before)
 
 

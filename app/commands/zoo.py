@@ -89,7 +89,7 @@ def _kind(name: str) -> Kind:
     if kind is None:
         raise StartupError(
             f"torchvision:{name} is a model of the kind {_OTHER.get(room[0], room[0])}, which is not served; "
-            "classification, detection and segmentation models are."
+            "classifiers and detectors are."
         )
     return kind
 

@@ -123,6 +123,21 @@ def test_the_served_top_five_are_torchvisions(exported: Path, engine: str) -> No
     assert np.allclose([row["score"] for row in found], scores.numpy(), atol=SCORE_TOLERANCE)
 
 
+def test_attention_is_exported_in_operators_that_onnx_has(tmp_path: Path) -> None:
+    import torch
+    import torchvision
+
+    from app.commands import programs
+    from app.commands.zoo import ZooModel
+
+    torch.manual_seed(0)
+    module = torchvision.models.VisionTransformer(32, 16, 1, 2, 16, 32, num_classes=5).eval()
+    preset = torchvision.transforms._presets.ImageClassification(crop_size=32, resize_size=32)
+    plan = programs.plan(ZooModel("vit", "classification", module, preset, 5, None, "a small one"), None)
+    assert programs.write(plan, tmp_path / "model.onnx")
+    assert programs.write(plan, tmp_path / "model.pt2")
+
+
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """An ssdlite of random weights, turned up until it finds things: untouched, all its scores are equal."""
