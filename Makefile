@@ -46,6 +46,9 @@ bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 gpu-check: ## On a machine with a GPU: run what needs one, and write docs/gpu-report.json
 	$(PYTHON) -m benchmarks.gpu_check
 
+top-picture: $(VENV)/.dev ## Draw the picture of `roo-vision top` in the documents
+	$(BIN)/python -m benchmarks.top_picture
+
 train: $(VENV)/.train ## Train the bundled model, or DATA=coco.json on your own pictures
 	$(BIN)/python -m models.shelf.training $(if $(DATA),train --data $(DATA),all)
 
