@@ -5,7 +5,7 @@ ENGINES ?= .venv-engines
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry gpu-check train lock clean
+.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry gpu-check top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
