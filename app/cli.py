@@ -120,6 +120,22 @@ def send(
 
 
 @cli.command()
+def top(
+    url: Annotated[str, typer.Option(help="Running service to watch.")] = "http://localhost:8000",
+    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print the figures since the service's start, and end.")] = False,
+    key: Annotated[
+        str | None, typer.Option(help="API key of the service; ROO_API_KEY keeps it out of the process list.")
+    ] = None,
+) -> None:
+    """Watch a running service: rates, latencies, batches, queue, memory, GPUs."""
+    from app.commands import top as command
+    from app.settings import load_settings
+
+    sys.exit(OK if command.run(url, interval, load_settings(api_key=key), once=once) else FAILED)
+
+
+@cli.command()
 def demo(
     pictures: Annotated[int, typer.Option(min=1, help="So many are put on the queue.")] = 200,
     models_dir: ModelsDir = None,

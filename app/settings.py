@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         None, description="File of the API keys, one `name:key` a line; read again when it changes."
     )
     api_key: SecretStr | None = Field(
-        None, description="Key that `roo-vision predict --url` sends; not read by the service."
+        None, description="Key that `roo-vision predict --url` and `top` send; not read by the service."
     )
     entra_tenant: str | None = Field(
         None, pattern=GUID, description="Tenant id whose tokens are taken (version 2.0 tokens)."
