@@ -202,7 +202,7 @@ def _export(plan: Plan, path: Path, *, dynamic: bool) -> None:
         axes = {name: {0: "batch"} for name in names} if dynamic else None
         if plan.manifest["task"] == "detection":
             axes = {name: {1: "count"} for name in plan.outputs}
-        # The exporter by tracing: the newer one needs two more packages, and its graphs are no faster.
+        # The exporter by tracing: the newer one needs two more packages.
         torch.onnx.export(
             plan.module,
             (images,),
