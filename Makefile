@@ -5,7 +5,7 @@ ENGINES ?= .venv-engines
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry gpu-check top-picture train lock clean
+.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 
 gpu-check: ## On a machine with a GPU: run what needs one, and write docs/gpu-report.json
 	$(PYTHON) -m benchmarks.gpu_check
+
+dashboard-picture: $(VENV)/.dev ## Draw the picture of the dashboard in the documents; needs prometheus
+	$(BIN)/python -m benchmarks.dashboard_picture
 
 top-picture: $(VENV)/.dev ## Draw the picture of `roo-vision top` in the documents
 	$(BIN)/python -m benchmarks.top_picture
