@@ -71,6 +71,9 @@ NOBODY_NEEDS = (
     "onnxruntime/transformers",
     "onnxruntime/quantization",
     "onnxruntime/capi/libonnxruntime.so.*",
+    # Google's types for its own services; OTLP's need none of them.
+    "google/[a-o]*",
+    "google/type",
     # OpenVINO's for other devices, for models that are not ONNX (GGUF, JAX, Paddle, PyTorch, TensorFlow), and its
     # converter, with what reports that one's use.
     "openvino/libs/libopenvino_intel_[gn]pu_plugin.so",
