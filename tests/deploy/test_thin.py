@@ -147,7 +147,8 @@ for name in (*thin.IMPORTED, *filter(importlib.util.find_spec, thin.ENGINES)):
     importlib.import_module(name)
 compiled = packages()
 for module in pkgutil.walk_packages(app.__path__, "app."):
-    if not module.name.startswith(("app.bench", "app.engines", "app.__main__")):
+    # The engines, and the commands that write models, import the libraries of extras.
+    if not module.name.startswith(("app.bench", "app.engines", "app.commands", "app.__main__")):
         importlib.import_module(module.name)
 print(*sorted(packages() - compiled))
 """

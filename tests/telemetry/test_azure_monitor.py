@@ -65,6 +65,11 @@ def ingesting() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             thread.join()
 
 
+def traces(items: list[dict[str, Any]], kind: str) -> set[str | None]:
+    """The traces that records of this kind belong to."""
+    return {item["tags"].get("ai.operation.id") for item in list(items) if item["data"]["baseType"] == kind}
+
+
 def test_without_its_exporter_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.monitor.opentelemetry", None)
     writer = logs.Writer(io.StringIO(), logs.JsonFormatter())
@@ -86,10 +91,10 @@ def test_all_three_signals_arrive(repository: Path, tmp_path: Path) -> None:
             )
             until(lambda: {"RequestData", "MetricData", "MessageData"} <= {item["data"]["baseType"] for item in items})
             until(lambda: "roo_requests" in {name(item) for item in items})
+            until(lambda: TRACE in traces(items, "MessageData"))
     (request,) = (item for item in items if item["data"]["baseType"] == "RequestData")
     assert request["tags"]["ai.operation.id"] == TRACE
     assert request["tags"]["ai.cloud.role"] == "roo-vision"
-    assert TRACE in {item["tags"].get("ai.operation.id") for item in items if item["data"]["baseType"] == "MessageData"}
 
 
 @pytest.mark.skipif(not installed(), reason="needs the extra azure-monitor")
