@@ -19,7 +19,7 @@ from app.api.app import create_app
 from app.api.security import outside
 from app.api.security.head_limit import LimitedHead
 from app.api.uploads import UploadLimits
-from app.core import loading
+from app.core import calibration, loading
 from app.core.admission import Admission, Budget
 from app.core.batcher import Batcher
 from app.core.executor import Executor, PictureBatcher
@@ -58,16 +58,19 @@ class Core:
     health: Health
     device: Device
     entries: list[ModelEntry]
+    main_entry: ModelEntry
     serving: Serving
 
     def load(self) -> None:
-        """Load and warm every model, then start the lanes; raises `StartupError`. Takes seconds: not for the event
-        loop.
+        """Try what is fastest here, load and warm every model, then start the lanes; raises `StartupError`.
+
+        Takes seconds: not for the event loop.
         """
+        serving = calibration.calibrate(self.entries, self.main_entry, self.serving)
         for entry in self.entries:
-            for model in loading.load(entry, self.serving):
+            for model in loading.load(entry, serving):
                 self.service.registry.add(model)
-        self.service.executor.start()
+        self.service.executor.start(serving.lanes)
         self.service.registry.complete()
         self.health.finish_start()
 
@@ -78,11 +81,12 @@ def build(settings: Settings) -> Core:
     entries = repository.scan(settings.models_dir)
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
-    executor = Executor(batcher, serving.lanes)
+    executor = Executor(batcher)
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
     limits = Limits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
     service = InferenceService(Registry(settings.default_model), batcher, executor, Admission(budget), limits)
-    return Core(service, Health(service, serving.device), serving.device, entries, serving)
+    main_entry = next((entry for entry in entries if entry.name == settings.default_model), entries[0])
+    return Core(service, Health(service, serving.device), serving.device, entries, main_entry, serving)
 
 
 def _check_memory(settings: Settings, lanes: int) -> None:

@@ -55,8 +55,16 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
     )
-    lanes: int = Field(0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core.")
-    lane_threads: int = Field(1, ge=1, le=256, description="CPU cores that one lane's computation may use.")
+    lanes: int = Field(
+        0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core, or as measured."
+    )
+    lane_threads: int = Field(
+        0, ge=0, le=256, description="CPU cores that one lane's computation may use; 0 means 1, or as measured."
+    )
+    calibrate: bool = Field(
+        True,
+        description="Whether a CPU's lanes and batch sizes are measured at the start, where nothing else says them.",
+    )
     max_batch: int | None = Field(
         None, ge=1, le=256, description="Upper bound on every model's `batching.max_size`; empty means the manifest's."
     )

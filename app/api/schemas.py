@@ -62,6 +62,7 @@ class ModelVersion(BaseModel):
     device_asked: str = Field(description="What `ROO_DEVICE` says.")
     device_reason: str = Field(description="Why it is this device.")
     max_batch_size: int
+    batch_reason: str = Field(description="Where the largest batch's size is from: the manifest, or what was measured.")
     input_shape: list[int] = Field(description="Without the batch dimension.")
     input_dtype: str
 
@@ -99,6 +100,7 @@ def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
                 device_asked=model.device.asked,
                 device_reason=model.device.reason,
                 max_batch_size=model.max_batch_size,
+                batch_reason=model.batch_reason,
                 input_shape=list(model.input_spec.shape),
                 input_dtype=model.input_spec.dtype,
             )

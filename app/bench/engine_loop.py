@@ -113,7 +113,7 @@ _STEPS = {"whole": _whole, "prepare": _prepare, "network": _network}
 def main(models_dir: str, name: str, most: str) -> None:
     """Load, say so, and measure a slice for each order that comes in."""
     try:
-        serving = Serving.of(load_settings())
+        serving = Serving.of(load_settings(calibrate=False))
         entry = repository.read_entry(Path(models_dir) / name)
         manifest = entry.manifest.model_copy(update={"batching": Batching(max_size=int(most))})
         model = loading.load(replace(entry, manifest=manifest), serving)[-1]

@@ -32,6 +32,8 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 AT_ONCE = 8
 """Pictures asked for at the same time: enough to fill the lanes' batches, few enough to hold in memory."""
 PATIENCE_SECONDS = 600.0
+WORTH_TRYING = 100
+"""From so many pictures on it pays to try first how this machine computes best."""
 
 console = Console(stderr=True)
 
@@ -141,6 +143,8 @@ async def _predictor(job: Job, settings: Settings) -> AsyncIterator[_Predictor]:
         async with httpx.AsyncClient(base_url=job.url, headers=key, timeout=PATIENCE_SECONDS) as client:
             yield _Remote(client, job)
         return
+    if len(job.pictures) < WORTH_TRYING:
+        settings = settings.model_copy(update={"calibrate": False})
     core = build(settings)
     await asyncio.to_thread(core.load)
     try:

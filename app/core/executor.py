@@ -67,11 +67,11 @@ class _Lane:
 
 
 class Executor:
-    """Runs `lanes` threads that serve one batcher."""
+    """Runs threads, the lanes, that serve one batcher."""
 
-    def __init__(self, batcher: PictureBatcher, lanes: int) -> None:
+    def __init__(self, batcher: PictureBatcher) -> None:
         self._batcher = batcher
-        self._lanes = [_Lane(number) for number in range(lanes)]
+        self._lanes: list[_Lane] = []
         self._restarts = 0
         self._closing = False
         self.seconds_per_picture = 0.0
@@ -79,11 +79,12 @@ class Executor:
 
     @property
     def lanes(self) -> int:
-        """How many lanes there are meant to be."""
+        """How many lanes there are meant to be; none before the start."""
         return len(self._lanes)
 
-    def start(self) -> None:
-        """Start every lane."""
+    def start(self, lanes: int) -> None:
+        """Start so many lanes."""
+        self._lanes = [_Lane(number) for number in range(lanes)]
         for lane in self._lanes:
             self._start(lane)
 

@@ -2,10 +2,11 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from app.core.model import Model
 from app.engines import catalog, devices, onnx_cuda
@@ -20,12 +21,30 @@ from app.telemetry import metrics
 log = logging.getLogger(__name__)
 
 
+class Share(NamedTuple):
+    """How a CPU's cores are shared out: `lanes` threads, each of which computes with so many `threads`."""
+
+    lanes: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.lanes} x {self.threads}"
+
+
+class BatchLimit(NamedTuple):
+    """The most pictures in one batch, and why."""
+
+    size: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """How models are served, as far as their manifests leave it open.
 
-    `lanes` is how many threads will compute, `threads` how many cores each may use, `max_batch` an upper bound on
-    every manifest's, `gpu_memory` one on what each model takes of a GPU, in bytes.
+    `lanes` is how many threads will compute, `threads` how many cores each may use, `shares` what else of these two
+    may be tried; `max_batch` is an upper bound on every manifest's, `batches` the limits that were measured, by name
+    and version; `gpu_memory` bounds what each model takes of a GPU, in bytes.
     """
 
     device: Device
@@ -33,7 +52,10 @@ class Serving:
     precision: Literal["auto"] | Precision = "auto"
     lanes: int = 1
     threads: int = 1
+    calibrate: bool = False
+    shares: tuple[Share, ...] = ()
     max_batch: int | None = None
+    batches: Mapping[tuple[str, str], BatchLimit] = field(default_factory=dict)
     gpu_memory: int | None = None
     cache_dir: Path | None = None
 
@@ -43,16 +65,29 @@ class Serving:
 
         Raises `DeviceUnavailable` or `EngineUnavailable` where that is impossible here.
         """
+        share, *others = _shares(settings, usable_cores())
         return cls(
             device=choose_device(settings.device, settings.engine),
             engine=settings.engine,
             precision=settings.precision,
-            lanes=settings.lanes or usable_cores(),
-            threads=settings.lane_threads,
+            lanes=share.lanes,
+            threads=share.threads,
+            calibrate=settings.calibrate,
+            shares=tuple(others),
             max_batch=settings.max_batch,
             gpu_memory=settings.gpu_memory,
             cache_dir=settings.cache_dir,
         )
+
+
+def _shares(settings: Settings, cores: int) -> list[Share]:
+    """What the settings leave to choose from, the usual first: a lane for each core."""
+    if settings.lanes:
+        return [Share(settings.lanes, settings.lane_threads or 1)]
+    if settings.lane_threads:
+        return [Share(max(1, cores // settings.lane_threads), settings.lane_threads)]
+    divisors = [number for number in range(1, cores + 1) if cores % number == 0]
+    return [Share(cores // threads, threads) for threads in divisors]
 
 
 def choose_device(asked: str, engine: Literal["auto"] | EngineName = "auto") -> Device:
@@ -78,30 +113,39 @@ def load(entry: ModelEntry, serving: Serving) -> list[Model]:
 
 def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving) -> Model:
     started = time.monotonic()
-    engine, path = _engine_and_file(entry, path, serving)
-    device = _device(engine, serving)
-    options = EngineOptions(
-        device=device,
-        precision=_precision(entry, engine, device, serving),
-        lanes=serving.lanes,
-        threads=serving.threads,
-        max_batch=_batch_limit(entry, device, serving),
-        memory_limit=serving.gpu_memory,
-        cache_dir=serving.cache_dir,
-    )
     with ExitStack() as undo:  # nothing half-loaded stays on a device
-        engines = [_open(engine, path, _on(options, member), undo) for member in device.members]
-        _check_input(entry, path, engines[0])
-        task = entry.manifest.build_task(entry.labels)
-        model = Model(entry.name, version, task, entry.manifest.input, engines, options.max_batch, device)
+        model = open_version(entry, version, path, serving)
+        undo.callback(model.close)
         loaded = time.monotonic()
         model.warm_up()
         undo.pop_all()
     labels = (entry.name, version)
     metrics.model_load_seconds.set(loaded - started, labels)
     metrics.model_warm_up_seconds.set(time.monotonic() - loaded, labels)
-    log.info("loaded %r, batches up to %d, in %.2f s", model, options.max_batch, time.monotonic() - started)
+    log.info("loaded %r, batches up to %d, in %.2f s", model, model.max_batch_size, time.monotonic() - started)
     return model
+
+
+def open_version(entry: ModelEntry, version: str, path: Path, serving: Serving) -> Model:
+    """One version of a model, not warm yet; whoever opens it closes it. Raises what `load` raises."""
+    engine, path = _engine_and_file(entry, path, serving)
+    device = _device(engine, serving)
+    limit = batch_limit(entry, version, device, serving)
+    options = EngineOptions(
+        device=device,
+        precision=_precision(entry, engine, device, serving),
+        lanes=serving.lanes,
+        threads=serving.threads,
+        max_batch=limit.size,
+        memory_limit=serving.gpu_memory,
+        cache_dir=serving.cache_dir,
+    )
+    with ExitStack() as undo:
+        engines = [_open(engine, path, _on(options, member), undo) for member in device.members]
+        _check_input(entry, path, engines[0])
+        task = entry.manifest.build_task(entry.labels)
+        undo.pop_all()
+    return Model(entry.name, version, task, entry.manifest.input, engines, limit.size, device, limit.reason)
 
 
 def _engine_and_file(entry: ModelEntry, path: Path, serving: Serving) -> tuple[EngineName, Path]:
@@ -142,9 +186,14 @@ def _precision(entry: ModelEntry, engine: EngineName, device: Device, serving: S
     return serving.precision
 
 
-def _batch_limit(entry: ModelEntry, device: Device, serving: Serving) -> int:
+def batch_limit(entry: ModelEntry, version: str, device: Device, serving: Serving) -> BatchLimit:
+    """The most pictures in one batch: what was measured, or else what manifest and settings say."""
+    if (measured := serving.batches.get((entry.name, version))) is not None:
+        return measured
     size = entry.manifest.batching.limit(device.kind)
-    return min(size, serving.max_batch or size)
+    if serving.max_batch is not None and serving.max_batch < size:
+        return BatchLimit(serving.max_batch, "ROO_MAX_BATCH")
+    return BatchLimit(size, "the manifest's")
 
 
 def _open(name: EngineName, path: Path, options: EngineOptions, undo: ExitStack) -> Engine:

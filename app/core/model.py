@@ -32,8 +32,11 @@ class Model:
         engines: Sequence[Engine],
         max_batch_size: int,
         device: Device,
+        batch_reason: str = "the manifest's",
     ) -> None:
-        """`engines` has one for each GPU, all alike, or one for the CPU; `device` is what they are on, and why."""
+        """`engines` has one for each GPU, all alike, or one for the CPU; `device` is what they are on, and why;
+        `batch_reason` says where the largest batch's size is from.
+        """
         self.name = name
         self.version = version
         self.task = task
@@ -42,6 +45,7 @@ class Model:
         self.device = device
         self._engines = tuple(engines)
         self.max_batch_size = max_batch_size
+        self.batch_reason = batch_reason
         self._largest_batch = max_batch_size
 
     def __repr__(self) -> str:
@@ -70,6 +74,7 @@ class Model:
     def lower_limit(self, failed: int) -> None:
         """Form smaller batches from now on: one of `failed` pictures did not fit into the device's memory."""
         self.max_batch_size = max(1, min(self.max_batch_size, failed // 2))
+        self.batch_reason = "larger ones did not fit into the device's memory"
 
     def computed_rows(self, pictures: int) -> int:
         """How many rows the engine computes for so many: more where its batch dimension is fixed, or it has buckets."""
@@ -91,9 +96,23 @@ class Model:
         """
         buffer = self.empty_batch()
         for size in range(1, self.max_batch_size + 1):
-            for engine in self._engines:
-                self._check_outputs(self._warm_up_size(engine, buffer[:size])[0])
-        self._answer_specimen(buffer)
+            self.warm_up_batch(buffer[:size])
+        self.answer_specimens(buffer[:1])
+        data = image.specimen()
+        image.decode_grey(data, image.read_header(data))
+
+    def warm_up_batch(self, batch: Array) -> None:
+        """Compute one batch on every device; raises as `warm_up` does."""
+        for engine in self._engines:
+            self._check_outputs(self._warm_up_size(engine, batch)[0])
+
+    def answer_specimens(self, batch: Array, lane: int = 0) -> None:
+        """Answer as many pictures as `batch` has rows, as a lane would."""
+        data = image.specimen()
+        admitted = AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+        placements = [self.prepare(admitted, row) for row in batch]
+        for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
+            self.finish(rows, placement, admitted)
 
     def close(self) -> None:
         """Free the engines."""
@@ -120,13 +139,6 @@ class Model:
                     f"The model {self.name} returned {len(rows)} rows of {name} for {len(batch)} pictures."
                 )
         return [{name: rows[index] for name, rows in outputs.items()} for index in range(len(batch))]
-
-    def _answer_specimen(self, buffer: Array) -> None:
-        data = image.specimen()
-        admitted = AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
-        placement = self.prepare(admitted, buffer[0])
-        self.finish(self.compute(buffer[:1])[0], placement, admitted)
-        image.decode_grey(data, admitted.header)
 
     def _check_outputs(self, rows: Mapping[str, Array]) -> None:
         try:

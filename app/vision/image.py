@@ -7,6 +7,7 @@ than the price of those pixels.
 
 import struct
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -78,9 +79,11 @@ def decode_grey(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
     return np.asarray(_upright(pixels, header.orientation), np.uint8)
 
 
+@cache
 def specimen() -> bytes:
-    """A picture to try things on: a JPEG of 1280 x 720 pixels, mid-grey."""
-    _, encoded = cv2.imencode(".jpg", np.full((720, 1280, 3), 127, np.uint8))
+    """A picture to try things on: a JPEG of 1280 x 720 pixels, coloured clouds, as long to decode as a photograph."""
+    clouds = np.random.default_rng(0).integers(0, 256, (90, 160, 3), np.uint8)
+    _, encoded = cv2.imencode(".jpg", cv2.resize(clouds, (1280, 720)), (cv2.IMWRITE_JPEG_QUALITY, 85))
     return encoded.tobytes()
 
 

@@ -35,6 +35,7 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
         "device": "cpu",
         "device_asked": "auto",
         "max_batch_size": 4,
+        "batch_reason": "the manifest's",
         "input_shape": [3, 16, 16],
         "input_dtype": "float32",
     }

@@ -173,3 +173,16 @@ def _handles_sigterm(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught.split()[1], 16) & 1 << 14)
+
+
+def test_what_is_fastest_is_tried_at_the_start_and_said(tmp_path: Path) -> None:
+    add_colour_model(tmp_path, "open", batching={"max_size": 8})
+    add_colour_model(tmp_path, "settled", batching={"max_size": 8, "max_size_cpu": 2})
+    with serving(tmp_path, calibrate=True, default_model="open") as server, server.client() as client:
+        tried, settled = (client.get(f"/v1/models/{name}").json()["versions"][0] for name in ("open", "settled"))
+        answer = client.post("/v1/predict", content=solid(RED))
+    assert tried["max_batch_size"] in (1, 4, 8)
+    assert tried["batch_reason"].startswith("measured at the start: for each picture 4 takes ")
+    assert (settled["max_batch_size"], settled["batch_reason"]) == (2, "the manifest's")
+    assert "what is fastest here" in server.log
+    assert answer.status_code == 200

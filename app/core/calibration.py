@@ -1,0 +1,118 @@
+"""How a CPU is best used, found by trying: how many lanes of how many cores each, how many pictures together.
+
+On two cores the bundled model is fastest one picture at a time in ONNX Runtime, because the activations of a batch fall
+out of the cache, and in batches of four in OpenVINO's bf16. No rule tells that beforehand; half a second of trying
+does, on the machine and in the engine that will compute. Whatever is not clearly better than a lane for each core, and
+pictures one by one, is not chosen.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+
+from app.core import loading
+from app.core.loading import BatchLimit, Serving, Share
+from app.repository.repository import ModelEntry
+
+log = logging.getLogger(__name__)
+
+SIZES = (1, 4, 8)
+"""Batches that are tried. Larger ones have not been faster on any CPU yet, and make everybody in them wait."""
+ROUNDS = 3
+"""Of two ways each is tried so often, in turns. The fastest round of each counts: what else the machine does can only
+make a round slower.
+"""
+BETTER_BATCH = 0.95
+"""A larger batch must take less than this part of a smaller one's time: it costs latency and memory."""
+BETTER_SHARE = 0.90
+"""Another share must take less than this part of the time of a lane for each core, in which decoding never waits."""
+
+Attempt = Callable[[int], float]
+"""Answers batches of a size in all lanes at once; returns the seconds for each picture."""
+
+
+def calibrate(entries: Sequence[ModelEntry], main: ModelEntry, serving: Serving) -> Serving:
+    """`serving` with what is best for `entries` on this machine. Lanes are the same for all; `main` decides them.
+
+    Nothing is tried on a GPU, nor what settings or manifests say. Raises what `loading.load` raises.
+    """
+    if serving.device.kind != "cpu" or not serving.calibrate:
+        return serving
+    started = time.monotonic()
+    serving = _with_best_share(main, serving)
+    batches = {
+        (entry.name, version): limit
+        for entry in entries
+        for version in entry.versions
+        if (limit := _batch_limit(entry, version, serving)) is not None
+    }
+    log.info("tried in %.2f s what is fastest here", time.monotonic() - started)
+    return replace(serving, batches=batches)
+
+
+def _with_best_share(entry: ModelEntry, serving: Serving) -> Serving:
+    if not serving.shares:
+        return serving
+    version = list(entry.versions)[-1]
+    best = Share(serving.lanes, serving.threads)
+    told = []
+    with _attempts(entry, version, serving, 1) as usual:
+        for share in serving.shares:
+            with _attempts(entry, version, _shared(serving, share), 1) as other:
+                seconds, others = _duel(partial(usual, 1), partial(other, 1))
+            told.append(f"{share} takes {others / seconds:.2f} of its time")
+            if others < BETTER_SHARE * seconds:
+                best = share
+    log.info("lanes x cores of each: %s (to %d x %d, %s)", best, serving.lanes, serving.threads, ", ".join(told))
+    return _shared(serving, best)
+
+
+def _shared(serving: Serving, share: Share) -> Serving:
+    return replace(serving, lanes=share.lanes, threads=share.threads)
+
+
+def _batch_limit(entry: ModelEntry, version: str, serving: Serving) -> BatchLimit | None:
+    """The size of batch in which all lanes together are fastest; None where there is nothing to choose."""
+    most = min(entry.manifest.batching.limit("cpu"), serving.max_batch or SIZES[-1], SIZES[-1])
+    if entry.manifest.batching.max_size_cpu is not None or most == 1:
+        return None
+    best, *larger = [size for size in SIZES if size < most] + [most]
+    told = []
+    with _attempts(entry, version, serving, most) as attempt:
+        for size in larger:
+            seconds, others = _duel(partial(attempt, best), partial(attempt, size))
+            told.append(f"{size} takes {others / seconds:.2f} of the time of {best}")
+            if others >= BETTER_BATCH * seconds:
+                break  # what a batch of this size loses in the caches, a larger one loses too
+            best = size
+    return BatchLimit(best, f"measured at the start: for each picture {', '.join(told)}")
+
+
+@contextmanager
+def _attempts(entry: ModelEntry, version: str, serving: Serving, most: int) -> Iterator[Attempt]:
+    """A model opened for trying: its lanes answer specimens, from their bytes to their predictions."""
+    limited = replace(serving, max_batch=most)
+    model = loading.open_version(entry, version, entry.versions[version], limited)
+    with closing(model), ThreadPoolExecutor(serving.lanes, "calibration") as lanes:
+        rows = [model.empty_batch() for _ in range(serving.lanes)]
+        warm: set[int] = set()
+
+        def attempt(size: int) -> float:
+            if size not in warm:
+                model.warm_up_batch(rows[0][:size])
+                warm.add(size)
+            started = time.perf_counter()
+            for _ in lanes.map(lambda lane: model.answer_specimens(rows[lane][:size], lane), range(serving.lanes)):
+                pass
+            return (time.perf_counter() - started) / (serving.lanes * size)
+
+        yield attempt
+
+
+def _duel(usual: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:
+    rounds = [(usual(), other()) for _ in range(ROUNDS)]
+    return min(seconds for seconds, _ in rounds), min(seconds for _, seconds in rounds)

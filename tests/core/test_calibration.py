@@ -1,0 +1,141 @@
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.core import calibration, loading
+from app.core.loading import Serving, Share
+from app.engines import catalog, devices
+from app.engines.base import Array, EngineOptions
+from app.errors import InvalidManifest
+from app.repository.repository import ModelEntry, read_entry
+from app.settings import Settings
+from tests.fixtures.engines import SIZE, MeanColourEngine
+from tests.fixtures.models import add_box_model, add_colour_model
+from tests.fixtures.service import CPU
+
+TRYING = Serving(CPU, lanes=2, calibrate=True)
+MOMENT = 0.01
+
+Cost = Callable[[Array, EngineOptions], None]
+
+
+@pytest.fixture
+def costing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cost], list[MeanColourEngine]]:
+    """Has every engine take the given time; the engines that are opened from then on are in the list."""
+
+    def install(cost: Cost) -> list[MeanColourEngine]:
+        opened: list[MeanColourEngine] = []
+
+        def open_engine(name: str, path: Path, options: EngineOptions) -> MeanColourEngine:
+            opened.append(MeanColourEngine(before=lambda batch: cost(batch, options)))
+            return opened[-1]
+
+        monkeypatch.setattr(catalog, "open_engine", open_engine)
+        return opened
+
+    return install
+
+
+def entry_of(folder: Path, **batching: int) -> ModelEntry:
+    return read_entry(add_colour_model(folder, size=SIZE, **({"batching": batching} if batching else {})))
+
+
+def calibrated(entry: ModelEntry, serving: Serving = TRYING) -> Serving:
+    return calibration.calibrate([entry], entry, serving)
+
+
+def test_batches_that_cost_as_much_as_one_picture_are_large(tmp_path: Path, costing: Callable[[Cost], object]) -> None:
+    costing(lambda batch, _: time.sleep(MOMENT))
+    limit = calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"]
+    assert limit.size == 8
+    assert "measured at the start: for each picture 4 takes 0." in limit.reason
+
+
+def test_batches_that_cost_more_than_their_pictures_are_not_formed(
+    tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]
+) -> None:
+    engines = costing(lambda batch, _: time.sleep(MOMENT * len(batch) ** 2))
+    assert calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"].size == 1
+    assert max(engines[0].batches) == 4, "what is slower in fours needs not be tried in eights"
+
+
+def test_what_is_tried_is_closed_again(tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]) -> None:
+    engines = costing(lambda *_: None)
+    calibrated(entry_of(tmp_path), replace(TRYING, shares=(Share(1, 2),)))
+    assert len(engines) == 3
+    assert all(engine.closed for engine in engines)
+
+
+def test_the_manifest_and_the_settings_bound_what_is_tried(
+    tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]
+) -> None:
+    engines = costing(lambda batch, _: time.sleep(MOMENT))
+    assert calibrated(entry_of(tmp_path / "a", max_size=6)).batches["colour", "1"].size == 6
+    assert calibrated(entry_of(tmp_path / "b"), replace(TRYING, max_batch=3)).batches["colour", "1"].size == 3
+    tried = len(engines)
+    assert not calibrated(entry_of(tmp_path / "c", max_size=16, max_size_cpu=2)).batches
+    assert not calibrated(entry_of(tmp_path / "d"), replace(TRYING, max_batch=1)).batches
+    assert len(engines) == tried, "where nothing is left to choose, nothing is loaded"
+
+
+def test_few_lanes_with_many_cores_where_lanes_are_in_each_others_way(
+    tmp_path: Path, costing: Callable[[Cost], object]
+) -> None:
+    memory = threading.Lock()
+
+    def wait_for_memory(batch: Array, options: EngineOptions) -> None:
+        with memory:
+            time.sleep(4 * MOMENT / options.threads)
+
+    costing(wait_for_memory)
+    found = calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
+    assert Share(found.lanes, found.threads) == Share(1, 2)
+
+
+def test_a_lane_for_each_core_where_they_are_not(tmp_path: Path, costing: Callable[[Cost], object]) -> None:
+    costing(lambda batch, options: time.sleep(4 * MOMENT / options.threads))
+    found = calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
+    assert Share(found.lanes, found.threads) == Share(2, 1)
+
+
+def test_a_model_is_loaded_with_what_was_measured(tmp_path: Path) -> None:
+    entry = read_entry(add_colour_model(tmp_path, batching={"max_size": 8}))
+    serving = calibrated(entry)
+    (model,) = loading.load(entry, serving)
+    assert (model.max_batch_size, model.batch_reason) == serving.batches["colour", "1"]
+
+
+def test_nothing_is_tried_on_a_gpu_or_where_it_is_switched_off(tmp_path: Path) -> None:
+    entry = entry_of(tmp_path)
+    gpu = replace(TRYING, device=devices.choose("auto", None, gpus=1), shares=(Share(1, 2),))
+    off = replace(TRYING, calibrate=False, shares=(Share(1, 2),))
+    assert calibrated(entry, gpu) is gpu
+    assert calibrated(entry, off) is off
+
+
+def test_a_model_that_does_not_fit_its_manifest_is_refused_as_ever(tmp_path: Path) -> None:
+    entry = read_entry(add_box_model(tmp_path, detection={"decoder": "yolo"}))
+    with pytest.raises(InvalidManifest, match=r"model\.yaml"):
+        calibrated(entry)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shares"),
+    [
+        ({}, [Share(4, 1), Share(2, 2), Share(1, 4)]),
+        ({"lanes": 3}, [Share(3, 1)]),
+        ({"lanes": 2, "lane_threads": 2}, [Share(2, 2)]),
+        ({"lane_threads": 2}, [Share(2, 2)]),
+        ({"lane_threads": 8}, [Share(1, 8)]),
+    ],
+)
+def test_what_the_settings_leave_to_choose(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, int], shares: list[Share]
+) -> None:
+    monkeypatch.setattr(loading, "usable_cores", lambda: 4)
+    serving = Serving.of(Settings(device="cpu", **settings))  # type: ignore[arg-type]
+    assert [Share(serving.lanes, serving.threads), *serving.shares] == shares
