@@ -1,3 +1,4 @@
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from tests.fixtures.models import add_box_model, add_colour_model
 from tests.fixtures.service import CPU
 
 TRYING = Serving(CPU, lanes=2, calibrate=True)
-MOMENT = 0.01
+MOMENT = 0.05
+"""Seconds; long beside the decoding of a specimen on a busy machine."""
 
 Cost = Callable[[Array, EngineOptions], None]
 
@@ -35,6 +37,7 @@ def costing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cost], list[MeanColour
             return opened[-1]
 
         monkeypatch.setattr(catalog, "open_engine", open_engine)
+        monkeypatch.setattr(calibration, "LONGEST_BATCH", 60.0)
         return opened
 
     return install
@@ -52,7 +55,7 @@ def test_batches_that_cost_as_much_as_one_picture_are_large(tmp_path: Path, cost
     costing(lambda batch, _: time.sleep(MOMENT))
     limit = calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"]
     assert limit.size == 8
-    assert "measured at the start: for each picture 4 takes 0." in limit.reason
+    assert "measured at the start: a picture in 4 takes 0." in limit.reason
 
 
 def test_batches_that_cost_more_than_their_pictures_are_not_formed(
@@ -61,6 +64,17 @@ def test_batches_that_cost_more_than_their_pictures_are_not_formed(
     engines = costing(lambda batch, _: time.sleep(MOMENT * len(batch) ** 2))
     assert calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"].size == 1
     assert max(engines[0].batches) == 4, "what is slower in fours needs not be tried in eights"
+
+
+def test_batches_that_keep_everybody_waiting_are_not_tried(
+    tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines = costing(lambda *_: time.sleep(MOMENT))
+    monkeypatch.setattr(calibration, "LONGEST_BATCH", 3 * MOMENT)
+    limit = calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"]
+    assert limit.size == 1
+    assert re.fullmatch(r"measured at the start: 4 would take 0\.\d s together", limit.reason)
+    assert set(engines[0].batches) == {1}
 
 
 def test_what_is_tried_is_closed_again(tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]) -> None:
@@ -89,7 +103,7 @@ def test_few_lanes_with_many_cores_where_lanes_are_in_each_others_way(
 
     def wait_for_memory(batch: Array, options: EngineOptions) -> None:
         with memory:
-            time.sleep(4 * MOMENT / options.threads)
+            time.sleep(2 * MOMENT / options.threads)
 
     costing(wait_for_memory)
     found = calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
@@ -97,7 +111,7 @@ def test_few_lanes_with_many_cores_where_lanes_are_in_each_others_way(
 
 
 def test_a_lane_for_each_core_where_they_are_not(tmp_path: Path, costing: Callable[[Cost], object]) -> None:
-    costing(lambda batch, options: time.sleep(4 * MOMENT / options.threads))
+    costing(lambda batch, options: time.sleep(2 * MOMENT / options.threads))
     found = calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
     assert Share(found.lanes, found.threads) == Share(2, 1)
 
