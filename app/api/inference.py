@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -9,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from pydantic_core import to_json
+from starlette.datastructures import QueryParams
 
 from app import errors
 from app.api import negotiation, problems, uploads
@@ -65,6 +67,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 OptionsQuery = Annotated[PredictOptions, Query()]
 _NO_OPTIONS = PredictOptions()
+_REMEMBERED_BYTES = 256
+"""Longest query that is kept: what a stranger sends must not fill the memory."""
 ModelName = Annotated[str, Path(examples=["shelf"])]
 VersionName = Annotated[str, Path(examples=["1"])]
 
@@ -126,10 +130,17 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
 
 
 def _options(request: Request) -> PredictOptions:
-    if not request.scope["query_string"]:
+    query: bytes = request.scope["query_string"]
+    if not query:
         return _NO_OPTIONS
+    return _read_options(query) if len(query) <= _REMEMBERED_BYTES else _read_options.__wrapped__(query)
+
+
+@lru_cache(maxsize=256)
+def _read_options(query: bytes) -> PredictOptions:
+    """Callers send the same few queries again and again; reading one takes longer than finding what it said."""
     try:
-        return PredictOptions.model_validate(dict(request.query_params))
+        return PredictOptions.model_validate(dict(QueryParams(query)))
     except ValidationError as error:
         found = [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(found) from None

@@ -1,15 +1,14 @@
 """`X-Request-Id`: the caller's is echoed, or one is made; it stands in every line that is logged about the request."""
 
+import random
 import re
-import uuid
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.telemetry import logs
 
-HEADER = "x-request-id"
+_HEADER = b"x-request-id"
 _ACCEPTED = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -24,7 +23,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _read(scope) or uuid.uuid4().hex
+        request_id = _read(scope) or f"{random.getrandbits(128):032x}"  # unique is enough: nothing is kept secret by it
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         logs.request_id.set(request_id)
@@ -32,7 +31,7 @@ class RequestIdMiddleware:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+                message["headers"] = [*message.get("headers", ()), (_HEADER, request_id.encode())]
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -46,6 +45,6 @@ def request_id_of(request: HTTPConnection) -> str:
 
 def _read(scope: Scope) -> str | None:
     for name, value in scope["headers"]:
-        if name == HEADER.encode() and _ACCEPTED.fullmatch(value):
+        if name == _HEADER and _ACCEPTED.fullmatch(value):
             return str(value.decode("ascii"))
     return None

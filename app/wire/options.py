@@ -12,7 +12,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class RequestOptions(BaseModel):
     """What every request may change; what is left out has the model's own value."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     score_threshold: Share | None = Field(None, description="Detections below this score are left out.")
     iou_threshold: Share | None = Field(None, description="Boxes of one class that overlap more than this are merged.")
