@@ -204,7 +204,7 @@ def export_model(
 @models_cli.command("add")
 def add_model(
     file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],
-    task: Annotated[Literal["classification", "detection"], typer.Option(help="What the model does.")],
+    task: Annotated[Literal["classification", "detection", "segmentation"], typer.Option(help="What the model does.")],
     labels: Annotated[
         str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; numbers where left out.")
     ] = None,

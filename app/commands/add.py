@@ -28,7 +28,7 @@ class Addition:
     """What the command line asks for. `pixels` are the fields of `input:` that no graph tells (scale, mean, …)."""
 
     file: Path
-    task: Literal["classification", "detection"]
+    task: Literal["classification", "detection", "segmentation"]
     out: Path
     labels: str | None
     name: str | None
@@ -90,6 +90,8 @@ def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusio
         }
         if asked.task == "classification":
             return section, graphs.conclude_classifier(rows)
+        if asked.task == "segmentation":
+            return section, graphs.conclude_segmenter(rows, size)
         return section, graphs.conclude_detector(rows, size, labels, asked.decoder)
     finally:
         engine.close()

@@ -186,6 +186,34 @@ def test_what_no_decoder_fits_is_said(
     assert words in refusal(save_constant(tmp_path / "a.onnx", **outputs), **changes)
 
 
+def test_scores_of_places(tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).random((3, 8, 8), np.float32)
+    file = save_constant(tmp_path / "a.onnx", out=scores, sums=scores.sum(axis=(1, 2)))
+    manifest = added(file, "segmentation", labels="a,b,c")
+    assert manifest["segmentation"] == {"layout": "logits", "output": "out"}
+    assert manifest["input"]["resize"] == "letterbox"
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8)])
+def test_class_numbers_of_places_need_names(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    file = save_constant(tmp_path / "a.onnx", map=np.ones(shape, np.int64))
+    assert "name them with --labels" in refusal(file, "segmentation")
+    assert added(file, "segmentation", labels="a,b")["segmentation"] == {"layout": "class_map"}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ({"out": table(8, 8)[None]}, "a binary mask, which is not read"),
+        ({"out": np.zeros((8, 8, 3), np.float32)}, "seems to have the classes last"),
+        ({name: np.zeros((3, 8, 8), np.float32) for name in ("out", "aux")}, "write model.yaml by hand"),
+        ({"out": np.zeros(8, np.float32)}, "it cannot be told which is the map"),
+    ],
+)
+def test_what_is_no_map_of_classes_is_said(tmp_path: Path, outputs: dict[str, np.ndarray], words: str) -> None:
+    assert words in refusal(save_constant(tmp_path / "a.onnx", **outputs), "segmentation")
+
+
 def test_inputs_that_are_no_picture_or_of_any_size(tmp_path: Path) -> None:
     for shape, words in (([1, 10], "with 4 dimensions"), ([1, 3, 5, 3], "both its"), ([1, 4, 5, 6], "neither its")):
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
