@@ -195,7 +195,10 @@ def export_model(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name here; torchvision's where left out.")] = None,
 ) -> None:
-    """Write a torchvision classifier or detector as a ready entry of a repository; needs roo-vision[torch]."""
+    """Write a model of torchvision's as a ready entry of a repository: classifiers, detectors, segmentation.
+
+    Needs roo-vision[torch].
+    """
     from app.commands import export
 
     export.run(export.Export(source, weights, out, format, labels, name))
