@@ -227,9 +227,8 @@ def add_model(
 ) -> None:
     """Write an ONNX file as a ready entry of a repository, after looking at its graph."""
     from app.commands import add
-    from app.vision.image import Size
 
-    sides = None if size is None else Size(*map(int, add.read_numbers("--size", size, 2)))
+    sides = None if size is None else add.read_size(size)
     wanted = {
         "scale": scale,
         "mean": None if mean is None else add.read_numbers("--mean", mean, 3),

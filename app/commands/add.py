@@ -49,6 +49,14 @@ def read_numbers(option: str, text: str, count: int) -> list[float]:
     return numbers
 
 
+def read_size(text: str) -> Size:
+    """WIDTH,HEIGHT; raises `StartupError` where they are not two whole numbers of pixels."""
+    sides = read_numbers("--size", text, 2)
+    if not all(side.is_integer() and side >= 1 for side in sides):
+        raise StartupError(f"--size {text}: must be two whole numbers of pixels, such as 640,480.")
+    return Size(*map(int, sides))
+
+
 def run(asked: Addition) -> None:
     """Inspect the graph, write the entry, load it as serving would; nothing stays where anything fails.
 

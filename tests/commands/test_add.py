@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def refusal(file: Path, task: str = "detection", **changes: Any) -> str:
     wanted = asked(file, task, **changes)
     with pytest.raises(StartupError) as error:
         add.run(wanted)
-    assert not wanted.out.exists() or list(wanted.out.iterdir()) == []
+    assert not wanted.out.exists()
     return str(error.value)
 
 
@@ -226,6 +227,25 @@ def test_a_graph_of_any_size_needs_one(tmp_path: Path) -> None:
     save_mean_colour(tmp_path / "a.onnx", size="side")  # type: ignore[arg-type]
     assert "--size WIDTH,HEIGHT" in refusal(tmp_path / "a.onnx", "classification")
     assert added(tmp_path / "a.onnx", "classification", size=Size(20, 12))["input"]["size"] == [20, 12]
+
+
+@pytest.mark.parametrize("size", ["640.5,480", "0,480", "-640,480", "nan,480", "inf,480"])
+def test_sizes_that_are_no_pixels_are_refused(size: str) -> None:
+    with pytest.raises(StartupError, match=r"^--size .*: must be two whole numbers of pixels, such as 640,480\.$"):
+        add.read_size(size)
+
+
+def test_a_size_is_width_and_height() -> None:
+    assert add.read_size("640, 480") == Size(640, 480)
+
+
+def test_a_refusal_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"nonsense")
+    (tmp_path / "a").mkdir()
+    for out in ("a", "a/b/c"):
+        with pytest.raises(StartupError):
+            add.run(replace(asked(tmp_path / "bad.onnx"), out=tmp_path / out))
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "bad.onnx"]
 
 
 def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
