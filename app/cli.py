@@ -195,7 +195,10 @@ def export_model(
     ] = None,
     name: Annotated[str | None, typer.Option(help="The model's name here; torchvision's where left out.")] = None,
 ) -> None:
-    """Write a torchvision classifier or detector as a ready entry of a repository; needs roo-vision[torch]."""
+    """Write a model of torchvision's as a ready entry of a repository: classifiers, detectors, segmentation.
+
+    Needs roo-vision[torch].
+    """
     from app.commands import export
 
     export.run(export.Export(source, weights, out, format, labels, name))
@@ -204,7 +207,7 @@ def export_model(
 @models_cli.command("add")
 def add_model(
     file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],
-    task: Annotated[Literal["classification", "detection"], typer.Option(help="What the model does.")],
+    task: Annotated[Literal["classification", "detection", "segmentation"], typer.Option(help="What the model does.")],
     labels: Annotated[
         str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; numbers where left out.")
     ] = None,
@@ -224,9 +227,8 @@ def add_model(
 ) -> None:
     """Write an ONNX file as a ready entry of a repository, after looking at its graph."""
     from app.commands import add
-    from app.vision.image import Size
 
-    sides = None if size is None else Size(*map(int, add.read_numbers("--size", size, 2)))
+    sides = None if size is None else add.read_size(size)
     wanted = {
         "scale": scale,
         "mean": None if mean is None else add.read_numbers("--mean", mean, 3),

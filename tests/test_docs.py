@@ -19,6 +19,7 @@ from app.telemetry import metrics
 from app.vision.classification import ClassificationSpec
 from app.vision.detection import DetectionSpec
 from app.vision.preprocessing import InputSpec
+from app.vision.segmentation import SegmentationSpec
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import Server, serving
 
@@ -116,7 +117,7 @@ def test_no_metric_is_served_that_is_not_declared(server: Server) -> None:
     assert {"roo_ready", "roo_pending_seconds", "http_server_request_duration_seconds"} <= served
 
 
-@pytest.mark.parametrize("section", [InputSpec, DetectionSpec, ClassificationSpec])
+@pytest.mark.parametrize("section", [InputSpec, DetectionSpec, ClassificationSpec, SegmentationSpec])
 def test_every_field_of_the_manifest_is_documented(section: type[BaseModel]) -> None:
     text = (ROOT / "docs" / "models.md").read_text()
     documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE))))

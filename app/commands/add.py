@@ -28,7 +28,7 @@ class Addition:
     """What the command line asks for. `pixels` are the fields of `input:` that no graph tells (scale, mean, …)."""
 
     file: Path
-    task: Literal["classification", "detection"]
+    task: Literal["classification", "detection", "segmentation"]
     out: Path
     labels: str | None
     name: str | None
@@ -47,6 +47,14 @@ def read_numbers(option: str, text: str, count: int) -> list[float]:
     if len(numbers) != count:
         raise StartupError(f"{option} {text}: must be {count} numbers with commas between.")
     return numbers
+
+
+def read_size(text: str) -> Size:
+    """WIDTH,HEIGHT; raises `StartupError` where they are not two whole numbers of pixels."""
+    sides = read_numbers("--size", text, 2)
+    if not all(side.is_integer() and side >= 1 for side in sides):
+        raise StartupError(f"--size {text}: must be two whole numbers of pixels, such as 640,480.")
+    return Size(*map(int, sides))
 
 
 def run(asked: Addition) -> None:
@@ -90,6 +98,8 @@ def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusio
         }
         if asked.task == "classification":
             return section, graphs.conclude_classifier(rows)
+        if asked.task == "segmentation":
+            return section, graphs.conclude_segmenter(rows, size)
         return section, graphs.conclude_detector(rows, size, labels, asked.decoder)
     finally:
         engine.close()

@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 @contextmanager
 def new_entry(out: Path, name: str) -> Iterator[Path]:
-    """A folder to write the entry `out/name` in: renamed to that when the block ends well, removed when it fails.
+    """A folder to write the entry `out/name` in: renamed to that when the block ends well, removed when it fails, with
+    the folders made for it.
 
     It lies one folder deeper than a repository's models, so that no service takes it for one. Raises `StartupError`
     where the name cannot be a model's, is taken, or the folder cannot be written.
@@ -40,10 +41,12 @@ def new_entry(out: Path, name: str) -> Iterator[Path]:
     target = out / name
     if target.exists():
         raise StartupError(f"{target} is there already. Give another --name or --out, or remove it first.")
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".new-", dir=out))
     except OSError as error:
+        _remove_empty(missing)
         raise StartupError(f"{out} cannot be written: {error.strerror}. Give another --out.") from error
     try:
         folder = aside / name
@@ -54,6 +57,7 @@ def new_entry(out: Path, name: str) -> Iterator[Path]:
         raise StartupError(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+        _remove_empty(missing)
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any], labels: tuple[str, ...]) -> None:
@@ -106,6 +110,13 @@ def fit_labels(labels: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
     if len(labels) != classes:
         raise InvalidManifest(f"--labels: the model has {classes} classes, but there are {len(labels)} names.")
     return labels
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove those that hold nothing, the deepest first."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _digest(path: Path) -> str:

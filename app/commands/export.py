@@ -1,5 +1,6 @@
 """`roo-vision models export`: a torchvision model to a ready entry of a model repository."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,8 @@ from app.errors import StartupError
 
 Format = Literal["onnx", "pt2", "both"]
 SOURCE = "torchvision:"
+ENOUGH = 20
+"""Fewer detections to compare say little about a detector."""
 
 console = Console(stderr=True)
 
@@ -48,35 +51,54 @@ def run(asked: Export) -> None:
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
         entries.new_entry(asked.out, asked.name or model) as folder,
     ):
-        step = progress.add_task("loading torch", total=2 + 2 * len(formats))
-        from app.commands import programs, zoo  # torch, for seconds: after all that can be refused without it
+        step = progress.add_task("loading torch", total=3 + 2 * len(formats))
+        from app.commands import comparison, plans, programs, zoo  # torch, for seconds: after all that needs it not
 
         progress.update(step, description=f"building {model} and reading its weights")
-        plan = programs.plan(zoo.open_model(model, asked.weights), labels)
+        plan = plans.plan(zoo.open_model(model, asked.weights), labels)
         if refused := [kind for kind in formats if kind not in plan.formats]:
             raise StartupError(
                 f"--format {asked.format}: {model} cannot be written as model.{refused[0]}, only as "
                 f"model.{plan.formats[0]}: torch.export does not take a suppression whose count varies."
             )
         progress.advance(step)
-        dynamic = []
+        progress.update(step, description="asking torchvision's model")
+        reference = comparison.Reference.of(plan)
+        progress.advance(step)
+        any_batch = {}
         for kind in formats:
             progress.update(step, description=f"exporting model.{kind}")
-            dynamic.append(programs.write(plan, folder / entries.VERSION / f"model.{kind}"))
+            any_batch[kind] = programs.write(reference, folder / entries.VERSION / f"model.{kind}")
             progress.advance(step)
         entries.write_manifest(folder, plan.manifest, plan.labels)
         for kind in formats:
             progress.update(step, description=f"comparing model.{kind} with torchvision")
             with entries.loaded(folder, programs.ENGINES[kind]) as served:
-                programs.compare(plan, served.engine)
+                comparison.compare(reference, served.engine)
             progress.advance(step)
+        found = None
+        if plan.manifest["task"] == "detection":
+            found = reference.detections
+            if found < ENOUGH:
+                progress.update(step, description="comparing what scores lower")
+                found = programs.probe(plan, folder.parent / "probe.onnx", ENOUGH)
         progress.advance(step)
-    _report(asked, formats, dynamic)
+    console.print(plan.manifest["description"], markup=False, highlight=False, soft_wrap=True)
+    _report(asked, any_batch, found)
 
 
-def _report(asked: Export, formats: tuple[str, ...], dynamic: list[bool]) -> None:
+def _report(asked: Export, any_batch: Mapping[Literal["onnx", "pt2"], bool], detections: int | None) -> None:
     folder = asked.out / (asked.name or asked.model)
-    for kind, any_batch in zip(formats, dynamic, strict=True):
-        batch = "any batch" if any_batch else "one picture at a time"
-        console.print(f"{folder}/1/model.{kind}: equals torchvision's ({batch})", highlight=False, soft_wrap=True)
+    compared = "" if detections is None else f", by {detections} detections"
+    for kind, dynamic in any_batch.items():
+        batch = "any batch" if dynamic else "one picture at a time"
+        text = f"{folder}/1/model.{kind}: equals torchvision's{compared} ({batch})"
+        console.print(text, highlight=False, soft_wrap=True)
+    if detections is not None and detections < ENOUGH:
+        console.print(
+            "That is little to go by: torchvision's model finds hardly anything in the pictures drawn for it. "
+            "Try both on pictures of yours.",
+            style="yellow",
+            soft_wrap=True,
+        )
     console.print(f"Serve it with ROO_MODELS_DIR={asked.out} roo-vision serve", highlight=False, soft_wrap=True)

@@ -63,6 +63,37 @@ def conclude_classifier(rows: Mapping[str, Array]) -> Conclusion:
     return Conclusion(section, (f"the output {name} has {scores.size} scores: {why}",), scores.size)
 
 
+def conclude_segmenter(rows: Mapping[str, Array], size: Size) -> Conclusion:
+    """Which output has the scores or the classes of each place; `rows` are one picture's outputs.
+
+    Raises `InvalidManifest` where not exactly one output can be such a map.
+    """
+    logits = [name for name, row in rows.items() if row.ndim == 3 and len(row) > 1]
+    maps = [name for name, row in rows.items() if row.ndim in (2, 3) and row.size == row.shape[-1] * row.shape[-2] > 0]
+    if len(logits) + len(maps) != 1:
+        raise InvalidManifest(
+            f"{_shapes(rows)}: not exactly one of them is scores [classes, h, w] or class numbers [h, w], so it cannot "
+            "be told which is the map; write model.yaml by hand."
+        )
+    name = (logits or maps)[0]
+    output = {"output": name} if len(rows) > 1 else {}
+    if maps:
+        if (rows[name] != np.rint(rows[name])).any():
+            raise InvalidManifest(
+                f"{_shapes(rows)}: {name} is no class numbers but one score for each place, a binary mask, which is "
+                "not read. Let the graph compare it with its threshold."
+            )
+        return Conclusion({"layout": "class_map"} | output, (f"{_shapes(rows)}: {name} is class numbers",))
+    first, second, third = rows[name].shape
+    aspect = size.height / size.width
+    if abs(second / third - aspect) > abs(first / second - aspect):
+        raise InvalidManifest(
+            f"{_shapes(rows)}: {name} seems to have the classes last; let the graph transpose it to [classes, h, w]."
+        )
+    why = f"{_shapes(rows)}: {name} is the scores of {first} classes for {third} x {second} places"
+    return Conclusion({"layout": "logits"} | output, (why,), first)
+
+
 def conclude_detector(rows: Mapping[str, Array], size: Size, labels: int | None, decoder: str | None) -> Conclusion:
     """Which decoder reads the outputs; `rows` are one picture's, `labels` how many names were given.
 

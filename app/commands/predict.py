@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from base64 import b64decode
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,12 +22,13 @@ from app.core.request import Deadline, InferenceRequest, Priority
 from app.errors import InvalidRequest, RequestError, StartupError
 from app.main import Core, build
 from app.settings import Settings
-from app.vision import drawing, image
+from app.vision import drawing, image, segmentation
 from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.segmentation import Segmentation
 from app.vision.tasks import Options
-from app.wire.prediction import Prediction, to_wire
+from app.wire.prediction import AnyPrediction, Prediction, Segmented, to_wire
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 AT_ONCE = 8
@@ -122,7 +124,9 @@ def _write_drawn(content: bytes, prediction: Prediction, target: Path) -> None:
     target.write_bytes(drawing.encode(drawing.draw(picture, _to_arrays(prediction)), "image/jpeg"))
 
 
-def _to_arrays(prediction: Prediction) -> Detections | Classification:
+def _to_arrays(prediction: Prediction) -> AnyPrediction:
+    if prediction.segmentation is not None:
+        return _to_segmentation(prediction.segmentation)
     found = prediction.detections if prediction.detections is not None else prediction.classes or []
     scores = np.array([item.score for item in found], np.float32)
     class_ids = np.array([item.class_id for item in found], np.int64)
@@ -134,6 +138,23 @@ def _to_arrays(prediction: Prediction) -> Detections | Classification:
         Barcode(item.text, item.format or "") if item.text is not None else None for item in prediction.detections
     )
     return Detections(boxes, scores, class_ids, labels, barcodes)
+
+
+def _to_segmentation(found: Segmented) -> Segmentation:
+    try:
+        png = b64decode(found.map.png, validate=True)
+        class_map = segmentation.decode_map(png)
+    except ValueError as error:
+        raise InvalidRequest(f"the map in the answer cannot be read: {error}") from None
+    return Segmentation(
+        class_map=class_map,
+        map_box=found.map.box,
+        png=png,
+        class_ids=np.array([segment.class_id for segment in found.segments], np.int64),
+        labels=tuple(segment.label for segment in found.segments),
+        shares=np.array([segment.share for segment in found.segments], np.float32),
+        boxes=np.array([segment.box for segment in found.segments], np.float32).reshape(-1, 4),
+    )
 
 
 @asynccontextmanager

@@ -89,7 +89,7 @@ def _kind(name: str) -> Kind:
     if kind is None:
         raise StartupError(
             f"torchvision:{name} is a model of the kind {_OTHER.get(room[0], room[0])}, which is not served; "
-            "classifiers and detectors are."
+            "classifiers, detectors and segmentation models are."
         )
     return kind
 
@@ -141,10 +141,9 @@ def _build(name: str, state: dict[str, Any], weights: str) -> tuple[Any, int]:
     shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
     wrong = [key for key in shapes if key in state and tuple(state[key].shape) != shapes[key]]
     missing, foreign = sorted(shapes.keys() - state.keys()), sorted(state.keys() - shapes.keys())
-    # A model trained for other classes differs in its last layer only, by the length of that.
-    other = {state[key].shape[0] for key in wrong if shapes[key][:1] == (classes,) and state[key].ndim}
-    if wrong and len(other) == 1 and not missing and not foreign:
-        classes = int(other.pop())
+    numbers = {_classes_by(tuple(state[key].shape), shapes[key], classes) for key in wrong}
+    if len(numbers) == 1 and (found := numbers.pop()) and not missing and not foreign:
+        classes = found
         module = _empty(name, classes, state)
         shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
         wrong = [key for key in shapes if tuple(state[key].shape) != shapes[key]]
@@ -152,6 +151,16 @@ def _build(name: str, state: dict[str, Any], weights: str) -> tuple[Any, int]:
         raise StartupError(f"--weights {weights}: are not {name}'s: {_differences(missing, foreign, wrong)}.")
     module.load_state_dict(state)
     return module.eval(), classes
+
+
+def _classes_by(shape: tuple[int, ...], usual: tuple[int, ...], classes: int) -> int | None:
+    """The number of classes of a last layer of this shape, which for `classes` has the `usual` one, or None.
+
+    A model trained for other classes differs there only, in its length: a multiple of the number of classes.
+    """
+    if shape[1:] != usual[1:] or not shape or not usual or shape[0] * classes % usual[0]:
+        return None
+    return shape[0] * classes // usual[0]
 
 
 def _empty(name: str, classes: int, state: dict[str, Any]) -> Any:

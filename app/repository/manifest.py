@@ -10,6 +10,7 @@ from app.errors import InvalidManifest
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
 from app.vision.preprocessing import InputSpec
+from app.vision.segmentation import SegmentationSpec, SegmentationTask
 from app.vision.tasks import AnyTask
 
 FILE_NAME = "model.yaml"
@@ -39,7 +40,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    task: Literal["detection", "classification"]
+    task: Literal["detection", "classification", "segmentation"]
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
     precisions: list[Literal["fp32", "bf16", "fp16"]] = Field(
@@ -50,6 +51,7 @@ class Manifest(BaseModel):
     input: InputSpec
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
+    segmentation: SegmentationSpec = SegmentationSpec()
     batching: Batching = Batching()
     sha256: dict[Version, Sha256 | dict[str, Sha256]] = Field(
         default_factory=dict, description="Version → digest of its model file, or of each file by name."
@@ -68,6 +70,8 @@ class Manifest(BaseModel):
         if self.task == "detection":
             assert self.detection is not None
             return DetectionTask(self.detection, labels)
+        if self.task == "segmentation":
+            return SegmentationTask(self.segmentation, labels)
         return ClassificationTask(self.classification, labels)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from app.errors import EngineFailure, InvalidManifest
 from app.vision.preprocessing import Placement
-from app.vision.tasks import Grey, Options, Outputs, TaskSpec
+from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output
 
 
 class ClassificationSpec(TaskSpec):
@@ -49,7 +49,7 @@ class ClassificationTask:
 
         Raises `InvalidManifest` where `output` is missing or ambiguous, or the labels do not fit the classes.
         """
-        scores = self._choose(outputs)
+        scores = chosen_output(outputs, self.spec.output)
         if scores.size != max(scores.shape, default=0):
             raise InvalidManifest(
                 f"output: the model's has the shape {list(scores.shape)}, but a classifier's is one row of scores; "
@@ -65,7 +65,7 @@ class ClassificationTask:
 
         Raises `EngineFailure` where the scores are not finite.
         """
-        scores = self._choose(outputs).reshape(-1).astype(np.float32)
+        scores = chosen_output(outputs, self.spec.output).reshape(-1).astype(np.float32)
         if not np.isfinite(scores).all():
             raise EngineFailure("The model's answer for this picture holds numbers that are not finite.")
         if self.spec.softmax:
@@ -80,16 +80,6 @@ class ClassificationTask:
     def refine(self, prediction: Classification, grey: Callable[[], Grey], options: Options) -> Classification:
         """Nothing to look at again."""
         return prediction
-
-    def _choose(self, outputs: Outputs) -> NDArray[Any]:
-        name = self.spec.output
-        if name is None and len(outputs) == 1:
-            return next(iter(outputs.values()))
-        if name is None:
-            raise InvalidManifest(f"output: the model has several ({', '.join(outputs)}); name the one to read")
-        if name not in outputs:
-            raise InvalidManifest(f"output: the model has no {name!r}; it has {', '.join(outputs)}")
-        return outputs[name]
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,20 +11,23 @@ from numpy.typing import NDArray
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.image import Picture, Size
+from app.vision.segmentation import Segmentation
 
 Colour = tuple[int, int, int]
 Canvas = NDArray[np.uint8]
+Names = tuple[str, ...]
 
 _GOLDEN_ANGLE = 0.381966
 _FIRST_HUE = 0.57
 _PANEL, _TRACK = (17, 20, 26), (70, 74, 82)
 _INK_LIGHT, _INK_DARK = (255, 255, 255), (16, 18, 22)
 _LONGEST_TEXT = 80
+_STRIP = 256
 # Inside the text's em: how far down the baseline lies, and how high a line is.
 _BASELINE, _LINE = 0.80, 1.0
 
 
-def draw(picture: Picture, prediction: Detections | Classification) -> NDArray[np.uint8]:
+def draw(picture: Picture, prediction: Detections | Classification | Segmentation) -> NDArray[np.uint8]:
     """The picture with the prediction on it: uint8 [height, width, 3] RGB at the upright original's size.
 
     A class has the same colour on every picture. `picture` itself is not changed.
@@ -35,8 +38,13 @@ def draw(picture: Picture, prediction: Detections | Classification) -> NDArray[n
     pen = _Pen.for_picture(picture.size)
     if isinstance(prediction, Detections):
         _draw_detections(canvas, prediction, pen)
+        return canvas
+    if isinstance(prediction, Segmentation):
+        _paint(canvas, prediction)
+        shares = prediction.shares
     else:
-        _draw_classification(canvas, prediction, pen)
+        shares = prediction.scores
+    _draw_panel(canvas, prediction.labels, prediction.class_ids.tolist(), shares.tolist(), pen)
     return canvas
 
 
@@ -164,26 +172,48 @@ def _readable_on(colour: Colour) -> Colour:
     return _INK_DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else _INK_LIGHT
 
 
-def _draw_classification(canvas: Canvas, found: Classification, pen: _Pen) -> None:
-    """A dark panel in the upper left corner: a line a label, its score, and a bar as long as the score."""
+def _paint(canvas: Canvas, found: Segmentation) -> None:
+    """Half of each class's colour over its places; what is no class that is listed stays as it is.
+
+    In strips, so that it takes little more memory than the picture has.
+    """
+    left, top, right, bottom = (round(edge) for edge in found.map_box)
+    region = canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
+    listed, colours = np.zeros(256, np.uint8), np.zeros((256, 3), np.uint8)
+    for class_id in found.class_ids.tolist():
+        listed[class_id], colours[class_id] = 1, colour_of(class_id)
+    rows, columns = (
+        (2 * np.arange(length) + 1) * cells // max(1, 2 * length)  # the cell under each pixel's centre
+        for length, cells in zip(region.shape[:2], found.class_map.shape, strict=True)
+    )
+    for start in range(0, len(rows) if len(columns) else 0, _STRIP):
+        strip = region[start : start + _STRIP]
+        classes = found.class_map[np.ix_(rows[start : start + _STRIP], columns)]
+        tinted = cv2.addWeighted(strip, 0.5, colours.take(classes, axis=0), 0.5, 0)
+        cv2.copyTo(tinted, listed.take(classes), strip)  # a hundred times faster than numpy's
+
+
+def _draw_panel(canvas: Canvas, names: Names, class_ids: list[int], shares: list[float], pen: _Pen) -> None:
+    """A dark panel in the upper left corner: a line a label, its share, and a bar of its colour as long as that."""
     gap, height = 2 * pen.margin, round(_LINE * pen.text)
     row = height + 2 * pen.margin + 2 * pen.line
     room = canvas.shape[1] - 4 * gap
-    rows = min(len(found.labels), (canvas.shape[0] - 3 * gap) // row)
-    score_width = pen.width_of("100%") + gap
-    labels = [pen.shortened(label, room - score_width) for label in found.labels[: max(0, rows)]]
+    rows = min(len(names), (canvas.shape[0] - 3 * gap) // row)
+    share_width = pen.width_of("100%") + gap
+    labels = [pen.shortened(name, room - share_width) for name in names[: max(0, rows)]]
     if not labels or room <= 0:
         return
-    inner = min(room, max(10 * pen.text, score_width + max(pen.width_of(label) for label in labels)))
+    inner = min(room, max(10 * pen.text, share_width + max(pen.width_of(label) for label in labels)))
     _darken(canvas, gap, gap, 3 * gap + inner, 2 * gap + rows * row, radius=gap)
     left, right = 2 * gap, 2 * gap + inner
     for index, label in enumerate(labels):
-        top, score = 2 * gap + index * row, float(found.scores[index])
+        top, share = 2 * gap + index * row, shares[index]
         pen.write(canvas, label, left, top, _INK_LIGHT)
-        pen.write(canvas, f"{score:.0%}", right - pen.width_of(f"{score:.0%}"), top, _INK_LIGHT)
-        bar, end = top + height + pen.margin // 2, left + round(inner * score)
+        pen.write(canvas, f"{share:.0%}", right - pen.width_of(f"{share:.0%}"), top, _INK_LIGHT)
+        # However small a share is, its colour must be seen.
+        bar, end = top + height + pen.margin // 2, left + max(2 * pen.line, round(inner * share))
         _fill(canvas, left, bar, right, bar + 2 * pen.line, _TRACK)
-        _fill(canvas, left, bar, end, bar + 2 * pen.line, colour_of(int(found.class_ids[index])))
+        _fill(canvas, left, bar, min(end, right), bar + 2 * pen.line, colour_of(class_ids[index]))
 
 
 def _darken(canvas: Canvas, left: int, top: int, right: int, bottom: int, radius: int) -> None:

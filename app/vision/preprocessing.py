@@ -110,6 +110,13 @@ class Placement:
     size: Size
     model_size: Size
 
+    @property
+    def visible(self) -> tuple[float, float, float, float]:
+        """The part of the input that shows the picture, without a letterbox's margins: x0, y0, x1, y1 in its pixels."""
+        right, bottom = self.offset_x + self.scale_x * self.size.width, self.offset_y + self.scale_y * self.size.height
+        width, height = self.model_size
+        return max(0.0, self.offset_x), max(0.0, self.offset_y), min(width, right), min(height, bottom)
+
     def to_original(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes float32 [n, 4] (x0, y0, x1, y1) in pixels of the input to pixels of the original, clipped to it."""
         offset = np.array([self.offset_x, self.offset_y] * 2, np.float32)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from app.errors import InvalidManifest
 from app.vision.preprocessing import Placement
 
 Outputs = Mapping[str, NDArray[np.generic]]
@@ -62,3 +63,17 @@ class Task(Protocol[P_co]):
 
 
 AnyTask = Task[Any]
+
+
+def chosen_output(outputs: Outputs, name: str | None) -> NDArray[Any]:
+    """The output `name`, or where that is None the only one.
+
+    Raises `InvalidManifest` where there is no such output, or there are several and none is named.
+    """
+    if name is None and len(outputs) == 1:
+        return next(iter(outputs.values()))
+    if name is None:
+        raise InvalidManifest(f"output: the model has several ({', '.join(outputs)}); name the one to read")
+    if name not in outputs:
+        raise InvalidManifest(f"output: the model has no {name!r}; it has {', '.join(outputs)}")
+    return outputs[name]

@@ -1,5 +1,6 @@
 """The answer to a picture, the same whichever way it came in."""
 
+from base64 import b64encode
 from collections import Counter
 from typing import Any
 
@@ -8,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.core.request import InferenceResult, Timings
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.segmentation import UNKNOWN, Segmentation
+
+AnyPrediction = Detections | Classification | Segmentation
+"""What the tasks answer."""
 
 DETECTION_EXAMPLE: dict[str, Any] = {
     "model": "shelf",
@@ -33,6 +38,7 @@ DETECTION_EXAMPLE: dict[str, Any] = {
         },
     ],
     "classes": None,
+    "segmentation": None,
     "inventory": {
         "counts": {"carton": 1, "tote": 0, "pallet": 0, "label": 1, "empty_location": 0},
         "texts": ["BX-104-7731"],
@@ -40,6 +46,30 @@ DETECTION_EXAMPLE: dict[str, Any] = {
     "batch_size": 2,
     "timings_ms": {"queue": 0.4, "prepare": 3.1, "compute": 19.8, "finish": 0.3, "total": 23.9},
 }
+
+SEGMENTATION_EXAMPLE: dict[str, Any] = {
+    "model": "parts",
+    "version": "1",
+    "request_id": "0b0f6f0f5f5c4c0b8f0d5a0d3e6c1a77",
+    "image": {"width": 1280, "height": 640},
+    "detections": None,
+    "classes": None,
+    "segmentation": {
+        "segments": [{"label": "person", "class_id": 15, "share": 0.375, "box": [640.0, 0.0, 1280.0, 640.0]}],
+        "map": {
+            "png": "iVBORw0KGgoAAAANSUhEUgAAAAQAAAACCAAAAABawyK/AAAAD0lEQVQImWNgYOBnYAQRAACWACBQcclBAAAAAElFTkSuQmCC",
+            "width": 4,
+            "height": 2,
+            "box": [0.0, 0.0, 1280.0, 640.0],
+        },
+    },
+    "inventory": None,
+    "batch_size": 1,
+    "timings_ms": {"queue": 0.3, "prepare": 6.2, "compute": 92.4, "finish": 4.1, "total": 103.4},
+}
+
+
+Box = tuple[float, float, float, float]
 
 
 class ImageSize(BaseModel):
@@ -55,7 +85,7 @@ class Detection(BaseModel):
     label: str
     class_id: int
     score: float = Field(description="0 to 1.")
-    box: tuple[float, float, float, float] = Field(description="x1, y1, x2, y2 in pixels of the upright picture.")
+    box: Box = Field(description="x1, y1, x2, y2 in pixels of the upright picture.")
     text: str | None = Field(None, description="What the barcode on it says, where one could be read.")
     format: str | None = Field(None, description="The barcode's kind, for example `Code 128` or `QR Code`.")
 
@@ -66,6 +96,36 @@ class ClassScore(BaseModel):
     label: str
     class_id: int
     score: float = Field(description="0 to 1.")
+
+
+class Segment(BaseModel):
+    """All places of one class, taken together."""
+
+    label: str
+    class_id: int = Field(ge=0, lt=UNKNOWN)
+    share: float = Field(description="Of the whole picture, 0 to 1.")
+    box: Box = Field(description="Around all of it: x1, y1, x2, y2 in pixels of the upright picture.")
+
+
+class ClassMap(BaseModel):
+    """Which class every place shows, in the resolution of the model's output."""
+
+    png: str = Field(
+        description="A grey PNG of 8 bits in base64; a pixel's value is its `class_id`, 255 where there is none."
+    )
+    width: int
+    height: int
+    box: Box = Field(
+        description="Where the map lies: x1, y1, x2, y2 in pixels of the upright picture. Less than the whole picture "
+        "where the model's input is cropped; what is outside of it is unknown."
+    )
+
+
+class Segmented(BaseModel):
+    """A picture's parts by class."""
+
+    segments: list[Segment] = Field(description="The classes that are there, largest first, without the background.")
+    map: ClassMap
 
 
 class Inventory(BaseModel):
@@ -86,9 +146,9 @@ class TimingsMs(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer to one picture. `detections` or `classes`, as the model's task is; the other is null."""
+    """The answer to one picture. `detections`, `classes` or `segmentation`, as the model's task is; others are null."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [DETECTION_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE]})
 
     model: str
     version: str
@@ -96,6 +156,7 @@ class Prediction(BaseModel):
     image: ImageSize
     detections: list[Detection] | None = None
     classes: list[ClassScore] | None = None
+    segmentation: Segmented | None = None
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
     batch_size: int = Field(description="How many pictures were computed together with this one, itself included.")
     timings_ms: TimingsMs
@@ -118,14 +179,24 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
     }
 
 
-def _to_task(prediction: Detections | Classification, labels: tuple[str, ...]) -> dict[str, Any]:
-    class_ids, scores = prediction.class_ids.tolist(), prediction.scores.astype(float).round(4).tolist()
+def _to_task(prediction: AnyPrediction, labels: tuple[str, ...]) -> dict[str, Any]:
+    nothing = {"detections": None, "classes": None, "segmentation": None, "inventory": None}
     if isinstance(prediction, Classification):
-        rows = zip(prediction.labels, class_ids, scores, strict=True)
-        classes = [{"label": label, "class_id": class_id, "score": score} for label, class_id, score in rows]
-        return {"detections": None, "classes": classes, "inventory": None}
-    boxes = prediction.boxes.astype(float).round(1).tolist()
-    codes = prediction.barcodes or (None,) * len(boxes)
+        return nothing | {"classes": _to_classes(prediction)}
+    if isinstance(prediction, Segmentation):
+        return nothing | {"segmentation": _to_segmentation(prediction)}
+    return nothing | _to_detections(prediction, labels)
+
+
+def _to_classes(found: Classification) -> list[dict[str, Any]]:
+    rows = zip(found.labels, found.class_ids.tolist(), found.scores.astype(float).round(4).tolist(), strict=True)
+    return [{"label": label, "class_id": class_id, "score": score} for label, class_id, score in rows]
+
+
+def _to_detections(found: Detections, labels: tuple[str, ...]) -> dict[str, Any]:
+    class_ids, scores = found.class_ids.tolist(), found.scores.astype(float).round(4).tolist()
+    boxes = found.boxes.astype(float).round(1).tolist()
+    codes = found.barcodes or (None,) * len(boxes)
     detections = [
         {
             "label": label,
@@ -135,11 +206,28 @@ def _to_task(prediction: Detections | Classification, labels: tuple[str, ...]) -
             "text": code.text if code else None,
             "format": code.format if code else None,
         }
-        for label, class_id, score, box, code in zip(prediction.labels, class_ids, scores, boxes, codes, strict=True)
+        for label, class_id, score, box, code in zip(found.labels, class_ids, scores, boxes, codes, strict=True)
     ]
-    found = Counter(prediction.labels)
-    inventory = {"counts": {label: found[label] for label in labels}, "texts": [code.text for code in codes if code]}
-    return {"detections": detections, "classes": None, "inventory": inventory}
+    count = Counter(found.labels)
+    inventory = {"counts": {label: count[label] for label in labels}, "texts": [code.text for code in codes if code]}
+    return {"detections": detections, "inventory": inventory}
+
+
+def _to_segmentation(found: Segmentation) -> dict[str, Any]:
+    class_ids, shares = found.class_ids.tolist(), found.shares.astype(float).round(4).tolist()
+    rows = zip(found.labels, class_ids, shares, found.boxes.astype(float).round(1).tolist(), strict=True)
+    height, width = found.class_map.shape
+    return {
+        "segments": [
+            {"label": label, "class_id": class_id, "share": share, "box": box} for label, class_id, share, box in rows
+        ],
+        "map": {
+            "png": b64encode(found.png).decode(),
+            "width": width,
+            "height": height,
+            "box": [round(edge, 1) for edge in found.map_box],
+        },
+    }
 
 
 def _to_timings(timings: Timings, total: float) -> dict[str, float]:

@@ -6,8 +6,7 @@ from typing import Literal
 
 from app.errors import NotAcceptable
 from app.vision import drawing, image
-from app.vision.classification import Classification
-from app.vision.detection import Detections
+from app.wire.prediction import AnyPrediction
 
 DrawnType = Literal["image/jpeg", "image/png"]
 
@@ -20,7 +19,7 @@ class Renderer:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="renderer")
 
-    async def draw(self, data: bytes, prediction: Detections | Classification, media_type: DrawnType) -> bytes:
+    async def draw(self, data: bytes, prediction: AnyPrediction, media_type: DrawnType) -> bytes:
         """The picture at full size with the prediction drawn in, encoded."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, _draw, data, prediction, media_type)
 
@@ -29,7 +28,7 @@ class Renderer:
         self._pool.shutdown()
 
 
-def _draw(data: bytes, prediction: Detections | Classification, media_type: DrawnType) -> bytes:
+def _draw(data: bytes, prediction: AnyPrediction, media_type: DrawnType) -> bytes:
     picture = image.decode(data, image.read_header(data))
     try:
         return drawing.encode(drawing.draw(picture, prediction), media_type)

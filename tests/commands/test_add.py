@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def refusal(file: Path, task: str = "detection", **changes: Any) -> str:
     wanted = asked(file, task, **changes)
     with pytest.raises(StartupError) as error:
         add.run(wanted)
-    assert not wanted.out.exists() or list(wanted.out.iterdir()) == []
+    assert not wanted.out.exists()
     return str(error.value)
 
 
@@ -186,6 +187,34 @@ def test_what_no_decoder_fits_is_said(
     assert words in refusal(save_constant(tmp_path / "a.onnx", **outputs), **changes)
 
 
+def test_scores_of_places(tmp_path: Path) -> None:
+    scores = np.random.default_rng(0).random((3, 8, 8), np.float32)
+    file = save_constant(tmp_path / "a.onnx", out=scores, sums=scores.sum(axis=(1, 2)))
+    manifest = added(file, "segmentation", labels="a,b,c")
+    assert manifest["segmentation"] == {"layout": "logits", "output": "out"}
+    assert manifest["input"]["resize"] == "letterbox"
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8)])
+def test_class_numbers_of_places_need_names(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    file = save_constant(tmp_path / "a.onnx", map=np.ones(shape, np.int64))
+    assert "name them with --labels" in refusal(file, "segmentation")
+    assert added(file, "segmentation", labels="a,b")["segmentation"] == {"layout": "class_map"}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ({"out": table(8, 8)[None]}, "a binary mask, which is not read"),
+        ({"out": np.zeros((8, 8, 3), np.float32)}, "seems to have the classes last"),
+        ({name: np.zeros((3, 8, 8), np.float32) for name in ("out", "aux")}, "write model.yaml by hand"),
+        ({"out": np.zeros(8, np.float32)}, "it cannot be told which is the map"),
+    ],
+)
+def test_what_is_no_map_of_classes_is_said(tmp_path: Path, outputs: dict[str, np.ndarray], words: str) -> None:
+    assert words in refusal(save_constant(tmp_path / "a.onnx", **outputs), "segmentation")
+
+
 def test_inputs_that_are_no_picture_or_of_any_size(tmp_path: Path) -> None:
     for shape, words in (([1, 10], "with 4 dimensions"), ([1, 3, 5, 3], "both its"), ([1, 4, 5, 6], "neither its")):
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
@@ -198,6 +227,25 @@ def test_a_graph_of_any_size_needs_one(tmp_path: Path) -> None:
     save_mean_colour(tmp_path / "a.onnx", size="side")  # type: ignore[arg-type]
     assert "--size WIDTH,HEIGHT" in refusal(tmp_path / "a.onnx", "classification")
     assert added(tmp_path / "a.onnx", "classification", size=Size(20, 12))["input"]["size"] == [20, 12]
+
+
+@pytest.mark.parametrize("size", ["640.5,480", "0,480", "-640,480", "nan,480", "inf,480"])
+def test_sizes_that_are_no_pixels_are_refused(size: str) -> None:
+    with pytest.raises(StartupError, match=r"^--size .*: must be two whole numbers of pixels, such as 640,480\.$"):
+        add.read_size(size)
+
+
+def test_a_size_is_width_and_height() -> None:
+    assert add.read_size("640, 480") == Size(640, 480)
+
+
+def test_a_refusal_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"nonsense")
+    (tmp_path / "a").mkdir()
+    for out in ("a", "a/b/c"):
+        with pytest.raises(StartupError):
+            add.run(replace(asked(tmp_path / "bad.onnx"), out=tmp_path / out))
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "bad.onnx"]
 
 
 def test_a_file_that_is_no_graph(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Exporting torchvision's models: the entry that comes of it is served, and answers what torchvision answers."""
 
+import base64
 import io
 import os
 import subprocess
@@ -13,7 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from app.errors import StartupError
+from app.commands.export import ENOUGH, Export, run
+from app.errors import InvalidManifest, StartupError
 from tests.engines.conftest import need
 from tests.fixtures.server import serving
 
@@ -35,12 +37,10 @@ def export(*arguments: object) -> "subprocess.CompletedProcess[str]":
 
 def refusal(tmp_path: Path, source: str = "torchvision:resnet18", **asked: Any) -> str:
     """The one readable message with which this export is refused; nothing of it stays."""
-    from app.commands.export import Export, run
-
     wanted = {"weights": "DEFAULT", "format": "onnx", "labels": None, "name": None, **asked}
     with pytest.raises(StartupError) as error:
         run(Export(source, out=tmp_path / "models", **wanted))
-    assert list(tmp_path.glob("models/*")) == list(tmp_path.glob("models/.new-*")) == []
+    assert not (tmp_path / "models").exists()
     return str(error.value)
 
 
@@ -54,6 +54,31 @@ def resnet(classes: int = 1000) -> Any:
     with torch.no_grad():
         model.fc.weight *= 3
     return model.eval()
+
+
+def random_model(name: str, **options: Any) -> Any:
+    """A model of random weights that have been made to say something."""
+    import torch
+    import torchvision
+
+    from tests.fixtures.programs import condition
+
+    torch.manual_seed(3)
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, **options)
+    picture = torch.rand(3, 240, 320)
+    return condition(model, picture[None] if "segmentation" in model.__module__ else [picture])
+
+
+def plan_of(name: str, module: Any) -> Any:
+    """How this module is exported, its preset and categories being torchvision's."""
+    import torchvision
+
+    from app.commands import plans, zoo
+
+    preset = torchvision.models.get_model_weights(name).DEFAULT
+    categories = tuple(preset.meta["categories"])
+    known = zoo.ZooModel(name, zoo._kind(name), module, preset.transforms(), len(categories), categories, name)
+    return plans.plan(known, None)
 
 
 def save_weights(folder: Path, classes: int = 1000, name: str = "weights.pth") -> Path:
@@ -127,29 +152,23 @@ def test_attention_is_exported_in_operators_that_onnx_has(tmp_path: Path) -> Non
     import torch
     import torchvision
 
-    from app.commands import programs
+    from app.commands import plans, programs
+    from app.commands.comparison import Reference
     from app.commands.zoo import ZooModel
 
     torch.manual_seed(0)
     module = torchvision.models.VisionTransformer(32, 16, 1, 2, 16, 32, num_classes=5).eval()
     preset = torchvision.transforms._presets.ImageClassification(crop_size=32, resize_size=32)
-    plan = programs.plan(ZooModel("vit", "classification", module, preset, 5, None, "a small one"), None)
-    assert programs.write(plan, tmp_path / "model.onnx")
-    assert programs.write(plan, tmp_path / "model.pt2")
+    plan = plans.plan(ZooModel("vit", "classification", module, preset, 5, None, "a small one"), None)
+    reference = Reference.of(plan)
+    assert programs.write(reference, tmp_path / "model.onnx")
+    assert programs.write(reference, tmp_path / "model.pt2")
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An ssdlite of random weights, turned up until it finds things: untouched, all its scores are equal."""
-    import torch
-    import torchvision
-
-    torch.manual_seed(3)
-    model = torchvision.models.get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight)
-    return model.eval()
+def detector() -> Any:
+    """An ssdlite of random weights that finds things."""
+    return random_model("ssdlite320_mobilenet_v3_large")
 
 
 def test_a_detector_is_served_and_finds_what_torchvisions_finds(tmp_path: Path, detector: Any) -> None:
@@ -184,20 +203,165 @@ def test_a_detector_is_not_written_as_pt2(tmp_path: Path, detector: Any) -> None
     assert "cannot be written as model.pt2, only as model.onnx" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("name", "options"),
     [
-        ("keypointrcnn_resnet50_fpn", "is a mask or keypoint model, which is not exported yet"),
-        ("lraspp_mobilenet_v3_large", "is a segmentation model, which is not exported yet"),
+        ("ssd300_vgg16", {}),
+        ("retinanet_resnet50_fpn_v2", {"min_size": 160}),
+        ("fcos_resnet50_fpn", {"min_size": 160}),
+        ("fasterrcnn_mobilenet_v3_large_320_fpn", {"min_size": 160}),
+        ("maskrcnn_resnet50_fpn", {"min_size": 160}),
+        ("keypointrcnn_resnet50_fpn", {"min_size": 160}),
     ],
 )
-def test_kinds_that_are_not_exported_yet(tmp_path: Path, name: str, words: str) -> None:
+def test_every_family_of_detectors_answers_the_same_as_onnx(tmp_path: Path, name: str, options: dict[str, int]) -> None:
+    """At a small size where there is a choice: what differs between families is their graph."""
+    from app.commands import programs
+    from app.commands.comparison import Reference
+
+    plan = plan_of(name, random_model(name, **options))
+    reference = Reference.of(plan)
+    assert reference.detections >= ENOUGH
+    assert not programs.write(reference, tmp_path / "model.onnx")
+    kept = {"maskrcnn_resnet50_fpn": "without masks", "keypointrcnn_resnet50_fpn": "without keypoints"}
+    assert plan.manifest["description"].endswith(kept.get(name, name))
+
+
+def test_detections_that_differ_are_noticed(tmp_path: Path, detector: Any) -> None:
+    from app.commands import programs
+    from app.commands.comparison import Reference, compare
+
+    plan = plan_of("ssdlite320_mobilenet_v3_large", detector)
+    reference = Reference.of(plan)
+    middle = float(np.median(np.concatenate([scores[0] for _, scores, _ in reference.answers])))
+    with plan.module.finding_more(middle):
+        fewer = Reference.of(plan)
+        programs.write(fewer, tmp_path / "model.onnx")
+    assert 0 < fewer.detections < reference.detections
+    with (
+        programs._opened(tmp_path / "model.onnx") as engine,
+        pytest.raises(
+            InvalidManifest, match=r"Of the \d+ detections that are torchvision's, \d+ are not the exported model's"
+        ),
+    ):
+        compare(reference, engine)
+
+
+def test_a_detector_that_finds_nothing_is_compared_at_a_lower_threshold(tmp_path: Path, detector: Any) -> None:
+    from app.commands import programs
+    from app.commands.comparison import Reference
+
+    plan = plan_of("ssdlite320_mobilenet_v3_large", detector)
+    best = max(float(scores.max()) for _, scores, _ in Reference.of(plan).answers)
+    with plan.module.finding_more(2 * best):
+        assert Reference.of(plan).detections == 0
+        assert programs.probe(plan, tmp_path / "probe.onnx", ENOUGH) >= ENOUGH
+        assert plan.module.threshold == 2 * best
+    with plan.module.finding_more(1000 * best):
+        assert programs.probe(plan, tmp_path / "probe.onnx", ENOUGH) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_detector_that_finds_nothing_at_all_is_exported_with_a_word_about_it(tmp_path: Path, detector: Any) -> None:
+    import torch
+
+    state = detector.state_dict()
+    for key in [key for key in state if key.startswith("head.classification") and key.endswith(".1.weight")]:
+        state[key] = torch.zeros_like(state[key])  # every score is a ninety-first
+        bias = state[key.replace("weight", "bias")] = torch.zeros(state[key].shape[0])
+        bias[::91] = 30  # and that is the background's
+    torch.save(state, tmp_path / "blind.pth")
+    source, out = "torchvision:ssdlite320_mobilenet_v3_large", tmp_path / "models"
+    done = export(source, "--weights", tmp_path / "blind.pth", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "equals torchvision's, by 0 detections" in done.stderr
+    assert "Try both on pictures of yours." in done.stderr
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A repository with one segmentation model, exported in both formats, and the model."""
+    import torch
+
+    root, model = tmp_path_factory.mktemp("repository"), random_model("lraspp_mobilenet_v3_large")
+    torch.save(model.state_dict(), root / "weights.pth")
+    source, models = "torchvision:lraspp_mobilenet_v3_large", root / "models"
+    done = export(source, "--weights", root / "weights.pth", "--out", models, "--name", "parts", "--format", "both")
+    assert done.returncode == 0, done.stderr
+    assert "letterboxed to 704 x 704" in done.stderr
+    assert done.stderr.count("equals torchvision's (any batch)") == 2
+    return models, model
+
+
+def test_a_segmentation_entry_has_all_that_serving_needs(segmenter: tuple[Path, Any]) -> None:
+    folder = segmenter[0] / "parts"
+    manifest = yaml.safe_load((folder / "model.yaml").read_text())
+    assert manifest["description"].endswith("letterboxed to 704 x 704, torchvision's own: shorter side 520")
+    assert (manifest["input"]["size"], manifest["segmentation"]) == ([704, 704], {"background": True})
+    labels = (folder / "labels.txt").read_text().splitlines()
+    assert (labels[:2], len(labels)) == (["__background__", "aeroplane"], 21)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_the_served_map_is_torchvisions(segmenter: tuple[Path, Any], engine: str) -> None:
+    """On a picture of 704 x 528, which nothing resizes: torchvision sees it between the same grey margins."""
     import torch
     import torchvision
 
-    model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
-    torch.save(model.state_dict(), tmp_path / "some.pth")
-    assert words in refusal(tmp_path, f"torchvision:{name}", weights=str(tmp_path / "some.pth"))
+    from app.vision.segmentation import decode_map
+
+    models, model = segmenter
+    pixels = cv2.resize(np.asarray(Image.open(io.BytesIO(scenery()))), (704, 528), interpolation=cv2.INTER_CUBIC)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    preset = torchvision.models.get_model_weights("lraspp_mobilenet_v3_large").DEFAULT.transforms()
+    between = np.pad(pixels, ((88, 88), (0, 0), (0, 0)), constant_values=114)
+    normal = torchvision.transforms.functional.normalize
+    with torch.inference_mode():
+        scores = model(normal(torch.from_numpy(between).permute(2, 0, 1) / 255, preset.mean, preset.std)[None])["out"]
+    wanted = scores[0, :, 88:-88].argmax(0).numpy()
+    with serving(models, engine=engine, device="cpu", precision="fp32") as server, server.client() as client:
+        answer = client.post("/v1/predict", content=buffer.getvalue()).json()["segmentation"]
+    found = decode_map(base64.b64decode(answer["map"]["png"]))
+    assert found.shape == wanted.shape
+    assert (found == wanted).mean() > 0.999
+    numbers, counts = np.unique(wanted, return_counts=True)
+    shares = dict(zip(numbers.tolist(), (counts / wanted.size).tolist(), strict=True))
+    shares.pop(0, None)  # the background
+    assert len(shares) > 3
+    listed = {segment["class_id"]: segment["share"] for segment in answer["segments"]}
+    assert listed == pytest.approx(shares, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["fcn_resnet50", "deeplabv3_mobilenet_v3_large"])
+def test_an_auxiliary_head_is_left_out(tmp_path: Path, name: str) -> None:
+    import torch
+    import torchvision
+
+    from app.commands import plans, zoo
+
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, aux_loss=True)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    plan = plans.plan(zoo.open_model(name, str(tmp_path / "weights.pth")), None)
+    with torch.inference_mode():
+        (scores,) = plan.module(torch.zeros(1, 3, 64, 64))
+    assert (plan.outputs, tuple(scores.shape)) == (("scores",), (1, 21, 64, 64))
+
+
+@pytest.mark.parametrize(
+    "name", ["ssdlite320_mobilenet_v3_large", "fasterrcnn_mobilenet_v3_large_320_fpn", "lraspp_mobilenet_v3_large"]
+)
+def test_weights_of_any_kind_for_other_classes_are_recognised(tmp_path: Path, name: str) -> None:
+    import torch
+    import torchvision
+
+    from app.commands import zoo
+
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=5)
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    found = zoo.open_model(name, str(tmp_path / "weights.pth"))
+    assert (found.classes, found.categories) == (5, None)
 
 
 def test_weights_for_other_classes_need_no_word_about_them(tmp_path: Path) -> None:
@@ -315,8 +479,6 @@ def test_weights_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_name_that_is_taken(tmp_path: Path) -> None:
-    from app.commands.export import Export, run
-
     taken = tmp_path / "models" / "mine"
     taken.mkdir(parents=True)
     with pytest.raises(StartupError, match="is there already"):

@@ -32,6 +32,7 @@ def refusal(tmp_path: Path, manifest: dict[str, Any]) -> str:
         ({"input": {}}, "input.size: is missing"),
         ({"batching": {"max_size": 0}}, "batching.max_size:"),
         ({"classification": {"top_k": 0}}, "classification.top_k:"),
+        ({"segmentation": {"layout": "mask"}}, "segmentation.layout:"),
         ({"sha256": {"1": "abc"}}, "sha256.1:"),
         ({"engine": "magic"}, "engine:"),
     ],

@@ -1,7 +1,9 @@
 """Where results go, by which names, and what they say."""
 
+import base64
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from app.servicebus.message import MessageOptions, Order
 from app.servicebus.results import Replies, request_id_of, result_id
 from app.vision.classification import Classification
 from app.vision.image import Size
+from app.vision.segmentation import Segmentation, decode_map, encode_map
 from tests.servicebus.wire import received
 
 NAMESPACE = "robots.servicebus.windows.net"
@@ -225,6 +228,20 @@ def test_the_body_is_https_prediction_and_what_the_message_said() -> None:
     assert body["classes"] == [{"label": "green", "class_id": 1, "score": 0.5}]
     assert body["image"] == {"width": 64, "height": 48}
     assert (body["robot_id"], body["image_url"], body["annotated_url"]) == ("r7", URL, f"{URL}.png")
+
+
+def test_a_map_of_classes_is_in_the_body() -> None:
+    class_map = np.array([[0, 1, 1]], np.uint8)
+    boxes = np.array([[20, 0, 60, 20]], np.float32)
+    found = Segmentation(
+        *(class_map, (0, 0, 60, 20), encode_map(class_map)),
+        *(np.array([1]), ("cat",), np.array([2 / 3], np.float32), boxes),
+    )
+    body = json.loads(results.body_of(Order(b"x", None, MessageOptions()), replace(result(), prediction=found), None))
+    segments, drawn = body["segmentation"]["segments"], body["segmentation"]["map"]
+    assert segments == [{"label": "cat", "class_id": 1, "share": 0.6667, "box": [20, 0, 60, 20]}]
+    assert (drawn["width"], drawn["height"], drawn["box"]) == (3, 1, [0, 0, 60, 20])
+    assert decode_map(base64.b64decode(drawn["png"])).tolist() == [[0, 1, 1]]
 
 
 def test_what_was_not_said_is_null() -> None:

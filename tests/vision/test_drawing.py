@@ -2,6 +2,7 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.drawing import colour_of, draw, encode
 from app.vision.image import Picture, Size, decode, read_header
+from app.vision.segmentation import UNKNOWN, Segmentation, encode_map
 from tests.vision.pictures import photograph, picture_of
 
 
@@ -25,6 +27,15 @@ def detections(*boxes: tuple[float, float, float, float], labels: tuple[str, ...
 def classification(*labels: str) -> Classification:
     scores = np.linspace(0.9, 0.0, len(labels), dtype=np.float32)
     return Classification(np.arange(len(labels)), scores, labels)
+
+
+def segmentation(class_map: list[list[int]], box: tuple[float, float, float, float], *listed: int) -> Segmentation:
+    cells, count = np.array(class_map, np.uint8), len(listed)
+    names = tuple(f"thing {number}" for number in listed)
+    return Segmentation(
+        *(cells, box, encode_map(cells), np.array(listed, np.int64), names),
+        *(np.full(count, 0.3, np.float32), np.zeros((count, 4), np.float32)),
+    )
 
 
 def test_a_box_is_drawn_where_it_is_and_nowhere_else() -> None:
@@ -87,6 +98,41 @@ def test_any_label_can_be_drawn(label: str, size: tuple[int, int]) -> None:
     found = detections((1, 1, size[0], size[1]), labels=(label,))
     assert draw(picture_of(pixels), found).shape == pixels.shape
     assert draw(picture_of(pixels), classification(label, label)).shape == pixels.shape
+
+
+def test_listed_classes_are_tinted_and_all_else_is_left() -> None:
+    pixels = photograph(400, 600)
+    drawn = draw(picture_of(pixels), segmentation([[0, 1], [2, UNKNOWN]], (0, 0, 400, 600), 1, 2))
+    below_the_legend = np.s_[200:300, 200:]
+    tinted = (pixels[below_the_legend].astype(int) + colour_of(1)) / 2
+    assert np.abs(drawn[below_the_legend] - tinted).max() <= 1
+    assert np.abs(drawn[300:, :200] - (pixels[300:, :200].astype(int) + colour_of(2)) / 2).max() <= 1
+    assert np.array_equal(drawn[200:300, :200], pixels[200:300, :200])
+    assert np.array_equal(drawn[300:, 200:], pixels[300:, 200:])
+
+
+def test_a_map_of_a_part_tints_that_part() -> None:
+    pixels = photograph(400, 600)
+    drawn = draw(picture_of(pixels), segmentation([[1]], (100, 200, 300, 500), 1))
+    changed = (drawn != pixels).any(axis=2)
+    changed[:150] = False  # the legend
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (200, 499, 100, 299)
+
+
+def test_the_legend_has_each_classs_colour_however_small_its_share() -> None:
+    found = segmentation([[1]], (0, 0, 0, 0), 3, 4)
+    drawn = draw(picture_of(np.zeros((300, 400, 3), np.uint8)), replace(found, shares=np.array([0.5, 1e-6])))
+    for class_id in (3, 4):
+        assert (drawn == colour_of(class_id)).all(axis=2).sum() >= 4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), (40, 20)])
+def test_a_map_over_any_picture(size: tuple[int, int]) -> None:
+    width, height = size
+    for box in ((-3, 0, width + 2.4, height), (0.5, 0, 0.5, height), (width + 9, 0, width + 20, height)):
+        found = segmentation([[1, 2, 0]] * 5, box, 1, 2)
+        assert draw(picture_of(np.zeros((height, width, 3), np.uint8)), found).shape == (height, width, 3)
 
 
 def test_letters_of_many_scripts_are_letters() -> None:

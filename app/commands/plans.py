@@ -1,0 +1,181 @@
+"""How torchvision's models are exported and served: the program's inputs and outputs, and the manifest."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from app.commands import entries
+from app.commands.zoo import ZooModel
+
+_STRIDE = 32
+_INTERPOLATIONS = {"bilinear": "linear", "bicubic": "cubic"}
+_BACKGROUND = ("__background__", "background")
+_LEFT_OUT = {"mask": "masks", "keypoint": "keypoints"}
+"""Branches of a detector's second stage that are not served, and what they would give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is exported: `module` takes float32 [batch, 3, height, width] and gives `outputs`; it is served as
+    `manifest` (without labels and digests) says. Without `batched` it takes one picture at a time.
+    """
+
+    module: Any
+    outputs: tuple[str, ...]
+    manifest: dict[str, Any]
+    labels: tuple[str, ...]
+    batched: bool = True
+    formats: tuple[str, ...] = ("onnx", "pt2")
+    input_name: str = "image"
+
+
+class Named(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
+    """A model whose outputs have names in a `.pt2` file too."""
+
+    def __init__(self, model: torch.nn.Module, *outputs: str) -> None:
+        super().__init__()
+        self.model = model
+        self.outputs = outputs
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The model's only output, as a tuple."""
+        return (self.model(image),)
+
+
+class Segmenting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
+    """A segmentation model without its auxiliary head: to the scores [batch, classes, height, width]."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The scores, as a tuple."""
+        return (self.model(image)["out"],)
+
+
+class Detecting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
+    """A detector for one picture at a time: [1, 3, height, width] to boxes [1, M, 4], scores and labels [1, M]."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """What torchvision's list of dictionaries says of the only picture."""
+        (found,) = self.model([image[0]])
+        return found["boxes"][None], found["scores"][None], found["labels"][None]
+
+    @property
+    def threshold(self) -> float:
+        """The score below which the model itself drops a detection."""
+        return float(self._deciding.score_thresh)
+
+    @contextmanager
+    def finding_more(self, threshold: float) -> Iterator[None]:
+        """Drop only what scores below `threshold`, for as long as the block lasts."""
+        before = self.threshold
+        self._deciding.score_thresh = threshold
+        try:
+            yield
+        finally:
+            self._deciding.score_thresh = before
+
+    @property
+    def _deciding(self) -> Any:
+        return getattr(self.model, "roi_heads", self.model)
+
+
+def plan(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+    """How `model` is exported and served; `labels` in place of its own. Raises `InvalidManifest` where these do not
+    fit its classes.
+    """
+    if model.kind == "classification":
+        return _plan_classifier(model, labels)
+    if model.kind == "segmentation":
+        return _plan_segmenter(model, labels)
+    return _plan_detector(model, labels)
+
+
+def _plan_classifier(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+    preset = model.transforms
+    (crop,), (shorter,) = preset.crop_size, preset.resize_size
+    manifest = {
+        "task": "classification",
+        "description": model.origin,
+        "input": {
+            "size": [crop, crop],
+            "resize": "center_crop",
+            "resize_to": shorter,
+            "mean": list(preset.mean),
+            "std": list(preset.std),
+            "interpolation": _INTERPOLATIONS[preset.interpolation.value],
+        },
+        "classification": {"softmax": True},
+    }
+    names = entries.fit_labels(labels or model.categories, model.classes)
+    return Plan(Named(model.module, "scores").eval(), ("scores",), manifest, names)
+
+
+def _plan_segmenter(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+    preset = model.transforms
+    (shorter,) = preset.resize_size
+    side = _square_for(shorter)
+    names = entries.fit_labels(labels or model.categories, model.classes)
+    manifest = {
+        "task": "segmentation",
+        "description": f"{model.origin}; letterboxed to {side} x {side}, torchvision's own: shorter side {shorter}",
+        "input": {
+            "size": [side, side],
+            "resize": "letterbox",
+            "mean": list(preset.mean),
+            "std": list(preset.std),
+            "interpolation": _INTERPOLATIONS[preset.interpolation.value],
+        },
+        "segmentation": {"background": names[0] in _BACKGROUND},
+        # A picture's scores have tens of megabytes; on a CPU lraspp took a third longer a picture in batches of four.
+        "batching": {"max_size": 4, "max_size_cpu": 1},
+    }
+    return Plan(Segmenting(model.module).eval(), ("scores",), manifest, names)
+
+
+def _plan_detector(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+    """torchvision's detectors normalise, decode and suppress in the model itself, with a variable count of boxes."""
+    transform, description = model.module.transform, model.origin
+    if left_out := _leave_boxes_only(model.module):
+        description += f"; boxes only, without {left_out}"
+    if transform.fixed_size is not None:
+        (width, height), resize = transform.fixed_size, "stretch"
+    else:
+        width = height = _square_for(transform.min_size[-1])
+        resize = "letterbox"
+        transform.min_size, transform.max_size = (height,), width
+    manifest = {
+        "task": "detection",
+        "description": description,
+        "input": {"size": [width, height], "resize": resize},
+        "detection": {"decoder": "boxes_scores_labels", "nms": False, "label_offset": 1},
+        "batching": {"max_size": 1},
+    }
+    known = model.categories[1:] if model.categories else None
+    names = entries.fit_labels(labels or known, model.classes - 1)
+    outputs = ("boxes", "scores", "labels")
+    return Plan(Detecting(model.module).eval(), outputs, manifest, names, batched=False, formats=("onnx",))
+
+
+def _square_for(shorter: int) -> int:
+    """A square that holds a 4:3 picture of about this shorter side, which is all that torchvision prescribes."""
+    return round(shorter * 4 / 3 / _STRIDE) * _STRIDE
+
+
+def _leave_boxes_only(module: Any) -> str:
+    """Take what is not served out of a detector, so that it costs nothing; says what that was."""
+    heads, gone = getattr(module, "roi_heads", None), []
+    for branch, what in _LEFT_OUT.items():
+        if getattr(heads, f"{branch}_roi_pool", None) is not None:
+            setattr(heads, f"{branch}_roi_pool", None)  # how torchvision tells that there is no such branch
+            gone.append(what)
+    return " and ".join(gone)
