@@ -3,6 +3,7 @@
 import logging
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from app.settings import silence_engine_telemetry
 silence_engine_telemetry()
 
 import onnxruntime as ort  # noqa: E402  the line above must come first
+
+from app.engines.onnx_graphs import Graphs  # noqa: E402  it imports onnxruntime too
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +59,7 @@ class OnnxEngine:
     """One session, shared by all lanes: ONNX Runtime's `run` is safe to call from several threads.
 
     On the CPU the session computes in the caller's thread, because the lanes are the parallelism; with
-    `options.threads` above 1 it takes helpers.
+    `options.threads` above 1 it takes helpers. On CUDA its kernels are launched as captured graphs where that can be.
     """
 
     def __init__(self, path: Path, options: EngineOptions, name: EngineName = "onnx") -> None:
@@ -65,17 +71,9 @@ class OnnxEngine:
         self.name: str = name
         self.device = options.device.name
         self.precision = options.precision
-        providers = _providers(path, options, name)
-        try:
-            self._session = ort.InferenceSession(path, _session_options(options), providers=providers)
-        except (
-            Exception
-        ) as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
-            raise InvalidManifest(
-                f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
-                "Check that it is a whole ONNX file with an opset that this version knows."
-            ) from error
-        self._check_provider(providers)
+        self._path = path
+        self._options = options
+        self._session, captured = self._open(graphs=options.graphs and options.device.kind == "cuda" and name == "onnx")
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             names = ", ".join(node.name for node in inputs)
@@ -85,7 +83,7 @@ class OnnxEngine:
         self.input = _spec(inputs[0], path)
         self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
-        self._options = options
+        self._graphs = Graphs(self._session, self.input, self.outputs, options) if captured else None
         self._binding = threading.local()
         self._pinned: list[onnx_cuda.Pinned] = []
 
@@ -93,11 +91,24 @@ class OnnxEngine:
         """Compute one batch; see `Engine.run`."""
         if self._options.device.kind == "cpu":
             return dict(zip(self._names, self._session.run(self._names, {self.input.name: batch}), strict=True))
-        return dict(zip(self._names, self._bound().run(batch), strict=True))
+        return dict(zip(self._names, self._device_runs().run(batch), strict=True))
+
+    def run_on_device(self, batch: "torch.Tensor") -> dict[str, Array]:
+        """Compute one batch that is on the device; see `TensorEngine.run_on_device`."""
+        return dict(zip(self._names, self._device_runs().run_on_device(batch), strict=True))
 
     def warm_up(self, batch: Array) -> dict[str, Array]:
-        """See `Engine.warm_up`; all lanes share the session."""
-        return self.run(batch)
+        """See `Engine.warm_up`; all lanes share the session.
+
+        It captures the graph of the batch's bucket; where that cannot be, the session is opened again without graphs.
+        """
+        try:
+            return self.run(batch)
+        except Exception as error:  # ONNX Runtime raises many unrelated types for what cannot be captured
+            if self._graphs is None:
+                raise
+            self._give_up_graphs(error)
+            return self.run(batch)
 
     def host_buffer(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
         """See `Engine.host_buffer`; pinned on CUDA."""
@@ -110,25 +121,62 @@ class OnnxEngine:
         """Free the session once no lane computes with it any more."""
         for pinned in self._pinned:
             pinned.release()
+        if self._graphs is not None:
+            self._graphs.close()
+        self._graphs = None
         self._binding = threading.local()
         del self._session
 
-    def _bound(self) -> "onnx_cuda.Bound":
-        """The calling lane's buffers on the device."""
+    def _open(self, graphs: bool) -> tuple[ort.InferenceSession, bool]:
+        """A session, and whether it captures graphs: not all that computes on a GPU can be captured."""
+        if graphs:
+            try:
+                return self._open_session(graphs=True), True
+            except InvalidManifest as error:  # what is wrong with the file itself is found again below
+                log.info("%s: no CUDA graphs, kernels are launched one by one: %s", self._path, error.__cause__)
+        return self._open_session(graphs=False), False
+
+    def _open_session(self, graphs: bool) -> ort.InferenceSession:
+        providers = _providers(self._path, self._options, self.name, graphs)
+        try:
+            session = ort.InferenceSession(self._path, _session_options(self._options), providers=providers)
+        except (
+            Exception
+        ) as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
+            raise InvalidManifest(
+                f"{self._path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
+                "Check that it is a whole ONNX file with an opset that this version knows."
+            ) from error
+        _check_provider(session, providers)
+        return session
+
+    def _give_up_graphs(self, error: Exception) -> None:
+        log.warning("%s: no CUDA graphs, kernels are launched one by one: %s", self._path, first_line(error))
+        assert self._graphs is not None
+        self._graphs.close()
+        self._graphs = None
+        self._session = self._open_session(graphs=False)
+        self._binding = threading.local()
+
+    def _device_runs(self) -> "Graphs | onnx_cuda.Bound":
+        """The graphs, or the calling lane's buffers on the device."""
+        if self._graphs is not None:
+            return self._graphs
         if not hasattr(self._binding, "lane"):
             self._binding.lane = onnx_cuda.Bound(self._session, self.input, self._names, self._options)
         bound: onnx_cuda.Bound = self._binding.lane
         return bound
 
-    def _check_provider(self, providers: list[onnx_cuda.Provider]) -> None:
-        wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
-        got = self._session.get_providers()[0]
-        if got != wanted:
-            raise DeviceUnavailable(
-                f"{wanted} was asked for, but ONNX Runtime fell back to {got}: the driver or the libraries do not fit. "
-                "onnxruntime-gpu needs CUDA 13, cuDNN 9 and driver 580 or newer, TensorRT its own libraries as well; "
-                "or set ROO_DEVICE=cpu."
-            )
+
+def _check_provider(session: ort.InferenceSession, providers: list[onnx_cuda.Provider]) -> None:
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    got = session.get_providers()[0]
+    if got != wanted:
+        raise DeviceUnavailable(
+            f"{wanted} was asked for, but ONNX Runtime fell back to {got}: the driver or the libraries do not fit. "
+            "onnxruntime-gpu needs CUDA 13, cuDNN 9 and driver 580 or newer, TensorRT its own libraries as well; "
+            "or set ROO_DEVICE=cpu."
+        )
 
 
 def _session_options(options: EngineOptions) -> ort.SessionOptions:
@@ -143,13 +191,13 @@ def _session_options(options: EngineOptions) -> ort.SessionOptions:
     return session
 
 
-def _providers(path: Path, options: EngineOptions, name: EngineName) -> list[onnx_cuda.Provider]:
+def _providers(path: Path, options: EngineOptions, name: str, graphs: bool) -> list[onnx_cuda.Provider]:
     if options.device.kind != "cuda":
         if name == "tensorrt":
             raise DeviceUnavailable("The engine tensorrt computes on a GPU. Set ROO_DEVICE=cuda, or ROO_ENGINE=onnx.")
         return ["CPUExecutionProvider"]
     ort.preload_dlls()
-    chain = [onnx_cuda.cuda_provider(options)]
+    chain = [onnx_cuda.cuda_provider(options, graphs)]
     if name == "tensorrt":
         if "TensorrtExecutionProvider" not in ort.get_available_providers():
             raise DeviceUnavailable("The engine tensorrt was asked for, but this ONNX Runtime is built without it.")

@@ -1,8 +1,8 @@
 """Which JPEGs a hardware decoder may be given: whole, ordinary ones, so that it has nothing to guess.
 
 Such decoders differ in what they make of the rest. Some fill in what is missing of a file that was cut short, others
-take an RGB file for YCbCr, or believe the second of two frames. So a file's markers (ITU-T T.81, annex B) are walked from
-its first byte to its last, and whatever is not as cameras write it is left to the decoder on the CPU, which decides.
+take an RGB file for YCbCr, or believe the second of two frames. So a file's markers (ITU-T T.81, annex B) are walked
+from its first byte to its last, and whatever is not as cameras write it is left to the decoder on the CPU, which decides.
 """
 
 import struct
@@ -50,7 +50,9 @@ def _scan(data: bytes, header: ImageHeader) -> int | None:
             components = _ordinary_components(data, position + 4, header)
             if not components:
                 return None
-        elif marker not in _PASSED or (marker == _APP14 and not _says_ycbcr(data[position + 4 : position + 2 + length])):
+        elif marker not in _PASSED or (
+            marker == _APP14 and not _says_ycbcr(data[position + 4 : position + 2 + length])
+        ):
             return None
         position += 2 + length
     return None
