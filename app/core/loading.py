@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from app.core import picture_choice
 from app.core.model import Model
+from app.core.picture_choice import GpuDecode
 from app.engines import catalog, devices, onnx_cuda
 from app.engines.base import Engine, EngineName, EngineOptions, Precision
 from app.engines.devices import Device
@@ -25,7 +27,8 @@ class Serving:
     """How models are served, as far as their manifests leave it open.
 
     `lanes` is how many threads will compute, `threads` how many cores each may use, `max_batch` an upper bound on
-    every manifest's, `gpu_memory` one on what each model takes of a GPU, in bytes.
+    every manifest's, `gpu_memory` one on what each model takes of a GPU, in bytes. `gpu_decode` says whether pictures
+    are decoded on the GPU, `cuda_graphs` whether CUDA graphs may be captured.
     """
 
     device: Device
@@ -36,6 +39,8 @@ class Serving:
     max_batch: int | None = None
     gpu_memory: int | None = None
     cache_dir: Path | None = None
+    gpu_decode: GpuDecode = "auto"
+    cuda_graphs: bool = True
 
     @classmethod
     def of(cls, settings: Settings) -> "Serving":
@@ -52,6 +57,8 @@ class Serving:
             max_batch=settings.max_batch,
             gpu_memory=settings.gpu_memory,
             cache_dir=settings.cache_dir,
+            gpu_decode=settings.gpu_decode,
+            cuda_graphs=settings.cuda_graphs,
         )
 
 
@@ -88,6 +95,7 @@ def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving)
         max_batch=_batch_limit(entry, device, serving),
         memory_limit=serving.gpu_memory,
         cache_dir=serving.cache_dir,
+        graphs=serving.cuda_graphs,
     )
     with ExitStack() as undo:  # nothing half-loaded stays on a device
         engines = [_open(engine, path, _on(options, member), undo) for member in device.members]
@@ -96,6 +104,7 @@ def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving)
         model = Model(entry.name, version, task, entry.manifest.input, engines, options.max_batch, device)
         loaded = time.monotonic()
         model.warm_up()
+        picture_choice.choose(model, serving.gpu_decode, serving.lanes)
         undo.pop_all()
     labels = (entry.name, version)
     metrics.model_load_seconds.set(loaded - started, labels)

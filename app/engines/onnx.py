@@ -1,7 +1,6 @@
 """ONNX Runtime: the CPU, and CUDA or TensorRT where they work."""
 
 import logging
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ silence_engine_telemetry()
 
 import onnxruntime as ort  # noqa: E402  the line above must come first
 
-from app.engines.onnx_graphs import Graphs  # noqa: E402  it imports onnxruntime too
+from app.engines.onnx_runs import Runs  # noqa: E402  it imports onnxruntime too
 
 if TYPE_CHECKING:
     import torch
@@ -71,44 +70,32 @@ class OnnxEngine:
         self.name: str = name
         self.device = options.device.name
         self.precision = options.precision
-        self._path = path
         self._options = options
-        self._session, captured = self._open(graphs=options.graphs and options.device.kind == "cuda" and name == "onnx")
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            names = ", ".join(node.name for node in inputs)
-            raise InvalidManifest(
-                f"{path}: the graph must have exactly one input, a picture; it has {len(inputs)}: {names}."
-            )
-        self.input = _spec(inputs[0], path)
-        self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
+        graphs = options.graphs and options.device.kind == "cuda" and name == "onnx"
+        self._runs = Runs(
+            lambda captured: _open(path, options, name, captured),
+            lambda session: _describe(session, path),
+            options,
+            graphs,
+        )
+        self.input, self.outputs = self._runs.input, self._runs.outputs
         self._names = [spec.name for spec in self.outputs]
-        self._graphs = Graphs(self._session, self.input, self.outputs, options) if captured else None
-        self._binding = threading.local()
         self._pinned: list[onnx_cuda.Pinned] = []
 
     def run(self, batch: Array) -> dict[str, Array]:
         """Compute one batch; see `Engine.run`."""
         if self._options.device.kind == "cpu":
-            return dict(zip(self._names, self._session.run(self._names, {self.input.name: batch}), strict=True))
-        return dict(zip(self._names, self._device_runs().run(batch), strict=True))
+            rows = self._runs.session.run(self._names, {self.input.name: batch})
+            return dict(zip(self._names, rows, strict=True))
+        return self._runs.run(batch)
 
     def run_on_device(self, batch: "torch.Tensor") -> dict[str, Array]:
         """Compute one batch that is on the device; see `TensorEngine.run_on_device`."""
-        return dict(zip(self._names, self._device_runs().run_on_device(batch), strict=True))
+        return self._runs.run_on_device(batch)
 
     def warm_up(self, batch: Array) -> dict[str, Array]:
-        """See `Engine.warm_up`; all lanes share the session.
-
-        It captures the graph of the batch's bucket; where that cannot be, the session is opened again without graphs.
-        """
-        try:
-            return self.run(batch)
-        except Exception as error:  # ONNX Runtime raises many unrelated types for what cannot be captured
-            if self._graphs is None:
-                raise
-            self._give_up_graphs(error)
-            return self.run(batch)
+        """See `Engine.warm_up`; all lanes share the session. On CUDA it captures the graph of the batch's bucket."""
+        return self.run(batch) if self._options.device.kind == "cpu" else self._runs.warm_up(batch)
 
     def host_buffer(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
         """See `Engine.host_buffer`; pinned on CUDA."""
@@ -121,51 +108,30 @@ class OnnxEngine:
         """Free the session once no lane computes with it any more."""
         for pinned in self._pinned:
             pinned.release()
-        if self._graphs is not None:
-            self._graphs.close()
-        self._graphs = None
-        self._binding = threading.local()
-        del self._session
+        self._runs.close()
 
-    def _open(self, graphs: bool) -> tuple[ort.InferenceSession, bool]:
-        """A session, and whether it captures graphs: not all that computes on a GPU can be captured."""
-        if graphs:
-            try:
-                return self._open_session(graphs=True), True
-            except InvalidManifest as error:  # what is wrong with the file itself is found again below
-                log.info("%s: no CUDA graphs, kernels are launched one by one: %s", self._path, error.__cause__)
-        return self._open_session(graphs=False), False
 
-    def _open_session(self, graphs: bool) -> ort.InferenceSession:
-        providers = _providers(self._path, self._options, self.name, graphs)
-        try:
-            session = ort.InferenceSession(self._path, _session_options(self._options), providers=providers)
-        except (
-            Exception
-        ) as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
-            raise InvalidManifest(
-                f"{self._path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
-                "Check that it is a whole ONNX file with an opset that this version knows."
-            ) from error
-        _check_provider(session, providers)
-        return session
+def _open(path: Path, options: EngineOptions, name: EngineName, graphs: bool) -> ort.InferenceSession:
+    providers = _providers(path, options, name, graphs)
+    try:
+        session = ort.InferenceSession(path, _session_options(options), providers=providers)
+    except Exception as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
+        raise InvalidManifest(
+            f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
+            "Check that it is a whole ONNX file with an opset that this version knows."
+        ) from error
+    _check_provider(session, providers)
+    return session
 
-    def _give_up_graphs(self, error: Exception) -> None:
-        log.warning("%s: no CUDA graphs, kernels are launched one by one: %s", self._path, first_line(error))
-        assert self._graphs is not None
-        self._graphs.close()
-        self._graphs = None
-        self._session = self._open_session(graphs=False)
-        self._binding = threading.local()
 
-    def _device_runs(self) -> "Graphs | onnx_cuda.Bound":
-        """The graphs, or the calling lane's buffers on the device."""
-        if self._graphs is not None:
-            return self._graphs
-        if not hasattr(self._binding, "lane"):
-            self._binding.lane = onnx_cuda.Bound(self._session, self.input, self._names, self._options)
-        bound: onnx_cuda.Bound = self._binding.lane
-        return bound
+def _describe(session: ort.InferenceSession, path: Path) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        names = ", ".join(node.name for node in inputs)
+        raise InvalidManifest(
+            f"{path}: the graph must have exactly one input, a picture; it has {len(inputs)}: {names}."
+        )
+    return _spec(inputs[0], path), tuple(_spec(node, path) for node in session.get_outputs())
 
 
 def _check_provider(session: ort.InferenceSession, providers: list[onnx_cuda.Provider]) -> None:
@@ -191,7 +157,7 @@ def _session_options(options: EngineOptions) -> ort.SessionOptions:
     return session
 
 
-def _providers(path: Path, options: EngineOptions, name: str, graphs: bool) -> list[onnx_cuda.Provider]:
+def _providers(path: Path, options: EngineOptions, name: EngineName, graphs: bool) -> list[onnx_cuda.Provider]:
     if options.device.kind != "cuda":
         if name == "tensorrt":
             raise DeviceUnavailable("The engine tensorrt computes on a GPU. Set ROO_DEVICE=cuda, or ROO_ENGINE=onnx.")

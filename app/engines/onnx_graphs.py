@@ -2,8 +2,8 @@
 
 Its documentation names the conditions (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html,
 `enable_cuda_graph`): every node on the GPU, no control flow, the same shapes and addresses in each run, and no runs
-from several threads; the provider keeps what it has captured with the thread that captured it. So there is one graph for
-each bucket, numbered by its size (`gpu_graph_id`), and one thread that runs them all.
+from several threads; the provider keeps what it has captured with the thread that captured it. So there is one graph
+for each bucket, numbered by its size (`gpu_graph_id`), and one thread that runs them all.
 """
 
 import queue

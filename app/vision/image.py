@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from app.errors import InvalidImage
 from app.vision.header import ImageHeader, Size, read_header
 
-__all__ = ["ImageHeader", "Picture", "Size", "decode", "decode_grey", "read_header", "reduction", "specimen"]
+__all__ = [
+    "ImageHeader",
+    "Picture",
+    "Size",
+    "decode",
+    "decode_grey",
+    "read_header",
+    "reduction",
+    "specimen",
+    "textured_specimens",
+]
 
 # The lanes are our parallelism: a pool of threads inside every call would only make them wait for each other.
 cv2.setNumThreads(1)
@@ -97,6 +107,20 @@ def specimen() -> bytes:
     """A picture to try things on: a JPEG of 1280 x 720 pixels, mid-grey."""
     _, encoded = cv2.imencode(".jpg", np.full((720, 1280, 3), 127, np.uint8))
     return encoded.tobytes()
+
+
+def textured_specimens() -> list[bytes]:
+    """JPEGs to try decoders on, as cameras give them: smooth with noise, 1280 x 720 and 1920 x 1080 pixels."""
+    found = []
+    for width, height in ((1280, 720), (1920, 1080)):
+        x, y = np.meshgrid(np.arange(width), np.arange(height))
+        smooth = np.stack([x * 255 / width, y * 255 / height, 127 + 63 * np.sin(x / 97) + 63 * np.cos(y / 83)], axis=-1)
+        noise = np.random.default_rng(width).normal(0, 6, (height, width, 1))
+        _, encoded = cv2.imencode(
+            ".jpg", np.clip(smooth + noise, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90]
+        )
+        found.append(encoded.tobytes())
+    return found
 
 
 def _pixels(data: bytes, header: ImageHeader, flags: int) -> MatLike:

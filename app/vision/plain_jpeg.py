@@ -2,7 +2,7 @@
 
 Such decoders differ in what they make of the rest. Some fill in what is missing of a file that was cut short, others
 take an RGB file for YCbCr, or believe the second of two frames. So a file's markers (ITU-T T.81, annex B) are walked
-from its first byte to its last, and whatever is not as cameras write it is left to the decoder on the CPU, which decides.
+from its first byte to its last, and whatever is not as cameras write it is left to the CPU's decoder, which decides.
 """
 
 import struct
