@@ -42,7 +42,7 @@ def choose(model: Model, asked: GpuDecode, lanes: int) -> None:
         return model.decode_with(None, Decoding("cpu", "ROO_GPU_DECODE=off"))
     path = _path(model)
     if isinstance(path, DevicePath):
-        found = _tried(model, path, lanes) if asked == "auto" else Decoding(model.device.name, "ROO_GPU_DECODE=on")
+        found = faster(model, path, lanes) if asked == "auto" else Decoding(model.device.name, "ROO_GPU_DECODE=on")
         model.decode_with(path if found.device != "cpu" else None, found)
     elif asked == "on":
         raise DeviceUnavailable(
@@ -110,7 +110,8 @@ def _refuse(picture: AdmittedRequest, out: Array) -> NoReturn:
     raise RuntimeError("the device's decoder refuses ordinary JPEGs")
 
 
-def _tried(model: Model, path: DevicePath, lanes: int) -> Decoding:
+def faster(model: Model, path: DevicePath, lanes: int) -> Decoding:
+    """Try both ways in so many lanes; the device where it is faster. A way that fails is the slower one."""
     host = _rate(model, lanes, lambda pictures, buffer, lane: _on_host(model, pictures, buffer, lane))
     device = _rate(model, lanes, lambda pictures, buffer, lane: _on_device(model, path, pictures, buffer, lane))
     where = model.device.name if device > host else "cpu"
