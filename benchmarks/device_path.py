@@ -78,7 +78,8 @@ class DeviceLoop:
     def _decode(self, pictures: list[AdmittedRequest], buffer: Array, lane: int) -> None:
         from app.vision import device_preprocessing
 
-        device_preprocessing.decode([picture.request.image for picture in pictures], self._device)
+        files = [device_preprocessing.encoded(picture.request.image) for picture in pictures]
+        device_preprocessing.decode(files, self._device)
 
     def _prepare(self, pictures: list[AdmittedRequest], buffer: Array, lane: int) -> None:
         self.path.prepare(pictures, buffer, self._model.prepare)

@@ -51,6 +51,7 @@ class DevicePath:
         from app.vision import device_preprocessing
 
         self._preprocessing = device_preprocessing.DevicePreprocessing(spec, device)
+        self._encoded = device_preprocessing.encoded
         self._decode = device_preprocessing.decode
         self._turns = _turns(device)
 
@@ -63,9 +64,12 @@ class DevicePath:
         """
         import torch
 
+        chunks = [
+            _Chunk(places, [self._encoded(pictures[p].request.image) for p in places]) for places in _chunks(pictures)
+        ]
         with self._turns.take():
             rows = self._preprocessing.empty_batch(len(pictures))
-            placed = self._prepare_on_device(pictures, rows)
+            placed = self._prepare_on_device(pictures, chunks, rows)
         done = {place for place, _ in placed}
         hosted, failures = _prepare_on_host(
             pictures, [p for p in range(len(pictures)) if p not in done], buffer, on_host
@@ -77,24 +81,26 @@ class DevicePath:
         placed = placed + hosted
         return PreparedBatch(rows[: len(placed)], placed, failures)
 
-    def _prepare_on_device(self, pictures: Sequence[AdmittedRequest], rows: "torch.Tensor") -> Placed:
+    def _prepare_on_device(
+        self, pictures: Sequence[AdmittedRequest], chunks: list["_Chunk"], rows: "torch.Tensor"
+    ) -> Placed:
         placed: Placed = []
-        for chunk in _chunks(pictures):
+        for chunk in chunks:
             try:
                 placed += self._prepare_chunk(pictures, chunk, rows[len(placed) :])
             except Exception as error:  # whatever it is, one by one on the CPU will tell whose fault it was
                 if classify(error) is Failure.DEVICE:
                     raise
-                log.debug("%d pictures are decoded on the CPU after all: %s", len(chunk), first_line(error))
+                log.debug("%d pictures are decoded on the CPU after all: %s", len(chunk.places), first_line(error))
         return placed
 
-    def _prepare_chunk(self, pictures: Sequence[AdmittedRequest], chunk: list[int], rows: "torch.Tensor") -> Placed:
+    def _prepare_chunk(self, pictures: Sequence[AdmittedRequest], chunk: "_Chunk", rows: "torch.Tensor") -> Placed:
         import torch
 
         self._turns.settle()  # the decoder writes in a stream of its own, into memory that the last chunk has left
-        decoded = self._decode([pictures[place].request.image for place in chunk], self._preprocessing.device)
+        decoded = self._decode(chunk.files, self._preprocessing.device)
         placed: Placed = []
-        for _, group in groupby(zip(chunk, decoded, strict=True), lambda member: _kind(pictures[member[0]])):
+        for _, group in groupby(zip(chunk.places, decoded, strict=True), lambda member: _kind(pictures[member[0]])):
             places, pixels = zip(*group, strict=True)
             header = pictures[places[0]].header
             factor = image.reduction(header, target_size(header.upright, self._preprocessing.spec))
@@ -105,6 +111,14 @@ class DevicePath:
             placement = self._preprocessing.prepare(stacked, header.orientation, factor, out)
             placed += [(place, placement) for place in places]
         return placed
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Pictures that are decoded in one call: their places in the batch, and their files."""
+
+    places: list[int]
+    files: list["torch.Tensor"]
 
 
 class _Turns:

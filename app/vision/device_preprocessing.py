@@ -22,14 +22,18 @@ from app.vision.preprocessing import InputSpec, Placement, halvings, plan
 _MODES = {"linear": "bilinear", "cubic": "bicubic"}
 
 
-def decode(files: Sequence[bytes], device: torch.device) -> list[torch.Tensor]:
+def encoded(data: bytes) -> torch.Tensor:
+    """A file as `decode` takes it: a copy, because PyTorch wants memory that could be written."""
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+
+
+def decode(files: Sequence[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
     """Decode JPEGs of which `is_plain` is true: uint8 [3, height, width] each, RGB, at full size, not turned upright.
 
     On CUDA that is nvJPEG, with the hardware decoder where the GPU has one; what it returns is finished. Raises
     `RuntimeError` where one of them cannot be decoded; which one is not said. Calls from several threads take turns.
     """
-    encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]  # it wants writable memory
-    found: list[torch.Tensor] = torchvision.io.decode_jpeg(encoded, mode="RGB", device=device)
+    found: list[torch.Tensor] = torchvision.io.decode_jpeg(list(files), mode="RGB", device=device)
     return found
 
 

@@ -159,7 +159,7 @@ def test_no_more_pixels_at_once_than_there_is_memory_for(
     decoded: list[int] = []
     decode = model.device_path._decode
 
-    def counting(files: list[bytes], device: "torch.device") -> list["torch.Tensor"]:
+    def counting(files: "list[torch.Tensor]", device: "torch.device") -> list["torch.Tensor"]:
         pixels = decode(files, device)
         decoded.append(sum(picture.shape[1] * picture.shape[2] for picture in pixels))
         return pixels

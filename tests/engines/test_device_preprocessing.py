@@ -97,14 +97,14 @@ def test_every_layout_order_dtype_and_margin(
 @pytest.mark.parametrize("resize", RESIZES)
 @pytest.mark.parametrize("size", [(512, 320), (224, 224), (128, 96)])
 def test_real_jpegs_agree(place: "torch.device", path: Path, resize: str, size: tuple[int, int]) -> None:
-    from app.vision.device_preprocessing import decode
+    from app.vision.device_preprocessing import decode, encoded
 
     spec = spec_of(size=size, resize=resize)
     data = path.read_bytes()
     header = read_header(data)
     target = target_size(header.upright, spec)
     expected, wanted = on_host(image.decode(data, header, target), spec)
-    (pixels,) = decode([data], place)
+    (pixels,) = decode([encoded(data)], place)
     found, placement = on_device(pixels[None], spec, header.orientation, image.reduction(header, target))
     differences = levels(found[0], expected, spec)
     assert placement == wanted
@@ -114,23 +114,23 @@ def test_real_jpegs_agree(place: "torch.device", path: Path, resize: str, size: 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_stand_upright(place: "torch.device", orientation: int) -> None:
-    from app.vision.device_preprocessing import decode
+    from app.vision.device_preprocessing import decode, encoded
 
     data = file_of(photograph(90, 60), "JPEG", quality=95, exif=exif(orientation))
     header = read_header(data)
     spec = spec_of()
     expected, wanted = on_host(image.decode(data, header), spec)
-    (pixels,) = decode([data], place)
+    (pixels,) = decode([encoded(data)], place)
     found, placement = on_device(pixels[None], spec, header.orientation)
     assert placement == wanted
     assert levels(found[0], expected, spec).mean() <= MEAN[place.type]
 
 
 def test_a_grey_jpeg_has_three_channels(place: "torch.device") -> None:
-    from app.vision.device_preprocessing import decode
+    from app.vision.device_preprocessing import decode, encoded
 
     data = file_of(photograph(64, 48)[:, :, 0], "JPEG", quality=95)
-    (pixels,) = decode([data], place)
+    (pixels,) = decode([encoded(data)], place)
     assert pixels.shape == (3, 48, 64)
     found = pixels.cpu().numpy().transpose(1, 2, 0)
     assert np.abs(found.astype(int) - image.decode(data, read_header(data)).pixels.astype(int)).max() <= 1
@@ -147,7 +147,7 @@ def test_pictures_of_one_size_go_together_and_stay_apart(place: "torch.device") 
 
 
 def test_a_large_jpeg_shrinks_as_far_as_the_cpus(place: "torch.device") -> None:
-    from app.vision.device_preprocessing import decode
+    from app.vision.device_preprocessing import decode, encoded
 
     data = file_of(photograph(1001, 777), "JPEG", quality=95)
     header, spec = read_header(data), spec_of()
@@ -155,7 +155,7 @@ def test_a_large_jpeg_shrinks_as_far_as_the_cpus(place: "torch.device") -> None:
     factor = image.reduction(header, target)
     assert factor == 8
     assert image.decode(data, header, target).pixels.shape[:2] == (98, 126)
-    found, placement = on_device(decode([data], place)[0][None], spec, 1, factor)
+    found, placement = on_device(decode([encoded(data)], place)[0][None], spec, 1, factor)
     expected, wanted = on_host(image.decode(data, header, target), spec)
     assert placement == wanted
     assert placement.size == Size(1001, 777)
