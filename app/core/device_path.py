@@ -89,9 +89,11 @@ class DevicePath:
             try:
                 placed += self._prepare_chunk(pictures, chunk, rows[len(placed) :])
             except Exception as error:  # whatever it is, one by one on the CPU will tell whose fault it was
-                if classify(error) is Failure.DEVICE:
+                failure = classify(error)
+                if failure is Failure.DEVICE:
                     raise
-                log.debug("%d pictures are decoded on the CPU after all: %s", len(chunk.places), first_line(error))
+                level = logging.WARNING if failure is Failure.MEMORY else logging.DEBUG  # damaged pictures are common
+                log.log(level, "%d pictures are decoded on the CPU instead: %s", len(chunk.places), first_line(error))
         return placed
 
     def _prepare_chunk(self, pictures: Sequence[AdmittedRequest], chunk: "_Chunk", rows: "torch.Tensor") -> Placed:
