@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 import numpy as np
 
@@ -19,9 +19,13 @@ from app.core.model import Decoding, Model
 from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines import catalog
 from app.engines.base import Array, TensorEngine
+from app.engines.failures import Failure, classify
 from app.engines.unusable import first_line
 from app.errors import DeviceUnavailable
 from app.vision import image
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +60,28 @@ def choose(model: Model, asked: GpuDecode, lanes: int) -> None:
 
 
 def _path(model: Model) -> DevicePath | str:
-    """The way over the device, tried once, or why there is none."""
+    """The way over the model's GPU, or why there is none."""
     problem = _problem(model)
     if problem is not None:
         return problem
     import torch
 
+    return checked(model, torch.device("cuda", model.device.index))
+
+
+def checked(model: Model, device: "torch.device") -> DevicePath | str:
+    """The way over this device, where it prepares what the CPU prepares, or why it is not used.
+
+    Raises `DeviceUnavailable` where trying it cost the process the device.
+    """
     try:
-        path = DevicePath(model.input_spec, torch.device("cuda", model.device.index))
+        path = DevicePath(model.input_spec, device)
         difference = disagreement(model, path)
-    except Exception as error:  # libraries for several devices raise many unrelated types, all meaning: not here
+    except Exception as error:  # libraries for devices raise many unrelated types, nearly all meaning: not here
+        if classify(error) is Failure.DEVICE:
+            raise DeviceUnavailable(
+                f"The GPU was lost while decoding on it was tried: {first_line(error)}. Set ROO_GPU_DECODE=off."
+            ) from error
         return f"trying it failed: {first_line(error)}"
     if not difference <= TOLERANCE:
         return f"the pixels that it prepares differ from the CPU's by {difference:.1f} levels on average"
@@ -112,14 +128,17 @@ def _refuse(picture: AdmittedRequest, out: Array) -> NoReturn:
 
 def faster(model: Model, path: DevicePath, lanes: int) -> Decoding:
     """Try both ways in so many lanes; the device where it is faster. A way that fails is the slower one."""
-    host = _rate(model, lanes, lambda pictures, buffer, lane: _on_host(model, pictures, buffer, lane))
-    device = _rate(model, lanes, lambda pictures, buffer, lane: _on_device(model, path, pictures, buffer, lane))
+    specimens = _specimens()
+    pictures = [specimens[place % len(specimens)] for place in range(model.max_batch_size)]
+    host = _rate(model, lanes, lambda buffer, lane: _on_host(model, pictures, buffer, lane)) * len(pictures)
+    device = _rate(model, lanes, lambda buffer, lane: _on_device(model, path, pictures, buffer, lane)) * len(pictures)
     where = model.device.name if device > host else "cpu"
     words = f"{device:.0f} pictures a second with decoding on the GPU, {host:.0f} with decoding on {lanes} lanes' cores"
     return Decoding(where, words)
 
 
-Way = Callable[[list[AdmittedRequest], Array, int], None]
+Way = Callable[[Array, int], None]
+"""Computes a batch with a lane's buffer, as that lane."""
 
 
 def _on_host(model: Model, pictures: list[AdmittedRequest], buffer: Array, lane: int) -> None:
@@ -133,21 +152,19 @@ def _on_device(model: Model, path: DevicePath, pictures: list[AdmittedRequest], 
 
 
 def _rate(model: Model, lanes: int, way: Way) -> float:
-    """Pictures a second in so many threads; 0 where one of them fails."""
-    specimens = _specimens()
-    pictures = [specimens[place % len(specimens)] for place in range(model.max_batch_size)]
+    """Batches a second in so many threads; 0 where one of them fails."""
     rates = [0.0] * lanes
 
     def work(lane: int) -> None:
         buffer = model.empty_batch()
         try:
-            way(pictures, buffer, lane)  # the first time takes longer
+            way(buffer, lane)  # the first time takes longer
             began, elapsed, batches = time.perf_counter(), 0.0, 0
             while elapsed < TRIAL_SECONDS:
-                way(pictures, buffer, lane)
+                way(buffer, lane)
                 batches += 1
                 elapsed = time.perf_counter() - began
-            rates[lane] = batches * len(pictures) / elapsed
+            rates[lane] = batches / elapsed
         except Exception as error:  # a way that fails is not taken; whatever it was, the other way is there
             log.warning("%s: trying where to decode failed: %s", model.name, first_line(error))
         finally:

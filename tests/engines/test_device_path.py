@@ -278,6 +278,31 @@ def test_a_device_that_prepares_something_else_is_noticed(place: "torch.device")
     assert picture_choice.disagreement(model, DevicePath(other, place)) > picture_choice.TOLERANCE
 
 
+def test_a_device_is_used_when_it_prepares_the_same(place: "torch.device", monkeypatch: pytest.MonkeyPatch) -> None:
+    model = colour_model(MeanColourEngine())
+    assert isinstance(picture_choice.checked(model, place), DevicePath)
+    monkeypatch.setattr(picture_choice, "TOLERANCE", 0.0)
+    assert "differ from the CPU's by 0." in str(picture_choice.checked(model, place))
+
+
+@pytest.mark.parametrize("words", ["nvjpeg refuses", "CUDA error: unspecified launch failure"])
+def test_a_device_whose_decoder_fails_is_not(
+    place: "torch.device", monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    from app.vision import device_preprocessing
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(device_preprocessing, "decode", fail)
+    model = colour_model(MeanColourEngine())
+    if words.startswith("CUDA error"):
+        with pytest.raises(DeviceUnavailable, match=r"The GPU was lost .*unspecified launch failure\. Set ROO_GPU"):
+            picture_choice.checked(model, place)
+    else:
+        assert picture_choice.checked(model, place) == "trying it failed: the device's decoder refuses ordinary JPEGs"
+
+
 def test_the_cpu_decodes_where_the_model_computes_there() -> None:
     model = colour_model(TensorColourEngine())
     picture_choice.choose(model, "auto", lanes=1)

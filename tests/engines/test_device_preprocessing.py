@@ -160,3 +160,21 @@ def test_a_large_jpeg_shrinks_as_far_as_the_cpus(place: "torch.device") -> None:
     assert placement == wanted
     assert placement.size == Size(1001, 777)
     assert levels(found[0], expected, spec).mean() <= MEAN[place.type]
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("size", [(3, 4000), (4000, 5), (1, 1), (7, 9), (2049, 1), (517, 1031), (1023, 511)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_odd_jpegs_lie_where_the_cpu_puts_them(
+    place: "torch.device", size: tuple[int, int], resize: str, orientation: int
+) -> None:
+    from app.vision.device_preprocessing import decode, encoded
+
+    data = file_of(photograph(*size), "JPEG", quality=95, exif=exif(orientation))
+    header, spec = read_header(data), spec_of(resize=resize)
+    target = target_size(header.upright, spec)
+    expected, wanted = on_host(image.decode(data, header, target), spec)
+    (pixels,) = decode([encoded(data)], place)
+    found, placement = on_device(pixels[None], spec, orientation, image.reduction(header, target))
+    assert placement == wanted
+    assert levels(found[0], expected, spec).mean() <= 2 * MEAN[place.type]
