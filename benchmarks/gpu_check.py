@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "docs" / "gpu-report.json"
 SHELF = ROOT / "models" / "shelf"
 BATCHES = (1, 8, 16, 32, 64)
-DEVICE_BATCHES = (1, 8, 32, 64)
+DEVICE_BATCHES = {"cuda": (1, 8, 32, 64), "cpu": (1, 8)}
 AIMS = {"whole_to_slower_part": 0.90, "whole_to_naive": 5.0, "device_busy": 0.85, "alone_p50_ms": 10.0}
 
 
@@ -192,11 +192,12 @@ def _on_device(
 
     if chosen.kind == "cuda" and not torch.cuda.is_available():
         return {"missing": "this PyTorch finds no GPU"}
+    batches = DEVICE_BATCHES[chosen.kind]
     loop = DeviceLoop(
         model, torch.device("cuda", chosen.index) if chosen.kind == "cuda" else torch.device("cpu"), files
     )
-    curve = {batch: {part: asdict(loop.measure(part, batch, seconds)) for part in PARTS} for batch in DEVICE_BATCHES}
-    best = max(DEVICE_BATCHES, key=lambda batch: curve[batch]["whole"]["per_second"])
+    curve = {batch: {part: asdict(loop.measure(part, batch, seconds)) for part in PARTS} for batch in batches}
+    best = max(batches, key=lambda batch: curve[batch]["whole"]["per_second"])
     whole = curve[best]["whole"]["per_second"]
     decode = max(point["decode"]["per_second"] for point in curve.values())
     return {
