@@ -21,7 +21,7 @@ from app.engines import catalog
 from app.engines.base import Array, TensorEngine
 from app.engines.failures import Failure, classify
 from app.engines.unusable import first_line
-from app.errors import DeviceUnavailable
+from app.errors import DeviceUnavailable, EngineUnavailable
 from app.vision import image
 
 if TYPE_CHECKING:
@@ -98,7 +98,10 @@ def _problem(model: Model) -> str | None:
     missing = [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} not installed (roo-vision[torch])"
-    return catalog.cuda_problem("torch")
+    try:
+        return catalog.cuda_problem("torch")
+    except EngineUnavailable as error:  # it is installed, and does not load: for `torch` a mistake, for this no need
+        return str(error)
 
 
 def disagreement(model: Model, path: DevicePath) -> float:

@@ -161,6 +161,24 @@ def test_fixed_batch_dimensions_are_served_too(case: Case, tmp_path: Path, batch
     model.close()
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("batch", ["batch", 1, 3])
+def test_fixed_batch_dimensions_are_served_on_the_device_too(case: Case, tmp_path: Path, batch: int | str) -> None:
+    need("torch")
+    import torch
+
+    folder = tmp_path / "colour"
+    case.save(folder / "1", batch)
+    write_manifest(folder, colour_manifest(engine=case.engine, batching={"max_size": 5}))
+    (model,) = loading.load(read_entry(folder), Serving(case.device))
+    if not isinstance(model.engine, TensorEngine):
+        pytest.skip(f"{model.engine.name} takes its batches from the host")
+    for count in range(1, 6):
+        rows = model.compute_on_device(torch.from_numpy(pictures(count, count)).to(case.torch_device))
+        assert np.allclose([only(row) for row in rows], means(pictures(count, count)), atol=1e-5)
+    model.close()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

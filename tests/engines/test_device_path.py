@@ -19,9 +19,9 @@ from app.core.device_path import DevicePath
 from app.core.model import Decoding, Model
 from app.core.request import AdmittedRequest, InferenceRequest
 from app.core.service import InferenceService
-from app.engines import devices
+from app.engines import catalog, devices
 from app.engines.base import Array
-from app.errors import DeadlineExceeded, DeviceUnavailable, InvalidImage
+from app.errors import DeadlineExceeded, DeviceUnavailable, EngineUnavailable, InvalidImage
 from app.vision.image import read_header
 from tests.fixtures.engines import SIZE, Gate, MeanColourEngine, mean_colours
 from tests.fixtures.pictures import Colour, solid
@@ -328,6 +328,18 @@ def test_why_a_gpu_does_not_decode(engine: MeanColourEngine, gpus: int, words: s
     picture_choice.choose(model, "auto", lanes=1)
     assert model.decoding.device == "cpu"
     assert words in model.decoding.reason
+
+
+def test_a_pytorch_that_does_not_load_costs_only_the_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> str | None:
+        raise EngineUnavailable("The engine torch was asked for, but its library cannot be loaded: libcudart.")
+
+    monkeypatch.setattr(catalog, "cuda_problem", broken)
+    engine, single = TensorColourEngine(), colour_model(MeanColourEngine())
+    model = Model("colour", "1", single.task, single.input_spec, [engine], 4, devices.choose("cuda", None))
+    picture_choice.choose(model, "auto", lanes=1)
+    assert model.decoding.device == "cpu"
+    assert "cannot be loaded: libcudart" in model.decoding.reason
 
 
 @pytest.mark.parametrize("slow", ["host", "device"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.errors import InvalidImage, RequestError
-from app.vision.image import decode, read_header
+from app.vision.image import decode, read_header, textured_specimens
 from app.vision.plain_jpeg import is_plain
 from tests.vision.pictures import exif, file_of, photograph
 
@@ -42,6 +42,14 @@ THUMBNAIL = file_of(PHOTO.resize((32, 24)), "JPEG")
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_bundled_examples_are_plain(path: Path) -> None:
     assert plain(path.read_bytes())
+
+
+def test_the_specimens_are_too() -> None:
+    headers = [read_header(data) for data in textured_specimens()]
+    assert [header.size for header in headers] == [(1280, 720), (1920, 1080)]
+    for data, header in zip(textured_specimens(), headers, strict=True):
+        assert is_plain(data, header)
+        assert 100_000 < len(data) < 1_000_000, "a decoder has as much to do as with a camera's"
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
