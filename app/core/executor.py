@@ -4,8 +4,8 @@ On a CPU there is one lane per core and each runs its pictures to completion, pr
 thread. That was measured to keep 1.02 to 1.15 of a plain loop's throughput, where a decoding pool feeding one
 inference thread kept 0.76 to 0.87.
 
-On a GPU the lanes together are the pipeline: while one decodes, another's batch is computed and a third's is read. Where
-a model has a device path, a lane's whole batch is decoded and prepared there at once.
+On a GPU the lanes together are the pipeline: while one decodes, another's batch is computed and a third's is read.
+Where a model has a device path, a lane's whole batch is decoded and prepared there at once.
 """
 
 import logging

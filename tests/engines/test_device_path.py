@@ -23,6 +23,7 @@ from app.engines import catalog, devices
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, DeviceUnavailable, EngineUnavailable, InvalidImage
 from app.vision.image import read_header
+from tests.engines.conftest import need
 from tests.fixtures.engines import SIZE, Gate, MeanColourEngine, mean_colours
 from tests.fixtures.pictures import Colour, solid
 from tests.fixtures.service import ask, colour_model, running, seen_colour
@@ -331,6 +332,8 @@ def test_why_a_gpu_does_not_decode(engine: MeanColourEngine, gpus: int, words: s
 
 
 def test_a_pytorch_that_does_not_load_costs_only_the_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    need("torch")
+
     def broken(_: str) -> str | None:
         raise EngineUnavailable("The engine torch was asked for, but its library cannot be loaded: libcudart.")
 
