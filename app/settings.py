@@ -48,6 +48,12 @@ class Settings(BaseSettings):
     gpu_memory: int | None = Field(
         None, ge=1, description="Most memory that a model may take of each GPU, in bytes; empty means no bound."
     )
+    gpu_decode: Literal["auto", "on", "off"] = Field(
+        "auto", description="Whether pictures are decoded on the GPU: `auto` tries both ways at load; `on`, `off`."
+    )
+    cuda_graphs: bool = Field(
+        True, description="Whether the engines `onnx` and `torch` capture CUDA graphs where a model allows it."
+    )
     cache_dir: Path | None = Field(
         None, description="Folder where engines keep compiled models between starts (OpenVINO, TensorRT)."
     )

@@ -27,13 +27,15 @@ from rich.console import Console
 
 from app.bench import machine, naive, pictures
 from app.bench.engine_loop import Order, Part, measure
-from app.core import loading
+from app.core import loading, picture_choice
 from app.core.loading import Serving
 from app.core.model import Model
 from app.engines import catalog
 from app.engines.base import EngineName
+from app.engines.devices import Device
 from app.repository import repository
 from app.repository.manifest import Batching
+from benchmarks.device_path import PARTS, DeviceLoop
 
 console = Console()
 
@@ -41,6 +43,7 @@ ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "docs" / "gpu-report.json"
 SHELF = ROOT / "models" / "shelf"
 BATCHES = (1, 8, 16, 32, 64)
+DEVICE_BATCHES = {"cuda": (1, 8, 32, 64), "cpu": (1, 8)}
 AIMS = {"whole_to_slower_part": 0.90, "whole_to_naive": 5.0, "device_busy": 0.85, "alone_p50_ms": 10.0}
 
 
@@ -144,6 +147,7 @@ def _speed(engine: EngineName, models: Path, device: str, seconds: float, scratc
     precision = catalog.precisions(engine, chosen)[0]
     cores = machine.describe().cores
     (model,) = loading.load(entry, Serving(chosen, engine=engine, precision=precision, lanes=cores))
+    decoding = asdict(model.decoding)  # what the service would do here, by its own trial
     files = _files(models / "shelf", scratch)
 
     def rate(part: Part, threads: int, batch: int) -> dict[str, float]:
@@ -157,7 +161,8 @@ def _speed(engine: EngineName, models: Path, device: str, seconds: float, scratc
     }
     best = max(BATCHES, key=lambda batch: curve[batch]["whole"]["per_second"])
     whole = curve[best]["whole"]["per_second"]
-    slower = min(prepare["per_second"], max(point["network"]["per_second"] for point in curve.values()))
+    network = max(point["network"]["per_second"] for point in curve.values())
+    slower = min(prepare["per_second"], network)
     one_by_one = _naive_rate(model, files, seconds)
     found = {
         "precision": precision,
@@ -169,10 +174,41 @@ def _speed(engine: EngineName, models: Path, device: str, seconds: float, scratc
         "naive_per_second": one_by_one,
         "whole_to_slower_part": whole / slower,
         "whole_to_naive": whole / one_by_one,
-        "device_busy": _busy(model, files, cores, best, seconds) if chosen.kind == "cuda" else None,
+        "device_busy": _busy(lambda: measure(model, Order(files, cores, best, "whole", 0.5, seconds)), chosen),
+        "decoding": decoding,
+        "on_device": _on_device(model, chosen, files, seconds, network, one_by_one),
     }
     model.close()
     return found
+
+
+def _on_device(
+    model: Model, chosen: Device, files: list[str], seconds: float, network: float, one_by_one: float
+) -> dict[str, Any]:
+    """The same with pictures decoded and prepared on the device. Finishing (suppression) stays on the CPU's cores."""
+    if find_spec("torch") is None or find_spec("torchvision") is None:
+        return {"missing": "torch or torchvision is not installed"}
+    import torch
+
+    if chosen.kind == "cuda" and not torch.cuda.is_available():
+        return {"missing": "this PyTorch finds no GPU"}
+    batches = DEVICE_BATCHES[chosen.kind]
+    loop = DeviceLoop(
+        model, torch.device("cuda", chosen.index) if chosen.kind == "cuda" else torch.device("cpu"), files
+    )
+    curve = {batch: {part: asdict(loop.measure(part, batch, seconds)) for part in PARTS} for batch in batches}
+    best = max(batches, key=lambda batch: curve[batch]["whole"]["per_second"])
+    whole = curve[best]["whole"]["per_second"]
+    decode = max(point["decode"]["per_second"] for point in curve.values())
+    return {
+        "batches": curve,
+        "best_batch": best,
+        "alone_p50_ms": loop.measure("whole", 1, seconds, threads=1).p50_ms,
+        "whole_to_slower_part": whole / min(decode, network),
+        "whole_to_naive": whole / one_by_one,
+        "device_busy": _busy(lambda: loop.measure("whole", best, seconds), chosen),
+        "levels_from_cpu": picture_choice.disagreement(model, loop.path),
+    }
 
 
 def _files(model_folder: Path, scratch: Path) -> list[str]:
@@ -196,16 +232,18 @@ def _naive_rate(model: Model, files: list[str], seconds: float) -> float:
     return 1.0 / statistics.mean(times[1:] or times)
 
 
-def _busy(model: Model, files: list[str], threads: int, batch: int, seconds: float) -> float | None:
+def _busy(work: Callable[[], object], chosen: Device) -> float | None:
     """The share of the time in which a kernel or a copy ran on the device, by PyTorch's profiler."""
-    if find_spec("torch") is None:
+    if find_spec("torch") is None or chosen.kind == "cpu":
         return None
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        found = measure(model, Order(files, threads, batch, "whole", 0.5, seconds))
+        began = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - began
     spans = sorted((event.time_range.start, event.time_range.end) for event in profiled.events() if event.device_time)
-    return _covered(spans) / 1e6 / (found.window_seconds + 0.5)
+    return _covered(spans) / 1e6 / seconds
 
 
 def _covered(spans: list[tuple[float, float]]) -> float:

@@ -61,6 +61,8 @@ class ModelVersion(BaseModel):
     device: str
     device_asked: str = Field(description="What `ROO_DEVICE` says.")
     device_reason: str = Field(description="Why it is this device.")
+    decode_device: str = Field(description="Where pictures are decoded: `cpu`, or the GPU.")
+    decode_reason: str = Field(description="Why there.")
     max_batch_size: int
     batch_reason: str = Field(description="Where the largest batch's size is from: the manifest, or what was measured.")
     input_shape: list[int] = Field(description="Without the batch dimension.")
@@ -99,6 +101,8 @@ def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
                 device=model.device.name,
                 device_asked=model.device.asked,
                 device_reason=model.device.reason,
+                decode_device=model.decoding.device,
+                decode_reason=model.decoding.reason,
                 max_batch_size=model.max_batch_size,
                 batch_reason=model.batch_reason,
                 input_shape=list(model.input_spec.shape),

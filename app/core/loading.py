@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from app.core import picture_choice
 from app.core.model import Model
+from app.core.picture_choice import GpuDecode
 from app.engines import catalog, devices, onnx_cuda
 from app.engines.base import Engine, EngineName, EngineOptions, Precision
 from app.engines.devices import Device
@@ -44,7 +46,8 @@ class Serving:
 
     `lanes` is how many threads will compute, `threads` how many cores each may use, `shares` what else of these two
     may be tried; `max_batch` is an upper bound on every manifest's, `batches` the limits that were measured, by name
-    and version; `gpu_memory` bounds what each model takes of a GPU, in bytes.
+    and version; `gpu_memory` bounds what each model takes of a GPU, in bytes. `gpu_decode` says whether pictures are
+    decoded on the GPU, `cuda_graphs` whether CUDA graphs may be captured.
     """
 
     device: Device
@@ -58,6 +61,8 @@ class Serving:
     batches: Mapping[tuple[str, str], BatchLimit] = field(default_factory=dict)
     gpu_memory: int | None = None
     cache_dir: Path | None = None
+    gpu_decode: GpuDecode = "auto"
+    cuda_graphs: bool = True
 
     @classmethod
     def of(cls, settings: Settings) -> "Serving":
@@ -77,6 +82,8 @@ class Serving:
             max_batch=settings.max_batch,
             gpu_memory=settings.gpu_memory,
             cache_dir=settings.cache_dir,
+            gpu_decode=settings.gpu_decode,
+            cuda_graphs=settings.cuda_graphs,
         )
 
 
@@ -118,6 +125,7 @@ def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving)
         undo.callback(model.close)
         loaded = time.monotonic()
         model.warm_up()
+        picture_choice.choose(model, serving.gpu_decode, serving.lanes)
         undo.pop_all()
     labels = (entry.name, version)
     metrics.model_load_seconds.set(loaded - started, labels)
@@ -139,6 +147,7 @@ def open_version(entry: ModelEntry, version: str, path: Path, serving: Serving) 
         max_batch=limit.size,
         memory_limit=serving.gpu_memory,
         cache_dir=serving.cache_dir,
+        graphs=serving.cuda_graphs,
     )
     with ExitStack() as undo:
         engines = [_open(engine, path, _on(options, member), undo) for member in device.members]

@@ -1,13 +1,15 @@
 """A model as the lanes see it: a task bound to an engine, in three verbs."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from app.core.device_path import DevicePath
 from app.core.request import AdmittedRequest, InferenceRequest
-from app.engines.base import Array, Engine
-from app.engines.buckets import bucket, padded
+from app.engines.base import Array, Engine, TensorEngine
+from app.engines.buckets import bucket, padded, padded_on_device
 from app.engines.devices import Device
 from app.engines.unusable import first_line
 from app.errors import EngineFailure, InvalidManifest
@@ -15,12 +17,27 @@ from app.vision import image, preprocessing
 from app.vision.preprocessing import InputSpec, Placement
 from app.vision.tasks import AnyTask
 
+if TYPE_CHECKING:
+    import torch
+
+Rows = TypeVar("Rows", Array, "torch.Tensor")
+"""A batch on the host or on the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Where a model's pictures are decoded and prepared (`cpu` or `cuda:N`), and why there."""
+
+    device: str
+    reason: str
+
 
 class Model:
     """prepare (bytes → one row of a batch) · compute (a batch → its outputs) · finish (one row → a prediction).
 
     `prepare` and `finish` handle one picture and may fail for it alone; `compute` handles a batch. All may be called
-    from several threads.
+    from several threads. Where there is a `device_path`, it prepares whole batches in the place of `prepare`, for
+    `compute_on_device`.
     """
 
     def __init__(
@@ -47,13 +64,27 @@ class Model:
         self.max_batch_size = max_batch_size
         self.batch_reason = batch_reason
         self._largest_batch = max_batch_size
+        self.device_path: DevicePath | None = None
+        self.decoding = Decoding("cpu", "nothing else was tried")
+        self._spare: list[Array] = []
 
     def __repr__(self) -> str:
         return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
 
     def empty_batch(self) -> Array:
         """A buffer for the largest batch, `[max_batch_size, …input]`; each lane keeps one."""
-        return self.engine.host_buffer((self.max_batch_size, *self.input_spec.shape), self.input_spec.numpy_dtype)
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return self.engine.host_buffer((self._largest_batch, *self.input_spec.shape), self.input_spec.numpy_dtype)
+
+    def give_back(self, buffer: Array) -> None:
+        """Let somebody else have what `empty_batch` returned: a GPU's driver is slow to make such memory."""
+        self._spare.append(buffer)
+
+    def decode_with(self, path: DevicePath | None, decoding: Decoding) -> None:
+        """Prepare batches by `path` from now on, or each picture on the CPU where it is None; and why."""
+        self.device_path, self.decoding = path, decoding
 
     def prepare(self, admitted: AdmittedRequest, out: Array) -> Placement:
         """Decode a picture and write it, resized and normalised, into `out`, one row of a batch.
@@ -69,7 +100,13 @@ class Model:
 
         Raises `EngineFailure` where an output's length is not the batch's: rows must never shift to another caller.
         """
-        return self._rows(batch, self._engines[lane % len(self._engines)].run)
+        return self._rows(batch, self._engines[lane % len(self._engines)].run, padded)
+
+    def compute_on_device(self, batch: "torch.Tensor", lane: int = 0) -> list[dict[str, Array]]:
+        """Like `compute`, for a finished batch on the GPU of this lane, whose engine must be a `TensorEngine`."""
+        engine = self._engines[lane % len(self._engines)]
+        assert isinstance(engine, TensorEngine)
+        return self._rows(batch, engine.run_on_device, padded_on_device)
 
     def lower_limit(self, failed: int) -> None:
         """Form smaller batches from now on: one of `failed` pictures did not fit into the device's memory."""
@@ -100,6 +137,7 @@ class Model:
         self.answer_specimens(buffer[:1])
         data = image.specimen()
         image.decode_grey(data, image.read_header(data))
+        self.give_back(buffer)
 
     def warm_up_batch(self, batch: Array) -> None:
         """Compute one batch on every device; raises as `warm_up` does."""
@@ -121,7 +159,7 @@ class Model:
 
     def _warm_up_size(self, engine: Engine, batch: Array) -> list[dict[str, Array]]:
         try:
-            return self._rows(batch, engine.warm_up)
+            return self._rows(batch, engine.warm_up, padded)
         except Exception as error:  # whatever an engine raises here means: it cannot compute what the manifest says
             raise InvalidManifest(
                 f"{self.name} version {self.version}: the model fails on a batch of {len(batch)} of shape "
@@ -130,9 +168,11 @@ class Model:
                 f"of {engine.input.dtype}."
             ) from error
 
-    def _rows(self, batch: Array, run: Callable[[Array], dict[str, Array]]) -> list[dict[str, Array]]:
+    def _rows(
+        self, batch: Rows, run: Callable[[Rows], dict[str, Array]], pad: Callable[[Rows, int], Rows]
+    ) -> list[dict[str, Array]]:
         fixed = self.engine.input.batch_size
-        outputs = run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed, run)
+        outputs = run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed, run, pad)
         for name, rows in outputs.items():
             if len(rows) != len(batch):
                 raise EngineFailure(
@@ -146,12 +186,14 @@ class Model:
         except InvalidManifest as error:
             raise InvalidManifest(f"{self.name} version {self.version}: model.yaml: {error}") from None
 
-    def _compute_in_chunks(self, batch: Array, size: int, run: Callable[[Array], dict[str, Array]]) -> dict[str, Array]:
+    def _compute_in_chunks(
+        self, batch: Rows, size: int, run: Callable[[Rows], dict[str, Array]], pad: Callable[[Rows, int], Rows]
+    ) -> dict[str, Array]:
         """A graph with a fixed batch dimension is called as often as needed; the last call is padded."""
         chunks = []
         for start in range(0, len(batch), size):
             chunk = batch[start : start + size]
-            outputs = run(padded(chunk, size))
+            outputs = run(pad(chunk, size))
             for name, rows in outputs.items():
                 if len(rows) != size:
                     raise EngineFailure(

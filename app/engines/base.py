@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.devices import Device
+
+if TYPE_CHECKING:
+    import torch
 
 Array = NDArray[np.generic]
 EngineName = Literal["onnx", "openvino", "torch", "tensorrt"]
@@ -35,7 +38,7 @@ class EngineOptions:
     `precision` is that of the computation; inputs and outputs keep the graph's types. `lanes` is how many threads will
     call `run` at once, `threads` how many cores each of them may use; `max_batch` bounds the batch. `memory_limit`
     bounds what the engine takes of a GPU's memory, in bytes, where it can be bounded. `cache_dir` is a folder where
-    compiled models may be kept between starts.
+    compiled models may be kept between starts. `graphs` says whether CUDA graphs may be captured.
     """
 
     device: Device
@@ -45,6 +48,7 @@ class EngineOptions:
     max_batch: int = 1
     memory_limit: int | None = None
     cache_dir: Path | None = None
+    graphs: bool = True
 
 
 class Engine(Protocol):
@@ -73,3 +77,15 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds; it is not used afterwards."""
+
+
+@runtime_checkable
+class TensorEngine(Engine, Protocol):
+    """An engine that also takes batches which lie on its device already, as PyTorch tensors."""
+
+    def run_on_device(self, batch: "torch.Tensor") -> dict[str, Array]:
+        """Like `run`; nothing is copied to the host but the outputs.
+
+        `batch` has the shape and dtype of `input`, is contiguous, lies on the engine's device, and is finished: no
+        stream still writes into it. It is not used after the call.
+        """

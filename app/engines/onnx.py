@@ -1,8 +1,8 @@
 """ONNX Runtime: the CPU, and CUDA or TensorRT where they work."""
 
 import logging
-import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from app.settings import silence_engine_telemetry
 silence_engine_telemetry()
 
 import onnxruntime as ort  # noqa: E402  the line above must come first
+
+from app.engines.onnx_runs import Runs  # noqa: E402  it imports onnxruntime too
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +58,7 @@ class OnnxEngine:
     """One session, shared by all lanes: ONNX Runtime's `run` is safe to call from several threads.
 
     On the CPU the session computes in the caller's thread, because the lanes are the parallelism; with
-    `options.threads` above 1 it takes helpers.
+    `options.threads` above 1 it takes helpers. On CUDA its kernels are launched as captured graphs where that can be.
     """
 
     def __init__(self, path: Path, options: EngineOptions, name: EngineName = "onnx") -> None:
@@ -65,39 +70,32 @@ class OnnxEngine:
         self.name: str = name
         self.device = options.device.name
         self.precision = options.precision
-        providers = _providers(path, options, name)
-        try:
-            self._session = ort.InferenceSession(path, _session_options(options), providers=providers)
-        except (
-            Exception
-        ) as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
-            raise InvalidManifest(
-                f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
-                "Check that it is a whole ONNX file with an opset that this version knows."
-            ) from error
-        self._check_provider(providers)
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            names = ", ".join(node.name for node in inputs)
-            raise InvalidManifest(
-                f"{path}: the graph must have exactly one input, a picture; it has {len(inputs)}: {names}."
-            )
-        self.input = _spec(inputs[0], path)
-        self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
-        self._names = [spec.name for spec in self.outputs]
         self._options = options
-        self._binding = threading.local()
+        graphs = options.graphs and options.device.kind == "cuda" and name == "onnx"
+        self._runs = Runs(
+            lambda captured: _open(path, options, name, captured),
+            lambda session: _describe(session, path),
+            options,
+            graphs,
+        )
+        self.input, self.outputs = self._runs.input, self._runs.outputs
+        self._names = [spec.name for spec in self.outputs]
         self._pinned: list[onnx_cuda.Pinned] = []
 
     def run(self, batch: Array) -> dict[str, Array]:
         """Compute one batch; see `Engine.run`."""
         if self._options.device.kind == "cpu":
-            return dict(zip(self._names, self._session.run(self._names, {self.input.name: batch}), strict=True))
-        return dict(zip(self._names, self._bound().run(batch), strict=True))
+            rows = self._runs.session.run(self._names, {self.input.name: batch})
+            return dict(zip(self._names, rows, strict=True))
+        return self._runs.run(batch)
+
+    def run_on_device(self, batch: "torch.Tensor") -> dict[str, Array]:
+        """Compute one batch that is on the device; see `TensorEngine.run_on_device`."""
+        return self._runs.run_on_device(batch)
 
     def warm_up(self, batch: Array) -> dict[str, Array]:
-        """See `Engine.warm_up`; all lanes share the session."""
-        return self.run(batch)
+        """See `Engine.warm_up`; all lanes share the session. On CUDA it captures the graph of the batch's bucket."""
+        return self.run(batch) if self._options.device.kind == "cpu" else self._runs.warm_up(batch)
 
     def host_buffer(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
         """See `Engine.host_buffer`; pinned on CUDA."""
@@ -110,25 +108,41 @@ class OnnxEngine:
         """Free the session once no lane computes with it any more."""
         for pinned in self._pinned:
             pinned.release()
-        self._binding = threading.local()
-        del self._session
+        self._runs.close()
 
-    def _bound(self) -> "onnx_cuda.Bound":
-        """The calling lane's buffers on the device."""
-        if not hasattr(self._binding, "lane"):
-            self._binding.lane = onnx_cuda.Bound(self._session, self.input, self._names, self._options)
-        bound: onnx_cuda.Bound = self._binding.lane
-        return bound
 
-    def _check_provider(self, providers: list[onnx_cuda.Provider]) -> None:
-        wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
-        got = self._session.get_providers()[0]
-        if got != wanted:
-            raise DeviceUnavailable(
-                f"{wanted} was asked for, but ONNX Runtime fell back to {got}: the driver or the libraries do not fit. "
-                "onnxruntime-gpu needs CUDA 13, cuDNN 9 and driver 580 or newer, TensorRT its own libraries as well; "
-                "or set ROO_DEVICE=cpu."
-            )
+def _open(path: Path, options: EngineOptions, name: EngineName, graphs: bool) -> ort.InferenceSession:
+    providers = _providers(path, options, name, graphs)
+    try:
+        session = ort.InferenceSession(path, _session_options(options), providers=providers)
+    except Exception as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
+        raise InvalidManifest(
+            f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
+            "Check that it is a whole ONNX file with an opset that this version knows."
+        ) from error
+    _check_provider(session, providers)
+    return session
+
+
+def _describe(session: ort.InferenceSession, path: Path) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        names = ", ".join(node.name for node in inputs)
+        raise InvalidManifest(
+            f"{path}: the graph must have exactly one input, a picture; it has {len(inputs)}: {names}."
+        )
+    return _spec(inputs[0], path), tuple(_spec(node, path) for node in session.get_outputs())
+
+
+def _check_provider(session: ort.InferenceSession, providers: list[onnx_cuda.Provider]) -> None:
+    wanted = providers[0] if isinstance(providers[0], str) else providers[0][0]
+    got = session.get_providers()[0]
+    if got != wanted:
+        raise DeviceUnavailable(
+            f"{wanted} was asked for, but ONNX Runtime fell back to {got}: the driver or the libraries do not fit. "
+            "onnxruntime-gpu needs CUDA 13, cuDNN 9 and driver 580 or newer, TensorRT its own libraries as well; "
+            "or set ROO_DEVICE=cpu."
+        )
 
 
 def _session_options(options: EngineOptions) -> ort.SessionOptions:
@@ -143,13 +157,13 @@ def _session_options(options: EngineOptions) -> ort.SessionOptions:
     return session
 
 
-def _providers(path: Path, options: EngineOptions, name: EngineName) -> list[onnx_cuda.Provider]:
+def _providers(path: Path, options: EngineOptions, name: EngineName, graphs: bool) -> list[onnx_cuda.Provider]:
     if options.device.kind != "cuda":
         if name == "tensorrt":
             raise DeviceUnavailable("The engine tensorrt computes on a GPU. Set ROO_DEVICE=cuda, or ROO_ENGINE=onnx.")
         return ["CPUExecutionProvider"]
     ort.preload_dlls()
-    chain = [onnx_cuda.cuda_provider(options)]
+    chain = [onnx_cuda.cuda_provider(options, graphs)]
     if name == "tensorrt":
         if "TensorrtExecutionProvider" not in ort.get_available_providers():
             raise DeviceUnavailable("The engine tensorrt was asked for, but this ONNX Runtime is built without it.")

@@ -6,16 +6,20 @@ Written from ONNX Runtime's documentation of its CUDA and TensorRT providers (ht
 import ctypes
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from app.engines.base import Array, EngineOptions, TensorSpec
-from app.engines.buckets import bucket, padded
+from app.engines.buckets import bucket, padded, padded_on_device
 from app.settings import silence_engine_telemetry
 
 silence_engine_telemetry()
 
 import onnxruntime as ort  # noqa: E402  the line above must come first
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +41,14 @@ def gpu_count() -> int:
     return max(1, len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()]))
 
 
-def cuda_provider(options: EngineOptions) -> Provider:
-    """The CUDA provider on the options' GPU."""
+def cuda_provider(options: EngineOptions, graphs: bool) -> Provider:
+    """The CUDA provider on the options' GPU, so that CUDA graphs can be captured or not."""
     # Batch sizes come and go; growing by powers of two would hoard memory.
     settings = {"device_id": str(options.device.index), "arena_extend_strategy": "kSameAsRequested"}
     if options.memory_limit is not None:
         settings["gpu_mem_limit"] = str(options.memory_limit)
+    if graphs:
+        settings["enable_cuda_graph"] = "1"
     return "CUDAExecutionProvider", settings
 
 
@@ -112,24 +118,42 @@ class Bound:
         self._session = session
         self._input = spec
         self._names = names
-        self._index = options.device.index
+        self._place = (options.device.kind, options.device.index)
         self._most = options.max_batch
         self._buffers: dict[int, ort.OrtValue] = {}
 
     def run(self, batch: Array) -> list[Array]:
         """The outputs of `batch` in the graph's order, on the host."""
-        size = len(batch) if self._input.batch_size is not None else bucket(len(batch), self._most)
+        size = self._size(len(batch))
         buffer = self._buffer(size, batch)
         buffer.update_inplace(padded(batch, size))
         binding = self._session.io_binding()
         binding.bind_ortvalue_input(self._input.name, buffer)
+        return self._computed(binding, len(batch))
+
+    def run_on_device(self, batch: "torch.Tensor") -> list[Array]:
+        """Like `run`, straight from the memory of a tensor on the device."""
+        whole = padded_on_device(batch, self._size(len(batch)))
+        if whole.is_cuda:  # the session computes in a stream of its own, which knows nothing of PyTorch's
+            import torch
+
+            torch.cuda.current_stream(whole.device).synchronize()
+        binding = self._session.io_binding()
+        element = self._input.dtype.type
+        binding.bind_input(self._input.name, *self._place, element, tuple(whole.shape), whole.data_ptr())
+        return self._computed(binding, len(batch))
+
+    def _computed(self, binding: ort.IOBinding, count: int) -> list[Array]:
         for name in self._names:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding)
-        return [np.asarray(rows)[: len(batch)] for rows in binding.copy_outputs_to_cpu()]
+        return [np.asarray(rows)[:count] for rows in binding.copy_outputs_to_cpu()]
+
+    def _size(self, count: int) -> int:
+        return count if self._input.batch_size is not None else bucket(count, self._most)
 
     def _buffer(self, size: int, batch: Array) -> ort.OrtValue:
         if size not in self._buffers:
             shape = (size, *batch.shape[1:])
-            self._buffers[size] = ort.OrtValue.ortvalue_from_shape_and_type(shape, batch.dtype, "cuda", self._index)
+            self._buffers[size] = ort.OrtValue.ortvalue_from_shape_and_type(shape, batch.dtype, *self._place)
         return self._buffers[size]

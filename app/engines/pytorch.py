@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from app.engines.base import Array, EngineOptions, Precision, TensorSpec
-from app.engines.buckets import bucket, padded
+from app.engines.buckets import bucket, padded_on_device
 from app.engines.devices import Device
 from app.engines.unusable import first_line, not_installed
 from app.errors import EngineUnavailable, InvalidManifest
@@ -64,17 +64,22 @@ class TorchEngine:
         if options.device.kind == "cpu":
             torch.set_num_threads(options.threads)  # of all calls in this process: the lanes are the parallelism
         self._program, self.input, self.outputs = _open(path, self._place)
-        self._graphs = _Graphs(self._compute, options) if options.device.kind == "cuda" else None
+        captured = options.device.kind == "cuda" and options.graphs
+        self._graphs = _Graphs(self._compute, options) if captured else None
         if options.memory_limit is not None and options.device.kind == "cuda":
             total = torch.cuda.get_device_properties(self._place).total_memory
             torch.cuda.set_per_process_memory_fraction(min(1.0, options.memory_limit / total), self._place)
 
     def run(self, batch: Array) -> dict[str, Array]:
         """Compute one batch; see `Engine.run`."""
+        return self.run_on_device(torch.from_numpy(batch))
+
+    def run_on_device(self, batch: torch.Tensor) -> dict[str, Array]:
+        """Compute one batch that is on the device; see `TensorEngine.run_on_device`. On the host it is taken too."""
         if self._graphs is not None:
             return self._graphs.run(batch)
         with torch.inference_mode():
-            return {name: rows.numpy() for name, rows in self._compute(torch.from_numpy(batch)).items()}
+            return {name: rows.cpu().numpy() for name, rows in self._compute(batch.to(self._place)).items()}
 
     def warm_up(self, batch: Array) -> dict[str, Array]:
         """See `Engine.warm_up`; on CUDA it captures the graph of the batch's bucket."""
@@ -121,21 +126,21 @@ class _Graphs:
         self._captured: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor, dict[str, torch.Tensor]]] = {}
         self._lock = threading.Lock()
 
-    def run(self, batch: Array) -> dict[str, Array]:
-        """The outputs of `batch`, on the host."""
+    def run(self, batch: torch.Tensor) -> dict[str, Array]:
+        """The outputs of `batch`, on the host; it may lie there or on the device."""
         size = bucket(len(batch), self._most)
         with self._lock, torch.inference_mode(), torch.cuda.device(self._place):
             if size not in self._captured:
-                self._captured[size] = self._capture(padded(batch, size))
+                self._captured[size] = self._capture(padded_on_device(batch, size))
             graph, images, outputs = self._captured[size]
-            images[: len(batch)].copy_(torch.from_numpy(batch), non_blocking=True)
+            images[: len(batch)].copy_(batch, non_blocking=True)
             graph.replay()
             fetched = {name: rows[: len(batch)].to("cpu", non_blocking=True) for name, rows in outputs.items()}
             torch.cuda.current_stream().synchronize()
             return {name: rows.numpy() for name, rows in fetched.items()}
 
-    def _capture(self, batch: Array) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, dict[str, torch.Tensor]]:
-        images = torch.from_numpy(batch).to(self._place, memory_format=torch.channels_last)
+    def _capture(self, batch: torch.Tensor) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, dict[str, torch.Tensor]]:
+        images = torch.empty_like(batch, device=self._place, memory_format=torch.channels_last).copy_(batch)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 from app.errors import InvalidImage
 from app.vision.header import ImageHeader, Size, read_header
 
-__all__ = ["ImageHeader", "Picture", "Size", "decode", "decode_grey", "read_header", "specimen"]
+__all__ = [
+    "ImageHeader",
+    "Picture",
+    "Size",
+    "decode",
+    "decode_grey",
+    "read_header",
+    "reduction",
+    "specimen",
+    "textured_specimens",
+]
 
 # The lanes are our parallelism: a pool of threads inside every call would only make them wait for each other.
 cv2.setNumThreads(1)
@@ -61,10 +71,25 @@ def decode(data: bytes, header: ImageHeader, at_least: Size | None = None) -> Pi
 
     Raises `InvalidImage` where the file is damaged or cut short, or the pixels are not of the header's size.
     """
-    factor = _reduction(header, at_least)
+    factor = reduction(header, at_least)
     pixels = _pixels(data, header, _REDUCED[factor])
     _check_size(pixels, header, factor)
     return Picture(np.asarray(_upright(pixels, header.orientation), np.uint8), header.upright)
+
+
+def reduction(header: ImageHeader, at_least: Size | None) -> int:
+    """The largest factor (1, 2, 4 or 8) by which a JPEG can shrink while decoding and still cover `at_least`.
+
+    The decoded sides are those of the original divided by it, rounded up.
+    """
+    if at_least is None or header.format != "JPEG":
+        return 1
+    width, height = header.upright
+    for factor in (8, 4, 2):
+        # libjpeg rounds up, so these are the sizes that come out.
+        if -(-width // factor) >= at_least.width and -(-height // factor) >= at_least.height:
+            return factor
+    return 1
 
 
 def decode_grey(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
@@ -87,6 +112,20 @@ def specimen() -> bytes:
     return encoded.tobytes()
 
 
+def textured_specimens() -> list[bytes]:
+    """JPEGs to try decoders on, as cameras give them: smooth with noise, 1280 x 720 and 1920 x 1080 pixels."""
+    found = []
+    for width, height in ((1280, 720), (1920, 1080)):
+        x, y = np.meshgrid(np.arange(width), np.arange(height))
+        smooth = np.stack([x * 255 / width, y * 255 / height, 127 + 63 * np.sin(x / 97) + 63 * np.cos(y / 83)], axis=-1)
+        noise = np.random.default_rng(width).normal(0, 6, (height, width, 1))
+        _, encoded = cv2.imencode(
+            ".jpg", np.clip(smooth + noise, 0, 255).astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 90]
+        )
+        found.append(encoded.tobytes())
+    return found
+
+
 def _pixels(data: bytes, header: ImageHeader, flags: int) -> MatLike:
     """RGB or, where `flags` ask for it and nothing is transparent, grey; as they are stored, turned or not."""
     if header.progressive and data.count(b"\xff\xda") > _MAX_SCANS:
@@ -102,18 +141,6 @@ def _check_size(pixels: MatLike, header: ImageHeader, factor: int) -> None:
     height, width = pixels.shape[:2]
     if (width, height) != (-(-header.size.width // factor), -(-header.size.height // factor)):
         raise InvalidImage("The picture's pixels are not of the size that its header says. Send the original file.")
-
-
-def _reduction(header: ImageHeader, at_least: Size | None) -> int:
-    """The largest factor by which a JPEG can shrink while decoding and still cover `at_least`."""
-    if at_least is None or header.format != "JPEG":
-        return 1
-    width, height = header.upright
-    for factor in (8, 4, 2):
-        # libjpeg rounds up, so these are the sizes that come out.
-        if -(-width // factor) >= at_least.width and -(-height // factor) >= at_least.height:
-            return factor
-    return 1
 
 
 def _imdecode(data: bytes, flags: int) -> MatLike:

@@ -28,12 +28,14 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
     assert [version["version"] for version in colour["versions"]] == ["1", "2"]
     reason = colour["versions"][0].pop("device_reason")
     assert reason, "says why it is this device"
+    assert colour["versions"][0].pop("decode_reason") == "the model computes on the CPU"
     assert colour["versions"][0] == {
         "version": "1",
         "engine": "onnx",
         "precision": "fp32",
         "device": "cpu",
         "device_asked": "auto",
+        "decode_device": "cpu",
         "max_batch_size": 4,
         "batch_reason": "the manifest's",
         "input_shape": [3, 16, 16],

@@ -147,8 +147,9 @@ for name in (*thin.IMPORTED, *filter(importlib.util.find_spec, thin.ENGINES)):
     importlib.import_module(name)
 compiled = packages()
 for module in pkgutil.walk_packages(app.__path__, "app."):
-    # The engines, and the commands that write models, import the libraries of extras.
-    if not module.name.startswith(("app.bench", "app.engines", "app.commands", "app.__main__")):
+    # The engines, what prepares on a GPU, and the commands that write models, import the libraries of extras.
+    extras = ("app.engines", "app.vision.device_preprocessing", "app.commands")
+    if not module.name.startswith(("app.bench", "app.__main__", *extras)):
         importlib.import_module(module.name)
 print(*sorted(packages() - compiled))
 """

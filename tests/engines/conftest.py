@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from app.engines import catalog, devices
 from app.engines.base import Engine, EngineName, EngineOptions
 from app.engines.devices import Device
 from tests.fixtures.models import Dimension, save_mean_colour
+
+if TYPE_CHECKING:
+    import torch
 
 REQUIRED = bool(os.environ.get("REQUIRE_ENGINES"))
 """Set by `make test-engines`, where a missing library is a failure and not a reason to skip."""
@@ -28,6 +32,11 @@ class Case:
     def file(self) -> str:
         """The name of the model file that this engine reads."""
         return "model.pt2" if self.engine == "torch" else "model.onnx"
+
+    @property
+    def torch_device(self) -> str:
+        """PyTorch's name of the device."""
+        return f"cuda:{self.device.index}" if self.device.kind == "cuda" else "cpu"
 
     def save(self, folder: Path, batch: Dimension = "batch") -> Path:
         """Write the mean colour's model into `folder`."""
@@ -69,6 +78,17 @@ def need(engine: EngineName) -> None:
     library = {"openvino": "openvino", "torch": "torch"}.get(engine)
     if library and not REQUIRED and importlib.util.find_spec(library) is None:
         pytest.skip(f"{library} is not installed; `make test-engines` installs it")
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def place(request: pytest.FixtureRequest) -> "torch.device":
+    """PyTorch's device for pictures: the CPU, or the first GPU."""
+    need("torch")
+    import torch
+
+    if request.param == "cuda" and (problem := catalog.cuda_problem("torch")):
+        pytest.skip(f"needs a GPU: {problem}")
+    return torch.device(request.param, 0) if request.param == "cuda" else torch.device("cpu")
 
 
 @pytest.fixture(params=CASES)

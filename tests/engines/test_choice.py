@@ -8,6 +8,7 @@ from onnx import TensorProto
 
 from app.core import loading
 from app.core.loading import Serving
+from app.core.model import Decoding
 from app.engines import catalog, devices, onnx_cuda
 from app.engines.base import EngineName
 from app.errors import DeviceUnavailable, EngineUnavailable, InvalidManifest
@@ -146,3 +147,19 @@ def test_each_file_may_have_its_digest(tmp_path: Path) -> None:
     write_manifest(folder, colour_manifest(sha256={"1": {"model.pt2": digest}}))
     with pytest.raises(InvalidManifest, match=r"model\.pt2 is not a model file that is there"):
         read_entry(folder)
+
+
+def test_where_pictures_are_decoded_is_chosen_at_load(tmp_path: Path) -> None:
+    entry = read_entry(add_colour_model(tmp_path))
+    assert loading.load(entry, Serving(CPU))[0].decoding == Decoding("cpu", "the model computes on the CPU")
+    assert loading.load(entry, Serving(CPU, gpu_decode="off"))[0].decoding == Decoding("cpu", "ROO_GPU_DECODE=off")
+    with pytest.raises(DeviceUnavailable, match=r"ROO_GPU_DECODE=on .*the model computes on the CPU \(model colour\)"):
+        loading.load(entry, Serving(CPU, gpu_decode="on"))
+
+
+def test_a_buffer_that_was_given_back_is_used_again(tmp_path: Path) -> None:
+    (model,) = loading.load(read_entry(add_colour_model(tmp_path)), Serving(CPU))
+    buffer, other = model.empty_batch(), model.empty_batch()
+    assert buffer is not other
+    model.give_back(buffer)
+    assert model.empty_batch() is buffer

@@ -10,10 +10,10 @@ import pytest
 from app.core import loading
 from app.core.loading import Serving
 from app.engines import catalog
-from app.engines.base import Engine
+from app.engines.base import Engine, TensorEngine
 from app.errors import EngineUnavailable, InvalidManifest
 from app.repository.repository import read_entry
-from tests.engines.conftest import Case
+from tests.engines.conftest import Case, need
 from tests.fixtures.models import colour_manifest, write_manifest
 
 
@@ -64,6 +64,30 @@ def test_a_lanes_buffer_is_zeroed_memory_of_its_shape(opened: Callable[..., Engi
     assert (buffer.shape, buffer.dtype, float(np.abs(buffer).max())) == ((4, 3, 16, 16), np.float32, 0.0)
     buffer[:] = pictures(4)
     assert np.allclose(only(engine.run(buffer[:3])), means(buffer[:3]), atol=1e-5)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_a_batch_on_its_device_gives_the_same_rows(case: Case, opened: Callable[..., Engine], count: int) -> None:
+    need("torch")
+    import torch
+
+    engine = opened(max_batch=8)
+    if not isinstance(engine, TensorEngine):
+        pytest.skip(f"{engine.name} takes its batches from the host")
+    batch = torch.from_numpy(pictures(count)).to(case.torch_device)
+    outputs = engine.run_on_device(batch)
+    assert list(outputs) == list(engine.run(pictures(1)))
+    assert all(isinstance(rows, np.ndarray) for rows in outputs.values())
+    rows = only(outputs)
+    assert rows.shape == (count, 3)
+    engine.run_on_device(torch.zeros_like(batch))
+    assert np.allclose(rows, means(pictures(count)), atol=1e-5)
+
+
+def test_without_graphs_the_answers_are_the_same(opened: Callable[..., Engine]) -> None:
+    engine = opened(max_batch=4, graphs=False)
+    assert np.allclose(only(engine.run(pictures(3))), means(pictures(3)), atol=1e-5)
 
 
 def test_warming_up_computes_too(opened: Callable[..., Engine]) -> None:
@@ -133,6 +157,24 @@ def test_fixed_batch_dimensions_are_served_too(case: Case, tmp_path: Path, batch
     (model,) = loading.load(read_entry(folder), Serving(case.device))
     for count in range(1, max_size + 1):
         rows = model.compute(pictures(count, count))
+        assert np.allclose([only(row) for row in rows], means(pictures(count, count)), atol=1e-5)
+    model.close()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("batch", ["batch", 1, 3])
+def test_fixed_batch_dimensions_are_served_on_the_device_too(case: Case, tmp_path: Path, batch: int | str) -> None:
+    need("torch")
+    import torch
+
+    folder = tmp_path / "colour"
+    case.save(folder / "1", batch)
+    write_manifest(folder, colour_manifest(engine=case.engine, batching={"max_size": 5}))
+    (model,) = loading.load(read_entry(folder), Serving(case.device))
+    if not isinstance(model.engine, TensorEngine):
+        pytest.skip(f"{model.engine.name} takes its batches from the host")
+    for count in range(1, 6):
+        rows = model.compute_on_device(torch.from_numpy(pictures(count, count)).to(case.torch_device))
         assert np.allclose([only(row) for row in rows], means(pictures(count, count)), atol=1e-5)
     model.close()
 
