@@ -83,8 +83,9 @@ async def test_what_cannot_be_finished_in_the_grace_period_is_told_so(slow_repos
         assert await asyncio.to_thread(server.wait) == 0
 
 
-async def test_a_client_that_hangs_up_frees_its_place(slow_repository: Path) -> None:
-    with serving(slow_repository, lanes=1, max_batch=1, max_inflight=6) as server:
+async def test_a_client_that_hangs_up_frees_its_place(tmp_path: Path) -> None:
+    add_slow_colour_model(tmp_path, steps=10_000)  # the first may not be answered before all six have been seen
+    with serving(tmp_path, lanes=1, max_batch=1, max_inflight=6) as server:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, timeout=PATIENCE))
             body = solid(RED)
