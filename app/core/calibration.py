@@ -42,7 +42,7 @@ Attempt = Callable[[int], float]
 def calibrate(entries: Sequence[ModelEntry], main: ModelEntry, serving: Serving) -> Serving:
     """`serving` with what is best for `entries` on this machine. Lanes are the same for all; `main` decides them.
 
-    Nothing is tried on a GPU, nor what settings or manifests say. Raises what `loading.load` raises.
+    Nothing is tried on a GPU, nor what settings say already. Raises what `loading.load` raises.
     """
     if serving.device.kind != "cpu" or not serving.calibrate:
         return serving
@@ -81,8 +81,8 @@ def _shared(serving: Serving, share: Share) -> Serving:
 
 def _batch_limit(entry: ModelEntry, version: str, serving: Serving) -> BatchLimit | None:
     """The size of batch in which all lanes together are fastest; None where there is nothing to choose."""
-    most = min(entry.manifest.batching.limit("cpu"), serving.max_batch or SIZES[-1], SIZES[-1])
-    if entry.manifest.batching.max_size_cpu is not None or most == 1:
+    most = min(entry.manifest.batching.max_size, serving.max_batch or SIZES[-1], SIZES[-1])
+    if most == 1:
         return None
     best, *larger = [size for size in SIZES if size < most] + [most]
     told = []

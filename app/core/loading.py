@@ -88,13 +88,16 @@ class Serving:
 
 
 def _shares(settings: Settings, cores: int) -> list[Share]:
-    """What the settings leave to choose from, the usual first: a lane for each core."""
+    """What the settings leave to choose from, the usual first: a lane for each core.
+
+    One lane for all cores is not among it: they would wait whenever it decodes a picture.
+    """
     if settings.lanes:
         return [Share(settings.lanes, settings.lane_threads or 1)]
     if settings.lane_threads:
         return [Share(max(1, cores // settings.lane_threads), settings.lane_threads)]
-    divisors = [number for number in range(1, cores + 1) if cores % number == 0]
-    return [Share(cores // threads, threads) for threads in divisors]
+    wider = [threads for threads in range(2, cores // 2 + 1) if cores % threads == 0]
+    return [Share(cores, 1), *(Share(cores // threads, threads) for threads in wider)]
 
 
 def choose_device(asked: str, engine: Literal["auto"] | EngineName = "auto") -> Device:

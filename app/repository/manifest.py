@@ -20,7 +20,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Batching(BaseModel):
-    """The `batching:` section: the most pictures that are computed together, and on a CPU, where that differs.
+    """The `batching:` section: the most pictures that are computed together, and on a CPU where that is not measured.
 
     A GPU wants large batches; on a CPU a large input's activations fall out of the cache, and one by one can be faster.
     """
@@ -31,7 +31,7 @@ class Batching(BaseModel):
     max_size_cpu: int | None = Field(None, ge=1, le=256)
 
     def limit(self, device_kind: str) -> int:
-        """The most pictures in one batch on a device of this kind, `cpu` or `cuda`."""
+        """The most pictures in one batch on a device of this kind, `cpu` or `cuda`, where nothing is measured."""
         return self.max_size_cpu or self.max_size if device_kind == "cpu" else self.max_size
 
 

@@ -91,7 +91,7 @@ def test_the_manifest_and_the_settings_bound_what_is_tried(
     assert calibrated(entry_of(tmp_path / "a", max_size=6)).batches["colour", "1"].size == 6
     assert calibrated(entry_of(tmp_path / "b"), replace(TRYING, max_batch=3)).batches["colour", "1"].size == 3
     tried = len(engines)
-    assert not calibrated(entry_of(tmp_path / "c", max_size=16, max_size_cpu=2)).batches
+    assert not calibrated(entry_of(tmp_path / "c", max_size=1)).batches
     assert not calibrated(entry_of(tmp_path / "d"), replace(TRYING, max_batch=1)).batches
     assert len(engines) == tried, "where nothing is left to choose, nothing is loaded"
 
@@ -117,7 +117,7 @@ def test_a_lane_for_each_core_where_they_are_not(tmp_path: Path, costing: Callab
 
 
 def test_a_model_is_loaded_with_what_was_measured(tmp_path: Path) -> None:
-    entry = read_entry(add_colour_model(tmp_path, batching={"max_size": 8}))
+    entry = read_entry(add_colour_model(tmp_path, batching={"max_size": 8, "max_size_cpu": 2}))
     serving = calibrated(entry)
     (model,) = loading.load(entry, serving)
     assert (model.max_batch_size, model.batch_reason) == serving.batches["colour", "1"]
@@ -140,7 +140,7 @@ def test_a_model_that_does_not_fit_its_manifest_is_refused_as_ever(tmp_path: Pat
 @pytest.mark.parametrize(
     ("settings", "shares"),
     [
-        ({}, [Share(4, 1), Share(2, 2), Share(1, 4)]),
+        ({}, [Share(4, 1), Share(2, 2)]),
         ({"lanes": 3}, [Share(3, 1)]),
         ({"lanes": 2, "lane_threads": 2}, [Share(2, 2)]),
         ({"lane_threads": 2}, [Share(2, 2)]),

@@ -45,7 +45,7 @@ def write_manifest(folder: Path, threshold: float, version: str = "1") -> None:
         "precisions": PRECISIONS,
         "input": INPUT,
         "detection": {**DETECTION, "score_threshold": threshold},
-        "batching": {"max_size": 16},
+        "batching": {"max_size": 16, "max_size_cpu": 1},
         "sha256": {version: digest},
     }
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=120, default_flow_style=None))

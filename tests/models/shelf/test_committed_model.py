@@ -34,7 +34,7 @@ def test_the_manifest_says_what_evaluation_assumed() -> None:
     assert MANIFEST["input"] == INPUT
     assert {**MANIFEST["detection"], "score_threshold": 0} == {**DETECTION, "score_threshold": 0}
     assert MANIFEST["detection"]["read_barcodes"] is True
-    assert MANIFEST["batching"] == {"max_size": 16}
+    assert MANIFEST["batching"] == {"max_size": 16, "max_size_cpu": 1}
 
 
 def test_the_cards_table_is_the_measured_one() -> None:
