@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from app.bench.plot import FAINT, INK, style
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from tests.e2e.test_prometheus import DASHBOARD, VARIABLES, prometheus
 from tests.e2e.test_queue import working
 from tests.fixtures.queue import put

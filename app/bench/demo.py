@@ -19,7 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from app.bench.processes import Child, sigterm_as_exit
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from app.errors import StartupError
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Reply, Robot

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.commands import send
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from app.errors import StartupError
 from app.settings import Settings
 from tests.fixtures.engines import MeanColourEngine

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from tests.devbus.sdk import Sdk
 from tests.fixtures.hasty import HastyLoop
 

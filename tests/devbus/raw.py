@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from app.devbus import Broker
 from app.devbus.amqp.encode import encoded
 from app.devbus.amqp.framing import AMQP_FRAME, AMQP_HEADER, Frame, FrameReader, ProtocolHeader, frame
 from app.devbus.amqp.message import DATA
@@ -20,6 +19,7 @@ from app.devbus.amqp.performatives import (
     encode_performative,
 )
 from app.devbus.amqp.types import Described
+from app.devbus.broker import Broker
 
 Kind = TypeVar("Kind", bound=Performative)
 

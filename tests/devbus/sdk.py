@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 
-from app.devbus import Broker
 from app.devbus.amqp.encode import encoded
 from app.devbus.amqp.message import DATA, PROPERTIES, Message
 from app.devbus.amqp.types import Described
+from app.devbus.broker import Broker
 
 Handler = TypeVar("Handler", ServiceBusSender, ServiceBusReceiver)
 

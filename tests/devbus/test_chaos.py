@@ -7,7 +7,7 @@ from collections.abc import Callable
 from azure.servicebus.aio import ServiceBusClient
 from azure.servicebus.exceptions import ServiceBusError
 
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from tests.devbus.sdk import body, connect, put
 from tests.fixtures.waiting import until_async
 

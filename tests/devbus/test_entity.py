@@ -9,12 +9,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from app.devbus import Queue, QueueOptions
 from app.devbus.amqp.encode import encoded
 from app.devbus.amqp.errors import MESSAGE_LOCK_LOST, AmqpError
 from app.devbus.amqp.message import PROPERTIES, Message
 from app.devbus.amqp.types import Described, Uint
+from app.devbus.entity import Queue
 from app.devbus.entry import Entry, Outcome, State
+from app.devbus.options import QueueOptions
 
 
 def message(identifier: str | None = None, ttl: float | None = None) -> Message:

@@ -6,7 +6,7 @@ import pytest
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusAuthenticationError, ServiceBusServerBusyError
 
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from tests.devbus.sdk import Sdk, body, connect, put, receive
 from tests.fixtures.waiting import until_async
 

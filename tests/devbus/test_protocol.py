@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from app.devbus import Broker, Limits
 from app.devbus.amqp.errors import (
     CONNECTION_FORCED,
     DECODE_ERROR,
@@ -39,6 +38,8 @@ from app.devbus.amqp.performatives import (
     Transfer,
     encode_performative,
 )
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from app.devbus.settlement import ACCEPTED
 from tests.devbus.raw import RawClient, data_message, raw_client
 from tests.devbus.sdk import put

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from azure.servicebus import ServiceBusMessage
 
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from tests.devbus.sdk import Sdk, body, connect, put, receive
 from tests.fixtures.waiting import until_async
 

@@ -7,7 +7,8 @@ from azure.servicebus import ServiceBusMessage
 from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType
 from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError, ServiceBusError
 
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from tests.devbus.sdk import Sdk, body, connect, receive
 from tests.fixtures.waiting import until_async
 

@@ -13,7 +13,7 @@ from azure.servicebus.exceptions import (
     SessionLockLostError,
 )
 
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from tests.devbus.sdk import Sdk, body, connect, receive
 from tests.fixtures.waiting import until_async
 

@@ -7,7 +7,7 @@ import pytest
 from azure.servicebus import ServiceBusReceiveMode
 from azure.servicebus.exceptions import MessageLockLostError, MessageNotFoundError
 
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from tests.devbus.sdk import Sdk, body, put, receive
 from tests.fixtures.waiting import until_async
 

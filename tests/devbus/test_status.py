@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from app.devbus import Broker, QueueOptions
+from app.devbus.broker import Broker
 from app.devbus.entry import Outcome
+from app.devbus.options import QueueOptions
 from app.devbus.status import StatusServer
 from tests.devbus.sdk import put
 

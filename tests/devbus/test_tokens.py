@@ -11,7 +11,7 @@ from azure.identity.aio import ManagedIdentityCredential
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusClient
 
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from tests.devbus.sdk import Sdk
 
 IDENTITY_TOKEN = "header.payload.signature"

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from azure.servicebus import ServiceBusMessage
 
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from tests.deploy.places import KUBERNETES
 from tests.deploy.prometheus import promtool, tool
 from tests.deploy.test_alerts import documented

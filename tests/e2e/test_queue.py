@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from tests.fixtures.models import add_slow_colour_model
 from tests.fixtures.pictures import Colour, solid
 from tests.fixtures.queue import colour_in, picture, put, results

@@ -13,7 +13,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from PIL import Image
 
 from app.core.service import InferenceService
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from app.devbus.entry import Entry
 from app.errors import (
     DeadlineExceeded,

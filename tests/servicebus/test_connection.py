@@ -12,8 +12,8 @@ from aiohttp import web
 from azure.core.exceptions import AzureError
 from azure.servicebus.exceptions import MessageLockLostError
 
-from app.devbus import Broker
 from app.devbus.amqp.message import parse
+from app.devbus.broker import Broker
 from app.errors import StartupError
 from app.servicebus.connection import Access, Connection, Received, Receiver
 from app.servicebus.loopback import is_loopback

@@ -11,7 +11,7 @@ from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.aio import ServiceBusSender
 
-from app.devbus import Broker
+from app.devbus.broker import Broker
 from app.errors import ReplyRefused, ResultsUnavailable, ResultTooLarge
 from app.servicebus import outbox
 from app.servicebus.connection import Access, Connection

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from azure.servicebus import ServiceBusReceivedMessage
 
-from app.devbus import Broker
 from app.devbus.amqp.message import delivery_sections
+from app.devbus.broker import Broker
 from app.servicebus.message import MessageOptions, read_order
 from app.servicebus.settlement import VERBS, Verb
 from app.wire.prediction import Prediction

@@ -6,7 +6,8 @@ import pytest
 
 from app import servicebus
 from app.core.admission import Budget
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from app.engines.base import Array
 from app.errors import StartupError
 from app.servicebus.worker import LinkState

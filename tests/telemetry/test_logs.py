@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from app.telemetry import logs
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put

@@ -6,7 +6,8 @@ import httpx
 from azure.servicebus import ServiceBusMessage
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put
 from tests.fixtures.server import Server, serving

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from app.devbus import Broker, Limits
+from app.devbus.broker import Broker
+from app.devbus.limits import Limits
 from tests.fixtures.models import add_slow_colour_model
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put
