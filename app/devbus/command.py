@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-QUEUE_FORM = "NAME[,lock=30,max_delivery=10,dedup=SECONDS,ttl=SECONDS,dlq_expired,sessions]"
-TOPIC_FORM = "NAME:SUBSCRIPTION[,SUBSCRIPTION…]"
+from app.devbus.options import QUEUE_FORM, TOPIC_FORM
 
 
 def devbus(

@@ -1,7 +1,12 @@
-"""What can be set on a queue, in code or as `NAME[,lock=30,max_delivery=10,dedup=60,ttl=3600,dlq_expired,sessions]`."""
+"""What can be set on a queue, in code or on the command line."""
 
 from dataclasses import dataclass, replace
 from typing import Any
+
+QUEUE_FORM = "NAME[,lock=30,max_delivery=10,dedup=SECONDS,ttl=SECONDS,dlq_expired,sessions]"
+"""A queue on the command line."""
+TOPIC_FORM = "NAME:SUBSCRIPTION[,SUBSCRIPTION…]"
+"""A topic on the command line."""
 
 _SECONDS = {"lock": "lock_seconds", "dedup": "dedup_seconds", "ttl": "ttl_seconds"}
 _FLAGS = {"dlq_expired": "dead_letter_expired", "sessions": "sessions"}

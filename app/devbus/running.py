@@ -8,9 +8,8 @@ from contextlib import AsyncExitStack
 import typer
 
 from app.devbus.broker import Broker
-from app.devbus.command import TOPIC_FORM
 from app.devbus.limits import Limits
-from app.devbus.options import QueueOptions
+from app.devbus.options import TOPIC_FORM, QueueOptions
 from app.devbus.status import StatusServer
 from app.errors import StartupError
 

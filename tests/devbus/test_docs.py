@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.devbus.broker import Broker
-from app.devbus.command import QUEUE_FORM
 from app.devbus.faults import Faults
+from app.devbus.options import QUEUE_FORM
 from app.devbus.status import StatusServer
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "devbus.md").read_text()
