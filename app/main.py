@@ -5,12 +5,15 @@ import contextlib
 import gc
 import logging
 import math
+import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -104,12 +107,15 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises `StartupError` where it cannot start."""
     writer = logs.configure(settings.log_level)
     try:
-        _serve_logged(settings, writer)
+        loaded = _serve_logged(settings, writer)
     finally:
         writer.close()
+    if not loaded:
+        os._exit(0)  # a model is still being loaded, perhaps for minutes, and nothing but the process's end stops that
 
 
-def _serve_logged(settings: Settings, writer: logs.Writer) -> None:
+def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
+    """Serve; returns whether loading had ended before the service was told to stop."""
     allocator.keep_buffers()
     core = build(settings)
     telemetry = setup.install(core.device.name, load_otel_settings(), writer)
@@ -122,6 +128,7 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> None:
                 runner.run(_serve(core, server, listener, settings))
     finally:
         telemetry.shutdown()
+    return core.health.started().ok
 
 
 async def _serve(core: Core, server: "HttpServer", listener: socket.socket, settings: Settings) -> None:
@@ -184,9 +191,10 @@ def _start_queue(core: Core, settings: Settings) -> _Queue | None:
 async def _load(core: Core, stop: asyncio.Event) -> None:
     """Load while HTTP already answers its probes; a stop signal ends the wait, a failure is raised."""
     started = time.monotonic()
-    loading = asyncio.create_task(asyncio.to_thread(core.load))
+    loading = _in_background(core)
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {loading, stopping}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if loading.done():
         loading.result()
@@ -194,6 +202,22 @@ async def _load(core: Core, stop: asyncio.Event) -> None:
     # What start-up made lives for ever; the garbage collector need not walk it again and again.
     gc.collect()
     gc.freeze()
+
+
+def _in_background(core: Core) -> "asyncio.Future[None]":
+    """Load in a thread that no one waits for at the end; the event loop's own threads are joined."""
+    loaded: Future[None] = Future()
+
+    def load() -> None:
+        try:
+            core.load()
+        except BaseException as error:  # whatever it was, it is raised where it is waited for
+            loaded.set_exception(error)
+        else:
+            loaded.set_result(None)
+
+    threading.Thread(target=load, name="loading", daemon=True).start()
+    return asyncio.wrap_future(loaded)
 
 
 async def _drain(
