@@ -22,21 +22,24 @@ log = logging.getLogger(__name__)
 
 SIZES = (1, 4, 8)
 """Batches that are tried. Larger ones have not been faster on any CPU yet, and make everybody in them wait."""
-ROUNDS = 3
-"""Of two ways each is tried so often, in turns. The fastest round of each counts: what else the machine does can only
-make a round slower. The third round is for those that two have shown to be faster than the usual way.
+TRIED = 4
+"""Pictures that each lane answers for one figure, or a batch of them where that is larger: both ways of a duel take
+about as long, so that what else the machine does hits both alike.
 """
+ROUNDS = 3
+"""Two ways are tried in turns so often; the median counts. One round is enough where it shows nothing gained."""
 ENOUGH_SECONDS = 0.5
 """After this time two ways are not tried another round: a slow model shows the difference in one."""
 LONGEST_BATCH = 0.25
 """Seconds. A batch that would take longer is not tried: what it saves is not worth what its pictures wait."""
-BETTER_BATCH = 0.90
+BETTER_BATCH = 0.95
 """A larger batch must take less than this part of a smaller one's time: it costs latency and memory."""
 BETTER_SHARE = 0.90
 """Another share must take less than this part of the time of a lane for each core, in which decoding never waits."""
 
-Attempt = Callable[[int], float]
-"""Answers batches of a size in all lanes at once; returns the seconds for each picture."""
+Attempt = Callable[[int, int], float]
+"""Answers so many pictures in each lane, in batches of a size, all lanes at once; returns the seconds for each picture.
+"""
 
 
 def calibrate(entries: Sequence[ModelEntry], main: ModelEntry, serving: Serving) -> Serving:
@@ -67,9 +70,9 @@ def _with_best_share(entry: ModelEntry, serving: Serving) -> Serving:
     with _attempts(entry, version, serving, 1) as usual:
         for share in serving.shares:
             with _attempts(entry, version, _shared(serving, share), 1) as other:
-                seconds, others = _duel(partial(usual, 1), partial(other, 1))
-            told.append(f"{share} takes {others / seconds:.2f} of its time")
-            if others < BETTER_SHARE * seconds:
+                part = _duel(partial(usual, 1, TRIED), partial(other, 1, TRIED))
+            told.append(f"{share} takes {part:.2f} of its time")
+            if part < BETTER_SHARE:
                 best = share
     log.info("lanes x cores of each: %s (to %d x %d, %s)", best, serving.lanes, serving.threads, ", ".join(told))
     return _shared(serving, best)
@@ -87,14 +90,15 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving) -> BatchLimi
     best, *larger = [size for size in SIZES if size < most] + [most]
     told = []
     with _attempts(entry, version, serving, most) as attempt:
-        alone = attempt(1) * serving.lanes
+        alone = attempt(1, 1) * serving.lanes
         for size in larger:
             if alone * size > LONGEST_BATCH:
                 told.append(f"{size} would take {alone * size:.1f} s together")
                 break
-            seconds, others = _duel(partial(attempt, best), partial(attempt, size))
-            told.append(f"a picture in {size} takes {others / seconds:.2f} of one in {best}")
-            if others >= BETTER_BATCH * seconds:
+            pictures = max(size, TRIED)
+            part = _duel(partial(attempt, best, pictures), partial(attempt, size, pictures))
+            told.append(f"a picture in {size} takes {part:.2f} of one in {best}")
+            if part >= BETTER_BATCH:
                 break  # what a batch of this size loses in the caches, a larger one loses too
             best = size
     return BatchLimit(best, f"measured at the start: {', '.join(told)}")
@@ -103,31 +107,40 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving) -> BatchLimi
 @contextmanager
 def _attempts(entry: ModelEntry, version: str, serving: Serving, most: int) -> Iterator[Attempt]:
     """A model opened for trying: its lanes answer specimens, from their bytes to their predictions."""
-    limited = replace(serving, max_batch=most)
-    model = loading.open_version(entry, version, entry.versions[version], limited)
+    tried = replace(serving, batches={(entry.name, version): BatchLimit(most, "tried")})
+    model = loading.open_version(entry, version, entry.versions[version], tried)
     with closing(model), ThreadPoolExecutor(serving.lanes, "calibration") as lanes:
         rows = [model.empty_batch() for _ in range(serving.lanes)]
         warm: set[int] = set()
 
-        def attempt(size: int) -> float:
+        def answer(size: int, times: int) -> None:
+            def in_lane(lane: int) -> None:
+                for _ in range(times):
+                    model.answer_specimens(rows[lane][:size], lane)
+
+            for _ in lanes.map(in_lane, range(serving.lanes)):
+                pass
+
+        def attempt(size: int, pictures: int) -> float:
             if size not in warm:
                 model.warm_up_batch(rows[0][:size])
+                answer(size, 1)  # what the lanes need of memory together is taken once, and the first decoding is slow
                 warm.add(size)
+            times = pictures // size
             started = time.perf_counter()
-            for _ in lanes.map(lambda lane: model.answer_specimens(rows[lane][:size], lane), range(serving.lanes)):
-                pass
-            return (time.perf_counter() - started) / (serving.lanes * size)
+            answer(size, times)
+            return (time.perf_counter() - started) / (serving.lanes * size * times)
 
         yield attempt
 
 
-def _duel(usual: Callable[[], float], other: Callable[[], float]) -> tuple[float, float]:
-    started = time.monotonic()
-    seconds, others = usual(), other()
-    for _ in range(ROUNDS - 1):
-        if time.monotonic() - started > ENOUGH_SECONDS:
+def _duel(usual: Callable[[], float], other: Callable[[], float]) -> float:
+    """The part of `usual`'s time that `other` takes."""
+    parts: list[float] = []
+    ends = time.monotonic() + ENOUGH_SECONDS
+    for _ in range(ROUNDS):
+        seconds = usual()
+        parts.append(other() / seconds)
+        if parts[0] >= 1 or time.monotonic() > ends:
             break
-        seconds, others = min(seconds, usual()), min(others, other())
-        if others >= seconds:
-            break
-    return seconds, others
+    return sorted(parts)[len(parts) // 2]

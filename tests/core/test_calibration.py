@@ -66,6 +66,15 @@ def test_batches_that_cost_more_than_their_pictures_are_not_formed(
     assert max(engines[0].batches) == 4, "what is slower in fours needs not be tried in eights"
 
 
+def test_the_cpus_limit_of_a_manifest_does_not_bound_what_is_tried(
+    tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]
+) -> None:
+    engines = costing(lambda batch, _: time.sleep(MOMENT * len(batch)))
+    limit = calibrated(entry_of(tmp_path, max_size=16, max_size_cpu=1)).batches["colour", "1"]
+    assert limit.size == 1, "pictures that gain nothing together are computed one by one"
+    assert max(engines[0].batches) == 4
+
+
 def test_batches_that_keep_everybody_waiting_are_not_tried(
     tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
