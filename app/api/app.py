@@ -61,7 +61,8 @@ def create_app(
     )
     problems.install(app)
     if predict:
-        app.include_router(inference.router(service, limits, renderer))
+        # Before all others, because it is asked most, and not by `include_router`, which matches every request twice.
+        app.router.routes[:0] = inference.router(service, limits, renderer).routes
     app.include_router(operations.router(service.registry, health, metrics_text))
     return app
 

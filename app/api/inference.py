@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.datastructures import QueryParams
+from starlette.routing import request_response
 
 from app import errors
 from app.api import negotiation, problems, uploads
@@ -74,10 +75,14 @@ VersionName = Annotated[str, Path(examples=["1"])]
 
 
 class _PredictRoute(APIRoute):
-    """FastAPI documents the endpoint's parameters; they are read here.
+    """FastAPI documents the endpoint's parameters; they are read here, and nothing is kept open for dependencies.
 
-    Its general resolver took a quarter of the event loop's time for a picture.
+    Its general resolver took a quarter of the event loop's time for a picture, its exit stacks a twentieth.
     """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.app = request_response(self.get_route_handler())
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What answers a request to this route."""

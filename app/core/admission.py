@@ -1,7 +1,7 @@
 """Permits: what is refused is refused at the door, before any work is done for it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,18 +49,19 @@ class Admission:
         return max(0, self._limit_for(priority).pictures - self._used.pictures)
 
     @contextmanager
-    def permit(self, wanted: Budget, priority: Priority, retry_after: float) -> Iterator[None]:
+    def permit(self, wanted: Budget, priority: Priority, retry_after: Callable[[], float]) -> Iterator[None]:
         """Hold `wanted` for the length of the `with` block.
 
-        Raises `Overloaded` at once, with `retry_after` seconds as the advice, where it does not fit. What exceeds
-        bulk's ceiling by itself is admitted when nothing else uses that budget, so that nothing is refused for ever.
+        Raises `Overloaded` at once, with the seconds of `retry_after` as the advice, where it does not fit. What
+        exceeds bulk's ceiling by itself is admitted when nothing else uses that budget, so that nothing is refused for
+        ever.
         """
         with self._lock:
             full = self._full(wanted, self._limit_for(priority))
             if full:
                 raise Overloaded(
                     f"The service is busy: as many {full} as it takes are in flight. Try again later.",
-                    retry_after=retry_after,
+                    retry_after=retry_after(),
                 )
             self._used += wanted
         try:

@@ -138,7 +138,8 @@ class Batcher(Generic[K, T, R]):
     def __init__(self, bulk_share: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
         self._queues: dict[Priority, _Queue[K, T, R]] = {priority: _Queue() for priority in Priority}
         self._answers: Answers[R] = Answers()
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._clock = clock
         self._bulk_share = bulk_share
         self._bulk_credit = 0.0
@@ -151,7 +152,7 @@ class Batcher(Generic[K, T, R]):
         Cancelling the future before a lane has taken the item removes it. Raises `Draining` after `close`.
         """
         entry: Entry[K, T, R] = Entry(self, key, item, priority, deadline, self._clock())
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise Draining("The service is shutting down. Send the request again; another instance will take it.")
             self._queues[priority].push(entry)
@@ -165,7 +166,7 @@ class Batcher(Generic[K, T, R]):
         No answer is held while a lane sleeps.
         """
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._total() and not self._closed:
                     self._answers.release()
                     self._idle += 1
@@ -192,13 +193,13 @@ class Batcher(Generic[K, T, R]):
 
     def close(self) -> None:
         """Take nothing new; lanes finish what is queued and then get None."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
 
     def refuse_waiting(self, which: Callable[[T], bool] = lambda _: True) -> int:
         """Answer the items that no lane has taken yet with `Draining`, all or some; returns how many there were."""
-        with self._changed:
+        with self._lock:
             entries = [entry for queue in self._queues.values() for entry in queue if which(entry.item)]
             for entry in entries:
                 self._queues[entry.priority].discard(entry)
@@ -223,12 +224,12 @@ class Batcher(Generic[K, T, R]):
 
     def oldest_age(self) -> float:
         """Seconds that the longest-waiting item has waited; 0 where none waits."""
-        with self._changed:
+        with self._lock:
             heads = [head for queue in self._queues.values() if (head := queue.oldest())]
             return max((self._clock() - head.enqueued_at for head in heads), default=0.0)
 
     def _total(self) -> int:
-        return sum(queue.count for queue in self._queues.values())
+        return self._queues[Priority.INTERACTIVE].count + self._queues[Priority.BULK].count
 
     def _form(self) -> tuple[K, list[Entry[K, T, R]]]:
         people, bulk = self._queues[Priority.INTERACTIVE], self._queues[Priority.BULK]
@@ -256,7 +257,7 @@ class Batcher(Generic[K, T, R]):
         self._bulk_credit = max(0.0, self._bulk_credit + earned - bulk)
 
     def _forget(self, entry: Entry[K, T, R]) -> None:
-        with self._changed:
+        with self._lock:
             self._queues[entry.priority].discard(entry)
 
 

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from opentelemetry.trace import SpanContext
@@ -12,7 +12,7 @@ from app.vision.image import ImageHeader, Size
 from app.vision.tasks import Options
 
 
-class Priority(Enum):
+class Priority(StrEnum):
     """People before robots: interactive work enters the next batch first, bulk fills the free slots."""
 
     INTERACTIVE = "interactive"

@@ -72,7 +72,7 @@ class InferenceService:
 
         Entering raises `Overloaded` where there is none.
         """
-        return self.admission.permit(Budget(pictures=0, image_bytes=size, pixels=0), priority, self._retry_after())
+        return self.admission.permit(Budget(pictures=0, image_bytes=size, pixels=0), priority, self._retry_after)
 
     def stop(self, timeout: float) -> bool:
         """Finish what the lanes have queued within `timeout` seconds, then refuse the rest. True when nothing was
@@ -111,7 +111,7 @@ class InferenceService:
         deadline = request.deadline or Deadline.after(self.limits.timeout)
         self._refuse_hopeless(deadline)
         wanted = Budget(pictures=1, image_bytes=0, pixels=header.pixels)  # the front holds the bytes' room
-        with self.admission.permit(wanted, request.priority, self._retry_after()):
+        with self.admission.permit(wanted, request.priority, self._retry_after):
             admitted = AdmittedRequest(request, header, tracing.sampled_context())
             answer = await self._answer(admitted, model, deadline)
         result = InferenceResult(
