@@ -65,15 +65,15 @@ def _with_best_share(entry: ModelEntry, serving: Serving) -> Serving:
     if not serving.shares:
         return serving
     version = list(entry.versions)[-1]
-    best = Share(serving.lanes, serving.threads)
+    best, best_part = Share(serving.lanes, serving.threads), BETTER_SHARE
     told = []
     with _attempts(entry, version, serving, 1) as usual:
         for share in serving.shares:
             with _attempts(entry, version, _shared(serving, share), 1) as other:
                 part = _duel(partial(usual, 1, TRIED), partial(other, 1, TRIED))
             told.append(f"{share} takes {part:.2f} of its time")
-            if part < BETTER_SHARE:
-                best = share
+            if part < best_part:
+                best, best_part = share, part
     log.info("lanes x cores of each: %s (to %d x %d, %s)", best, serving.lanes, serving.threads, ", ".join(told))
     return _shared(serving, best)
 

@@ -119,6 +119,14 @@ def test_few_lanes_with_many_cores_where_lanes_are_in_each_others_way(
     assert Share(found.lanes, found.threads) == Share(1, 2)
 
 
+def test_of_several_better_shares_the_best_is_taken(tmp_path: Path, costing: Callable[[Cost], object]) -> None:
+    costs = {1: 4.0, 2: 1.0, 4: 2.0}
+    costing(lambda batch, options: time.sleep(MOMENT * costs[options.threads] * options.lanes / 4))
+    serving = replace(TRYING, lanes=4, shares=(Share(2, 2), Share(1, 4)))
+    found = calibrated(entry_of(tmp_path, max_size=1), serving)
+    assert Share(found.lanes, found.threads) == Share(2, 2)
+
+
 def test_a_lane_for_each_core_where_they_are_not(tmp_path: Path, costing: Callable[[Cost], object]) -> None:
     costing(lambda batch, options: time.sleep(2 * MOMENT / options.threads))
     found = calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
