@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
@@ -26,11 +27,12 @@ from app.api.uploads import UploadLimits
 from app.core import calibration, loading
 from app.core.admission import Admission, Budget
 from app.core.batcher import Batcher
-from app.core.executor import Executor, PictureBatcher
+from app.core.capacity import Capacity
+from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
 from app.core.loading import Serving
 from app.core.registry import Registry
-from app.core.service import InferenceService, Limits
+from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.errors import StartupError
 from app.otel_settings import load_otel_settings
@@ -64,6 +66,8 @@ class Core:
     """The service and what was put together for it; no model is loaded yet."""
 
     service: InferenceService
+    batcher: PictureBatcher
+    executor: Executor
     health: Health
     device: Device
     entries: list[ModelEntry]
@@ -79,7 +83,7 @@ class Core:
         for entry in self.entries:
             for model in loading.load(entry, serving):
                 self.service.registry.add(model)
-        self.service.executor.start(serving.lanes)
+        self.executor.start(serving.lanes)
         self.service.registry.complete()
         self.health.finish_start()
 
@@ -90,12 +94,17 @@ def build(settings: Settings) -> Core:
     entries = repository.scan(settings.models_dir)
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
-    executor = Executor(batcher)
+    capacity: ModelCapacity = Capacity(batcher)
+    batcher.weigh(capacity.seconds)
+    executor = Executor(batcher, capacity)
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
-    limits = Limits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
-    service = InferenceService(Registry(settings.default_model), batcher, executor, Admission(budget), limits)
+    limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
+    admission = Admission(budget, partial(capacity.retry_after, None))
+    registry = Registry(settings.default_model)
+    service = InferenceService(registry, batcher, admission, capacity, limits)
+    health = Health(registry, executor, capacity, serving.device)
     main_entry = next((entry for entry in entries if entry.name == settings.default_model), entries[0])
-    return Core(service, Health(service, serving.device), serving.device, entries, main_entry, serving)
+    return Core(service, batcher, executor, health, serving.device, entries, main_entry, serving)
 
 
 def _check_memory(settings: Settings, lanes: int) -> None:
@@ -126,7 +135,7 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     sys.setswitchinterval(SWITCH_SECONDS)
     core = build(settings)
     telemetry = setup.install(core.device.name, load_otel_settings(), writer)
-    observing.observe_core(core.service, core.health, core.device)
+    observing.observe_core(core.service, core.batcher, core.executor, core.health, core.device)
     observing.observe_process()
     try:
         with _listen(settings) as listener:
@@ -243,7 +252,7 @@ async def _drain(
     server.stop()
     await asyncio.wait({http} | ({settling} if settling else set()), timeout=max(0.0, ends - time.monotonic()))
     closing = asyncio.create_task(queue.close()) if queue else None
-    await asyncio.to_thread(core.service.stop, CLOSE_SECONDS if http.done() else 0.0)
+    await asyncio.to_thread(core.executor.stop, CLOSE_SECONDS if http.done() else 0.0)
     if closing is not None:
         await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
     await http

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from app import cgroup
+from app.core.executor import Executor, PictureBatcher
 from app.core.health import Health
 from app.core.request import Priority
 from app.core.service import InferenceService
@@ -14,15 +15,19 @@ if TYPE_CHECKING:
     from app.servicebus.worker import QueueWorker
 
 
-def observe_core(service: InferenceService, health: Health, device: Device) -> None:
+def observe_core(
+    service: InferenceService, batcher: PictureBatcher, executor: Executor, health: Health, device: Device
+) -> None:
     """What waits, what is admitted, what is loaded, and whether it is ready."""
-    executor = service.executor
-    metrics.waiting.observe(lambda: [(service.waiting(priority), _of(priority)) for priority in Priority])
-    metrics.oldest_waiting.observe(lambda: [(service.oldest_age(), ())])
-    metrics.in_flight.observe(lambda: [(service.admission.used.pictures, ())])
-    metrics.permits_free.observe(lambda: [(service.free_permits(priority), _of(priority)) for priority in Priority])
-    metrics.picture_seconds.observe(lambda: [(executor.seconds_per_picture, ())])
-    metrics.pending_seconds.observe(lambda: [(_pending(service), ())])
+    admission, capacity = service.admission, service.capacity
+    metrics.waiting.observe(lambda: [(batcher.waiting(priority), _of(priority)) for priority in Priority])
+    metrics.oldest_waiting.observe(lambda: [(batcher.oldest_age(), ())])
+    metrics.in_flight.observe(lambda: [(admission.used.pictures, ())])
+    metrics.permits_free.observe(lambda: [(admission.free(priority), _of(priority)) for priority in Priority])
+    metrics.picture_seconds.observe(
+        lambda: [(seconds, (model.name, model.version)) for model, seconds in capacity.speeds().items()]
+    )
+    metrics.pending_seconds.observe(lambda: [(capacity.pending(), ())])
     metrics.lanes.observe(lambda: [(executor.health().alive, ())])
     metrics.ready.observe(lambda: [(float(health.ready().ok), ())])
     metrics.device.observe(lambda: [(1, (device.name, device.asked))])
@@ -53,11 +58,6 @@ def observe_process() -> None:
 
 def _of(priority: Priority) -> Labels:
     return (priority.value,)
-
-
-def _pending(service: InferenceService) -> float:
-    executor = service.executor
-    return service.waiting() * executor.seconds_per_picture / max(1, executor.lanes)
 
 
 def _models(service: InferenceService) -> Reading:

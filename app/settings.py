@@ -113,7 +113,9 @@ class Settings(BaseSettings):
     cors_origins: Names = Field(
         (), description="Origins whose web pages may ask (`https://HOST`), with commas; empty means none."
     )
-    bulk_share: float = Field(0.1, ge=0, lt=1, description="Share of the slots that bulk work keeps while people wait.")
+    bulk_share: float = Field(
+        0.1, ge=0, lt=1, description="Share of the lanes' time that bulk work keeps while people wait."
+    )
     servicebus_namespace: str | None = Field(
         None, description="Service Bus namespace (`NAME.servicebus.windows.net`), entered with the Azure identity."
     )

@@ -18,6 +18,7 @@ from app.api import negotiation, problems, uploads
 from app.api.request_id import request_id_of
 from app.api.schemas import PredictionList, PredictOptions
 from app.api.uploads import ReceivedBody, Upload, UploadLimits
+from app.core.admission import Permit
 from app.core.request import Deadline, InferenceRequest, InferenceResult
 from app.core.service import InferenceService
 from app.wire.prediction import Prediction, to_wire
@@ -102,8 +103,10 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
     async def respond(request: Request, options: PredictOptions, model: str | None, version: str | None) -> Response:
         media_type = negotiation.choose(request.headers.get("accept"))
         service.registry.get(model, version)
-        async with uploads.receive(request, options, service, limits) as body:
-            call = _Call(service, request_id_of(request), model, version, body.options)
+        with service.admission.permit(options.core_priority()) as permit:
+            body = await uploads.receive(request, options, permit, limits)
+            permit.priority = body.options.core_priority()  # a JSON body may say another
+            call = _Call(service, permit, request_id_of(request), model, version, body.options)
             if media_type is not None:
                 return await _or_hang_up(request, _drawn(call, body, renderer, media_type))
             if body.single:
@@ -157,6 +160,7 @@ class _Call:
     def __init__(
         self,
         service: InferenceService,
+        permit: Permit,
         request_id: str,
         model: str | None,
         version: str | None,
@@ -164,6 +168,7 @@ class _Call:
     ) -> None:
         self.request_id = request_id
         self._service = service
+        self._permit = permit
         self._model = model
         self._version = version
         self._options = options
@@ -180,9 +185,9 @@ class _Call:
                 model=self._model,
                 version=self._version,
                 options=self._options.vision_options(),
-                priority=self._options.core_priority(),
                 deadline=self._deadline,
-            )
+            ),
+            self._permit,
         )
 
 

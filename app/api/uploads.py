@@ -3,8 +3,7 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -13,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.schemas import JsonPredictRequest, PredictOptions
-from app.core.service import InferenceService
+from app.core.admission import Permit
 from app.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage, UploadTimeout
 
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
@@ -49,11 +48,8 @@ class ReceivedBody:
     single: bool
 
 
-@asynccontextmanager
-async def receive(
-    request: Request, options: PredictOptions, service: InferenceService, limits: UploadLimits
-) -> AsyncIterator[ReceivedBody]:
-    """Read a request's pictures; room for its bytes is held from before the first is read until the block is left.
+async def receive(request: Request, options: PredictOptions, permit: Permit, limits: UploadLimits) -> ReceivedBody:
+    """Read a request's pictures; room for its bytes is taken of `permit` before they are read.
 
     Raises `UnsupportedImage`, `InvalidRequest`, `PayloadTooLarge`, `UploadTimeout`, `Overloaded`.
     """
@@ -63,11 +59,8 @@ async def receive(
             f"A body of type {kind[:100]!r} is not taken. Send the picture itself as {', '.join(RAW_TYPES)}, "
             "or several as multipart/form-data or application/json."
         )
-    with ExitStack() as room:
-        body = await _read(
-            request, limits, lambda size: room.enter_context(service.receiving(size, options.core_priority()))
-        )
-        yield await _parse(kind, body, request, options, limits)
+    body = await _read(request, limits, permit.take_bytes)
+    return await _parse(kind, body, request, options, limits)
 
 
 async def _parse(

@@ -171,7 +171,7 @@ async def _predictor(job: Job, settings: Settings) -> AsyncIterator[_Predictor]:
     try:
         yield _Local(core, job)
     finally:
-        core.service.stop(timeout=10.0)
+        core.executor.stop(timeout=10.0)
 
 
 class _Local:
@@ -187,11 +187,12 @@ class _Local:
             request_id=name,
             model=self._job.model,
             options=Options(score_threshold=self._job.score_threshold),
-            priority=Priority.INTERACTIVE,
             deadline=Deadline.after(PATIENCE_SECONDS),
             source="cli",
         )
-        return Prediction.model_validate(to_wire(await self._core.service.infer(request)))
+        service = self._core.service
+        with service.admission.permit(Priority.INTERACTIVE) as permit:
+            return Prediction.model_validate(to_wire(await service.infer(request, permit)))
 
 
 class _Remote:

@@ -18,7 +18,7 @@ from app.errors import StartupError
 from app.settings import Settings
 
 PATIENCE_SECONDS = 5.0
-STAGES = ("queue", "prepare", "compute", "finish")
+STAGES = ("queue", "decode", "prepare", "compute", "finish")
 QUANTILES = (0.5, 0.95, 0.99)
 NOTHING = "-"
 

@@ -1,7 +1,13 @@
-"""Permits: what is refused is refused at the door, before any work is done for it."""
+"""Permits: what is refused is refused at the door, before any work is done for it.
+
+One permit spans a whole request: from the first byte that is received until its answer is handed over. Bytes are taken
+as they arrive, pictures and their pixels once their headers are known, and all of it is given back where the permit's
+`with` block is left.
+"""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,21 +16,24 @@ from app.errors import Overloaded
 
 BULK_CEILING = 0.75
 """Share of every budget that bulk work may fill; the rest is kept for people."""
+MODEL_CEILING = 0.75
+"""Share of the pictures that one of several models may have in flight; the rest is kept for the others."""
+CALLER_SHARE = 3.0
+"""A caller may hold at most this many times the bytes that are free: three quarters of all where it is alone, and ever
+less the more others hold. Some room is always left for whoever comes next.
+
+Source: the dynamic threshold of Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet
+switches", IEEE/ACM Transactions on Networking 6(2), 1998.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much may be in flight at once: pictures, encoded bytes, pixels declared by their headers."""
+    """How much may be in flight at once: pictures, bytes received and made of them, pixels declared by headers."""
 
     pictures: int
     image_bytes: int
     pixels: int
-
-    def __add__(self, other: "Budget") -> "Budget":
-        return Budget(self.pictures + other.pictures, self.image_bytes + other.image_bytes, self.pixels + other.pixels)
-
-    def __sub__(self, other: "Budget") -> "Budget":
-        return Budget(self.pictures - other.pictures, self.image_bytes - other.image_bytes, self.pixels - other.pixels)
 
     def scaled(self, share: float) -> "Budget":
         """That share of every count."""
@@ -34,52 +43,127 @@ class Budget:
 class Admission:
     """One budget for all fronts. Safe to use from several threads."""
 
-    def __init__(self, limit: Budget) -> None:
+    def __init__(self, limit: Budget, retry_after: Callable[[Priority], float] = lambda _: 1.0) -> None:
+        """`retry_after` gives the seconds that a refused caller of a priority is advised to wait."""
         self.limit = limit
-        self._used = Budget(0, 0, 0)
+        self._ceilings = {Priority.INTERACTIVE: limit, Priority.BULK: limit.scaled(BULK_CEILING)}
+        self._retry_after = retry_after
         self._lock = threading.Lock()
+        self._pictures = self._bytes = self._pixels = 0
+        self._by_model: Counter[Hashable] = Counter()
+        self._by_caller: Counter[str] = Counter()
 
     @property
     def used(self) -> Budget:
         """What is in flight now."""
-        return self._used
+        return Budget(self._pictures, self._bytes, self._pixels)
 
     def free(self, priority: Priority) -> int:
         """Pictures that may still be admitted with that priority."""
-        return max(0, self._limit_for(priority).pictures - self._used.pictures)
+        return max(0, self._ceilings[priority].pictures - self._pictures)
 
     @contextmanager
-    def permit(self, wanted: Budget, priority: Priority, retry_after: Callable[[], float]) -> Iterator[None]:
-        """Hold `wanted` for the length of the `with` block.
+    def permit(self, priority: Priority, caller: str = "") -> "Iterator[Permit]":
+        """Room for one request, empty at first; all that it took is given back where the `with` block is left.
 
-        Raises `Overloaded` at once, with the seconds of `retry_after` as the advice, where it does not fit. What
-        exceeds bulk's ceiling by itself is admitted when nothing else uses that budget, so that nothing is refused for
-        ever.
+        `caller` is whose share its bytes are counted to; those of "" are nobody's.
         """
-        with self._lock:
-            full = self._full(wanted, self._limit_for(priority))
-            if full:
-                raise Overloaded(
-                    f"The service is busy: as many {full} as it takes are in flight. Try again later.",
-                    retry_after=retry_after(),
-                )
-            self._used += wanted
+        permit = Permit(self, priority, caller)
         try:
-            yield
+            yield permit
         finally:
-            with self._lock:
-                self._used -= wanted
+            permit._give_back_all()
 
-    def _full(self, wanted: Budget, ceiling: Budget) -> str | None:
-        """Which budget has no room for `wanted`, in words, or None."""
-        for name, used, more, most, limit in (
-            ("pictures", self._used.pictures, wanted.pictures, ceiling.pictures, self.limit.pictures),
-            ("bytes", self._used.image_bytes, wanted.image_bytes, ceiling.image_bytes, self.limit.image_bytes),
-            ("pixels", self._used.pixels, wanted.pixels, ceiling.pixels, self.limit.pixels),
-        ):
-            if more and used + more > most and (used or more > limit):
-                return name
-        return None
+    def _refuse(self, full: str, priority: Priority) -> Overloaded:
+        return Overloaded(
+            f"The service is busy: as many {full} as it takes are in flight. Try again later.",
+            retry_after=self._retry_after(priority),
+        )
 
-    def _limit_for(self, priority: Priority) -> Budget:
-        return self.limit if priority is Priority.INTERACTIVE else self.limit.scaled(BULK_CEILING)
+
+class Permit:
+    """What one request holds of an `Admission`'s budget. `Admission.permit` makes it and takes it back."""
+
+    __slots__ = ("_admission", "_bytes", "_models", "_pictures", "_pixels", "caller", "priority")
+
+    def __init__(self, admission: Admission, priority: Priority, caller: str) -> None:
+        self.priority = priority
+        self.caller = caller
+        self._admission = admission
+        self._bytes = self._pictures = self._pixels = 0
+        self._models: list[Hashable] = []
+
+    def take_bytes(self, size: int) -> None:
+        """Take room for so many bytes before they are kept.
+
+        Raises `Overloaded` where there is none. What exceeds a ceiling by itself is admitted where nobody else holds
+        any, so that nothing is refused for ever.
+        """
+        admission = self._admission
+        with admission._lock:
+            used, limit = admission._bytes, admission.limit.image_bytes
+            others = used - self._bytes
+            ceiling = limit if not others else admission._ceilings[self.priority].image_bytes
+            if used + size > ceiling:
+                raise admission._refuse("bytes", self.priority)
+            if self.caller and others:
+                held = admission._by_caller[self.caller] + size
+                if held > CALLER_SHARE * (limit - used - size):
+                    raise Overloaded(
+                        "Your own requests hold as much of the room for uploads as one caller may. Wait for their "
+                        "answers before you send more.",
+                        retry_after=admission._retry_after(self.priority),
+                    )
+            admission._bytes += size
+            self._bytes += size
+            if self.caller:
+                admission._by_caller[self.caller] += size
+
+    def give_back_bytes(self, size: int) -> None:
+        """Give back room for bytes that are not kept any more."""
+        with self._admission._lock:
+            self._return_bytes(min(size, self._bytes))
+
+    def take_picture(self, model: Hashable, pixels: int, *, shared: bool = False) -> None:
+        """Take a picture's place and its pixels, for a model that shares the lanes with others or not.
+
+        Raises `Overloaded` where there is no room; what exceeds a ceiling by itself is admitted as `take_bytes` does.
+        """
+        admission = self._admission
+        ceiling, limit = admission._ceilings[self.priority], admission.limit
+        with admission._lock:
+            if ((used := admission._pictures) and used + 1 > ceiling.pictures) or used + 1 > limit.pictures:
+                raise admission._refuse("pictures", self.priority)
+            of_model = admission._by_model[model]
+            if shared and of_model and of_model + 1 > MODEL_CEILING * ceiling.pictures:
+                raise admission._refuse("pictures for this model", self.priority)
+            if ((used := admission._pixels) and used + pixels > ceiling.pixels) or used + pixels > limit.pixels:
+                raise admission._refuse("pixels", self.priority)
+            admission._pictures += 1
+            admission._pixels += pixels
+            admission._by_model[model] += 1
+            self._pictures += 1
+            self._pixels += pixels
+            self._models.append(model)
+
+    def _return_bytes(self, size: int) -> None:
+        admission = self._admission
+        admission._bytes -= size
+        self._bytes -= size
+        if self.caller:
+            admission._by_caller[self.caller] -= size
+            if not admission._by_caller[self.caller]:
+                del admission._by_caller[self.caller]
+
+    def _give_back_all(self) -> None:
+        admission = self._admission
+        with admission._lock:
+            self._return_bytes(self._bytes)
+            admission._pictures -= self._pictures
+            admission._pixels -= self._pixels
+            self._pictures = self._pixels = 0
+            for model in self._models:
+                admission._by_model[model] -= 1
+                if not admission._by_model[model]:
+                    del admission._by_model[model]
+            self._models.clear()

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 
 from app.core.batcher import Batch, Batcher, Entry
+from app.core.capacity import Capacity
 from app.core.device_path import DevicePath
 from app.core.model import Model
-from app.core.request import AdmittedRequest, Answer, Timings
+from app.core.request import AdmittedRequest, Answer, Priority, Timings
 from app.engines.base import Array
 from app.engines.failures import Failure, classify
 from app.engines.unusable import first_line
@@ -33,23 +34,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SMOOTHING = 0.1
-"""Weight of the newest batch in the running mean of seconds per picture."""
-
 Waiter = Entry[Model, AdmittedRequest, Answer]
 PictureBatcher = Batcher[Model, AdmittedRequest, Answer]
+ModelCapacity = Capacity[Model]
 Tensor = Union[Array, "torch.Tensor"]
 """A prepared batch, on the host or on the device."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneHealth:
-    """How the lanes are. `stuck` is the longest time, in seconds, that a lane has been on its present batch."""
+    """How many lanes there are meant to be, how many live, and how many were replaced."""
 
     wanted: int
     alive: int
     restarts: int
-    stuck: float
 
 
 @dataclass(slots=True)
@@ -59,6 +57,7 @@ class _Row:
     waiter: Waiter
     placement: Placement
     started_at: float
+    decode_seconds: float
     prepare_seconds: float
 
 
@@ -67,7 +66,6 @@ class _Lane:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.busy_since: float | None = None
         self.thread: threading.Thread | None = None
         self._buffers: dict[Model, Array] = {}
 
@@ -79,46 +77,46 @@ class _Lane:
 
 
 class Executor:
-    """Runs threads, the lanes, that serve one batcher."""
+    """Runs threads, the lanes, that serve one batcher, and tells `capacity` what they take."""
 
-    def __init__(self, batcher: PictureBatcher) -> None:
+    def __init__(self, batcher: PictureBatcher, capacity: ModelCapacity) -> None:
         self._batcher = batcher
+        self._capacity = capacity
         self._lanes: list[_Lane] = []
         self._restarts = 0
         self._closing = False
-        self.seconds_per_picture = 0.0
-        self.device_failure: str | None = None
-
-    @property
-    def lanes(self) -> int:
-        """How many lanes there are meant to be; none before the start."""
-        return len(self._lanes)
 
     def start(self, lanes: int) -> None:
         """Start so many lanes."""
         self._lanes = [_Lane(number) for number in range(lanes)]
+        self._capacity.lanes = lanes
         for lane in self._lanes:
             self._start(lane)
 
-    def close(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds for the lanes to end; the batcher must be closed first. True when all did."""
+    def stop(self, timeout: float) -> bool:
+        """Take nothing new, finish what is queued within `timeout` seconds, then refuse the rest; the lanes end.
+
+        True when nothing was refused.
+        """
+        self._batcher.close()
+        finished = self._join(timeout)
+        refused = self._batcher.refuse_waiting()
+        if refused or not finished:
+            log.warning("stopped with %d pictures not started and lanes finished: %s", refused, finished)
+        return finished and not refused
+
+    def health(self) -> LaneHealth:
+        """What readiness and liveness look at."""
+        alive = sum(lane.thread is not None and lane.thread.is_alive() for lane in self._lanes)
+        return LaneHealth(len(self._lanes), alive, self._restarts)
+
+    def _join(self, timeout: float) -> bool:
         self._closing = True
         until = time.monotonic() + timeout
         for lane in self._lanes:
             if lane.thread is not None:
                 lane.thread.join(max(0.0, until - time.monotonic()))
         return not any(lane.thread is not None and lane.thread.is_alive() for lane in self._lanes)
-
-    def health(self) -> LaneHealth:
-        """What readiness and liveness look at."""
-        now = time.monotonic()
-        alive = sum(lane.thread is not None and lane.thread.is_alive() for lane in self._lanes)
-        stuck = max((now - since for lane in self._lanes if (since := lane.busy_since) is not None), default=0.0)
-        return LaneHealth(len(self._lanes), alive, self._restarts, stuck)
-
-    def expected_wait(self) -> float:
-        """Seconds until a picture that arrives now would be answered, by the measured speed."""
-        return (self._batcher.waiting() / max(1, len(self._lanes)) + 1) * self.seconds_per_picture
 
     def _start(self, lane: _Lane) -> None:
         # Daemon: a lane stuck inside an engine must not keep the process from exiting.
@@ -134,25 +132,27 @@ class Executor:
             log.critical("lane %d died and is replaced", lane.number, exc_info=True)
             self._restarts += 1
             metrics.lane_restarts.add(1)
-            lane.busy_since = None
+            self._capacity.end(lane.number, 0)
             self._batcher.release_answers()
             if not self._closing:
                 self._start(lane)
 
     def _serve(self, lane: _Lane) -> None:
         while (batch := self._batcher.take()) is not None:
-            lane.busy_since = time.monotonic()
+            bulk = sum(entry.priority is Priority.BULK for entry in batch.entries)
+            self._capacity.begin(lane.number, batch.key, len(batch), bulk)
             with batch:
-                self._execute(batch, lane)
-            self._measure(time.monotonic() - lane.busy_since, len(batch))
-            lane.busy_since = None
+                computed = self._execute(batch, lane)
+            self._capacity.end(lane.number, computed)
             # The waiters' requests must not be kept alive by an idle lane.
             del batch
 
-    def _execute(self, batch: Batch[Model, AdmittedRequest, Answer], lane: _Lane) -> None:
+    def _execute(self, batch: Batch[Model, AdmittedRequest, Answer], lane: _Lane) -> int:
+        """Carry a batch through to its answers; returns how many of its pictures were computed."""
         tensor, rows = self._prepare(batch.key, batch.entries, lane.buffer(batch.key))
         if rows:
             self._compute(batch.key, tensor, rows, lane)
+        return len(rows)
 
     def _prepare(self, model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Tensor, list[_Row]]:
         """Prepare a batch on the device where the model has a way there; else, or if that fails, in the buffer."""
@@ -186,17 +186,12 @@ class Executor:
         """Smaller batches where memory was short; where the device is lost, say so in liveness."""
         failure = classify(error)
         if failure is Failure.MEMORY:
-            metrics.out_of_memory.add(1, (model.name,))
+            metrics.out_of_memory.add(1, (model.name, model.version))
             model.lower_limit(size)
             log.warning("no memory for a batch of %d on %s; at most %d now", size, model.name, model.max_batch_size)
-        elif failure is Failure.DEVICE and self.device_failure is None:
-            self.device_failure = first_line(error)
-            log.critical("the device of %s is lost, only a restart helps: %s", model.name, self.device_failure)
-
-    def _measure(self, seconds: float, pictures: int) -> None:
-        latest = seconds / pictures
-        known = self.seconds_per_picture or latest
-        self.seconds_per_picture = known + _SMOOTHING * (latest - known)
+        elif failure is Failure.DEVICE and self._capacity.device_failure is None:
+            self._capacity.lose_device(first_line(error))
+            log.critical("the device of %s is lost, only a restart helps: %s", model.name, first_line(error))
 
 
 def _prepare_on_host(model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Array, list[_Row]]:
@@ -211,14 +206,16 @@ def _prepare_on_host(model: Model, waiters: list[Waiter], buffer: Array) -> tupl
 def _prepare_on_device(
     model: Model, path: DevicePath, waiters: list[Waiter], buffer: Array
 ) -> tuple["torch.Tensor", list[_Row]]:
-    """Prepare all at once; each picture's preparation is the whole batch's, because it waited for all of it."""
+    """Prepare all at once; each picture's preparation is the whole batch's, because it waited for all of it. Decoding
+    is part of it: the device does both in one go.
+    """
     started = time.monotonic()
     there = [waiter for waiter in waiters if _in_time(waiter, started)]
     prepared = path.prepare([waiter.item for waiter in there], buffer, model.prepare)
     seconds = time.monotonic() - started
     for place, error in prepared.failures:
         there[place].fail(_public(error, there[place], "preparing"))
-    return prepared.rows, [_Row(there[place], placement, started, seconds) for place, placement in prepared.placed]
+    return prepared.rows, [_Row(there[place], placement, started, 0.0, seconds) for place, placement in prepared.placed]
 
 
 def _in_time(waiter: Waiter, now: float) -> bool:
@@ -235,17 +232,21 @@ def _prepare(model: Model, waiter: Waiter, out: Array) -> _Row | None:
     if not _in_time(waiter, started):
         return None
     try:
-        placement = model.prepare(waiter.item, out)
+        picture = model.decode(waiter.item)
+        decoded = time.monotonic()
+        placement = model.place(picture, out)
     except Exception as error:  # any failure here is this picture's alone
         waiter.fail(_public(error, waiter, "preparing"))
         return None
-    return _Row(waiter, placement, started, time.monotonic() - started)
+    return _Row(waiter, placement, started, decoded - started, time.monotonic() - decoded)
 
 
 def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], started: float) -> None:
     seconds = time.monotonic() - started
-    metrics.batch_size.record(len(rows), (model.name,))
-    metrics.batch_fill.record(len(rows) / model.max_batch_size, (model.name,))
+    labels = (model.name, model.version)
+    metrics.batch_size.record(len(rows), labels)
+    metrics.batch_fill.record(len(rows) / model.max_batch_size, labels)
+    model.raise_limit(len(rows))
     members = tuple(row.waiter.item.trace for row in rows if row.waiter.item.trace is not None)
     batch = BatchTrace(model.name, len(rows), model.computed_rows(len(rows)), started, seconds, members)
     for row, output in zip(rows, outputs, strict=True):
@@ -262,6 +263,7 @@ def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace
     ended = time.monotonic()
     timings = Timings(
         queue=row.started_at - row.waiter.enqueued_at,
+        decode=row.decode_seconds,
         prepare=row.prepare_seconds,
         compute=batch.seconds,
         finish=ended - started,

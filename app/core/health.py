@@ -3,12 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.core.executor import Executor
-from app.core.service import InferenceService
+from app.core.capacity import STUCK_SECONDS
+from app.core.executor import Executor, ModelCapacity
+from app.core.registry import Registry
 from app.engines.devices import Device
-
-STUCK_SECONDS = 120.0
-"""A lane longer than this on one batch will not come back: the process must be restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +20,10 @@ class Probe:
 class Health:
     """Reads the state of the service; keeps none but whether the start has finished and the end has begun."""
 
-    def __init__(self, service: InferenceService, device: Device) -> None:
-        self._service = service
+    def __init__(self, registry: Registry, executor: Executor, capacity: ModelCapacity, device: Device) -> None:
+        self._registry = registry
+        self._executor = executor
+        self._capacity = capacity
         self._device = device
         self._started = False
         self._draining = False
@@ -43,10 +43,10 @@ class Health:
 
     def live(self) -> Probe:
         """False where only a restart helps: a lane is stuck inside an engine, or a GPU's context is lost."""
-        lost = self._service.executor.device_failure
+        lost = self._capacity.device_failure
         if lost is not None:
             return Probe(False, {"device": f"lost: {lost}"})
-        stuck = self._service.executor.health().stuck
+        stuck = self._capacity.stuck()
         if stuck > STUCK_SECONDS:
             return Probe(False, {"lanes": f"one has been on the same batch for {stuck:.0f} s"})
         return Probe(True, {"lanes": "ok"})
@@ -57,9 +57,9 @@ class Health:
 
     def ready(self) -> Probe:
         """True while it should get traffic."""
-        lanes = _lanes(self._service.executor)
+        lanes = _lanes(self._executor)
         checks = {
-            "models": ", ".join(self._service.registry.names()) if self._started else "loading",
+            "models": ", ".join(self._registry.names()) if self._started else "loading",
             "lanes": lanes.checks["lanes"],
             "device": f"{self._device.name} (asked: {self._device.asked}; {self._device.reason})",
         }

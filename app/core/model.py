@@ -14,6 +14,7 @@ from app.engines.devices import Device
 from app.engines.unusable import first_line
 from app.errors import EngineFailure, InvalidManifest
 from app.vision import image, preprocessing
+from app.vision.image import Picture
 from app.vision.preprocessing import InputSpec, Placement
 from app.vision.tasks import AnyTask
 
@@ -30,6 +31,12 @@ class Decoding:
 
     device: str
     reason: str
+
+
+RECOVERY_BATCHES = 100
+"""After so many full batches that fitted, a limit that was lowered for want of memory is doubled; each time that memory
+is short again, it takes twice as many.
+"""
 
 
 class Model:
@@ -64,6 +71,9 @@ class Model:
         self.max_batch_size = max_batch_size
         self.batch_reason = batch_reason
         self._largest_batch = max_batch_size
+        self._told_reason = batch_reason
+        self._full_batches = 0
+        self._batches_to_recover = RECOVERY_BATCHES
         self.device_path: DevicePath | None = None
         self.decoding = Decoding("cpu", "nothing else was tried")
         self._spare: list[Array] = []
@@ -91,8 +101,15 @@ class Model:
 
         Raises `InvalidImage` where the picture cannot be decoded.
         """
+        return self.place(self.decode(admitted), out)
+
+    def decode(self, admitted: AdmittedRequest) -> Picture:
+        """The picture's pixels, not smaller than the model's input wants; raises `InvalidImage`."""
         target = preprocessing.target_size(admitted.header.upright, self.input_spec)
-        picture = image.decode(admitted.request.image, admitted.header, at_least=target)
+        return image.decode(admitted.request.image, admitted.header, at_least=target)
+
+    def place(self, picture: Picture, out: Array) -> Placement:
+        """Write a decoded picture, resized and normalised, into `out`, one row of a batch."""
         return preprocessing.prepare(picture, self.input_spec, out)
 
     def compute(self, batch: Array, lane: int = 0) -> list[dict[str, Array]]:
@@ -110,8 +127,22 @@ class Model:
 
     def lower_limit(self, failed: int) -> None:
         """Form smaller batches from now on: one of `failed` pictures did not fit into the device's memory."""
+        if self.max_batch_size < self._largest_batch:
+            self._batches_to_recover *= 2
         self.max_batch_size = max(1, min(self.max_batch_size, failed // 2))
+        self._full_batches = 0
         self.batch_reason = "larger ones did not fit into the device's memory"
+
+    def raise_limit(self, computed: int) -> None:
+        """Form larger batches again where memory has sufficed for long: one of so many pictures was computed."""
+        if self.max_batch_size >= self._largest_batch or computed < self.max_batch_size:
+            return
+        self._full_batches += 1
+        if self._full_batches >= self._batches_to_recover:
+            self._full_batches = 0
+            self.max_batch_size = min(self._largest_batch, self.max_batch_size * 2)
+            if self.max_batch_size == self._largest_batch:
+                self.batch_reason = self._told_reason
 
     def computed_rows(self, pictures: int) -> int:
         """How many rows the engine computes for so many: more where its batch dimension is fixed, or it has buckets."""

@@ -70,6 +70,11 @@ class Registry:
             raise self._unknown(name)
         return [self._models[name][version] for version in sorted(self._models[name], key=int)]
 
+    @property
+    def several(self) -> bool:
+        """Whether more than one model, or version of one, shares the lanes."""
+        return len(self._models) > 1 or any(len(versions) > 1 for versions in self._models.values())
+
     def __iter__(self) -> Iterator[Model]:
         for name in self.names():
             yield from self.versions(name)

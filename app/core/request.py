@@ -44,7 +44,6 @@ class InferenceRequest:
     model: str | None = None
     version: str | None = None
     options: Options = field(default_factory=Options)
-    priority: Priority = Priority.INTERACTIVE
     deadline: Deadline | None = None
     source: str = "http"
 
@@ -60,9 +59,12 @@ class AdmittedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, in seconds. `compute` is the whole batch's, because the picture waited for all of it."""
+    """Where the time went, in seconds. `compute` is the whole batch's, because the picture waited for all of it; so is
+    `prepare` where a GPU decodes and prepares batches, and `decode` is then 0.
+    """
 
     queue: float
+    decode: float
     prepare: float
     compute: float
     finish: float

@@ -1,15 +1,13 @@
 """The door: every front comes in through `InferenceService.infer`."""
 
 import asyncio
-import logging
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from opentelemetry.trace import SpanContext
 
-from app.core.admission import Admission, Budget
-from app.core.executor import Executor, PictureBatcher
+from app.core.admission import Admission, Permit
+from app.core.executor import ModelCapacity, PictureBatcher
 from app.core.model import Model
 from app.core.registry import Registry
 from app.core.request import AdmittedRequest, Answer, Deadline, InferenceRequest, InferenceResult, Priority
@@ -19,14 +17,12 @@ from app.telemetry.tracing import Stage
 from app.vision import image
 from app.vision.image import ImageHeader
 
-log = logging.getLogger(__name__)
-
 HELD_SECONDS = 0.1
 """Longest time that an answer waits for others, even where every lane is stuck."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PictureLimits:
     """What one picture may be, and how long one request may take (seconds) where it names no deadline."""
 
     image_bytes: int
@@ -35,85 +31,61 @@ class Limits:
 
 
 class InferenceService:
-    """Admission, model, batch, answer: one call down, one return up."""
+    """Model, permit, batch, answer: one call down, one return up.
+
+    Besides `infer`, a front meets `admission`, which holds room for its requests, and `capacity`, which knows how long
+    things take here; one that stops takes back what it asked with `refuse_waiting`.
+    """
 
     def __init__(
-        self, registry: Registry, batcher: PictureBatcher, executor: Executor, admission: Admission, limits: Limits
+        self,
+        registry: Registry,
+        batcher: PictureBatcher,
+        admission: Admission,
+        capacity: ModelCapacity,
+        limits: PictureLimits,
     ) -> None:
         self.registry = registry
-        self.executor = executor
         self.admission = admission
+        self.capacity = capacity
         self.limits = limits
         self._batcher = batcher
         self._releasing: asyncio.TimerHandle | None = None
 
-    async def infer(self, request: InferenceRequest) -> InferenceResult:
-        """Understand one picture.
+    async def infer(self, request: InferenceRequest, permit: Permit) -> InferenceResult:
+        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back.
 
-        Raises the `RequestError` that says why not. Cancelling the call frees its place; what no lane has started is
-        not computed.
+        Raises the `RequestError` that says why not. Cancelling the call frees its lane; what none has started is not
+        computed.
         """
         started = time.monotonic()
-        outcome, model = "cancelled", ""
+        outcome, labels = "defect", (request.source, "", "")
         try:
-            loaded = self.registry.get(request.model, request.version)
-            model = loaded.name
-            result = await self._infer(request, loaded, started)
+            model = self.registry.get(request.model, request.version)
+            labels = (request.source, model.name, model.version)
+            result = await self._infer(request, permit, model, started)
             outcome = "ok"
             return result
         except RequestError as error:
             outcome = error.code
             raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
         finally:
-            metrics.requests.add(1, (request.source, model, outcome))
-
-    def receiving(self, size: int, priority: Priority) -> AbstractContextManager[None]:
-        """Room for `size` encoded bytes, to be held by a front from before it receives them until they are answered.
-
-        Entering raises `Overloaded` where there is none.
-        """
-        return self.admission.permit(Budget(pictures=0, image_bytes=size, pixels=0), priority, self._retry_after)
-
-    def stop(self, timeout: float) -> bool:
-        """Finish what the lanes have queued within `timeout` seconds, then refuse the rest. True when nothing was
-        refused.
-        """
-        self._batcher.close()
-        finished = self.executor.close(timeout)
-        refused = self._batcher.refuse_waiting()
-        if refused or not finished:
-            log.warning("stopped with %d pictures not started and lanes finished: %s", refused, finished)
-        return finished and not refused
+            metrics.requests.add(1, (*labels, outcome))
 
     def refuse_waiting(self, source: str) -> int:
         """Answer what no lane has taken yet from one front with `Draining`; returns how many there were."""
         return self._batcher.refuse_waiting(lambda admitted: admitted.request.source == source)
 
-    def free_permits(self, priority: Priority) -> int:
-        """How many pictures more of that priority would be admitted now, by count."""
-        return self.admission.free(priority)
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing new is taken any more."""
-        return self._batcher.closed
-
-    def waiting(self, priority: Priority | None = None) -> int:
-        """Pictures queued for a lane."""
-        return self._batcher.waiting(priority)
-
-    def oldest_age(self) -> float:
-        """Seconds that the longest-queued picture has waited."""
-        return self._batcher.oldest_age()
-
-    async def _infer(self, request: InferenceRequest, model: Model, started: float) -> InferenceResult:
+    async def _infer(self, request: InferenceRequest, permit: Permit, model: Model, started: float) -> InferenceResult:
         header = self._check_picture(request.image)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
-        self._refuse_hopeless(deadline)
-        wanted = Budget(pictures=1, image_bytes=0, pixels=header.pixels)  # the front holds the bytes' room
-        with self.admission.permit(wanted, request.priority, self._retry_after):
-            admitted = AdmittedRequest(request, header, tracing.sampled_context())
-            answer = await self._answer(admitted, model, deadline)
+        self._refuse_hopeless(model, permit.priority, deadline)
+        permit.take_picture(model, header.pixels, shared=self.registry.several)
+        admitted = AdmittedRequest(request, header, tracing.sampled_context())
+        answer = await self._answer(admitted, permit.priority, model, deadline)
         result = InferenceResult(
             request_id=request.request_id,
             model=model.name,
@@ -130,8 +102,8 @@ class InferenceService:
             tracing.record_stages(_stages(started, answer), answer.batch)
         return result
 
-    async def _answer(self, admitted: AdmittedRequest, model: Model, deadline: Deadline) -> Answer:
-        future = self._batcher.submit(model, admitted, admitted.request.priority, deadline)
+    async def _answer(self, admitted: AdmittedRequest, priority: Priority, model: Model, deadline: Deadline) -> Answer:
+        future = self._batcher.submit(model, admitted, priority, deadline)
         if self._releasing is None:
             self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release)
         try:
@@ -158,28 +130,30 @@ class InferenceService:
             )
         return header
 
-    def _refuse_hopeless(self, deadline: Deadline) -> None:
+    def _refuse_hopeless(self, model: Model, priority: Priority, deadline: Deadline) -> None:
         """What cannot be answered in time by the measured speed is refused now, not after having waited for nothing."""
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceeded("The deadline had passed when the picture arrived.")
-        if self._batcher.waiting() and self.executor.expected_wait() > remaining:
+        if not self._batcher.idle_lanes and (wait := self.capacity.wait(model, priority)) > remaining:
             raise Overloaded(
                 "The queue is too long for this deadline. Try again later or allow more time.",
-                retry_after=self._retry_after(),
+                retry_after=max(1.0, wait),
             )
-
-    def _retry_after(self) -> float:
-        return max(1.0, self.executor.expected_wait())
 
 
 def _record(request: InferenceRequest, result: InferenceResult, trace: SpanContext | None) -> None:
-    source, model, timings = request.source, result.model, result.timings
-    metrics.request_seconds.record(result.total, (source, model), trace)
-    metrics.stage_seconds.record(timings.queue, (source, model, "queue"), trace)
-    metrics.stage_seconds.record(timings.prepare, (source, model, "prepare"), trace)
-    metrics.stage_seconds.record(timings.compute, (source, model, "compute"), trace)
-    metrics.stage_seconds.record(timings.finish, (source, model, "finish"), trace)
+    labels, timings, record = (
+        (request.source, result.model, result.version),
+        result.timings,
+        metrics.stage_seconds.record,
+    )
+    metrics.request_seconds.record(result.total, labels, trace)
+    record(timings.queue, (*labels, "queue"), trace)
+    record(timings.decode, (*labels, "decode"), trace)
+    record(timings.prepare, (*labels, "prepare"), trace)
+    record(timings.compute, (*labels, "compute"), trace)
+    record(timings.finish, (*labels, "finish"), trace)
 
 
 def _stages(received_at: float, answer: Answer) -> list[Stage]:
@@ -187,7 +161,8 @@ def _stages(received_at: float, answer: Answer) -> list[Stage]:
     return [
         Stage("admission", received_at, answer.queued_at - received_at),
         Stage("queue", answer.queued_at, timings.queue),
-        Stage("prepare", answer.queued_at + timings.queue, timings.prepare),
+        Stage("decode", answer.queued_at + timings.queue, timings.decode),
+        Stage("prepare", answer.queued_at + timings.queue + timings.decode, timings.prepare),
         Stage("compute", answer.batch.started_at, timings.compute),
         Stage("finish", answer.ended_at - timings.finish, timings.finish),
     ]

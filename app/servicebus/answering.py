@@ -2,13 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from azure.servicebus import ServiceBusReceivedMessage
 
+from app.core.admission import Permit
 from app.core.request import Deadline, InferenceRequest, InferenceResult, Priority
 from app.core.service import InferenceService
 from app.errors import DeadlineExceeded, InvalidMessage, ResultTooLarge
@@ -56,8 +55,9 @@ class Answering:
         order = read_order(message, self._limits.image_bytes)
         self._check_annotation(order.options)
         deadline = _deadline(message, order.options.deadline_ms)
-        async with self._picture(order) as picture:
-            result = await self._service.infer(self._request(message, order.options, picture, deadline))
+        with self._service.admission.permit(Priority.BULK) as permit:
+            picture = await self._picture(order, permit)
+            result = await self._service.infer(self._request(message, order.options, picture, deadline), permit)
             annotated_url = await self._annotate(picture, result, order.options)
         body = results.body_of(order, result, annotated_url)
         if len(body) > self._limits.result_bytes:
@@ -72,19 +72,13 @@ class Answering:
         await self._blobs.close()
         self._renderer.close()
 
-    @asynccontextmanager
-    async def _picture(self, order: Order) -> AsyncIterator[bytes]:
-        """The encoded picture, with room held for its bytes."""
+    async def _picture(self, order: Order, permit: Permit) -> bytes:
+        """The encoded picture, with room taken for its bytes."""
         if order.image is not None:
-            with self._service.receiving(len(order.image), Priority.BULK):
-                yield order.image
-        else:
-            assert order.image_url is not None
-            most = self._limits.image_bytes
-            async with self._blobs.fetched(
-                order.image_url, most, lambda size: self._service.receiving(size, Priority.BULK)
-            ) as content:
-                yield content
+            permit.take_bytes(len(order.image))
+            return order.image
+        assert order.image_url is not None
+        return await self._blobs.fetch(order.image_url, self._limits.image_bytes, permit.take_bytes)
 
     def _request(
         self, message: ServiceBusReceivedMessage, options: MessageOptions, picture: bytes, deadline: Deadline
@@ -95,7 +89,6 @@ class Answering:
             model=options.model,
             version=options.version,
             options=options.vision_options(),
-            priority=Priority.BULK,
             deadline=deadline,
             source=SOURCE,
         )

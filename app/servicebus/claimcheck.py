@@ -38,7 +38,7 @@ _OPTIONS: dict[str, Any] = {
     "random_jitter_range": 1,
 }
 
-Reserve = Callable[[int], AbstractContextManager[None]]
+Reserve = Callable[[int], None]
 
 
 class BlobStore:
@@ -70,9 +70,8 @@ class BlobStore:
         """Whether there is a container for results."""
         return self._container is not None
 
-    @asynccontextmanager
-    async def fetched(self, url: str, most_bytes: int, reserve: Reserve) -> AsyncIterator[bytes]:
-        """The blob's content; `reserve` is asked for room for its bytes before they come, until the block is left.
+    async def fetch(self, url: str, most_bytes: int, reserve: Reserve) -> bytes:
+        """The blob's content; `reserve` is asked for room for its bytes before they come.
 
         Raises `SourceRefused` for any URL but a blob of an allowed account, `SourceNotFound`, `InvalidMessage` where it
         is empty, `PayloadTooLarge` above `most_bytes`, `StorageUnavailable`, and what `reserve` raises.
@@ -86,14 +85,14 @@ class BlobStore:
             raise InvalidMessage("The blob is empty.")
         if size > most_bytes:
             raise PayloadTooLarge(f"The blob has {size} bytes; at most {most_bytes} are taken.")
-        with reserve(size):
-            async with self._transfer(_reading(place)):
-                # A blob that has grown since is not read beyond its room.
-                stream = await client.download_blob(offset=0, length=size)
-                content = await stream.readall()
-            if len(content) != size:
-                raise StorageUnavailable(f"The blob {place} changed while it was read.")
-            yield content
+        reserve(size)
+        async with self._transfer(_reading(place)):
+            # A blob that has grown since is not read beyond its room.
+            stream = await client.download_blob(offset=0, length=size)
+            content = await stream.readall()
+        if len(content) != size:
+            raise StorageUnavailable(f"The blob {place} changed while it was read.")
+        return content
 
     async def store(self, name: str, content: bytes, content_type: str) -> str:
         """Put `content` at `name` in the container for results, over what is there; returns its URL.

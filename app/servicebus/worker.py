@@ -209,10 +209,9 @@ class QueueWorker:
 
     def _credit(self) -> int:
         """How many more messages the core can finish inside their locks, and has permits for."""
-        executor, most = self._service.executor, self._most_held
-        if executor.seconds_per_picture:
-            most = min(most, int(_LOCK_SHARE * self._locks.period * executor.lanes / executor.seconds_per_picture))
-        return min(most - len(self._deliveries), self._service.free_permits(Priority.BULK))
+        held = len(self._deliveries)
+        inside_locks = self._service.capacity.credit(None, _LOCK_SHARE * self._locks.period)
+        return min(self._most_held - held, inside_locks, self._service.admission.free(Priority.BULK))
 
     def _close_aside(self, receiver: Receiver) -> None:
         """Closing takes a second and more, which nobody need wait for."""

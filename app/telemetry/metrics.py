@@ -57,20 +57,24 @@ http_seconds = _histogram(
 refusals = _counter("roo_refusals", "HTTP requests turned away at the gate, by the error's code.", "code")
 
 # The core.
-requests = _counter("roo_requests", "Pictures answered, by outcome.", "source", "model", "outcome")
-request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model")
-stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "stage")
-batch_size = _histogram("roo_batch_size", "Pictures computed together.", "model", unit="", buckets=BATCH_SIZES)
-batch_fill = _histogram(
-    "roo_batch_fill_ratio", "Size of each batch to the model's largest.", "model", unit="1", buckets=SHARES
+requests = _counter("roo_requests", "Pictures answered, by outcome.", "source", "model", "version", "outcome")
+request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
+stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "version", "stage")
+batch_size = _histogram(
+    "roo_batch_size", "Pictures computed together.", "model", "version", unit="", buckets=BATCH_SIZES
 )
-out_of_memory = _counter("roo_out_of_memory", "Batches that did not fit into the device's memory.", "model")
+batch_fill = _histogram(
+    "roo_batch_fill_ratio", "Size of each batch to the model's largest.", "model", "version", unit="1", buckets=SHARES
+)
+out_of_memory = _counter("roo_out_of_memory", "Batches that did not fit into the device's memory.", "model", "version")
 lane_restarts = _counter("roo_lane_restarts", "Lanes that died and were replaced.")
 waiting = _observed("roo_waiting", "Pictures queued for a lane.", "priority")
 oldest_waiting = _observed("roo_oldest_waiting", "How long the longest-queued picture has waited.", unit="s")
 in_flight = _observed("roo_in_flight", "Pictures admitted and not yet answered.")
 permits_free = _observed("roo_permits_free", "Pictures more that would be admitted now.", "priority")
-picture_seconds = _observed("roo_picture", "Measured time that a lane spends on a picture.", unit="s")
+picture_seconds = _observed(
+    "roo_picture", "Measured time that a lane spends on a picture.", "model", "version", unit="s"
+)
 pending_seconds = _observed("roo_pending", "Work that waits: queued pictures x time for each / lanes.", unit="s")
 lanes = _observed("roo_lanes", "Lanes alive.")
 ready = _observed("roo_ready", "1 while traffic is welcome, as /readyz says.")

@@ -44,7 +44,7 @@ DETECTION_EXAMPLE: dict[str, Any] = {
         "texts": ["BX-104-7731"],
     },
     "batch_size": 2,
-    "timings_ms": {"queue": 0.4, "prepare": 3.1, "compute": 19.8, "finish": 0.3, "total": 23.9},
+    "timings_ms": {"queue": 0.4, "decode": 2.4, "prepare": 0.7, "compute": 19.8, "finish": 0.3, "total": 23.9},
 }
 
 SEGMENTATION_EXAMPLE: dict[str, Any] = {
@@ -65,7 +65,7 @@ SEGMENTATION_EXAMPLE: dict[str, Any] = {
     },
     "inventory": None,
     "batch_size": 1,
-    "timings_ms": {"queue": 0.3, "prepare": 6.2, "compute": 92.4, "finish": 4.1, "total": 103.4},
+    "timings_ms": {"queue": 0.3, "decode": 5.1, "prepare": 1.1, "compute": 92.4, "finish": 4.1, "total": 103.4},
 }
 
 
@@ -139,6 +139,7 @@ class TimingsMs(BaseModel):
     """Where the time went, in milliseconds. `compute` is the batch's that the picture was in."""
 
     queue: float
+    decode: float
     prepare: float
     compute: float
     finish: float
@@ -233,6 +234,7 @@ def _to_segmentation(found: Segmentation) -> dict[str, Any]:
 def _to_timings(timings: Timings, total: float) -> dict[str, float]:
     seconds = {
         "queue": timings.queue,
+        "decode": timings.decode,
         "prepare": timings.prepare,
         "compute": timings.compute,
         "finish": timings.finish,

@@ -23,7 +23,7 @@ from tests.fixtures.engines import MeanColourEngine
 from tests.fixtures.issuer import AUDIENCE, ROLE, Issuer, issuing
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import Server, serving
-from tests.fixtures.service import colour_model, running
+from tests.fixtures.service import colour_model, running_core
 from tests.fixtures.waiting import PATIENCE, until
 
 RED = (255, 0, 0)
@@ -208,8 +208,9 @@ async def test_an_unexpected_error_has_its_request_id_too() -> None:
     def broken() -> bytes:
         raise RuntimeError("secret words")
 
-    with running(colour_model(MeanColourEngine())) as service:
-        app = create_app(service, Health(service, Device("auto", "cpu", 0, "")), UploadLimits(1, 1, 1.0), broken)
+    with running_core(colour_model(MeanColourEngine())) as core:
+        health = Health(core.service.registry, core.executor, core.capacity, Device("auto", "cpu", 0, ""))
+        app = create_app(core.service, health, UploadLimits(1, 1, 1.0), broken)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             response = await client.get("/metrics", headers={"x-request-id": "mine"})

@@ -46,7 +46,7 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
 def test_metrics_count_what_was_answered(client: httpx.Client) -> None:
     def count(outcome: str) -> float:
         found = re.search(
-            rf'^roo_requests_total\{{model="[a-z]*",outcome="{outcome}",source="http"\}} (\S+)$',
+            rf'^roo_requests_total\{{model="[a-z]*",outcome="{outcome}",source="http",version="[0-9]*"\}} (\S+)$',
             client.get("/metrics").text,
             re.MULTILINE,
         )
@@ -61,8 +61,8 @@ def test_metrics_count_what_was_answered(client: httpx.Client) -> None:
 def test_metrics_have_stages_batches_and_the_queue(client: httpx.Client) -> None:
     client.post("/v1/predict", content=solid((1, 2, 3)))
     text = client.get("/metrics").text
-    for stage in ("queue", "prepare", "compute", "finish"):
-        assert f'roo_stage_seconds_count{{model="colour",source="http",stage="{stage}"}}' in text
+    for stage in ("queue", "decode", "prepare", "compute", "finish"):
+        assert f'roo_stage_seconds_count{{model="colour",source="http",stage="{stage}",version="2"}}' in text
     for name in ("roo_batch_size_bucket", 'roo_waiting{priority="bulk"}', "roo_in_flight", "roo_lanes", "roo_device"):
         assert name in text
 

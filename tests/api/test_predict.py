@@ -30,7 +30,7 @@ def test_a_raw_picture_is_answered(client: httpx.Client) -> None:
     assert answer["image"] == {"width": 320, "height": 200}
     assert answer["detections"] is None
     assert answer["batch_size"] == 1
-    assert set(answer["timings_ms"]) == {"queue", "prepare", "compute", "finish", "total"}
+    assert set(answer["timings_ms"]) == {"queue", "decode", "prepare", "compute", "finish", "total"}
     assert answer["request_id"] == response.headers["x-request-id"]
 
 

@@ -1,6 +1,7 @@
 """The batcher's promises: every waiter exactly one answer, people before robots, no wait for a free lane."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -274,3 +275,82 @@ def _lane(batcher: Batcher[Key, str, str], on_end: Callable[[], None]) -> thread
     lane = threading.Thread(target=work)
     lane.start()
     return lane
+
+
+def taken(batcher: Batcher[Key, str, str]) -> list[str]:
+    """The items of the next batch."""
+    batch = batcher.take()
+    assert batch is not None
+    return [entry.item for entry in batch.entries]
+
+
+@pytest.mark.parametrize("robots_key", [Key(16, "a"), Key(16, "b"), Key(1, "b")])
+@pytest.mark.parametrize("share", [0.1, 0.25])
+def test_robots_share_holds_whichever_model_they_ask(robots_key: Key, share: float) -> None:
+    batcher, slots = make(bulk_share=share), Counter[str]()
+    for _ in range(600):
+        while batcher.waiting(PEOPLE) < 40:
+            batcher.submit(Key(16, "a"), "person", PEOPLE)
+        while batcher.waiting(ROBOTS) < 40:
+            batcher.submit(robots_key, "robot", ROBOTS)
+        slots.update(taken(batcher))
+    assert slots["robot"] / slots.total() == pytest.approx(share, abs=0.02)
+
+
+def test_robots_share_is_of_the_lanes_time() -> None:
+    batcher, seconds = make(bulk_share=0.2), Counter[str]()
+    cost = {"fast": 1, "slow": 20}
+    batcher.weigh(lambda key: cost[key.name])
+    for _ in range(4000):
+        while batcher.waiting(PEOPLE) < 4:
+            batcher.submit(Key(1, "fast"), "fast", PEOPLE)
+        while batcher.waiting(ROBOTS) < 4:
+            batcher.submit(Key(1, "slow"), "slow", ROBOTS)
+        seconds.update({name: cost[name] for name in taken(batcher)})
+    assert seconds["slow"] / seconds.total() == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize("priority", [PEOPLE, ROBOTS])
+def test_models_share_the_lanes_time_evenly(priority: Priority) -> None:
+    batcher, seconds = make(), Counter[str]()
+    cost = {"fast": 0.01, "slow": 2.0}
+    batcher.weigh(lambda key: cost[key.name])
+    for _ in range(3000):
+        for name in cost:
+            while batcher.waiting_by_key(priority).get(Key(4, name), 0) < 8:
+                batcher.submit(Key(4, name), name, priority)
+        for name in taken(batcher):
+            seconds[name] += cost[name]  # type: ignore[assignment]
+    assert seconds["slow"] / sum(seconds.values()) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_model_that_is_seldom_asked_is_next_however_long_the_others_queues_are() -> None:
+    batcher = make()
+    for _ in range(100):
+        batcher.submit(Key(4, "busy"), "busy", PEOPLE)
+    for _ in range(10):
+        taken(batcher)
+    for _ in range(3):
+        batcher.submit(Key(4, "seldom"), "seldom", PEOPLE)
+        assert taken(batcher) == ["seldom"]
+        assert taken(batcher) == ["busy"] * 4
+
+
+def test_who_was_away_has_saved_nothing_up() -> None:
+    batcher = make()
+    for _ in range(50):
+        batcher.submit(Key(1, "steady"), "steady", PEOPLE)
+        taken(batcher)
+    for name in ["steady", "returned"] * 10:
+        batcher.submit(Key(1, name), name, PEOPLE)
+    assert Counter(name for _ in range(10) for name in taken(batcher)) == {"steady": 5, "returned": 5}
+
+
+def test_robots_pay_nothing_for_slots_that_nobody_else_wanted() -> None:
+    batcher = make(bulk_share=0.5)
+    for _ in range(100):
+        batcher.submit(Key(1), "robot", ROBOTS)
+        taken(batcher)
+    for name, priority in [("person", PEOPLE), ("robot", ROBOTS)] * 10:
+        batcher.submit(Key(1), name, priority)
+    assert Counter(name for _ in range(10) for name in taken(batcher)) == {"person": 5, "robot": 5}

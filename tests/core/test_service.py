@@ -9,10 +9,10 @@ import pytest
 
 from app.core.admission import Budget
 from app.core.health import Health
-from app.core.model import Model
+from app.core.model import RECOVERY_BATCHES, Model
 from app.core.registry import Registry
 from app.core.request import Priority
-from app.core.service import InferenceService, Limits
+from app.core.service import PictureLimits
 from app.engines import devices
 from app.engines.base import Array
 from app.errors import (
@@ -28,9 +28,11 @@ from app.errors import (
     StartupError,
     UnsupportedImage,
 )
+from app.telemetry import metrics
+from app.vision import image
 from tests.fixtures.engines import Gate, MeanColourEngine, mean_colours, shows
 from tests.fixtures.pictures import png_header_claiming, solid
-from tests.fixtures.service import ask, colour_model, running, seen_colour
+from tests.fixtures.service import Running, ask, colour_model, running_core, seen_colour
 from tests.fixtures.waiting import until_async
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -38,8 +40,8 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 async def test_every_caller_gets_the_answer_to_its_own_picture() -> None:
     colours = [(random.randrange(256), random.randrange(256), random.randrange(256)) for _ in range(60)]
-    with running(colour_model(MeanColourEngine()), lanes=3) as service:
-        results = await asyncio.gather(*(service.infer(ask(colour)) for colour in colours))
+    with running_core(colour_model(MeanColourEngine()), lanes=3) as core:
+        results = await asyncio.gather(*(core.infer(ask(colour)) for colour in colours))
     assert [seen_colour(result) for result in results] == colours
     assert all(result.image_size == (64, 48) for result in results)
     assert all(result.total >= result.timings.compute for result in results)
@@ -48,11 +50,11 @@ async def test_every_caller_gets_the_answer_to_its_own_picture() -> None:
 async def test_what_arrives_while_a_lane_is_busy_becomes_one_batch() -> None:
     gate = Gate()
     engine = MeanColourEngine(gate)
-    with running(colour_model(engine)) as service:
-        first = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(colour_model(engine)) as core:
+        first = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: gate.entered == 1)
-        others = [asyncio.create_task(service.infer(ask(BLUE))) for _ in range(4)]
-        await until_async(lambda: service.waiting() == 4)
+        others = [asyncio.create_task(core.infer(ask(BLUE))) for _ in range(4)]
+        await until_async(lambda: core.batcher.waiting() == 4)
         gate.open()
         results = await asyncio.gather(first, *others)
     assert engine.batches == [1, 4]
@@ -63,11 +65,11 @@ async def test_a_picture_that_cannot_be_decoded_fails_alone_before_compute() -> 
     gate = Gate()
     engine = MeanColourEngine(gate)
     broken = solid(RED, (640, 480), "JPEG")[:2000]
-    with running(colour_model(engine)) as service:
-        first = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(colour_model(engine)) as core:
+        first = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: gate.entered == 1)
-        tasks = [asyncio.create_task(service.infer(ask(BLUE, image=image))) for image in (None, broken, None)]
-        await until_async(lambda: service.waiting() == 3)
+        tasks = [asyncio.create_task(core.infer(ask(BLUE, image=image))) for image in (None, broken, None)]
+        await until_async(lambda: core.batcher.waiting() == 3)
         gate.open()
         good, bad, fine = await asyncio.gather(*tasks, return_exceptions=True)
         await first
@@ -86,11 +88,11 @@ async def test_a_failing_batch_is_split_until_only_the_culprit_fails() -> None:
             raise RuntimeError("secret detail of the engine")
 
     engine = MeanColourEngine(before)
-    with running(colour_model(engine)) as service:
-        first = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(colour_model(engine)) as core:
+        first = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: gate.entered == 1)
-        tasks = [asyncio.create_task(service.infer(ask(colour))) for colour in (RED, BLUE, GREEN, RED)]
-        await until_async(lambda: service.waiting() == 4)
+        tasks = [asyncio.create_task(core.infer(ask(colour))) for colour in (RED, BLUE, GREEN, RED)]
+        await until_async(lambda: core.batcher.waiting() == 4)
         gate.open()
         red, blue, green, last = await asyncio.gather(*tasks, return_exceptions=True)
         await first
@@ -109,11 +111,11 @@ async def test_an_output_of_the_wrong_length_is_an_error_never_a_shifted_row(row
         gate(batch)
         return None if len(batch) == 1 else np.zeros((rows, 3), np.float32)
 
-    with running(colour_model(MeanColourEngine(before))) as service:
-        first = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(colour_model(MeanColourEngine(before))) as core:
+        first = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: gate.entered == 1)
-        tasks = [asyncio.create_task(service.infer(ask(colour))) for colour in (RED, BLUE, GREEN, RED)]
-        await until_async(lambda: service.waiting() == 4)
+        tasks = [asyncio.create_task(core.infer(ask(colour))) for colour in (RED, BLUE, GREEN, RED)]
+        await until_async(lambda: core.batcher.waiting() == 4)
         gate.open()
         results = await asyncio.gather(first, *tasks)
     assert [seen_colour(result) for result in results] == [RED, RED, BLUE, GREEN, RED]
@@ -121,8 +123,8 @@ async def test_an_output_of_the_wrong_length_is_an_error_never_a_shifted_row(row
 
 async def test_a_single_picture_with_the_wrong_number_of_rows_is_refused() -> None:
     engine = MeanColourEngine(lambda batch: np.concatenate([mean_colours(batch)] * 2))
-    with running(colour_model(engine)) as service, pytest.raises(EngineFailure):
-        await service.infer(ask(RED))
+    with running_core(colour_model(engine)) as core, pytest.raises(EngineFailure):
+        await core.infer(ask(RED))
 
 
 async def test_a_batch_that_does_not_fit_into_memory_is_halved_and_later_ones_are_smaller() -> None:
@@ -135,30 +137,30 @@ async def test_a_batch_that_does_not_fit_into_memory_is_halved_and_later_ones_ar
             raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
     model = colour_model(MeanColourEngine(before), max_batch_size=8)
-    with running(model) as service:
-        first = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(model) as core:
+        first = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: gate.entered == 1)
         colours = (RED, BLUE, GREEN, RED, BLUE, GREEN, RED)
-        tasks = [asyncio.create_task(service.infer(ask(colour))) for colour in colours]
-        await until_async(lambda: service.waiting() == 7)
+        tasks = [asyncio.create_task(core.infer(ask(colour))) for colour in colours]
+        await until_async(lambda: core.batcher.waiting() == 7)
         gate.open()
         results = await asyncio.gather(first, *tasks)
         assert [seen_colour(result) for result in results] == [RED, *colours]
         assert model.max_batch_size in (2, 3)
-        assert service.executor.device_failure is None
+        assert core.capacity.device_failure is None
 
 
 async def test_a_lost_device_is_seen_in_liveness_and_readiness() -> None:
     def before(_: Array) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be reported")
 
-    with running(colour_model(MeanColourEngine(before))) as service:
-        health = Health(service, devices.choose("cuda", None))
+    with running_core(colour_model(MeanColourEngine(before))) as core:
+        health = Health(core.service.registry, core.executor, core.capacity, devices.choose("cuda", None))
         health.finish_start()
         assert health.live().ok
         assert health.ready().ok
         with pytest.raises(EngineFailure):
-            await service.infer(ask(RED))
+            await core.infer(ask(RED))
         assert health.live().checks == {"device": "lost: CUDA error: an illegal memory access was encountered"}
         assert not health.live().ok
         assert not health.ready().ok
@@ -170,8 +172,8 @@ async def test_each_lane_computes_on_its_own_gpu() -> None:
     engines = [MeanColourEngine(gate) for gate in gates]
     single = colour_model(engines[0])
     model = Model("colour", "1", single.task, single.input_spec, engines, 1, devices.choose("cuda", None, gpus=2))
-    with running(model, lanes=2) as service:
-        tasks = [asyncio.create_task(service.infer(ask(colour))) for colour in (RED, BLUE)]
+    with running_core(model, lanes=2) as core:
+        tasks = [asyncio.create_task(core.infer(ask(colour))) for colour in (RED, BLUE)]
         await until_async(lambda: [gate.entered for gate in gates] == [1, 1])
         for gate in gates:
             gate.open()
@@ -186,11 +188,11 @@ async def test_a_dead_lane_answers_its_waiters_and_is_replaced() -> None:
         if next(deaths, False):
             raise SystemExit("the lane dies")
 
-    with running(colour_model(MeanColourEngine(before))) as service:
+    with running_core(colour_model(MeanColourEngine(before))) as core:
         with pytest.raises(EngineFailure):
-            await service.infer(ask(RED))
-        assert seen_colour(await service.infer(ask(BLUE))) == BLUE
-        health = service.executor.health()
+            await core.infer(ask(RED))
+        assert seen_colour(await core.infer(ask(BLUE))) == BLUE
+        health = core.executor.health()
         assert (health.alive, health.restarts) == (1, 1)
 
 
@@ -198,11 +200,11 @@ async def test_a_computed_answer_does_not_wait_for_a_stuck_lane() -> None:
     first, second = Gate(), Gate()
     gates = iter([first])
 
-    with running(colour_model(MeanColourEngine(lambda batch: next(gates, second)(batch)))) as service:
-        answered = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(colour_model(MeanColourEngine(lambda batch: next(gates, second)(batch)))) as core:
+        answered = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: first.entered == 1)
-        others = [asyncio.create_task(service.infer(ask(BLUE))) for _ in range(30)]
-        await until_async(lambda: service.waiting() == 30)
+        others = [asyncio.create_task(core.infer(ask(BLUE))) for _ in range(30)]
+        await until_async(lambda: core.batcher.waiting() == 30)
         first.open()
         assert seen_colour(await answered) == RED
         assert not any(other.done() for other in others)
@@ -213,63 +215,63 @@ async def test_a_computed_answer_does_not_wait_for_a_stuck_lane() -> None:
 async def test_a_cancelled_caller_frees_its_place_and_harms_nobody() -> None:
     gate = Gate()
     engine = MeanColourEngine(gate)
-    with running(colour_model(engine), budget=Budget(4, 2**30, 10**10)) as service:
-        first = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(colour_model(engine), budget=Budget(4, 2**30, 10**10)) as core:
+        first = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: gate.entered == 1)
-        leaver, stayer = (asyncio.create_task(service.infer(ask(colour))) for colour in (GREEN, BLUE))
-        await until_async(lambda: service.waiting() == 2)
+        leaver, stayer = (asyncio.create_task(core.infer(ask(colour))) for colour in (GREEN, BLUE))
+        await until_async(lambda: core.batcher.waiting() == 2)
         leaver.cancel()
         await asyncio.gather(leaver, return_exceptions=True)
-        assert service.admission.used.pictures == 2
+        assert core.admission.used.pictures == 2
         gate.open()
         assert seen_colour(await stayer) == BLUE
         await first
         assert engine.batches == [1, 1]
-        assert service.admission.used == Budget(0, 0, 0)
+        assert core.admission.used == Budget(0, 0, 0)
 
 
 async def test_the_deadline_is_kept_even_while_a_lane_is_stuck() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate))) as service:
-        first = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(colour_model(MeanColourEngine(gate))) as core:
+        first = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: gate.entered == 1)
         with pytest.raises(DeadlineExceeded):
-            await service.infer(ask(BLUE, seconds=0.05))
-        assert service.waiting() == 0
+            await core.infer(ask(BLUE, seconds=0.05))
+        assert core.batcher.waiting() == 0
         gate.open()
         await first
 
 
 async def test_a_deadline_that_has_passed_is_refused_at_the_door() -> None:
     engine = MeanColourEngine()
-    with running(colour_model(engine)) as service, pytest.raises(DeadlineExceeded):
-        await service.infer(ask(RED, seconds=-1))
+    with running_core(colour_model(engine)) as core, pytest.raises(DeadlineExceeded):
+        await core.infer(ask(RED, seconds=-1))
     assert engine.batches == []
 
 
 async def test_overload_is_said_at_the_door_with_when_to_come_back() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate)), budget=Budget(2, 2**30, 10**10)) as service:
-        tasks = [asyncio.create_task(service.infer(ask(RED))) for _ in range(2)]
-        await until_async(lambda: service.admission.used.pictures == 2)
+    with running_core(colour_model(MeanColourEngine(gate)), budget=Budget(2, 2**30, 10**10)) as core:
+        tasks = [asyncio.create_task(core.infer(ask(RED))) for _ in range(2)]
+        await until_async(lambda: core.admission.used.pictures == 2)
         with pytest.raises(Overloaded) as refusal:
-            await service.infer(ask(BLUE))
+            await core.infer(ask(BLUE))
         assert refusal.value.retry_after is not None
         assert refusal.value.retry_after >= 1
         gate.open()
         await asyncio.gather(*tasks)
-        assert seen_colour(await service.infer(ask(BLUE))) == BLUE
+        assert seen_colour(await core.infer(ask(BLUE))) == BLUE
 
 
 async def test_robots_cannot_take_the_last_places_from_people() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate)), budget=Budget(4, 2**30, 10**10)) as service:
-        robots = [asyncio.create_task(service.infer(ask(RED, priority=Priority.BULK))) for _ in range(3)]
-        await until_async(lambda: service.admission.used.pictures == 3)
+    with running_core(colour_model(MeanColourEngine(gate)), budget=Budget(4, 2**30, 10**10)) as core:
+        robots = [asyncio.create_task(core.infer(ask(RED), Priority.BULK)) for _ in range(3)]
+        await until_async(lambda: core.admission.used.pictures == 3)
         with pytest.raises(Overloaded):
-            await service.infer(ask(RED, priority=Priority.BULK))
-        person = asyncio.create_task(service.infer(ask(BLUE)))
-        await until_async(lambda: service.admission.used.pictures == 4)
+            await core.infer(ask(RED), Priority.BULK)
+        person = asyncio.create_task(core.infer(ask(BLUE)))
+        await until_async(lambda: core.admission.used.pictures == 4)
         gate.open()
         assert seen_colour(await person) == BLUE
         await asyncio.gather(*robots)
@@ -279,17 +281,17 @@ async def test_people_overtake_robots_that_came_before_them() -> None:
     gate = Gate()
     order: list[str] = []
 
-    async def tracked(service: InferenceService, name: str, priority: Priority) -> None:
-        await service.infer(ask(RED, priority=priority))
+    async def tracked(core: Running, name: str, priority: Priority) -> None:
+        await core.infer(ask(RED), priority)
         order.append(name)
 
-    with running(colour_model(MeanColourEngine(gate), max_batch_size=1), bulk_share=0.0) as service:
-        tasks = [asyncio.create_task(tracked(service, "first", Priority.BULK))]
+    with running_core(colour_model(MeanColourEngine(gate), max_batch_size=1), bulk_share=0.0) as core:
+        tasks = [asyncio.create_task(tracked(core, "first", Priority.BULK))]
         await until_async(lambda: gate.entered == 1)
-        tasks.append(asyncio.create_task(tracked(service, "robot", Priority.BULK)))
-        await until_async(lambda: service.waiting() == 1)
-        tasks.append(asyncio.create_task(tracked(service, "person", Priority.INTERACTIVE)))
-        await until_async(lambda: service.waiting() == 2)
+        tasks.append(asyncio.create_task(tracked(core, "robot", Priority.BULK)))
+        await until_async(lambda: core.batcher.waiting() == 1)
+        tasks.append(asyncio.create_task(tracked(core, "person", Priority.INTERACTIVE)))
+        await until_async(lambda: core.batcher.waiting() == 2)
         gate.open()
         await asyncio.gather(*tasks)
     assert order == ["first", "person", "robot"]
@@ -297,36 +299,36 @@ async def test_people_overtake_robots_that_came_before_them() -> None:
 
 async def test_limits_come_before_work() -> None:
     engine = MeanColourEngine()
-    limits = Limits(image_bytes=5000, pixels=10_000, timeout=20)
-    with running(colour_model(engine), limits=limits) as service:
+    limits = PictureLimits(image_bytes=5000, pixels=10_000, timeout=20)
+    with running_core(colour_model(engine), limits=limits) as core:
         with pytest.raises(PayloadTooLarge):
-            await service.infer(ask(RED, image=b"\xff\xd8" + bytes(5000)))
+            await core.infer(ask(RED, image=b"\xff\xd8" + bytes(5000)))
         with pytest.raises(ImageTooLarge, match="100000 x 100000"):
-            await service.infer(ask(RED, image=png_header_claiming(100_000, 100_000)))
+            await core.infer(ask(RED, image=png_header_claiming(100_000, 100_000)))
         with pytest.raises(UnsupportedImage):
-            await service.infer(ask(RED, image=b"GIF89a" + bytes(20)))
+            await core.infer(ask(RED, image=b"GIF89a" + bytes(20)))
     assert engine.batches == []
 
 
 async def test_unknown_models_and_versions_are_named_with_what_is_there() -> None:
     models = [colour_model(MeanColourEngine(), version=version) for version in ("2", "10")]
-    with running(*models) as service:
-        assert (await service.infer(ask(RED))).version == "10"
+    with running_core(*models) as core:
+        assert (await core.infer(ask(RED))).version == "10"
         with pytest.raises(ModelNotFound, match="colour"):
-            service.registry.get("nothing")
+            core.service.registry.get("nothing")
         with pytest.raises(ModelNotFound, match="2, 10"):
-            service.registry.get("colour", "3")
+            core.service.registry.get("colour", "3")
 
 
 async def test_two_models_share_the_lanes_and_never_a_batch() -> None:
     gate = Gate()
     engines = [MeanColourEngine(gate), MeanColourEngine()]
     models = [colour_model(engine, name=name) for engine, name in zip(engines, ("one", "two"), strict=True)]
-    with running(*models) as service:
-        first = asyncio.create_task(service.infer(ask(RED)))
+    with running_core(*models) as core:
+        first = asyncio.create_task(core.infer(ask(RED)))
         await until_async(lambda: gate.entered == 1)
-        others = [asyncio.create_task(service.infer(replace(ask(BLUE), model=name))) for name in ("one", "two") * 2]
-        await until_async(lambda: service.waiting() == 4)
+        others = [asyncio.create_task(core.infer(replace(ask(BLUE), model=name))) for name in ("one", "two") * 2]
+        await until_async(lambda: core.batcher.waiting() == 4)
         gate.open()
         results = await asyncio.gather(first, *others)
     assert [result.model for result in results] == ["one", "one", "two", "one", "two"]
@@ -336,13 +338,13 @@ async def test_two_models_share_the_lanes_and_never_a_batch() -> None:
 
 async def test_stopping_finishes_what_was_taken() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate))) as service:
-        tasks = [asyncio.create_task(service.infer(ask(RED))) for _ in range(6)]
-        await until_async(lambda: gate.entered == 1 and service.admission.used.pictures == 6)
-        stopping = asyncio.create_task(asyncio.to_thread(service.stop, 20.0))
-        await until_async(lambda: service.closed)
+    with running_core(colour_model(MeanColourEngine(gate))) as core:
+        tasks = [asyncio.create_task(core.infer(ask(RED))) for _ in range(6)]
+        await until_async(lambda: gate.entered == 1 and core.admission.used.pictures == 6)
+        stopping = asyncio.create_task(asyncio.to_thread(core.executor.stop, 20.0))
+        await until_async(lambda: core.batcher.closed)
         with pytest.raises(Draining):
-            await service.infer(ask(BLUE))
+            await core.infer(ask(BLUE))
         gate.open()
         assert await stopping
         assert [seen_colour(result) for result in await asyncio.gather(*tasks)] == [RED] * 6
@@ -350,10 +352,10 @@ async def test_stopping_finishes_what_was_taken() -> None:
 
 async def test_stopping_without_time_answers_everybody_all_the_same() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
-        tasks = [asyncio.create_task(service.infer(ask(RED))) for _ in range(5)]
-        await until_async(lambda: gate.entered == 1 and service.waiting() == 4)
-        assert not await asyncio.to_thread(service.stop, 0.0)
+    with running_core(colour_model(MeanColourEngine(gate), max_batch_size=1)) as core:
+        tasks = [asyncio.create_task(core.infer(ask(RED))) for _ in range(5)]
+        await until_async(lambda: gate.entered == 1 and core.batcher.waiting() == 4)
+        assert not await asyncio.to_thread(core.executor.stop, 0.0)
         gate.open()
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert sum(isinstance(result, Draining) for result in results) == 4
@@ -362,22 +364,23 @@ async def test_stopping_without_time_answers_everybody_all_the_same() -> None:
 
 async def test_a_stuck_lane_is_seen() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate))) as service:
-        task = asyncio.create_task(service.infer(ask(RED)))
-        await until_async(lambda: service.executor.health().stuck > 0)
+    with running_core(colour_model(MeanColourEngine(gate))) as core:
+        task = asyncio.create_task(core.infer(ask(RED)))
+        await until_async(lambda: core.capacity.stuck() > 0)
         gate.open()
         await task
-        await until_async(lambda: service.executor.health().stuck == 0)
+        await until_async(lambda: core.capacity.stuck() == 0)
 
 
 async def test_a_queue_too_long_for_the_deadline_is_refused_at_once() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
-        service.executor.seconds_per_picture = 5.0
-        tasks = [asyncio.create_task(service.infer(ask(RED))) for _ in range(2)]
-        await until_async(lambda: gate.entered == 1 and service.waiting() == 1)
+    model = colour_model(MeanColourEngine(gate), max_batch_size=1)
+    with running_core(model) as core:
+        core.capacity.learn(model, 5.0)
+        tasks = [asyncio.create_task(core.infer(ask(RED))) for _ in range(2)]
+        await until_async(lambda: gate.entered == 1 and core.batcher.waiting() == 1)
         with pytest.raises(Overloaded, match="deadline"):
-            await service.infer(ask(BLUE, seconds=6))
+            await core.infer(ask(BLUE, seconds=6))
         gate.open()
         await asyncio.gather(*tasks)
 
@@ -396,3 +399,73 @@ def test_a_default_model_that_is_not_there_is_refused() -> None:
     registry.add(colour_model(MeanColourEngine()))
     with pytest.raises(StartupError, match="nobody"):
         registry.complete()
+
+
+async def test_a_person_is_not_refused_for_the_robots_that_wait() -> None:
+    gate = Gate()
+    model = colour_model(MeanColourEngine(gate), max_batch_size=1)
+    with running_core(model) as core:
+        core.capacity.learn(model, 0.05)
+        robots = [asyncio.create_task(core.infer(ask(RED), Priority.BULK)) for _ in range(100)]
+        await until_async(lambda: gate.entered == 1 and core.batcher.waiting() == 99)
+        person = asyncio.create_task(core.infer(ask(BLUE, seconds=4)))
+        await until_async(lambda: core.batcher.waiting() == 100)
+        with pytest.raises(Overloaded, match="deadline"):
+            await core.infer(ask(BLUE, seconds=4), Priority.BULK)
+        gate.open()
+        assert seen_colour(await person) == BLUE
+        await asyncio.gather(*robots)
+
+
+async def test_a_fast_models_picture_waits_for_one_batch_of_a_slow_one_however_many_wait() -> None:
+    gate, computed = Gate(), list[str]()
+
+    def engine(name: str) -> MeanColourEngine:
+        def before(batch: Array) -> None:
+            if not computed:
+                gate(batch)
+            computed.extend([name] * len(batch))
+
+        return MeanColourEngine(before)
+
+    models = [colour_model(engine(name), max_batch_size=1, name=name) for name in ("slow", "fast")]
+    with running_core(*models) as core:
+        for model, seconds in zip(models, (2.0, 0.01), strict=True):
+            core.capacity.learn(model, seconds)
+        slow = [asyncio.create_task(core.infer(replace(ask(RED), model="slow"))) for _ in range(20)]
+        await until_async(lambda: gate.entered == 1 and core.batcher.waiting() == 19)
+        fast = [asyncio.create_task(core.infer(replace(ask(BLUE, seconds=15), model="fast"))) for _ in range(20)]
+        await until_async(lambda: core.batcher.waiting() == 39)
+        gate.open()
+        await asyncio.gather(*slow, *fast)
+    assert computed[:21] == ["slow"] + ["fast"] * 20
+
+
+async def test_a_defect_is_an_outcome_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(image, "read_header", broken)
+    with running_core(colour_model(MeanColourEngine(), name="defective")) as core, pytest.raises(ZeroDivisionError):
+        await core.infer(ask(RED))
+    outcomes = [point.labels for point in metrics.requests.read() if "defective" in point.labels]
+    assert outcomes == [("http", "defective", "1", "defect")]
+
+
+async def test_a_lowered_limit_recovers_where_memory_suffices_for_long() -> None:
+    model = colour_model(MeanColourEngine(), max_batch_size=8)
+    model.lower_limit(4)
+    assert model.max_batch_size == 2
+    for _ in range(RECOVERY_BATCHES):
+        model.raise_limit(1)
+    assert model.max_batch_size == 2  # they were not full
+    for _ in range(2 * RECOVERY_BATCHES):
+        model.raise_limit(model.max_batch_size)
+    assert (model.max_batch_size, model.batch_reason) == (8, "the manifest's")
+    for _ in range(2):
+        model.lower_limit(4)
+    for _ in range(2 * RECOVERY_BATCHES - 1):
+        model.raise_limit(2)
+    assert model.max_batch_size == 2  # twice as long as before, memory having been short again
+    model.raise_limit(2)
+    assert model.max_batch_size == 4

@@ -26,7 +26,7 @@ from app.vision.image import read_header
 from tests.engines.conftest import need
 from tests.fixtures.engines import SIZE, Gate, MeanColourEngine, mean_colours
 from tests.fixtures.pictures import Colour, solid
-from tests.fixtures.service import ask, colour_model, running, seen_colour
+from tests.fixtures.service import ask, colour_model, infer, running, running_core, seen_colour
 from tests.fixtures.waiting import until_async
 from tests.vision.pictures import exif, file_of, photograph
 
@@ -195,16 +195,16 @@ async def test_every_caller_gets_the_answer_to_its_own_picture(place: "torch.dev
     gate = Gate()
     engine = TensorColourEngine(gate)
     wanted = [RED, GREEN, BLUE, GREEN, RED, BLUE, BLUE]
-    with held_batch(engine, gate, place) as service:
-        first = asyncio.create_task(service.infer(ask(RED, image=jpeg(RED))))
+    with held_batch(engine, gate, place) as core:
+        first = asyncio.create_task(core.infer(ask(RED, image=jpeg(RED))))
         await until_async(lambda: gate.entered == 1)
         images = [jpeg(colour, (40 + number % 3, 30)) for number, colour in enumerate(wanted)]
         images[3] = solid(GREEN)
         images[5] = undecodable()
-        tasks = [asyncio.create_task(service.infer(ask(RED, image=image))) for image in images]
-        await until_async(lambda: service.waiting() == 7)
+        tasks = [asyncio.create_task(core.infer(ask(RED, image=image))) for image in images]
+        await until_async(lambda: core.batcher.waiting() == 7)
         tasks[6].cancel()
-        await until_async(lambda: service.waiting() == 6)
+        await until_async(lambda: core.batcher.waiting() == 6)
         gate.open()
         results = await asyncio.gather(first, *tasks, return_exceptions=True)
     assert isinstance(results[6], InvalidImage)
@@ -226,11 +226,11 @@ async def test_a_failing_batch_is_split_on_the_device_too(place: "torch.device")
             raise RuntimeError("too many for me")
 
     engine = TensorColourEngine(before)
-    with held_batch(engine, gate, place) as service:
-        first = asyncio.create_task(service.infer(ask(RED, image=jpeg(RED))))
+    with held_batch(engine, gate, place) as core:
+        first = asyncio.create_task(core.infer(ask(RED, image=jpeg(RED))))
         await until_async(lambda: gate.entered == 1)
-        tasks = [asyncio.create_task(service.infer(ask(RED, image=jpeg(colour)))) for colour in (GREEN, BLUE, RED)]
-        await until_async(lambda: service.waiting() == 3)
+        tasks = [asyncio.create_task(core.infer(ask(RED, image=jpeg(colour)))) for colour in (GREEN, BLUE, RED)]
+        await until_async(lambda: core.batcher.waiting() == 3)
         gate.open()
         results = await asyncio.gather(first, *tasks)
     for result, colour in zip(results, (RED, GREEN, BLUE, RED), strict=True):
@@ -242,8 +242,8 @@ async def test_who_is_too_late_is_told_so(place: "torch.device") -> None:
     engine = TensorColourEngine()
     with running(with_path(engine, place)) as service:
         with pytest.raises(DeadlineExceeded):
-            await service.infer(ask(RED, image=jpeg(RED), seconds=1e-4))
-        assert near(seen_colour(await service.infer(ask(RED, image=jpeg(BLUE)))), BLUE)
+            await infer(service, ask(RED, image=jpeg(RED), seconds=1e-4))
+        assert near(seen_colour(await infer(service, ask(RED, image=jpeg(BLUE)))), BLUE)
 
 
 @pytest.mark.parametrize(
@@ -260,9 +260,9 @@ async def test_where_the_device_fails_the_cpu_prepares(
     model = with_path(engine, place)
     assert model.device_path is not None
     monkeypatch.setattr(model.device_path, "_decode" if lost else "_prepare_on_device", fail)
-    with running(model) as service:
-        assert near(seen_colour(await service.infer(ask(RED, image=jpeg(RED)))), RED)
-        assert (service.executor.device_failure is not None) is lost
+    with running_core(model) as core:
+        assert near(seen_colour(await core.infer(ask(RED, image=jpeg(RED)))), RED)
+        assert (core.capacity.device_failure is not None) is lost
     assert (engine.batches, engine.on_device) == ([1], [])
 
 

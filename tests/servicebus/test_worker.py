@@ -15,7 +15,7 @@ from app.settings import Settings
 from tests.fixtures.engines import Gate, MeanColourEngine, shows
 from tests.fixtures.pictures import Colour
 from tests.fixtures.queue import colour_in, picture, put, results, working
-from tests.fixtures.service import ask, colour_model, running
+from tests.fixtures.service import ask, colour_model, infer, running, running_core
 from tests.fixtures.waiting import until_async
 
 RED: Colour = (255, 0, 0)
@@ -107,13 +107,13 @@ async def test_locks_are_kept_for_as_long_as_it_takes() -> None:
 async def test_a_message_whose_lock_is_lost_is_dropped_before_it_is_computed() -> None:
     gate = Gate()
     engine = MeanColourEngine(gate)
-    with running(colour_model(engine, max_batch_size=1)) as service:
-        async with broker("lock=1.5") as bus, working(service, bus) as worker:
+    with running_core(colour_model(engine, max_batch_size=1)) as core:
+        async with broker("lock=1.5") as bus, working(core.service, bus) as worker:
             await put(bus, [picture(RED, "computing"), picture(GREEN, "waiting")])
-            await until_async(lambda: gate.entered == 1 and service.waiting() == 1)
+            await until_async(lambda: gate.entered == 1 and core.batcher.waiting() == 1)
             await bus.refuse()
             await until_async(lambda: worker.held == 0)  # neither lock could be kept
-            assert service.waiting() == 0
+            assert core.batcher.waiting() == 0
             gate.open()
             await bus.reopen()
             assert set(await results(bus, 2)) == {"computing", "waiting"}
@@ -185,11 +185,11 @@ async def test_throttling_is_waited_out() -> None:
 
 async def test_stopping_finishes_what_is_computed_and_gives_the_rest_back_at_once() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
+    with running_core(colour_model(MeanColourEngine(gate), max_batch_size=1)) as core:
         async with broker() as bus:
-            async with working(service, bus) as worker:
+            async with working(core.service, bus) as worker:
                 await put(bus, (picture(colour, name) for name, colour in colours(6).items()))
-                await until_async(lambda: gate.entered == 1 and service.waiting() == 5)
+                await until_async(lambda: gate.entered == 1 and core.batcher.waiting() == 5)
                 stopping = asyncio.create_task(worker.stop(20))
                 await until_async(lambda: bus.queue("jobs").depths.active == 5)
                 gate.open()
@@ -215,7 +215,7 @@ async def test_where_people_have_all_places_a_message_waits_without_using_up_del
     gate = Gate()
     with running(colour_model(MeanColourEngine(gate)), budget=Budget(1, 2**30, 10**10)) as service:
         async with broker() as bus, working(service, bus):
-            person = asyncio.create_task(service.infer(ask(GREEN)))
+            person = asyncio.create_task(infer(service, ask(GREEN)))
             await until_async(lambda: gate.entered == 1)
             await put(bus, [picture(RED, "modest")])
             await until_async(lambda: bus.queue("jobs").depths.locked == 1)
@@ -228,13 +228,13 @@ async def test_where_people_have_all_places_a_message_waits_without_using_up_del
 
 async def test_no_more_is_held_than_was_asked_for_and_people_come_first() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
-        async with broker() as bus, working(service, bus, queue_held=8) as worker:
+    with running_core(colour_model(MeanColourEngine(gate), max_batch_size=1)) as core:
+        async with broker() as bus, working(core.service, bus, queue_held=8) as worker:
             await put(bus, (picture(colour, name) for name, colour in colours(30).items()))
-            await until_async(lambda: service.waiting() == 7)
+            await until_async(lambda: core.batcher.waiting() == 7)
             assert (worker.held, bus.queue("jobs").depths.locked, bus.queue("jobs").depths.active) == (8, 8, 22)
-            person = asyncio.create_task(service.infer(ask(GREEN)))
-            await until_async(lambda: service.waiting() == 8)
+            person = asyncio.create_task(core.infer(ask(GREEN)))
+            await until_async(lambda: core.batcher.waiting() == 8)
             gate.open()
             await person
             assert bus.queue("results").depths.total < 30
@@ -243,11 +243,12 @@ async def test_no_more_is_held_than_was_asked_for_and_people_come_first() -> Non
 
 async def test_a_slow_model_is_given_only_what_it_can_finish_inside_the_locks() -> None:
     gate = Gate()
-    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
-        service.executor.seconds_per_picture = 3.0
-        async with broker("lock=12") as bus, working(service, bus, queue_held=4) as worker:
+    model = colour_model(MeanColourEngine(gate), max_batch_size=1)
+    with running_core(model) as core:
+        core.capacity.learn(model, 3.0)
+        async with broker("lock=12") as bus, working(core.service, bus, queue_held=4) as worker:
             await put(bus, (picture(colour, name) for name, colour in colours(10).items()))
-            await until_async(lambda: service.waiting() == 1)
+            await until_async(lambda: core.batcher.waiting() == 1)
             assert worker.held == 2  # half of twelve seconds, at three each
             gate.open()
             await results(bus, 10)

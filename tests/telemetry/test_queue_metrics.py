@@ -58,4 +58,4 @@ async def test_a_messages_outcome_age_and_margin_are_counted_and_its_words_are_n
     assert after["roo_lock_margin_seconds_count", ("jobs",)] == 26
     assert after["roo_message_age_seconds_count", ("jobs",)] == 26
     assert after["roo_message_seconds_count", ("jobs",)] == 26
-    assert after["roo_requests_total", ("colour", "ok", "queue")] == 1
+    assert after["roo_requests_total", ("colour", "ok", "queue", "2")] == 1

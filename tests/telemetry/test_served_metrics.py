@@ -73,7 +73,7 @@ def test_failures_are_counted_with_their_model_and_error(server: Server) -> None
     with server.client() as client:
         error = client.post(PREDICT, content=PICTURE[:-40]).json()["code"]
     found = [sample.labels for sample in families(server)["roo_requests"].samples]
-    assert {"source": "http", "model": "colour", "outcome": error} in found
+    assert {"source": "http", "model": "colour", "version": "2", "outcome": error} in found
 
 
 def test_the_format_is_negotiated(server: Server) -> None:

@@ -19,7 +19,7 @@ from tests.telemetry.collector import Collector, collecting, texts
 
 TRACE, SENDER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{SENDER}-01"
-STAGES = {"admission", "queue", "prepare", "compute", "finish"}
+STAGES = {"admission", "queue", "decode", "prepare", "compute", "finish"}
 
 
 def exporting(collector: Collector) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""Answers that travel together: never late by much, never left behind."""
+"""ResultCoalescer that travel together: never late by much, never left behind."""
 
 import threading
 from concurrent.futures import Future
 
-from app.core.answers import COMPANY
 from app.core.batcher import Batch, Batcher
+from app.core.coalescing import COMPANY
 from app.core.request import Deadline, Priority
 from tests.fixtures.waiting import until
 

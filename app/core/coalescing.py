@@ -17,7 +17,7 @@ then at most about an eighth of what its picture waited before.
 """
 
 
-class Answers(Generic[R]):
+class ResultCoalescer(Generic[R]):
     """Results on their way to their waiters. Safe to use from any number of threads."""
 
     def __init__(self) -> None:

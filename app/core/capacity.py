@@ -1,0 +1,194 @@
+"""How much can be taken: the only place that knows how fast each model is here, what waits, and what follows from both.
+
+Speed is lane time a picture, measured at every batch, per model and version. What was measured long ago is believed
+less and less while nothing of that model runs: one slow moment must not refuse callers for ever.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from app.core.request import Priority
+
+_SMOOTHING = 0.1
+"""Weight of the newest batch in a model's running mean."""
+_HALF_LIFE = 30.0
+"""Seconds of rest after which only half of what a mean lies above the best that was seen is believed."""
+STUCK_SECONDS = 120.0
+"""A lane longer than this on one batch will not come back."""
+
+K = TypeVar("K", bound=Hashable)
+
+
+class Waiting(Protocol[K]):
+    """What a batcher tells of its queues."""
+
+    bulk_share: float
+
+    def waiting_by_key(self, priority: Priority) -> Mapping[K, int]:
+        """Items queued for a lane, by what they are for."""
+
+
+@dataclass(slots=True)
+class _Speed:
+    """Seconds of a lane for one picture: the running mean, the least of any batch, and when it was last measured."""
+
+    mean: float
+    best: float
+    measured_at: float
+    bulk_at: float = float("-inf")
+
+    def now(self, now: float, running: bool) -> float:
+        age = 0.0 if running else max(0.0, now - self.measured_at)
+        return float(self.best + (self.mean - self.best) * 0.5 ** (age / _HALF_LIFE))
+
+
+@dataclass(frozen=True, slots=True)
+class _Run(Generic[K]):
+    """The batch that a lane is on."""
+
+    model: K
+    size: int
+    since: float
+
+
+class Capacity(Generic[K]):
+    """Measures lanes, and answers what every front asks: how long, how many, when again. Safe for all threads."""
+
+    def __init__(self, batcher: Waiting[K], clock: Callable[[], float] = time.monotonic) -> None:
+        self._batcher = batcher
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._speeds: dict[K, _Speed] = {}
+        self._running: dict[int, _Run[K]] = {}
+        self.lanes = 0
+        """How many lanes there are meant to be; none before the start."""
+        self.device_failure: str | None = None
+        """Why the device is lost, where it is."""
+
+    def begin(self, lane: int, model: K, size: int, bulk: int = 0) -> None:
+        """A lane takes a batch of so many pictures, `bulk` of them robots'."""
+        now = self._clock()
+        with self._lock:
+            self._running[lane] = _Run(model, size, now)
+            if bulk and model in self._speeds:
+                self._speeds[model].bulk_at = now
+
+    def end(self, lane: int, computed: int) -> None:
+        """The lane is free again; of its batch so many pictures were computed (none: nothing is learned)."""
+        now = self._clock()
+        with self._lock:
+            run = self._running.pop(lane, None)
+        if run is not None and computed:
+            self.learn(run.model, (now - run.since) / computed)
+
+    def learn(self, model: K, seconds: float) -> None:
+        """A picture of this model has taken a lane for so many seconds."""
+        now = self._clock()
+        with self._lock:
+            speed = self._speeds.setdefault(model, _Speed(seconds, seconds, now))
+            speed.mean += _SMOOTHING * (seconds - speed.mean)
+            speed.best = min(speed.best, seconds)
+            speed.measured_at = now
+
+    def forget(self, model: K) -> None:
+        """A model is not served any more."""
+        with self._lock:
+            self._speeds.pop(model, None)
+
+    def lose_device(self, reason: str) -> None:
+        """The device will compute nothing more until the process is restarted."""
+        self.device_failure = reason
+
+    def stuck(self) -> float:
+        """The longest time, in seconds, that a lane has been on its present batch; 0 where all are free."""
+        now = self._clock()
+        with self._lock:
+            return max((now - run.since for run in self._running.values()), default=0.0)
+
+    def seconds(self, model: K) -> float:
+        """Lane seconds for a picture of this model; 0 where it has not answered yet."""
+        with self._lock:
+            return self._seconds(model, self._clock())
+
+    def speeds(self) -> dict[K, float]:
+        """Lane seconds for a picture of each model that has answered."""
+        now = self._clock()
+        with self._lock:
+            return {model: self._seconds(model, now) for model in self._speeds}
+
+    def pending(self) -> float:
+        """Seconds until everything that waits now is computed, if nothing more came."""
+        work = self._work(Priority.INTERACTIVE), self._work(Priority.BULK)
+        return sum(sum(each.values()) for each in work) / max(1, self.lanes)
+
+    def wait(self, model: K, priority: Priority) -> float:
+        """Seconds until a picture that arrives now would be answered: people are judged by people's queues.
+
+        Models share the lanes: of another's queue no more goes first than the own queue's worth.
+        """
+        now, lanes = self._clock(), max(1, self.lanes)
+        people, bulk = self._work(Priority.INTERACTIVE), self._work(Priority.BULK)
+        own = self.seconds(model)
+        if priority is Priority.INTERACTIVE:
+            ahead = _fair(people, model, own)
+            ahead += min(sum(bulk.values()), ahead * self._batcher.bulk_share / (1 - self._batcher.bulk_share))
+        else:
+            ahead = sum(people.values()) + _fair(bulk, model, own)
+        return self._until_free(now) + ahead / lanes + own
+
+    def credit(self, model: K | None, seconds: float) -> int:
+        """How many pictures more of that model the lanes can finish within so many seconds, as bulk.
+
+        None stands for the slowest of the models that bulk has asked lately. 0 where the device is lost or a lane is
+        stuck; `UNKNOWN` where no speed is known yet.
+        """
+        if self.device_failure is not None or self.stuck() > STUCK_SECONDS:
+            return 0
+        each = self._slowest_of_bulk() if model is None else self.seconds(model)
+        if not each:
+            return UNKNOWN
+        left = max(0.0, seconds - self._until_free(self._clock())) - self.pending()
+        return max(0, int(left * max(1, self.lanes) / each))
+
+    def retry_after(self, model: K | None, priority: Priority) -> float:
+        """Seconds after which trying again is worth while, at least one."""
+        return max(1.0, self.pending() if model is None else self.wait(model, priority))
+
+    def _seconds(self, model: K, now: float) -> float:
+        speed = self._speeds.get(model)
+        if speed is None:
+            return 0.0
+        return speed.now(now, any(run.model == model for run in self._running.values()))
+
+    def _slowest_of_bulk(self) -> float:
+        now = self._clock()
+        with self._lock:
+            lately = [model for model, speed in self._speeds.items() if now - speed.bulk_at < _HALF_LIFE]
+            return max((self._seconds(model, now) for model in lately or self._speeds), default=0.0)
+
+    def _work(self, priority: Priority) -> dict[K, float]:
+        """Lane seconds that wait, by model."""
+        waiting = self._batcher.waiting_by_key(priority)
+        return {model: count * self.seconds(model) for model, count in waiting.items()}
+
+    def _until_free(self, now: float) -> float:
+        """Seconds until the first lane is free, by what each is on."""
+        with self._lock:
+            if len(self._running) < self.lanes or not self._running:
+                return 0.0
+            return min(
+                max(0.0, run.size * self._seconds(run.model, now) - (now - run.since)) for run in self._running.values()
+            )
+
+
+UNKNOWN = 2**31
+"""A credit without a bound: nothing has been measured yet."""
+
+
+def _fair(work: Mapping[K, float], model: K, own: float) -> float:
+    """Lane seconds that go before a picture of `model` where models take turns."""
+    mine = work.get(model, 0.0)
+    return mine + sum(min(other, mine + own) for key, other in work.items() if key != model)
