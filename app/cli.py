@@ -174,7 +174,7 @@ def check_models(
 ) -> None:
     """Load and warm every model, as serving would, and say what is wrong."""
     from app.commands import models
-    from app.core.loading import Serving
+    from app.loading.serving import Serving
     from app.settings import load_settings
 
     serving = Serving.of(load_settings(device=device))

@@ -27,12 +27,12 @@ from rich.console import Console
 
 from app.bench import machine, naive, pictures
 from app.bench.engine_loop import Order, Part, measure
-from app.core import loading, picture_choice
-from app.core.loading import Serving
 from app.core.model import Model
 from app.engines import catalog
 from app.engines.base import EngineName
 from app.engines.devices import Device
+from app.loading import decode_placement, loader
+from app.loading.serving import Serving, choose_device
 from app.repository import repository
 from app.repository.manifest import Batching
 from benchmarks.device_path import PARTS, DeviceLoop
@@ -143,10 +143,10 @@ def _tests(device: str, scratch: Path) -> dict[str, Any]:
 def _speed(engine: EngineName, models: Path, device: str, seconds: float, scratch: Path) -> dict[str, Any]:
     entry = repository.read_entry(models / "shelf")
     entry = replace(entry, manifest=entry.manifest.model_copy(update={"batching": Batching(max_size=max(BATCHES))}))
-    chosen = loading.choose_device(device, engine)
+    chosen = choose_device(device, engine)
     precision = catalog.precisions(engine, chosen)[0]
     cores = machine.describe().cores
-    (model,) = loading.load(entry, Serving(chosen, engine=engine, precision=precision, lanes=cores))
+    (model,) = loader.load(entry, Serving(chosen, engine=engine, precision=precision, lanes=cores))
     decoding = asdict(model.decoding)  # what the service would do here, by its own trial
     files = _files(models / "shelf", scratch)
 
@@ -207,7 +207,7 @@ def _on_device(
         "whole_to_slower_part": whole / min(decode, network),
         "whole_to_naive": whole / one_by_one,
         "device_busy": _busy(lambda: loop.measure("whole", best, seconds), chosen),
-        "levels_from_cpu": picture_choice.disagreement(model, loop.path),
+        "levels_from_cpu": decode_placement.disagreement(model, loop.path),
     }
 
 

@@ -15,12 +15,12 @@ from typing import Literal
 
 from app.bench.measurements import Measurement, percentile
 from app.bench.plain_loop import UNREAD
-from app.core import loading
-from app.core.loading import Serving
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines.base import Array
 from app.errors import StartupError
+from app.loading import loader
+from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.manifest import Batching
 from app.settings import load_settings
@@ -116,7 +116,7 @@ def main(models_dir: str, name: str, most: str) -> None:
         serving = Serving.of(load_settings(calibrate=False))
         entry = repository.read_entry(Path(models_dir) / name)
         manifest = entry.manifest.model_copy(update={"batching": Batching(max_size=int(most))})
-        model = loading.load(replace(entry, manifest=manifest), serving)[-1]
+        model = loader.load(replace(entry, manifest=manifest), serving)[-1]
     except StartupError as error:
         _say({"problem": str(error)})
         return

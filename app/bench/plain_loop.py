@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.bench.measurements import Measurement, percentile
-from app.core import loading
-from app.core.loading import Serving
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
+from app.loading import loader
+from app.loading.serving import Serving
 from app.repository import repository
 from app.settings import load_settings, usable_cores
 from app.vision import image
@@ -90,7 +90,7 @@ def _work(model: Model, pictures: list[bytes], opens: float, seconds: float, wor
 def main(models_dir: str, name: str, device: str) -> None:
     """Load, say so, and measure a slice for each order that comes in."""
     entry = repository.read_entry(Path(models_dir) / name)
-    model = loading.load(entry, Serving.of(load_settings(device=device, max_batch=1)))[-1]
+    model = loader.load(entry, Serving.of(load_settings(device=device, max_batch=1)))[-1]
     _say({"ready": repr(model), "threads": usable_cores()})
     for line in sys.stdin:
         _say(asdict(measure(model, Order(**json.loads(line)))))

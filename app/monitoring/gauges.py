@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from app import cgroup
 from app.core.health import Health
 from app.core.request import Priority
 from app.core.service import InferenceService
 from app.engines.devices import Device
+from app.host import cgroup
 from app.telemetry import gpu, logs, metrics, process
 from app.telemetry.instruments import Labels, Reading
 
