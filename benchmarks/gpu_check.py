@@ -19,14 +19,15 @@ import traceback
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from app.bench import machine, naive, pictures
-from app.bench.engine_loop import Order, Part, measure
+from app.bench import machine, pictures
+from app.bench.engine_loop import EngineTrial, Part, measure
 from app.core.model import Model
 from app.engines import catalog
 from app.engines.base import EngineName
@@ -35,6 +36,7 @@ from app.loading import decode_placement, loader
 from app.loading.serving import Serving, choose_device
 from app.repository import repository
 from app.repository.manifest import Batching
+from benchmarks import naive
 from benchmarks.device_path import PARTS, DeviceLoop
 
 console = Console()
@@ -59,8 +61,8 @@ def main() -> None:
         models = _repository(Path(scratch))
         steps: dict[str, Callable[[], Any]] = {"tests": lambda: _tests(options.device, Path(scratch))}
         for engine in _engines(options.device):
-            steps[f"speed of {engine}"] = lambda engine=engine: _speed(
-                engine, models, options.device, options.seconds, Path(scratch)
+            steps[f"speed of {engine}"] = partial(
+                _speed, engine, models, options.device, options.seconds, Path(scratch)
             )
         for name, step in steps.items():
             console.print(f"{name} …")
@@ -151,7 +153,7 @@ def _speed(engine: EngineName, models: Path, device: str, seconds: float, scratc
     files = _files(models / "shelf", scratch)
 
     def rate(part: Part, threads: int, batch: int) -> dict[str, float]:
-        found = measure(model, Order(files, threads, batch, part, 0.5, seconds))
+        found = measure(model, EngineTrial(files, threads, batch, part, 0.5, seconds))
         return {"per_second": found.per_second, "p50_ms": found.p50_ms, "cpu_seconds": found.cpu_seconds}
 
     prepare = rate("prepare", cores, 8)
@@ -174,7 +176,7 @@ def _speed(engine: EngineName, models: Path, device: str, seconds: float, scratc
         "naive_per_second": one_by_one,
         "whole_to_slower_part": whole / slower,
         "whole_to_naive": whole / one_by_one,
-        "device_busy": _busy(lambda: measure(model, Order(files, cores, best, "whole", 0.5, seconds)), chosen),
+        "device_busy": _busy(lambda: measure(model, EngineTrial(files, cores, best, "whole", 0.5, seconds)), chosen),
         "decoding": decoding,
         "on_device": _on_device(model, chosen, files, seconds, network, one_by_one),
     }

@@ -11,7 +11,7 @@ Where there is a choice it gets the faster one: the raw body instead of multipar
 access log, and the service's own postprocessing, so that no difference comes from there. What is compared is decoding,
 threading and batching.
 
-`python -m app.bench.naive MODELS_DIR MODEL DEVICE` serves on a free port of the loopback interface.
+`python -m benchmarks.naive MODELS_DIR MODEL DEVICE` serves on a free port of the loopback interface.
 """
 
 import io
