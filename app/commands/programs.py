@@ -15,7 +15,7 @@ from app.commands.comparison import Reference
 from app.commands.plans import Plan
 from app.engines import catalog, devices
 from app.engines.base import Engine, EngineName, EngineOptions
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.errors import StartupError
 from app.settings import usable_cores
 
