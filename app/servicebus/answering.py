@@ -27,7 +27,7 @@ _PATIENCE = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SizeLimits:
     """Bytes of an encoded picture, and of the largest result that is sent in a message."""
 
     image_bytes: int
@@ -38,7 +38,7 @@ class Answering:
     """All that one message after the other goes through; knows nothing of locks and settlements."""
 
     def __init__(
-        self, service: InferenceService, replies: Replies, outboxes: Outboxes, blobs: BlobStore, limits: Limits
+        self, service: InferenceService, replies: Replies, outboxes: Outboxes, blobs: BlobStore, limits: SizeLimits
     ) -> None:
         self._service = service
         self._replies = replies
