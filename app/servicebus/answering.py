@@ -14,7 +14,7 @@ from app.core.service import InferenceService
 from app.errors import DeadlineExceeded, InvalidMessage, ResultTooLarge
 from app.servicebus import results
 from app.servicebus.claimcheck import BlobStore
-from app.servicebus.message import MessageOptions, Order, read_order
+from app.servicebus.message import Job, MessageOptions, read_job
 from app.servicebus.outbox import Outboxes
 from app.servicebus.results import Replies
 from app.telemetry import tracing
@@ -53,17 +53,17 @@ class Answering:
         Cancelling frees the place in the core.
         """
         entity = self._replies.entity_for(message.reply_to)
-        order = read_order(message, self._limits.image_bytes)
-        self._check_annotation(order.options)
-        deadline = _deadline(message, order.options.deadline_ms)
-        async with self._picture(order) as picture:
-            result = await self._service.infer(self._request(message, order.options, picture, deadline))
-            annotated_url = await self._annotate(picture, result, order.options)
-        body = results.body_of(order, result, annotated_url)
+        job = read_job(message, self._limits.image_bytes)
+        self._check_annotation(job.options)
+        deadline = _deadline(message, job.options.deadline_ms)
+        async with self._picture(job) as picture:
+            result = await self._service.infer(self._request(message, job.options, picture, deadline))
+            annotated_url = await self._annotate(picture, result, job.options)
+        body = results.body_of(job, result, annotated_url)
         if len(body) > self._limits.result_bytes:
             body = await self._outsource(body, result)
         with tracing.sending(entity):
-            reply = results.message_of(message, result, body, order.options.robot_id)
+            reply = results.message_of(message, result, body, job.options.robot_id)
             await self._outboxes.send(entity, reply, len(body))
 
     async def close(self) -> None:
@@ -73,16 +73,16 @@ class Answering:
         self._renderer.close()
 
     @asynccontextmanager
-    async def _picture(self, order: Order) -> AsyncIterator[bytes]:
+    async def _picture(self, job: Job) -> AsyncIterator[bytes]:
         """The encoded picture, with room held for its bytes."""
-        if order.image is not None:
-            with self._service.receiving(len(order.image), Priority.BULK):
-                yield order.image
+        if job.image is not None:
+            with self._service.receiving(len(job.image), Priority.BULK):
+                yield job.image
         else:
-            assert order.image_url is not None
+            assert job.image_url is not None
             most = self._limits.image_bytes
             async with self._blobs.fetched(
-                order.image_url, most, lambda size: self._service.receiving(size, Priority.BULK)
+                job.image_url, most, lambda size: self._service.receiving(size, Priority.BULK)
             ) as content:
                 yield content
 
