@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 import app as package
 from app.api import inference, operations, problems
-from app.api.observed import ObservedMiddleware
+from app.api.access_log import AccessLogMiddleware
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.outside import Outside
@@ -78,7 +78,7 @@ class _Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Around everything, where added middleware would stand inside of what answers unexpected errors."""
-        return RequestIdMiddleware(ObservedMiddleware(self._outside.wrap(super().build_middleware_stack())))
+        return RequestIdMiddleware(AccessLogMiddleware(self._outside.wrap(super().build_middleware_stack())))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""
