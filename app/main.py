@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from app.api.app import create_app
-from app.api.security import outside
+from app.api.security import perimeter
 from app.api.security.head_limit import LimitedHead
 from app.api.uploads import UploadLimits
 from app.core.admission import Admission, Budget
@@ -284,11 +284,11 @@ def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry) -> 
                 core.health,
                 limits,
                 telemetry.metrics_text,
-                outside.build(settings),
+                perimeter.build(settings),
                 predict=settings.http,
             ),
             http=LimitedHead,
-            headers=outside.response_headers(settings),
+            headers=perimeter.response_headers(settings),
             log_config=None,
             access_log=False,
             server_header=False,
