@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from app.devbus.alarm import Metronome
 from app.devbus.amqp.errors import CONNECTION_FORCED, FRAMING_ERROR, INTERNAL_ERROR, NOT_ALLOWED, AmqpError
 from app.devbus.amqp.framing import (
     AMQP_FRAME,
@@ -39,6 +38,7 @@ from app.devbus.faults import Faults
 from app.devbus.limits import BrokerLimits
 from app.devbus.namespace import Namespace
 from app.devbus.session import Session
+from app.devbus.timers import Metronome
 
 log = logging.getLogger(__name__)
 

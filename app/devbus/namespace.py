@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
-from app.devbus.alarm import Alarm
 from app.devbus.amqp.errors import MESSAGE_NOT_FOUND, NOT_FOUND, AmqpError
 from app.devbus.amqp.message import Message
 from app.devbus.entity import DEAD_LETTER_SUFFIX, Queue
@@ -13,6 +12,7 @@ from app.devbus.faults import Faults
 from app.devbus.options import QueueOptions
 from app.devbus.outlet import Outlet
 from app.devbus.session_queue import make_queue
+from app.devbus.timers import Alarm
 from app.devbus.tokens import Token
 
 Clock = Callable[[], float]
