@@ -111,7 +111,7 @@ class Broker:
 
     def queue(self, path: str) -> Queue:
         """A queue, `topic/Subscriptions/name`, or one of these with `/$DeadLetterQueue`; raises `AmqpError`."""
-        return self.namespace.outlet(path.lower()).queue
+        return self.namespace.dispatcher(path.lower()).queue
 
     def cut(self) -> int:
         """Reset every connection; returns how many there were."""
