@@ -38,8 +38,9 @@ def create_app(
     *,
     predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask; without
-    `predict` there are only probes, metrics and the list of models.
+    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask.
+
+    Without `predict` there are only probes, metrics and the list of models.
     """
     renderer = Renderer()
 
