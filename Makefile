@@ -35,13 +35,13 @@ contracts: $(VENV)/.dev ## Check which room imports which
 check: lint types contracts test ## All of the above
 
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
-	$(BIN)/roo-vision bench
+	$(BIN)/python -m benchmarks.comparison
 
 bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people beside robots, chaos
-	$(BIN)/roo-vision bench-queue
+	$(BIN)/python -m benchmarks.queue_run
 
 bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
-	$(BIN)/roo-vision bench-telemetry
+	$(BIN)/python -m benchmarks.telemetry_run
 
 gpu-check: ## On a machine with a GPU: run what needs one, and write docs/gpu-report.json
 	$(PYTHON) -m benchmarks.gpu_check

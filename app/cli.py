@@ -174,7 +174,7 @@ def check_models(
 ) -> None:
     """Load and warm every model, as serving would, and say what is wrong."""
     from app.commands import models
-    from app.core.loading import Serving
+    from app.loading.serving import Serving
     from app.settings import load_settings
 
     serving = Serving.of(load_settings(device=device))
@@ -258,7 +258,7 @@ def bench(
     models_dir: ModelsDir = None,
     device: Device = None,
 ) -> None:
-    """Measure the service beside a plain loop (its ceiling) and a naive endpoint, in alternating slices."""
+    """Measure the service on this machine: throughput and latency under load, start, memory; or its engines."""
     from app.bench import plan, run, sweep
     from app.settings import load_settings
 
@@ -269,47 +269,3 @@ def bench(
     planned = plan.make_plan(seconds=seconds, rounds=rounds, concurrency=concurrency, soak=soak, out=out, quick=quick)
     settings = load_settings(models_dir=models_dir, device=device)
     sys.exit(OK if run.run(planned, settings, model) else FAILED)
-
-
-@cli.command()
-def bench_queue(
-    parts: Annotated[str, typer.Option(help="Which, with commas between.")] = "throughput,spike,people,chaos",
-    spike_minutes: Annotated[float, typer.Option(min=0.1, help="Length of the spike of 800 messages a minute.")] = 10,
-    chaos_messages: Annotated[int, typer.Option(min=100, help="Messages that the chaos takes.")] = 5000,
-    out: Annotated[Path, typer.Option(help="Folder for bench-queue.json and bench-queue.md.")] = Path("out/bench"),
-    quick: Annotated[bool, typer.Option("--quick", help="Seconds in all: shows that it works, not how fast.")] = False,
-    model: Annotated[str | None, typer.Option(help="Model to measure; the default one where left out.")] = None,
-    models_dir: ModelsDir = None,
-    device: Device = None,
-) -> None:
-    """Measure the queue: throughput beside HTTP, a spike, people beside robots, and chaos."""
-    from app.bench import queue_run, run
-    from app.bench.queue_stage import Repository
-    from app.settings import load_settings
-
-    planned = queue_run.make_plan(parts, spike_minutes, chaos_messages, out, quick=quick)
-    settings = load_settings(models_dir=models_dir, device=device)
-    repository = Repository(settings.models_dir, run.choose_model(settings, model), settings.device)
-    queue_run.run(planned, repository)
-
-
-@cli.command()
-def bench_telemetry(
-    seconds: Annotated[float, typer.Option(min=0.05, help="Length of a slice.")] = 3.0,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 10,
-    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight.")] = 32,
-    out: Annotated[Path, typer.Option(help="Folder for bench-telemetry.json and bench-telemetry.md.")] = Path(
-        "out/bench"
-    ),
-    model: Annotated[str | None, typer.Option(help="Model to measure; the default one where left out.")] = None,
-    models_dir: ModelsDir = None,
-    device: Device = None,
-) -> None:
-    """Measure what telemetry costs: off, as it comes, and exported with a tenth of all traces."""
-    from app.bench import run, telemetry_run
-    from app.bench.queue_stage import Repository
-    from app.settings import load_settings
-
-    settings = load_settings(models_dir=models_dir, device=device)
-    repository = Repository(settings.models_dir, run.choose_model(settings, model), settings.device)
-    telemetry_run.run(telemetry_run.TelemetryPlan(seconds, rounds, concurrency, out), repository)

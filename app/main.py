@@ -19,22 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from app import allocator, cgroup, observing
 from app.api.app import create_app
-from app.api.security import outside
+from app.api.security import perimeter
 from app.api.security.head_limit import LimitedHead
 from app.api.uploads import UploadLimits
-from app.core import calibration, loading
 from app.core.admission import Admission, Budget
 from app.core.batcher import Batcher
 from app.core.capacity import Capacity
 from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
-from app.core.loading import Serving
 from app.core.registry import Registry
 from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.errors import StartupError
+from app.host import allocator, cgroup
+from app.loading import calibration, loader
+from app.loading.serving import Serving
+from app.monitoring import gauges
 from app.otel_settings import load_otel_settings
 from app.repository import repository
 from app.repository.repository import ModelEntry
@@ -81,7 +82,7 @@ class Core:
         """
         serving = calibration.calibrate(self.entries, self.main_entry, self.serving)
         for entry in self.entries:
-            for model in loading.load(entry, serving):
+            for model in loader.load(entry, serving):
                 self.service.registry.add(model)
         self.executor.start(serving.lanes)
         self.service.registry.complete()
@@ -135,8 +136,8 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     sys.setswitchinterval(SWITCH_SECONDS)
     core = build(settings)
     telemetry = setup.install(core.device.name, load_otel_settings(), writer)
-    observing.observe_core(core.service, core.batcher, core.executor, core.health, core.device)
-    observing.observe_process()
+    gauges.observe_core(core.service, core.batcher, core.executor, core.health, core.device)
+    gauges.observe_process()
     try:
         with _listen(settings) as listener:
             server = _http_server(core, settings, telemetry)
@@ -200,7 +201,7 @@ def _start_queue(core: Core, settings: Settings) -> _Queue | None:
 
     worker = servicebus.build(core.service, settings)
     core.health.watch("queue", lambda: str(worker.status))
-    observing.observe_queue(worker)
+    gauges.observe_queue(worker)
     return _Queue(worker, asyncio.create_task(worker.run(), name="queue-worker"))
 
 
@@ -292,11 +293,11 @@ def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry) -> 
                 core.health,
                 limits,
                 telemetry.metrics_text,
-                outside.build(settings),
+                perimeter.build(settings),
                 predict=settings.http,
             ),
             http=LimitedHead,
-            headers=outside.response_headers(settings),
+            headers=perimeter.response_headers(settings),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app import cgroup
 from app.errors import StartupError
+from app.host import cgroup
 
 MIB = 2**20
 IDLE_BYTES = 90 * MIB

@@ -1,1 +1,4 @@
-"""Computations about the service that need no service."""
+"""The project's own measurements: the service beside others, what telemetry costs, the queue under chaos.
+
+Nothing in `app` imports this, and it is not installed; run it from the repository: `python -m benchmarks.comparison`.
+"""

@@ -80,7 +80,8 @@ def _draw(seen: httpx.Client, start: float, end: float) -> None:
     with mpl.rc_context({**style(), "font.size": 7.5}):
         heights = [0.62 if panels[0]["type"] == "stat" else 1.0 for _, panels in rows]
         figure = Figure(figsize=(17, 2.35 * sum(heights)), layout="constrained")
-        for part, (title, panels) in zip(figure.subfigures(len(rows), height_ratios=heights), rows, strict=True):
+        parts: Any = figure.subfigures(len(rows), height_ratios=heights)
+        for part, (title, panels) in zip(parts, rows, strict=True):
             part.suptitle(title, x=0.004, ha="left", fontweight="bold", fontsize=10)
             for axes, panel in zip(part.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
                 _panel(axes, panel, seen, start, end)
@@ -124,7 +125,7 @@ def _curves(
     expression, legend = target["expr"], target["legendFormat"]
     for name, value in VARIABLES.items():
         expression = expression.replace(name, value)
-    asked = {"query": expression, "start": start, "end": end, "step": STEP}
+    asked: dict[str, str | float] = {"query": expression, "start": start, "end": end, "step": STEP}
     for series in seen.get("/api/v1/query_range", params=asked).json()["data"]["result"]:
         name = legend
         for label, value in series["metric"].items():

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from app.bench.engine_loop import UNREAD
 from app.bench.measurements import percentile
-from app.bench.plain_loop import UNREAD
 from app.core.device_path import DevicePath
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest

@@ -19,22 +19,24 @@ import traceback
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from app.bench import machine, naive, pictures
-from app.bench.engine_loop import Order, Part, measure
-from app.core import loading, picture_choice
-from app.core.loading import Serving
+from app.bench import machine, pictures
+from app.bench.engine_loop import EngineTrial, Part, measure
 from app.core.model import Model
 from app.engines import catalog
 from app.engines.base import EngineName
 from app.engines.devices import Device
+from app.loading import decode_placement, loader
+from app.loading.serving import Serving, choose_device
 from app.repository import repository
 from app.repository.manifest import Batching
+from benchmarks import naive
 from benchmarks.device_path import PARTS, DeviceLoop
 
 console = Console()
@@ -59,8 +61,8 @@ def main() -> None:
         models = _repository(Path(scratch))
         steps: dict[str, Callable[[], Any]] = {"tests": lambda: _tests(options.device, Path(scratch))}
         for engine in _engines(options.device):
-            steps[f"speed of {engine}"] = lambda engine=engine: _speed(
-                engine, models, options.device, options.seconds, Path(scratch)
+            steps[f"speed of {engine}"] = partial(
+                _speed, engine, models, options.device, options.seconds, Path(scratch)
             )
         for name, step in steps.items():
             console.print(f"{name} …")
@@ -143,15 +145,15 @@ def _tests(device: str, scratch: Path) -> dict[str, Any]:
 def _speed(engine: EngineName, models: Path, device: str, seconds: float, scratch: Path) -> dict[str, Any]:
     entry = repository.read_entry(models / "shelf")
     entry = replace(entry, manifest=entry.manifest.model_copy(update={"batching": Batching(max_size=max(BATCHES))}))
-    chosen = loading.choose_device(device, engine)
+    chosen = choose_device(device, engine)
     precision = catalog.precisions(engine, chosen)[0]
     cores = machine.describe().cores
-    (model,) = loading.load(entry, Serving(chosen, engine=engine, precision=precision, lanes=cores))
+    (model,) = loader.load(entry, Serving(chosen, engine=engine, precision=precision, lanes=cores))
     decoding = asdict(model.decoding)  # what the service would do here, by its own trial
     files = _files(models / "shelf", scratch)
 
     def rate(part: Part, threads: int, batch: int) -> dict[str, float]:
-        found = measure(model, Order(files, threads, batch, part, 0.5, seconds))
+        found = measure(model, EngineTrial(files, threads, batch, part, 0.5, seconds))
         return {"per_second": found.per_second, "p50_ms": found.p50_ms, "cpu_seconds": found.cpu_seconds}
 
     prepare = rate("prepare", cores, 8)
@@ -174,7 +176,7 @@ def _speed(engine: EngineName, models: Path, device: str, seconds: float, scratc
         "naive_per_second": one_by_one,
         "whole_to_slower_part": whole / slower,
         "whole_to_naive": whole / one_by_one,
-        "device_busy": _busy(lambda: measure(model, Order(files, cores, best, "whole", 0.5, seconds)), chosen),
+        "device_busy": _busy(lambda: measure(model, EngineTrial(files, cores, best, "whole", 0.5, seconds)), chosen),
         "decoding": decoding,
         "on_device": _on_device(model, chosen, files, seconds, network, one_by_one),
     }
@@ -207,7 +209,7 @@ def _on_device(
         "whole_to_slower_part": whole / min(decode, network),
         "whole_to_naive": whole / one_by_one,
         "device_busy": _busy(lambda: loop.measure("whole", best, seconds), chosen),
-        "levels_from_cpu": picture_choice.disagreement(model, loop.path),
+        "levels_from_cpu": decode_placement.disagreement(model, loop.path),
     }
 
 

@@ -9,10 +9,10 @@ from starlette.types import ASGIApp
 
 import app as package
 from app.api import inference, operations, problems
-from app.api.observed import ObservedMiddleware
+from app.api.access_log import AccessLogMiddleware
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
-from app.api.security.outside import Outside
+from app.api.security.perimeter import Perimeter
 from app.api.uploads import UploadLimits
 from app.core.health import Health
 from app.core.service import InferenceService
@@ -26,7 +26,7 @@ Boxes are pixels of the picture you sent (upright, after its EXIF orientation), 
 Every error is `application/problem+json` (RFC 9457) with a stable `code`.
 """
 
-EVERYBODY = Outside()
+EVERYBODY = Perimeter()
 
 
 def create_app(
@@ -34,23 +34,24 @@ def create_app(
     health: Health,
     limits: UploadLimits,
     metrics_text: operations.MetricsText,
-    outside: Outside = EVERYBODY,
+    perimeter: Perimeter = EVERYBODY,
     *,
     predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `outside` says who may ask; without
-    `predict` there are only probes, metrics and the list of models.
+    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask.
+
+    Without `predict` there are only probes, metrics and the list of models.
     """
     renderer = Renderer()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with outside.kept_fresh():
+        async with perimeter.kept_fresh():
             yield
         renderer.close()
 
     app = _Application(
-        outside,
+        perimeter,
         title="Roo Vision",
         version=package.__version__,
         description=DESCRIPTION,
@@ -72,13 +73,13 @@ class _Application(FastAPI):
     which it cannot see by itself.
     """
 
-    def __init__(self, outside: Outside, **options: Any) -> None:
+    def __init__(self, perimeter: Perimeter, **options: Any) -> None:
         super().__init__(**options)
-        self._outside = outside
+        self._perimeter = perimeter
 
     def build_middleware_stack(self) -> ASGIApp:
         """Around everything, where added middleware would stand inside of what answers unexpected errors."""
-        return RequestIdMiddleware(ObservedMiddleware(self._outside.wrap(super().build_middleware_stack())))
+        return RequestIdMiddleware(AccessLogMiddleware(self._perimeter.wrap(super().build_middleware_stack())))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""
@@ -89,5 +90,5 @@ class _Application(FastAPI):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             document["components"]["schemas"].update(schema.pop("$defs", {}))
             document["components"]["schemas"][model.__name__] = schema
-        self._outside.document(document)
+        self._perimeter.document(document)
         return document

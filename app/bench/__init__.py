@@ -1,1 +1,1 @@
-"""The benchmark: the service beside a plain loop (the ceiling) and a naive endpoint, in one run."""
+"""What a user measures on their own machine: the service under load, its engines side by side, the demonstration."""

@@ -1,14 +1,11 @@
-"""The three that are compared, each a process of its own that answers the same pictures."""
+"""What is measured: the service, and whatever it is measured beside, each a process of its own."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from app.bench import load, naive
-from app.bench.measurements import NAIVE, PLAIN, SERVICE, Measurement
+from app.bench import load
+from app.bench.measurements import SERVICE, Measurement
 from app.bench.pictures import Workload
-from app.bench.plain_loop import Order
 from app.bench.processes import Child
 from app.errors import StartupError
 
@@ -16,38 +13,13 @@ READY_PATH = "/readyz"
 
 
 class Contender(Protocol):
-    """One of the compared."""
+    """One of those that answer the same pictures."""
 
     name: str
     child: Child
 
     def measure(self, workload: Workload, concurrency: int, warm_seconds: float, seconds: float) -> Measurement:
         """Answer the pictures over and over with so many in flight; raises `StartupError` where it has ended."""
-
-
-class PlainLoop:
-    """See `app.bench.plain_loop`. It has a thread for each picture in flight, at most one a usable core."""
-
-    name = PLAIN
-
-    def __init__(self, child: Child, folder: Path) -> None:
-        """`child` talks; the pictures are handed over as files in `folder`."""
-        self.child = child
-        self._folder = folder
-        self._threads = int(json.loads(child.listen())["threads"])
-
-    def measure(self, workload: Workload, concurrency: int, warm_seconds: float, seconds: float) -> Measurement:
-        """One slice, measured by the child itself."""
-        threads = min(concurrency, self._threads)
-        order = Order(self._files(workload), threads, warm_seconds, seconds)
-        return Measurement(**json.loads(self.child.ask(json.dumps(asdict(order)))))
-
-    def _files(self, workload: Workload) -> list[str]:
-        paths = [self._folder / f"{workload.size}-{index}.jpg" for index in range(len(workload.pictures))]
-        for path, picture in zip(paths, workload.pictures, strict=True):
-            if not path.exists():
-                path.write_bytes(picture)
-        return [str(path) for path in paths]
 
 
 class Server:
@@ -77,34 +49,18 @@ class Server:
 
 
 class Launcher:
-    """Starts contenders for one model of one repository; their logs and files go into `folder`."""
+    """Starts services for one model of one repository; their logs and files go into `folder`."""
 
     def __init__(self, models_dir: Path, model: str, device: str, predict_path: str, folder: Path) -> None:
         self.predict_path = predict_path
-        self._served = [str(models_dir.absolute()), model, device]
-        self._folder = folder
-
-    def plain_loop(self) -> Child:
-        """The child for `PlainLoop`."""
-        return Child(PLAIN, ["app.bench.plain_loop", *self._served], self._folder, talks=True)
-
-    def naive(self) -> Child:
-        """The child for the naive endpoint."""
-        return Child(NAIVE, ["app.bench.naive", *self._served], self._folder)
+        self.served = (str(models_dir.absolute()), model, device)
+        self.folder = folder
 
     def service(self) -> Child:
-        """The child for the service, on a free port; its other settings are the environment's."""
-        models_dir, _, device = self._served
+        """The service, on a free port; its other settings are the environment's."""
+        models_dir, _, device = self.served
         options = ["--host", load.HOST, "--port", "0", "--models-dir", models_dir, "--device", device]
-        return Child(SERVICE, ["app", "serve", *options], self._folder)
-
-    def as_plain_loop(self, child: Child) -> PlainLoop:
-        """Wait until the plain loop has loaded its model."""
-        return PlainLoop(child, self._folder)
-
-    def as_naive(self, child: Child) -> Server:
-        """Wait until the naive endpoint answers."""
-        return Server(NAIVE, child, naive.READY_PATH, naive.PREDICT_PATH)
+        return Child(SERVICE, ["app", "serve", *options], self.folder)
 
     def as_service(self, child: Child) -> Server:
         """Wait until the service is ready."""

@@ -20,7 +20,7 @@ from rich.table import Table
 
 from app.bench.processes import Child, sigterm_as_exit
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from app.errors import StartupError
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Reply, Robot
@@ -56,7 +56,7 @@ def run(count: int, settings: Settings) -> bool:
 
 
 async def _run(count: int, settings: Settings, folder: Path) -> bool:
-    broker = Broker([f"{JOBS},lock=30", f"{RESULTS},dedup=600"], limits=Limits(max_message_size=4 << 20))
+    broker = Broker([f"{JOBS},lock=30", f"{RESULTS},dedup=600"], limits=BrokerLimits(max_message_size=4 << 20))
     async with broker:
         console.print("a Service Bus for development, in memory, and the service beside it ...")
         with _serve(broker, settings, folder) as service:

@@ -14,24 +14,27 @@ from pathlib import Path
 from typing import Literal
 
 from app.bench.measurements import Measurement, percentile
-from app.bench.plain_loop import UNREAD
-from app.core import loading
-from app.core.loading import Serving
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines.base import Array
 from app.errors import StartupError
+from app.loading import loader
+from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.manifest import Batching
 from app.settings import load_settings
 from app.vision import image
+from app.vision.tasks import Options
+
+UNREAD = Options(read_barcodes=False)
+"""Barcodes are left unread in all measurements: what is compared is decoding, the network and its boxes."""
 
 Part = Literal["whole", "prepare", "network"]
 """From a picture's bytes to its answer, or only to the network's input, or the network alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class EngineTrial:
     """One slice: picture files, threads, pictures a batch, which part of the way, seconds."""
 
     pictures: list[str]
@@ -50,13 +53,13 @@ class _Worker:
     elapsed: float = 0.0
 
 
-def measure(model: Model, order: Order) -> Measurement:
-    """Answer batches in `order.threads` threads; latencies are those of batches, the rate is of pictures."""
-    pictures = [Path(path).read_bytes() for path in order.pictures]
-    opens = time.perf_counter() + order.warm_seconds
-    workers = [_Worker() for _ in range(order.threads)]
+def measure(model: Model, trial: EngineTrial) -> Measurement:
+    """Answer batches in `trial.threads` threads; latencies are those of batches, the rate is of pictures."""
+    pictures = [Path(path).read_bytes() for path in trial.pictures]
+    opens = time.perf_counter() + trial.warm_seconds
+    workers = [_Worker() for _ in range(trial.threads)]
     threads = [
-        threading.Thread(target=_work, args=(model, pictures, order, lane, opens, worker))
+        threading.Thread(target=_work, args=(model, pictures, trial, lane, opens, worker))
         for lane, worker in enumerate(workers)
     ]
     for thread in threads:
@@ -67,8 +70,8 @@ def measure(model: Model, order: Order) -> Measurement:
         thread.join()
     latencies = [1e3 * seconds for worker in workers for seconds in worker.latencies]
     return Measurement(
-        pictures=len(latencies) * order.batch,
-        per_second=sum(len(worker.latencies) * order.batch / worker.elapsed for worker in workers if worker.latencies),
+        pictures=len(latencies) * trial.batch,
+        per_second=sum(len(worker.latencies) * trial.batch / worker.elapsed for worker in workers if worker.latencies),
         p50_ms=percentile(latencies, 0.50),
         p99_ms=percentile(latencies, 0.99),
         window_seconds=time.perf_counter() - began,
@@ -76,14 +79,14 @@ def measure(model: Model, order: Order) -> Measurement:
     )
 
 
-def _work(model: Model, pictures: list[bytes], order: Order, lane: int, opens: float, worker: _Worker) -> None:
-    rows = model.empty_batch()[: order.batch]
+def _work(model: Model, pictures: list[bytes], trial: EngineTrial, lane: int, opens: float, worker: _Worker) -> None:
+    rows = model.empty_batch()[: trial.batch]
     requests = [InferenceRequest(data, request_id="", options=UNREAD) for data in pictures]
     turn, began = lane, None
-    while (now := time.perf_counter()) < opens + order.seconds:
-        batch = [requests[(turn + place) % len(requests)] for place in range(order.batch)]
-        _STEPS[order.part](model, rows, batch, lane)
-        turn += order.batch
+    while (now := time.perf_counter()) < opens + trial.seconds:
+        batch = [requests[(turn + place) % len(requests)] for place in range(trial.batch)]
+        _STEPS[trial.part](model, rows, batch, lane)
+        turn += trial.batch
         if now >= opens:
             began = began or now
             finished = time.perf_counter()
@@ -111,19 +114,19 @@ _STEPS = {"whole": _whole, "prepare": _prepare, "network": _network}
 
 
 def main(models_dir: str, name: str, most: str) -> None:
-    """Load, say so, and measure a slice for each order that comes in."""
+    """Load, say so, and measure a slice for each trial that comes in."""
     try:
         serving = Serving.of(load_settings(calibrate=False))
         entry = repository.read_entry(Path(models_dir) / name)
         manifest = entry.manifest.model_copy(update={"batching": Batching(max_size=int(most))})
-        model = loading.load(replace(entry, manifest=manifest), serving)[-1]
+        model = loader.load(replace(entry, manifest=manifest), serving)[-1]
     except StartupError as error:
         _say({"problem": str(error)})
         return
     described = {"engine": model.engine.name, "precision": model.engine.precision, "device": model.device.name}
     _say(described | {"lanes": serving.lanes, "most": model.max_batch_size})
     for line in sys.stdin:
-        _say(asdict(measure(model, Order(**json.loads(line)))))
+        _say(asdict(measure(model, EngineTrial(**json.loads(line)))))
 
 
 def _say(answer: dict[str, object]) -> None:

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-PLAIN, NAIVE, SERVICE = "plain loop", "naive endpoint", "service"
+SERVICE = "service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,16 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """All rounds of one contender on one size at one concurrency; ratios are taken within each round."""
+    """All rounds of one contender on one size at one concurrency.
+
+    `ratios` are its pictures a second to those of each that the service is measured beside, taken within each round.
+    """
 
     size: str
     concurrency: int
     contender: str
     per_second: Spread
-    to_plain: Spread
-    to_naive: Spread
+    ratios: dict[str, Spread]
     p50_ms: Spread
     p99_ms: Spread
     cpu_ms_per_picture: float
@@ -99,10 +101,15 @@ def latency_to_limit(service: Sequence[Slice], plain: Sequence[Slice], factor: f
     return [item.measured.p50_ms / limit[item.round] for item in service if item.round in limit]
 
 
+def rivals(slices: Iterable[Slice]) -> list[str]:
+    """Those that the service was measured beside, in the order in which they first appear."""
+    return [name for name in dict.fromkeys(item.contender for item in slices) if name != SERVICE]
+
+
 def summarise(slices: Sequence[Slice]) -> list[Row]:
-    """One row for each size, concurrency and contender, in the order in which they first appear."""
+    """One row for each size, concurrency and contender; the service comes after what it was measured beside."""
     keys = dict.fromkeys((item.size, item.concurrency) for item in slices)
-    order = [name for name in (PLAIN, NAIVE, SERVICE) if any(item.contender == name for item in slices)]
+    order = [*rivals(slices), *([SERVICE] if any(item.contender == SERVICE for item in slices) else [])]
     return [_row(slices, size, concurrency, name) for size, concurrency in sorted(keys, key=_by_area) for name in order]
 
 
@@ -120,8 +127,7 @@ def _row(slices: Sequence[Slice], size: str, concurrency: int, contender: str) -
         concurrency=concurrency,
         contender=contender,
         per_second=spread(item.per_second for item in measured),
-        to_plain=spread(ratios(own, select(slices, size, concurrency, PLAIN))),
-        to_naive=spread(ratios(own, select(slices, size, concurrency, NAIVE))),
+        ratios={name: spread(ratios(own, select(slices, size, concurrency, name))) for name in rivals(slices)},
         p50_ms=spread(item.p50_ms for item in measured),
         p99_ms=spread(item.p99_ms for item in measured),
         cpu_ms_per_picture=1e3 * sum(item.cpu_seconds for item in measured) / pictures if pictures else math.nan,

@@ -11,7 +11,7 @@ MOST_CONCURRENCY = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BenchPlan:
     """What is to be measured.
 
     `seconds` is the length of one slice; `idle_seconds` how long the service is watched without requests; `starts` how
@@ -34,18 +34,18 @@ class Plan:
 
     @property
     def slices(self) -> int:
-        """How many slices the plan has, of all contenders together."""
-        return self.rounds * len(SIZES) * len(self.concurrencies) * 3
+        """How many slices each contender has."""
+        return self.rounds * len(SIZES) * len(self.concurrencies)
 
 
 def make_plan(
     *, seconds: float | None, rounds: int | None, concurrency: str, soak: int, out: Path, quick: bool
-) -> Plan:
+) -> BenchPlan:
     """A plan from the command line's options; `quick` shortens what is left None.
 
     Raises `StartupError` where `concurrency` is not a list such as `1,8,32`.
     """
-    return Plan(
+    return BenchPlan(
         seconds=seconds or (0.2 if quick else 3.0),
         rounds=rounds or (1 if quick else 5),
         concurrencies=_read_concurrency(concurrency),

@@ -1,14 +1,16 @@
-"""The results as one picture: ratios to the plain loop, and latencies."""
+"""The results as one picture: throughput (beside others as a ratio to the first of them), and latencies."""
 
 import math
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from app.bench.measurements import NAIVE, PLAIN, SERVICE, Row, summarise
+from app.bench.measurements import SERVICE, Row, Spread, rivals, summarise
 from app.bench.results import Results
 
-COLOURS = {PLAIN: "#8a9199", NAIVE: "#d98032", SERVICE: "#1f6fb4"}
+BLUE, OTHERS = "#1f6fb4", ("#8a9199", "#d98032", "#5b9a68", "#8e6bb0")
+"""The service's colour, and those of what it is measured beside."""
 INK, FAINT = "#22272e", "#d5d9de"
 BAR = 0.36
 DPI = 150
@@ -32,7 +34,8 @@ def write(results: Results, path: Path) -> str:
             _latency(axes[1][column], own)
             axes[0][column].set_title(f"{size} JPEG", loc="left", fontweight="bold")
             axes[1][column].set_xlabel("requests in flight")
-        axes[0][0].set_ylabel("throughput, plain loop = 1")
+        base = next(iter(rivals(results.slices)), None)
+        axes[0][0].set_ylabel("pictures a second" if base is None else f"throughput, {base} = 1")
         axes[1][0].set_ylabel("latency in ms (log): ● p50, — p99")
         handles, labels = axes[1][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
@@ -68,41 +71,59 @@ def style() -> Any:
     }
 
 
+def _colours(rows: Sequence[Row]) -> dict[str, str]:
+    others = [name for name in dict.fromkeys(row.contender for row in rows) if name != SERVICE]
+    return {**dict(zip(others, cycle(OTHERS), strict=False)), SERVICE: BLUE}
+
+
 def _throughput(axes: Any, rows: Sequence[Row]) -> None:
-    """Bars for the ratio's median, with a whisker from its lowest to its highest round and the median beside it."""
-    for contender, shift in ((NAIVE, -BAR / 2), (SERVICE, BAR / 2)):
+    """Bars for the median, with a whisker from its lowest to its highest round and the median beside it.
+
+    Ratios to the first that the service is measured beside, which is a line; pictures a second where it is alone.
+    """
+    colours = _colours(rows)
+    base, *others = [*colours] if len(colours) > 1 else ["", SERVICE]
+    for index, contender in enumerate(others):
+        shift = (index - (len(others) - 1) / 2) * BAR
         measured = [(place + shift, row) for place, row in enumerate(r for r in rows if r.contender == contender)]
-        own = [(place, row.to_plain) for place, row in measured if not math.isnan(row.to_plain.median)]
-        axes.bar([place for place, _ in own], [ratio.median for _, ratio in own], BAR * 0.94, color=COLOURS[contender])
+        figures = [(place, row.ratios[base] if base else row.per_second) for place, row in measured]
+        own = [(place, figure) for place, figure in figures if not math.isnan(figure.median)]
+        axes.bar(
+            [place for place, _ in own], [figure.median for _, figure in own], BAR * 0.94, color=colours[contender]
+        )
         axes.vlines(
             [place for place, _ in own],
-            [ratio.low for _, ratio in own],
-            [ratio.high for _, ratio in own],
+            [figure.low for _, figure in own],
+            [figure.high for _, figure in own],
             color=INK,
             linewidth=1.1,
         )
-        for place, ratio in own:
-            top = (place, max(ratio.high, ratio.median))
-            axes.annotate(
-                f"{ratio.median:.2f}",
-                top,
-                (0, 4),
-                textcoords="offset points",
-                ha="center",
-                fontweight="bold",
-                bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"},
-            )
-    axes.axhline(1.0, color=COLOURS[PLAIN], linewidth=1.4, linestyle=(0, (4, 2)))
+        for place, figure in own:
+            _tell_median(axes, place, figure, 2 if base else 0)
+    if base:
+        axes.axhline(1.0, color=colours[base], linewidth=1.4, linestyle=(0, (4, 2)))
     axes.margins(y=0.1)
     _in_flight(axes, rows)
 
 
+def _tell_median(axes: Any, place: float, figure: Spread, digits: int) -> None:
+    axes.annotate(
+        f"{figure.median:.{digits}f}",
+        (place, max(figure.high, figure.median)),
+        (0, 4),
+        textcoords="offset points",
+        ha="center",
+        fontweight="bold",
+        bbox={"boxstyle": "square,pad=0.15", "facecolor": "white", "edgecolor": "none"},
+    )
+
+
 def _latency(axes: Any, rows: Sequence[Row]) -> None:
-    """From p50 (dot) to p99 (tick), on a logarithmic scale; the plain loop where one thread answers alone."""
-    for index, contender in enumerate((PLAIN, NAIVE, SERVICE)):
+    """From p50 (dot) to p99 (tick), on a logarithmic scale."""
+    colours = _colours(rows)
+    for index, (contender, colour) in enumerate(colours.items()):
         own = [row for row in rows if row.contender == contender]
-        places = [place + (index - 1) * 0.24 for place in range(len(own))]
-        colour = COLOURS[contender]
+        places = [place + (index - (len(colours) - 1) / 2) * 0.24 for place in range(len(own))]
         p50, p99 = [row.p50_ms.median for row in own], [row.p99_ms.median for row in own]
         axes.vlines(places, p50, p99, color=colour, linewidth=2.2)
         axes.plot(places, p99, linestyle="none", marker="_", markersize=11, markeredgewidth=2.2, color=colour)

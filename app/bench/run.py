@@ -1,24 +1,26 @@
-"""`roo-vision bench`: start the contenders, measure them in alternating slices, write what was found."""
+"""`roo-vision bench`: start the service, measure it under load, write what was found.
+
+Where others are to be measured beside it, as `benchmarks.comparison` does, all take turns in alternating slices.
+"""
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
-from importlib.util import find_spec
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from app.bench import machine, pictures, plot, soak, tables
+from app.bench import machine, pictures, plot, soak, tables, targets
 from app.bench.contenders import Contender, Launcher, Server
 from app.bench.measurements import Slice
 from app.bench.pictures import Workload
-from app.bench.plan import Plan
+from app.bench.plan import BenchPlan
 from app.bench.processes import sigterm_as_exit
-from app.bench.results import Memory, Results
+from app.bench.results import Memory, Results, Target
 from app.errors import StartupError
 from app.repository import repository
 from app.settings import Settings
@@ -29,26 +31,31 @@ SOAK_GUESS_PER_SECOND = 60.0
 Found = tuple[list[Slice], dict[str, Memory], float]
 
 
-def run(plan: Plan, settings: Settings, model: str | None) -> bool:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Whom the service is measured beside: how they are started, what is wanted of it then, what a reader must know."""
+
+    start: Callable[[Launcher, ExitStack], Sequence[Contender]]
+    targets: Callable[[Results], list[Target]]
+    notes: tuple[str, ...] = ()
+
+
+ALONE = Comparison(lambda launcher, children: [], lambda results: [])
+
+
+def run(plan: BenchPlan, settings: Settings, model: str | None, beside: Comparison = ALONE) -> bool:
     """Measure, print and write `bench.json`, `bench.md` and `bench.png` into `plan.out`; True when no request failed.
 
-    Raises `StartupError` where a contender cannot start or ends by itself.
+    Raises `StartupError` where one of them cannot start or ends by itself.
     """
-    if find_spec("PIL") is None:
-        raise StartupError(
-            "The naive endpoint decodes with Pillow, which is not installed: pip install 'roo-vision[bench]'."
-        )
     name = choose_model(settings, model)
     try:
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StartupError(f"--out {plan.out}: {error.strerror}.") from None
-    results = _measure(
-        plan,
-        settings,
-        name,
-        ("/v1/predict" if model is None else f"/v1/models/{name}/predict") + "?read_barcodes=false",
-    )
+    path = ("/v1/predict" if model is None else f"/v1/models/{name}/predict") + "?read_barcodes=false"
+    results = _measure(plan, settings, name, path, beside)
+    results = replace(results, targets=[*beside.targets(results), *targets.of_service(results)])
     console = Console()
     tables.print_results(results, console)
     for line in _write(results, plan.out):
@@ -57,7 +64,7 @@ def run(plan: Plan, settings: Settings, model: str | None) -> bool:
 
 
 def turns(
-    plan: Plan, workloads: list[Workload], contenders: list[Contender]
+    plan: BenchPlan, workloads: list[Workload], contenders: Sequence[Contender]
 ) -> Iterator[tuple[int, Workload, int, Contender]]:
     """Round, pictures, concurrency and contender of every slice, in the order of measuring.
 
@@ -68,18 +75,18 @@ def turns(
     for number in range(plan.rounds):
         for place, (workload, concurrency) in enumerate(groups):
             first = (number + place) % len(contenders)
-            for contender in contenders[first:] + contenders[:first]:
+            for contender in (*contenders[first:], *contenders[:first]):
                 yield number, workload, concurrency, contender
 
 
-def _measure(plan: Plan, settings: Settings, model: str, predict_path: str) -> Results:
+def _measure(plan: BenchPlan, settings: Settings, model: str, predict_path: str, beside: Comparison) -> Results:
     described = machine.describe()
     with sigterm_as_exit(), TemporaryDirectory(prefix="roo-bench-") as folder, _progress(plan) as steps:
         launcher = Launcher(settings.models_dir, model, settings.device, predict_path, Path(folder))
         steps.begin("making pictures")
         workloads = pictures.workloads(settings.models_dir / model, plan.pictures)
         starts = _time_starts(plan, launcher, steps)
-        slices, memory, idle = _compare(plan, launcher, workloads, starts, steps)
+        slices, memory, idle = _take_turns(plan, launcher, beside, workloads, starts, steps)
         soaked = _soak(plan, launcher, steps) if plan.soak else None
     return Results(
         machine=described,
@@ -94,11 +101,12 @@ def _measure(plan: Plan, settings: Settings, model: str, predict_path: str) -> R
         memory=memory,
         idle=idle,
         soak=soaked,
+        notes=list(beside.notes),
     )
 
 
-def _time_starts(plan: Plan, launcher: Launcher, steps: "_Steps") -> list[float]:
-    """Start the service alone on the machine, and stop it again; the start that stays is timed by `_compare`."""
+def _time_starts(plan: BenchPlan, launcher: Launcher, steps: "_Steps") -> list[float]:
+    """Start the service alone on the machine, and stop it again; the start that stays is timed by `_take_turns`."""
     seconds = []
     for number in range(plan.starts - 1):
         steps.begin(f"start {number + 1} of {plan.starts}")
@@ -108,26 +116,33 @@ def _time_starts(plan: Plan, launcher: Launcher, steps: "_Steps") -> list[float]
     return seconds
 
 
-def _compare(plan: Plan, launcher: Launcher, workloads: list[Workload], starts: list[float], steps: "_Steps") -> Found:
+def _take_turns(
+    plan: BenchPlan,
+    launcher: Launcher,
+    beside: Comparison,
+    workloads: list[Workload],
+    starts: list[float],
+    steps: "_Steps",
+) -> Found:
     with ExitStack() as children:
-        steps.begin("starting all contenders")
+        steps.begin("starting")
         service = launcher.as_service(children.enter_context(launcher.service()))
         starts.append(service.ready_seconds)
-        others = [children.enter_context(start()) for start in (launcher.naive, launcher.plain_loop)]
-        naive, plain = launcher.as_naive(others[0]), launcher.as_plain_loop(others[1])
-        steps.end(START_GUESS_SECONDS * 3)
+        contenders = [*beside.start(launcher, children), service]
+        steps.end(START_GUESS_SECONDS)
         slices = []
-        for number, workload, concurrency, contender in turns(plan, workloads, [plain, naive, service]):
+        for number, workload, concurrency, contender in turns(plan, workloads, contenders):
             steps.begin(
                 f"round {number + 1} of {plan.rounds}: {workload.size}, {concurrency} in flight, {contender.name}"
             )
             measured = contender.measure(workload, concurrency, plan.warm_seconds, plan.seconds)
             slices.append(Slice(number, workload.size, concurrency, contender.name, measured))
-            steps.end(plan.warm_seconds + plan.seconds)
+            steps.end((plan.warm_seconds + plan.seconds) / len(contenders))
         idle = _watch_idle(service, plan.idle_seconds, steps)
         memory = {
             server.name: Memory(server.ready_mb, server.child.resident_mb(), server.child.peak_mb())
-            for server in (naive, service)
+            for server in contenders
+            if isinstance(server, Server)
         }
     return slices, memory, idle
 
@@ -141,7 +156,7 @@ def _watch_idle(service: Server, seconds: float, steps: "_Steps") -> float:
     return share
 
 
-def _soak(plan: Plan, launcher: Launcher, steps: "_Steps") -> soak.Soak:
+def _soak(plan: BenchPlan, launcher: Launcher, steps: "_Steps") -> soak.Soak:
     """On a service of its own, whose memory is not that of the slices before."""
     steps.begin("soak: making pictures")
     with launcher.service() as child:
@@ -188,9 +203,9 @@ class _Steps:
 
 
 @contextmanager
-def _progress(plan: Plan) -> Iterator[_Steps]:
+def _progress(plan: BenchPlan) -> Iterator[_Steps]:
     total = (
-        START_GUESS_SECONDS * (plan.starts + 2)
+        START_GUESS_SECONDS * plan.starts
         + plan.slices * (plan.warm_seconds + plan.seconds)
         + plan.idle_seconds
         + plan.soak / SOAK_GUESS_PER_SECOND

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.bench import machine, pictures, sweep_plot
-from app.bench.engine_loop import Order, Part
+from app.bench.engine_loop import EngineTrial, Part
 from app.bench.measurements import Measurement, spread
 from app.bench.processes import Child, sigterm_as_exit
 from app.bench.sweep_results import Point, SweepResults
@@ -64,7 +64,7 @@ class _Contender:
             ("alone", 1, "whole"),
         ]
         for kind, threads, part in slices:
-            order = Order(files, threads, batch, part, min(0.5, plan.seconds / 4), plan.seconds)
+            order = EngineTrial(files, threads, batch, part, min(0.5, plan.seconds / 4), plan.seconds)
             answer = Measurement(**json.loads(self.child.ask(json.dumps(asdict(order)))))
             self.found.setdefault((batch, kind), []).append(answer)
 

@@ -6,11 +6,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from app.bench.measurements import SERVICE, Row, summarise
-from app.bench.results import Results, Target, in_range, number, targets
+from app.bench.measurements import SERVICE, Row, rivals, summarise
+from app.bench.results import Results, Target, in_range, number
 
-SHORT_HEAD = ("at once", "", "per s", "to plain loop", "to naive", "p50 ms", "p99 ms", "CPU ms")
-FULL_HEAD = ("pictures", "requests in flight", "", "pictures/s", *SHORT_HEAD[3:7], "CPU ms/picture", "errors")
 TARGET_HEAD = ("target", "wanted", "found", "")
 MEMORY_HEAD = ("", "ready MB", "after load MB", "peak MB")
 
@@ -22,7 +20,7 @@ def print_results(results: Results, console: Console) -> None:
     for size in dict.fromkeys(row.size for row in rows):
         console.print(_size_table(size, [row for row in rows if row.size == size]))
     console.print(_grid(MEMORY_HEAD, _memory_cells(results)))
-    console.print(_grid(TARGET_HEAD, [_target_cells(target, colour=True) for target in targets(results)]))
+    console.print(_grid(TARGET_HEAD, [_target_cells(target, colour=True) for target in results.targets]))
     for note in _notes(results):
         console.print(note, markup=False, highlight=False)
     for error in results.errors:
@@ -37,8 +35,8 @@ def to_markdown(results: Results) -> str:
         f"Machine: {machine.cpu}, {machine.cores} usable cores, {machine.memory_gb:g} GB; {machine.system}; "
         f"Python {machine.python}; {packages}.",
         "\n".join(f"- {note}" for note in (_title(results), *_notes(results), *results.errors)),
-        _markdown(FULL_HEAD, [_full_cells(row) for row in summarise(results.slices)]),
-        _markdown(TARGET_HEAD, [_target_cells(target, colour=False) for target in targets(results)]),
+        _markdown(_full_head(results), [_full_cells(row) for row in summarise(results.slices)]),
+        _markdown(TARGET_HEAD, [_target_cells(target, colour=False) for target in results.targets]),
         _markdown(MEMORY_HEAD, _memory_cells(results)),
     ]
     if results.soak is not None:
@@ -54,16 +52,17 @@ def to_markdown(results: Results) -> str:
 
 
 def _title(results: Results) -> str:
+    beside = bool(rivals(results.slices))
     return (
-        f"{results.model}: rounds of alternating slices of {results.plan['seconds']:g} s: {results.plan['rounds']}; "
-        "median (lowest-highest) of the rounds, ratios within each round"
+        f"{results.model}: rounds of {'alternating ' if beside else ''}slices of {results.plan['seconds']:g} s: "
+        f"{results.plan['rounds']}; median (lowest-highest) of the rounds{', ratios within each round' * beside}"
     )
 
 
 def _notes(results: Results) -> list[str]:
     notes = [
         *results.pictures,
-        "plain loop: a thread for each picture in flight, at most one a core",
+        *results.notes,
         f"load generator: {results.generator_ms_per_picture:.2f} ms of CPU a picture, at most "
         f"{results.generator_share:.0%} of a core, on the same machine as the servers",
     ]
@@ -76,17 +75,18 @@ def _notes(results: Results) -> list[str]:
 
 
 def _size_table(size: str, rows: Sequence[Row]) -> Table:
-    """One size's rows, narrow enough for a terminal of 80 columns: ranges for the ratios to the plain loop only."""
+    """One size's rows, narrow enough for a terminal of 80 columns: ranges for the ratios to the first rival only."""
     table = Table(title=f"{size} JPEG", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
-    for head in SHORT_HEAD:
-        table.add_column(head, justify="left" if head == "" else "right", no_wrap=True)
+    ratios = [f"to {name}" for name in rows[0].ratios]
+    for head in ("at once", "", "per s", *ratios, "p50 ms", "p99 ms", "CPU ms"):
+        table.add_column(_folded(head), justify="left" if head == "" else "right", no_wrap=True)
     for row, following in zip(rows, [*rows[1:], None], strict=True):
+        first, *others = row.ratios.values() if row.ratios else (None,)
         table.add_row(
             str(row.concurrency),
             row.contender,
             number(row.per_second.median, _rate_digits(row)),
-            in_range(row.to_plain),
-            number(row.to_naive.median, 2),
+            *([] if first is None else [in_range(first), *(number(ratio.median, 2) for ratio in others)]),
             number(row.p50_ms.median),
             number(row.p99_ms.median),
             number(row.cpu_ms_per_picture),
@@ -96,14 +96,23 @@ def _size_table(size: str, rows: Sequence[Row]) -> Table:
     return table
 
 
+def _folded(head: str) -> str:
+    """A head's last word on a line of its own where it is long."""
+    return "\n".join(head.rsplit(" ", 1)) if len(head) > 13 else head
+
+
+def _full_head(results: Results) -> tuple[str, ...]:
+    ratios = (f"to {name}" for name in rivals(results.slices))
+    return ("pictures", "requests in flight", "", "pictures/s", *ratios, "p50 ms", "p99 ms", "CPU ms/picture", "errors")
+
+
 def _full_cells(row: Row) -> tuple[str, ...]:
     return (
         row.size,
         str(row.concurrency),
         row.contender,
         in_range(row.per_second, _rate_digits(row)),
-        in_range(row.to_plain),
-        in_range(row.to_naive),
+        *(in_range(ratio) for ratio in row.ratios.values()),
         in_range(row.p50_ms, 1),
         in_range(row.p99_ms, 1),
         number(row.cpu_ms_per_picture),

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import torch
 
-from app.commands.plans import Plan
+from app.commands.export_specs import ExportSpec
 from app.engines.base import Array, Engine
 from app.errors import InvalidManifest
 
@@ -22,17 +22,17 @@ _THINGS = 12
 class Reference:
     """What torchvision's model answers: `answers` are the outputs for each of `pictures`, float32 [n, 3, h, w]."""
 
-    plan: Plan
+    spec: ExportSpec
     pictures: Array
     answers: tuple[tuple[Array, ...], ...]
 
     @classmethod
-    def of(cls, plan: Plan) -> "Reference":
+    def of(cls, spec: ExportSpec) -> "Reference":
         """torchvision's answers to a few drawn pictures."""
-        pictures = np.stack([_drawn(plan, seed) for seed in range(_PICTURES)])
+        pictures = np.stack([_drawn(spec, seed) for seed in range(_PICTURES)])
         with torch.inference_mode():
-            rows = [plan.module(torch.from_numpy(picture[None])) for picture in pictures]
-        return cls(plan, pictures, tuple(tuple(output.numpy() for output in outputs) for outputs in rows))
+            rows = [spec.module(torch.from_numpy(picture[None])) for picture in pictures]
+        return cls(spec, pictures, tuple(tuple(output.numpy() for output in outputs) for outputs in rows))
 
     @property
     def detections(self) -> int:
@@ -42,15 +42,15 @@ class Reference:
 
 def compare(reference: Reference, engine: Engine) -> None:
     """Raises `InvalidManifest` where the engine's outputs, for a picture and for all at once, are not the model's."""
-    plan, pictures = reference.plan, reference.pictures
-    if plan.manifest["task"] == "detection":
+    spec, pictures = reference.spec, reference.pictures
+    if spec.manifest["task"] == "detection":
         _compare_detections(reference, engine)
         return
     alone = [(picture[None], answer) for picture, answer in zip(pictures, reference.answers, strict=True)]
     together = (pictures, tuple(np.concatenate(rows) for rows in zip(*reference.answers, strict=True)))
     for batch, wanted in alone if engine.input.batch_size is not None else (alone[0], together):
         found = engine.run(batch).values()
-        for name, ours, theirs in zip(plan.outputs, found, wanted, strict=True):
+        for name, ours, theirs in zip(spec.outputs, found, wanted, strict=True):
             difference = _difference(ours, theirs)
             if difference > TOLERANCE:
                 raise InvalidManifest(
@@ -85,11 +85,11 @@ def _with_a_like(some: tuple[Array, ...], others: tuple[Array, ...]) -> Array:
     return np.asarray(like.any(axis=1))
 
 
-def _drawn(plan: Plan, seed: int) -> Array:
+def _drawn(spec: ExportSpec, seed: int) -> Array:
     """A picture float32 [3, height, width], normalised as the manifest says: soft colours, things with hard edges, a
     little noise. In mere noise a detector finds nothing.
     """
-    section = plan.manifest["input"]
+    section = spec.manifest["input"]
     width, height = section["size"]
     random = np.random.default_rng(seed)
     pixels = cv2.resize(random.random((5, 6, 3), np.float32), (width, height), interpolation=cv2.INTER_CUBIC)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.errors import EngineUnavailable, InvalidManifest
 
 try:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import yaml
 
-from app.core import loading
-from app.core.loading import Serving
 from app.core.model import Model
 from app.engines import devices
 from app.engines.base import EngineName
 from app.errors import InvalidManifest, StartupError
+from app.loading import loader
+from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.manifest import FILE_NAME
 from app.settings import usable_cores
@@ -80,7 +80,7 @@ def loaded(folder: Path, engine: Literal["auto"] | EngineName = "auto") -> Itera
     """
     serving = Serving(devices.choose("cpu", None), engine, precision="fp32", threads=usable_cores())
     with ExitStack() as closing:
-        (model,) = loading.load(repository.read_entry(folder), serving)
+        (model,) = loader.load(repository.read_entry(folder), serving)
         closing.callback(model.close)
         yield model
 

@@ -52,38 +52,43 @@ def run(asked: Export) -> None:
         entries.new_entry(asked.out, asked.name or model) as folder,
     ):
         step = progress.add_task("loading torch", total=3 + 2 * len(formats))
-        from app.commands import comparison, plans, programs, zoo  # torch, for seconds: after all that needs it not
+        from app.commands import (  # torch, for seconds: after all that needs it not
+            comparison,
+            export_specs,
+            programs,
+            zoo,
+        )
 
         progress.update(step, description=f"building {model} and reading its weights")
-        plan = plans.plan(zoo.open_model(model, asked.weights), labels)
-        if refused := [kind for kind in formats if kind not in plan.formats]:
+        spec = export_specs.spec_of(zoo.open_model(model, asked.weights), labels)
+        if refused := [kind for kind in formats if kind not in spec.formats]:
             raise StartupError(
                 f"--format {asked.format}: {model} cannot be written as model.{refused[0]}, only as "
-                f"model.{plan.formats[0]}: torch.export does not take a suppression whose count varies."
+                f"model.{spec.formats[0]}: torch.export does not take a suppression whose count varies."
             )
         progress.advance(step)
         progress.update(step, description="asking torchvision's model")
-        reference = comparison.Reference.of(plan)
+        reference = comparison.Reference.of(spec)
         progress.advance(step)
         any_batch = {}
         for kind in formats:
             progress.update(step, description=f"exporting model.{kind}")
             any_batch[kind] = programs.write(reference, folder / entries.VERSION / f"model.{kind}")
             progress.advance(step)
-        entries.write_manifest(folder, plan.manifest, plan.labels)
+        entries.write_manifest(folder, spec.manifest, spec.labels)
         for kind in formats:
             progress.update(step, description=f"comparing model.{kind} with torchvision")
             with entries.loaded(folder, programs.ENGINES[kind]) as served:
                 comparison.compare(reference, served.engine)
             progress.advance(step)
         found = None
-        if plan.manifest["task"] == "detection":
+        if spec.manifest["task"] == "detection":
             found = reference.detections
             if found < ENOUGH:
                 progress.update(step, description="comparing what scores lower")
-                found = programs.probe(plan, folder.parent / "probe.onnx", ENOUGH)
+                found = programs.probe(spec, folder.parent / "probe.onnx", ENOUGH)
         progress.advance(step)
-    console.print(plan.manifest["description"], markup=False, highlight=False, soft_wrap=True)
+    console.print(spec.manifest["description"], markup=False, highlight=False, soft_wrap=True)
     _report(asked, any_batch, found)
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from app.core import loading
-from app.core.loading import Serving
 from app.errors import StartupError
+from app.loading import loader
+from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.manifest import FILE_NAME
 
@@ -55,7 +55,7 @@ def check(directory: Path, serving: Serving) -> bool:
 def _check_one(folder: Path, serving: Serving) -> bool:
     try:
         entry = repository.read_entry(folder)
-        for model in loading.load(entry, serving):
+        for model in loader.load(entry, serving):
             model.close()
     except StartupError as error:
         console.print(f"[red]✗[/] {folder.name}", highlight=False)

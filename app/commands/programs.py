@@ -12,10 +12,10 @@ import torch
 
 from app.commands import comparison
 from app.commands.comparison import Reference
-from app.commands.plans import Plan
+from app.commands.export_specs import ExportSpec
 from app.engines import catalog, devices
 from app.engines.base import Engine, EngineName, EngineOptions
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.errors import StartupError
 from app.settings import usable_cores
 
@@ -33,7 +33,7 @@ def write(reference: Reference, path: Path) -> bool:
     Whether a model exports with a dynamic batch shows only when the result is run, so it is run. Raises `StartupError`
     where it cannot be exported at all.
     """
-    for dynamic in (True, False) if reference.plan.batched else (False,):
+    for dynamic in (True, False) if reference.spec.batched else (False,):
         try:
             _export(reference, path, dynamic=dynamic)
             with _opened(path) as engine:
@@ -46,15 +46,15 @@ def write(reference: Reference, path: Path) -> bool:
     raise StartupError(f"The model cannot be exported as {path.name}: {first_line(problem).rstrip('.')}.") from problem
 
 
-def probe(plan: Plan, path: Path, enough: int) -> int:
+def probe(spec: ExportSpec, path: Path, enough: int) -> int:
     """Export a detector once more, to `path`, with a threshold so low that it finds `enough`, compare it, remove it.
 
     A detector may find nothing in the pictures that it is tried with, and nothing equals nothing. Returns how many
     detections were compared, which may still be less; raises `StartupError` where they differ.
     """
     for share in _LOWER:
-        with plan.module.finding_more(plan.module.threshold * share):
-            reference = Reference.of(plan)
+        with spec.module.finding_more(spec.module.threshold * share):
+            reference = Reference.of(spec)
             if reference.detections >= enough or share == _LOWER[-1]:
                 write(reference, path)
                 path.unlink()
@@ -63,24 +63,24 @@ def probe(plan: Plan, path: Path, enough: int) -> int:
 
 
 def _export(reference: Reference, path: Path, *, dynamic: bool) -> None:
-    plan, images = reference.plan, torch.from_numpy(reference.pictures[: 2 if dynamic else 1])
+    spec, images = reference.spec, torch.from_numpy(reference.pictures[: 2 if dynamic else 1])
     with _quiet(), torch.no_grad():
         if path.suffix == ".pt2":
             batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
             shapes = ({0: batch},) if dynamic else None
-            torch.export.save(torch.export.export(plan.module, (images,), dynamic_shapes=shapes), path)
+            torch.export.save(torch.export.export(spec.module, (images,), dynamic_shapes=shapes), path)
             return
-        names = (plan.input_name, *plan.outputs)
+        names = (spec.input_name, *spec.outputs)
         axes = {name: {0: "batch"} for name in names} if dynamic else None
-        if plan.manifest["task"] == "detection":
-            axes = {name: {1: "count"} for name in plan.outputs}
+        if spec.manifest["task"] == "detection":
+            axes = {name: {1: "count"} for name in spec.outputs}
         # The exporter by tracing: the newer one needs two more packages.
         torch.onnx.export(
-            plan.module,
+            spec.module,
             (images,),
             str(path),
-            input_names=[plan.input_name],
-            output_names=list(plan.outputs),
+            input_names=[spec.input_name],
+            output_names=list(spec.outputs),
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.commands.words import summary
+from app.commands.summary import summary
 from app.errors import StartupError
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Reply, Robot

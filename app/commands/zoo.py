@@ -12,7 +12,7 @@ from typing import Any, Literal
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.errors import EngineUnavailable, StartupError
 
 try:

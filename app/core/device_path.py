@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.core.request import AdmittedRequest
 from app.engines.base import Array
 from app.engines.failures import Failure, classify
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.vision import image
 from app.vision.plain_jpeg import is_plain
 from app.vision.preprocessing import InputSpec, Placement, target_size

@@ -23,7 +23,7 @@ from app.core.model import Model
 from app.core.request import AdmittedRequest, Answer, Priority, Timings
 from app.engines.base import Array
 from app.engines.failures import Failure, classify
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.errors import DeadlineExceeded, EngineFailure, RequestError
 from app.telemetry import metrics
 from app.telemetry.tracing import BatchTrace

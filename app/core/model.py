@@ -11,7 +11,7 @@ from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines.base import Array, Engine, TensorEngine
 from app.engines.buckets import bucket, padded, padded_on_device
 from app.engines.devices import Device
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest
 from app.vision import image, preprocessing
 from app.vision.image import Picture

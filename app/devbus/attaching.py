@@ -35,13 +35,13 @@ def _outgoing(session: Channel, attach: Attach) -> Link:
     kind, path = read(attach.source)
     if kind is not Kind.ENTITY:
         return ReplyLink(session, attach.handle, f"{kind.value}:{path}")
-    outlet = session.connection.namespace.outlet(path)
+    dispatcher = session.connection.namespace.dispatcher(path)
     wants_session = wants_a_session(attach)
-    if wants_session is not isinstance(outlet.queue, SessionQueue):
+    if wants_session is not isinstance(dispatcher.queue, SessionQueue):
         raise AmqpError(NOT_ALLOWED, f"{path!r} is received {'without' if wants_session else 'only with'} sessions.")
-    if isinstance(outlet.queue, SessionQueue):
-        return SessionWaiter(session, attach, path, outlet, outlet.queue)
-    return OutgoingLink(session, attach.handle, path, outlet, settled=attach.snd_settle_mode == SETTLED)
+    if isinstance(dispatcher.queue, SessionQueue):
+        return SessionWaiter(session, attach, path, dispatcher, dispatcher.queue)
+    return OutgoingLink(session, attach.handle, path, dispatcher, settled=attach.snd_settle_mode == SETTLED)
 
 
 def _incoming(session: Channel, attach: Attach) -> Link:

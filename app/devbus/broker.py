@@ -10,7 +10,7 @@ from app.devbus.amqp.types import Symbol
 from app.devbus.connection import Connection
 from app.devbus.entity import Queue
 from app.devbus.faults import Faults
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from app.devbus.namespace import Namespace
 from app.devbus.options import QueueOptions
 from app.devbus.tokens import Token
@@ -37,10 +37,10 @@ class Broker:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        limits: Limits | None = None,
+        limits: BrokerLimits | None = None,
     ) -> None:
         self.host = host
-        self.limits = limits or Limits()
+        self.limits = limits or BrokerLimits()
         self._queues = [_options(queue) for queue in queues]
         self._topics = {name: [_options(item) for item in items] for name, items in (topics or {}).items()}
         self._port = port
@@ -111,7 +111,7 @@ class Broker:
 
     def queue(self, path: str) -> Queue:
         """A queue, `topic/Subscriptions/name`, or one of these with `/$DeadLetterQueue`; raises `AmqpError`."""
-        return self.namespace.outlet(path.lower()).queue
+        return self.namespace.dispatcher(path.lower()).queue
 
     def cut(self) -> int:
         """Reset every connection; returns how many there were."""

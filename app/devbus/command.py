@@ -25,8 +25,8 @@ def devbus(
 ) -> None:
     """Run a Service Bus for development on this machine: in memory, nothing is kept, every token is accepted."""
     from app.devbus import running
-    from app.devbus.limits import Limits
+    from app.devbus.limits import BrokerLimits
 
     queues, topics = running.read_entities(queue or [], topic or [])
-    limits = Limits(max_message_size=max_message_kb * 1024)
+    limits = BrokerLimits(max_message_size=max_message_kb * 1024)
     running.run(queues, topics, host=host, port=port, status_port=status_port, limits=limits)

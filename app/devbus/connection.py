@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from app.devbus.alarm import Metronome
 from app.devbus.amqp.errors import CONNECTION_FORCED, FRAMING_ERROR, INTERNAL_ERROR, NOT_ALLOWED, AmqpError
 from app.devbus.amqp.framing import (
     AMQP_FRAME,
@@ -36,9 +35,10 @@ from app.devbus.amqp.performatives import (
 )
 from app.devbus.amqp.types import Array, Symbol
 from app.devbus.faults import Faults
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from app.devbus.namespace import Namespace
 from app.devbus.session import Session
+from app.devbus.timers import Metronome
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ WRITE_BUFFER = 1 << 20
 class Connection(asyncio.Protocol):
     """The broker's end of a TCP connection."""
 
-    def __init__(self, namespace: Namespace, limits: Limits, closed: Callable[["Connection"], None]) -> None:
+    def __init__(self, namespace: Namespace, limits: BrokerLimits, closed: Callable[["Connection"], None]) -> None:
         self.namespace = namespace
         self.limits = limits
         self.max_frame_size = MIN_MAX_FRAME_SIZE

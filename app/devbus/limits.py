@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BrokerLimits:
     """The defaults are those of Service Bus's standard tier."""
 
     max_message_size: int = 256 * 1024

@@ -8,8 +8,8 @@ from app.devbus.amqp.decode import Octets
 from app.devbus.amqp.errors import MESSAGE_SIZE_EXCEEDED, AmqpError
 from app.devbus.amqp.message import delivery_sections
 from app.devbus.amqp.performatives import Flow, Transfer
+from app.devbus.dispatcher import Dispatcher
 from app.devbus.entry import Entry
-from app.devbus.outlet import Outlet
 from app.devbus.ports import Channel
 from app.devbus.session_queue import SessionHold
 
@@ -110,7 +110,7 @@ class OutgoingLink:
         session: Channel,
         handle: int,
         path: str,
-        outlet: Outlet,
+        dispatcher: Dispatcher,
         *,
         settled: bool,
         hold: SessionHold | None = None,
@@ -118,7 +118,7 @@ class OutgoingLink:
         self.session = session
         self.handle = handle
         self.path = path
-        self.outlet = outlet
+        self.dispatcher = dispatcher
         self.settled = settled
         self.session_id = hold.session_id if hold else None
         self._hold = hold
@@ -133,7 +133,7 @@ class OutgoingLink:
 
     def opened(self) -> None:
         """The attach is answered: share in what the queue has."""
-        self.outlet.join(self)
+        self.dispatcher.join(self)
 
     def on_flow(self, flow: Flow) -> None:
         """Take the client's credit, reckoned from the deliveries that it had seen (2.6.7)."""
@@ -143,14 +143,14 @@ class OutgoingLink:
         self._is_draining = bool(flow.drain)
         if flow.echo and not flow.drain:
             self.session.send_flow(self.handle, self._delivery_count, self._credit)
-        self.outlet.wake()
+        self.dispatcher.wake()
 
     def deliver(self, entry: Entry) -> None:
         """Send a message that was acquired or taken."""
         self._credit -= 1
         self._delivery_count += 1
         sections = delivery_sections(entry.message, entry.delivery_count, entry.delivery_annotations())
-        self.session.send_entry(self.handle, self.outlet.queue, entry, sections)
+        self.session.send_entry(self.handle, self.dispatcher.queue, entry, sections)
 
     def emptied(self) -> None:
         """Draining: the queue has no more, so the credit that is left is used up (2.6.7)."""
@@ -165,13 +165,13 @@ class OutgoingLink:
 
     def closed(self) -> None:
         """The link is gone. Locks of what it carried stay until they end, but for those of a Service Bus session."""
-        self.outlet.leave(self)
+        self.dispatcher.leave(self)
         if self._hold is not None:
             self._hold.release(self.session.connection.clock())
 
     def wake(self) -> None:
         """The connection has room again."""
-        self.outlet.wake()
+        self.dispatcher.wake()
 
 
 class ReplyLink:

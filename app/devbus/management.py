@@ -137,7 +137,7 @@ class Management:
 
     @property
     def _queue(self) -> Queue:
-        return self._namespace.outlet(self._path).queue
+        return self._namespace.dispatcher(self._path).queue
 
     @property
     def _target(self) -> Queue | Topic:

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
-from app.devbus.alarm import Alarm
 from app.devbus.amqp.errors import MESSAGE_NOT_FOUND, NOT_FOUND, AmqpError
 from app.devbus.amqp.message import Message
+from app.devbus.dispatcher import Dispatcher
 from app.devbus.entity import DEAD_LETTER_SUFFIX, Queue
 from app.devbus.faults import Faults
 from app.devbus.options import QueueOptions
-from app.devbus.outlet import Outlet
 from app.devbus.session_queue import make_queue
+from app.devbus.timers import Alarm
 from app.devbus.tokens import Token
 
 Clock = Callable[[], float]
@@ -65,7 +65,7 @@ class Namespace:
         self.queues: dict[str, Queue] = {}
         """Queues and subscriptions by their paths, in lower case; dead-letter queues hang on them."""
         self.topics: dict[str, Topic] = {}
-        self._outlets: dict[str, Outlet] = {}
+        self._dispatchers: dict[str, Dispatcher] = {}
         self._alarm = Alarm(self._advance, clock)
         for options in queues:
             self._add(options.name, make_queue(options))
@@ -83,11 +83,11 @@ class Namespace:
             raise _missing(path)
         return found
 
-    def outlet(self, path: str) -> Outlet:
+    def dispatcher(self, path: str) -> Dispatcher:
         """Where messages of `path` come from; raises `AmqpError` (not-found)."""
-        if path not in self._outlets:
+        if path not in self._dispatchers:
             raise _missing(path)
-        return self._outlets[path]
+        return self._dispatchers[path]
 
     def _add_topic(self, topic: Topic) -> None:
         self.topics[topic.name.lower()] = topic
@@ -98,24 +98,24 @@ class Namespace:
         if path.lower() in self.queues:
             raise ValueError(f"there are two queues named {path!r}")
         self.queues[path.lower()] = queue
-        self._add_outlet(path, queue)
+        self._add_dispatcher(path, queue)
         if queue.dead_letters is not None:
-            self._add_outlet(f"{path}/{DEAD_LETTER_SUFFIX}", queue.dead_letters)
+            self._add_dispatcher(f"{path}/{DEAD_LETTER_SUFFIX}", queue.dead_letters)
 
-    def _add_outlet(self, path: str, queue: Queue) -> None:
-        outlet = Outlet(queue, self.clock, asyncio.get_running_loop().call_soon)
-        self._outlets[path.lower()] = outlet
+    def _add_dispatcher(self, path: str, queue: Queue) -> None:
+        dispatcher = Dispatcher(queue, self.clock, asyncio.get_running_loop().call_soon)
+        self._dispatchers[path.lower()] = dispatcher
 
         def changed() -> None:
-            outlet.wake()
+            dispatcher.wake()
             self._alarm.set(queue.next_deadline())
 
         queue.changed = changed
 
     def _advance(self) -> None:
         now = self.clock()
-        for outlet in self._outlets.values():
-            outlet.queue.advance(now)
+        for dispatcher in self._dispatchers.values():
+            dispatcher.queue.advance(now)
 
 
 def _missing(path: str) -> AmqpError:

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import typer
 
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from app.devbus.options import TOPIC_FORM, QueueOptions
 from app.devbus.status import StatusServer
 from app.errors import StartupError
@@ -34,7 +34,7 @@ def run(
     host: str,
     port: int,
     status_port: int | None,
-    limits: Limits,
+    limits: BrokerLimits,
 ) -> None:
     """Serve until told to stop; raises `StartupError` where it cannot listen."""
     broker = Broker(queues, topics, host=host, port=port, limits=limits)

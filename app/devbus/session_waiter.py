@@ -8,9 +8,9 @@ from app.devbus.amqp.decode import Octets
 from app.devbus.amqp.errors import SESSION_LOCK_LOST, TIMEOUT, AmqpError
 from app.devbus.amqp.performatives import SETTLED, Attach, Flow, Transfer
 from app.devbus.amqp.types import Described, Symbol
+from app.devbus.dispatcher import Dispatcher
 from app.devbus.entry import Entry
 from app.devbus.links import OutgoingLink
-from app.devbus.outlet import Outlet
 from app.devbus.ports import Channel
 from app.devbus.session_queue import SessionHold, SessionQueue
 
@@ -37,12 +37,14 @@ class SessionWaiter:
     settled = False
     is_ready = False
 
-    def __init__(self, session: Channel, attach: Attach, path: str, outlet: Outlet, queue: SessionQueue) -> None:
+    def __init__(
+        self, session: Channel, attach: Attach, path: str, dispatcher: Dispatcher, queue: SessionQueue
+    ) -> None:
         self.handle = attach.handle
         self.path = path
         self._session = session
         self._attach = attach
-        self._outlet = outlet
+        self._dispatcher = dispatcher
         self._queue = queue
         self._wanted = _filters(attach)[SESSION_FILTER]
         self._timer: asyncio.TimerHandle | None = None
@@ -52,7 +54,7 @@ class SessionWaiter:
         wait = (self._attach.properties or {}).get(WAIT_PROPERTY)
         seconds = WAIT_SECONDS if wait is None else wait / 1000
         self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
-        self._outlet.join(self)
+        self._dispatcher.join(self)
         self.emptied()
 
     def emptied(self) -> None:
@@ -87,13 +89,13 @@ class SessionWaiter:
 
     def closed(self) -> None:
         """The client does not wait any more."""
-        self._outlet.leave(self)
+        self._dispatcher.leave(self)
         if self._timer is not None:
             self._timer.cancel()
 
     def _link(self, hold: SessionHold) -> OutgoingLink:
         is_settled = self._attach.snd_settle_mode == SETTLED
-        return OutgoingLink(self._session, self.handle, self.path, self._outlet, settled=is_settled, hold=hold)
+        return OutgoingLink(self._session, self.handle, self.path, self._dispatcher, settled=is_settled, hold=hold)
 
     def _give_up(self) -> None:
         self.closed()

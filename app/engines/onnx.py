@@ -9,7 +9,7 @@ import numpy as np
 from app.engines import onnx_cuda
 from app.engines.base import Array, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.errors import DeviceUnavailable, InvalidManifest
 from app.settings import silence_engine_telemetry
 

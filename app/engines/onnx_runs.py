@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import onnxruntime as ort
 
 from app.engines.base import Array, EngineOptions, TensorSpec
+from app.engines.library_errors import first_line
 from app.engines.onnx_cuda import Bound
 from app.engines.onnx_graphs import Graphs
-from app.engines.unusable import first_line
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ import numpy as np
 
 from app.engines.base import Array, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
-from app.engines.unusable import first_line, not_installed
+from app.engines.library_errors import first_line, not_installed
 from app.errors import DeviceUnavailable, InvalidManifest
 
 try:

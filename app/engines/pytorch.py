@@ -17,7 +17,7 @@ import numpy as np
 from app.engines.base import Array, EngineOptions, Precision, TensorSpec
 from app.engines.buckets import bucket, padded_on_device
 from app.engines.devices import Device
-from app.engines.unusable import first_line, not_installed
+from app.engines.library_errors import first_line, not_installed
 from app.errors import EngineUnavailable, InvalidManifest
 from app.settings import forbid_unpickling
 

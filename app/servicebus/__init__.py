@@ -1,7 +1,7 @@
 """The queue front: messages with pictures in, messages with answers out. The only room that sees Azure."""
 
 from app.core.service import InferenceService
-from app.servicebus.answering import Answering, Limits
+from app.servicebus.answering import Answering, SizeLimits
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
 from app.servicebus.depth import QueueDepth
@@ -26,7 +26,7 @@ def build(service: InferenceService, settings: Settings) -> QueueWorker:
         Replies(settings.results_queue, settings.queue, connection.namespace, frozenset(settings.reply_to)),
         Outboxes(connection.sender),
         BlobStore(settings.blob_accounts, container.get_secret_value() if container else None, connection.credential),
-        Limits(settings.max_image_bytes, settings.result_bytes),
+        SizeLimits(settings.max_image_bytes, settings.result_bytes),
     )
     administration = connection.administration()
     depth = QueueDepth(settings.queue, administration) if administration else None

@@ -13,7 +13,7 @@ from app.core.service import InferenceService
 from app.errors import DeadlineExceeded, InvalidMessage, ResultTooLarge
 from app.servicebus import results
 from app.servicebus.claimcheck import BlobStore
-from app.servicebus.message import MessageOptions, Order, read_order
+from app.servicebus.message import Job, MessageOptions, read_job
 from app.servicebus.outbox import Outboxes
 from app.servicebus.results import Replies
 from app.telemetry import tracing
@@ -26,7 +26,7 @@ _PATIENCE = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class SizeLimits:
     """Bytes of an encoded picture, and of the largest result that is sent in a message."""
 
     image_bytes: int
@@ -37,7 +37,7 @@ class Answering:
     """All that one message after the other goes through; knows nothing of locks and settlements."""
 
     def __init__(
-        self, service: InferenceService, replies: Replies, outboxes: Outboxes, blobs: BlobStore, limits: Limits
+        self, service: InferenceService, replies: Replies, outboxes: Outboxes, blobs: BlobStore, limits: SizeLimits
     ) -> None:
         self._service = service
         self._replies = replies
@@ -52,18 +52,18 @@ class Answering:
         Cancelling frees the place in the core.
         """
         entity = self._replies.entity_for(message.reply_to)
-        order = read_order(message, self._limits.image_bytes)
-        self._check_annotation(order.options)
-        deadline = _deadline(message, order.options.deadline_ms)
+        job = read_job(message, self._limits.image_bytes)
+        self._check_annotation(job.options)
+        deadline = _deadline(message, job.options.deadline_ms)
         with self._service.admission.permit(Priority.BULK) as permit:
-            picture = await self._picture(order, permit)
-            result = await self._service.infer(self._request(message, order.options, picture, deadline), permit)
-            annotated_url = await self._annotate(picture, result, order.options)
-        body = results.body_of(order, result, annotated_url)
+            picture = await self._picture(job, permit)
+            result = await self._service.infer(self._request(message, job.options, picture, deadline), permit)
+            annotated_url = await self._annotate(picture, result, job.options)
+        body = results.body_of(job, result, annotated_url)
         if len(body) > self._limits.result_bytes:
             body = await self._outsource(body, result)
         with tracing.sending(entity):
-            reply = results.message_of(message, result, body, order.options.robot_id)
+            reply = results.message_of(message, result, body, job.options.robot_id)
             await self._outboxes.send(entity, reply, len(body))
 
     async def close(self) -> None:
@@ -72,13 +72,13 @@ class Answering:
         await self._blobs.close()
         self._renderer.close()
 
-    async def _picture(self, order: Order, permit: Permit) -> bytes:
+    async def _picture(self, job: Job, permit: Permit) -> bytes:
         """The encoded picture, with room taken for its bytes."""
-        if order.image is not None:
-            permit.take_bytes(len(order.image))
-            return order.image
-        assert order.image_url is not None
-        return await self._blobs.fetch(order.image_url, self._limits.image_bytes, permit.take_bytes)
+        if job.image is not None:
+            permit.take_bytes(len(job.image))
+            return job.image
+        assert job.image_url is not None
+        return await self._blobs.fetch(job.image_url, self._limits.image_bytes, permit.take_bytes)
 
     def _request(
         self, message: ServiceBusReceivedMessage, options: MessageOptions, picture: bytes, deadline: Deadline

@@ -74,7 +74,7 @@ class _BlobEvent(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Job:
     """What a message asks for: a picture, here or in a blob (exactly one of the two), and its options."""
 
     image: bytes | None
@@ -82,7 +82,7 @@ class Order:
     options: MessageOptions
 
 
-def read_order(message: ServiceBusReceivedMessage, most_bytes: int) -> Order:
+def read_job(message: ServiceBusReceivedMessage, most_bytes: int) -> Job:
     """Understand a message.
 
     Raises `InvalidMessage` saying what is not as documented, `PayloadTooLarge` where the picture has more than
@@ -92,7 +92,7 @@ def read_order(message: ServiceBusReceivedMessage, most_bytes: int) -> Order:
     body = _body(message)
     kind = str(_text(message.content_type or "")).partition(";")[0].strip().lower()
     if kind.startswith(_RAW) or (not kind and not _looks_like_json(body)):
-        return Order(_checked(body, most_bytes), None, properties)
+        return Job(_checked(body, most_bytes), None, properties)
     if not kind or kind in _JSON:
         return _read_json(_parse(body, _base64_length(most_bytes) + _AROUND_BYTES), properties, most_bytes)
     raise InvalidMessage(
@@ -126,17 +126,17 @@ def _parse(body: bytes, most_bytes: int) -> dict[str, Any]:
     return parsed
 
 
-def _read_json(parsed: dict[str, Any], properties: MessageOptions, most_bytes: int) -> Order:
+def _read_json(parsed: dict[str, Any], properties: MessageOptions, most_bytes: int) -> Job:
     if "specversion" in parsed or "eventType" in parsed:
-        return Order(None, _read_event(parsed), properties)
+        return Job(None, _read_event(parsed), properties)
     try:
         envelope = Envelope.model_validate(parsed)
     except ValidationError as error:
         raise InvalidMessage(f"The envelope is not as documented: {_explain(error)}") from None
     options = _merge(properties, envelope)
     if envelope.image is None:
-        return Order(None, envelope.image_url, options)
-    return Order(_checked(_from_base64(envelope.image, most_bytes), most_bytes), None, options)
+        return Job(None, envelope.image_url, options)
+    return Job(_checked(_from_base64(envelope.image, most_bytes), most_bytes), None, options)
 
 
 def _read_event(parsed: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from app.core.request import InferenceResult
 from app.errors import ReplyRefused
-from app.servicebus.message import Order
+from app.servicebus.message import Job
 from app.telemetry import tracing
 from app.wire.prediction import to_wire
 
@@ -86,9 +86,9 @@ def result_id(request_id: str, model: str, version: str) -> str:
     return digest.hexdigest()[:_ID_DIGITS]
 
 
-def body_of(order: Order, result: InferenceResult, annotated_url: str | None) -> bytes:
+def body_of(job: Job, result: InferenceResult, annotated_url: str | None) -> bytes:
     """The result as JSON: HTTP's `Prediction`, and what the message said of itself."""
-    said: dict[str, Any] = {"robot_id": order.options.robot_id, "image_url": _without_signature(order.image_url)}
+    said: dict[str, Any] = {"robot_id": job.options.robot_id, "image_url": _without_signature(job.image_url)}
     return to_json({**to_wire(result), **said, "annotated_url": annotated_url})
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from app.vision.image import Size
-from app.vision.preprocessing import InputSpec, Placement, halvings, plan
+from app.vision.preprocessing import InputSpec, Placement, geometry, halvings
 
 _MODES = {"linear": "bilinear", "cubic": "bicubic"}
 
@@ -63,7 +63,7 @@ class DevicePreprocessing:
         upright = _upright(pixels, orientation)
         original = Size(upright.shape[3], upright.shape[2])
         shrunk = _shrunk(upright.to(torch.float32), factor)
-        way = plan(Size(shrunk.shape[3], shrunk.shape[2]), original, self.spec)
+        way = geometry(Size(shrunk.shape[3], shrunk.shape[2]), original, self.spec)
         x0, y0, x1, y1 = way.cut
         content = _resized(shrunk[:, :, y0:y1, x0:x1], way.content, self.spec.interpolation)
         self._write(content, way.left, way.top, out)

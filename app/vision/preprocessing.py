@@ -141,7 +141,7 @@ def target_size(upright: Size, spec: InputSpec) -> Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Geometry:
     """How decoded pixels get into a model's input.
 
     `cut` (left, top, right, bottom, in decoded pixels) is resized to `content`, whose upper left corner comes to
@@ -155,16 +155,16 @@ class Plan:
     placement: Placement
 
 
-def plan(decoded: Size, original: Size, spec: InputSpec) -> Plan:
+def geometry(decoded: Size, original: Size, spec: InputSpec) -> Geometry:
     """The way into the input for a picture of the upright size `original` that was decoded at the size `decoded`."""
     target = target_size(original, spec)
     if spec.resize == "center_crop":
-        return _crop_plan(decoded, original, target, spec.size)
+        return _crop_geometry(decoded, original, target, spec.size)
     spare = (spec.size.width - target.width, spec.size.height - target.height)
     left, top = (0, 0) if spec.align == "top_left" else (spare[0] // 2, spare[1] // 2)
     scale_x, scale_y = target.width / original.width, target.height / original.height
     placement = Placement(scale_x, scale_y, left, top, original, spec.size)
-    return Plan((0, 0, *decoded), target, left, top, placement)
+    return Geometry((0, 0, *decoded), target, left, top, placement)
 
 
 def halvings(size: Size, target: Size, interpolation: str) -> list[Size]:
@@ -188,14 +188,14 @@ def prepare(picture: Picture, spec: InputSpec, out: NDArray[Any]) -> Placement:
     Every element of `out` is written. Safe to call from many threads with different rows.
     """
     height, width = picture.pixels.shape[:2]
-    way = plan(Size(width, height), picture.size, spec)
+    way = geometry(Size(width, height), picture.size, spec)
     x0, y0, x1, y1 = way.cut
     content = _resized(picture.pixels[y0:y1, x0:x1], way.content, spec.interpolation)
     _write(content, way.left, way.top, spec, out)
     return way.placement
 
 
-def _crop_plan(decoded: Size, original: Size, target: Size, crop: Size) -> Plan:
+def _crop_geometry(decoded: Size, original: Size, target: Size, crop: Size) -> Geometry:
     """The pixels under the centre crop. They are cut before the resize: a thin picture's whole would be enormous."""
     x0, x1 = _middle(decoded.width, crop.width / target.width)
     y0, y1 = _middle(decoded.height, crop.height / target.height)
@@ -203,7 +203,7 @@ def _crop_plan(decoded: Size, original: Size, target: Size, crop: Size) -> Plan:
     scale_x = crop.width / (x1 - x0) * decoded.width / original.width
     scale_y = crop.height / (y1 - y0) * decoded.height / original.height
     offset_x, offset_y = -x0 * crop.width / (x1 - x0), -y0 * crop.height / (y1 - y0)
-    return Plan((x0, y0, x1, y1), crop, 0, 0, Placement(scale_x, scale_y, offset_x, offset_y, original, crop))
+    return Geometry((x0, y0, x1, y1), crop, 0, 0, Placement(scale_x, scale_y, offset_x, offset_y, original, crop))
 
 
 def _middle(length: int, share: float) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from app.api.request_id import RequestIdMiddleware
 from app.api.security import api_keys, signing_keys
 from app.api.security.api_keys import ApiKeys
 from app.api.security.gate import THROWN_AWAY
-from app.api.security.outside import Outside
+from app.api.security.perimeter import Perimeter
 from app.api.security.signing_keys import COOLDOWN_SECONDS, TRUSTED_SECONDS, SigningKeys
 from app.api.security.tokens import Tokens
 from app.errors import Forbidden, IdentityUnavailable, StartupError, Unauthorized
@@ -414,10 +414,10 @@ async def test_what_nobody_foresaw_is_logged_and_tried_again(caplog: pytest.LogC
 class Application:
     """An ASGI application that counts what reached it, behind the gate."""
 
-    def __init__(self, outside: Outside) -> None:
+    def __init__(self, perimeter: Perimeter) -> None:
         self.reached: list[str] = []
         self.read = 0
-        self.front = RequestIdMiddleware(outside.wrap(self._answer))
+        self.front = RequestIdMiddleware(perimeter.wrap(self._answer))
 
     async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         self.reached.append(scope["path"])
@@ -447,7 +447,7 @@ def header(answer: list[Message], name: bytes) -> bytes | None:
 
 @pytest.fixture
 def keyed(tmp_path: Path) -> Application:
-    return Application(Outside((ApiKeys(key_file(tmp_path, f"camera:{OLD}")),)))
+    return Application(Perimeter((ApiKeys(key_file(tmp_path, f"camera:{OLD}")),)))
 
 
 async def test_the_gate_refuses_without_reading(keyed: Application) -> None:
@@ -505,7 +505,7 @@ async def test_who_is_refused_with_a_large_body_is_cut_off(
 
 
 async def test_keys_and_tokens_together_but_not_both_at_once(tmp_path: Path, issuer: Issuer) -> None:
-    behind = Application(Outside((ApiKeys(key_file(tmp_path, OLD)), verifier(issuer))))
+    behind = Application(Perimeter((ApiKeys(key_file(tmp_path, OLD)), verifier(issuer))))
     key, token = (b"x-api-key", OLD.encode()), (b"authorization", bearer(issuer.token()))
     assert (await behind.ask("/v1/predict", key))[0]["status"] == 200
     assert (await behind.ask("/v1/predict", token))[0]["status"] == 200
@@ -518,7 +518,7 @@ async def test_keys_and_tokens_together_but_not_both_at_once(tmp_path: Path, iss
 
 async def test_an_issuer_that_is_down_is_503_with_a_time_to_come_back(issuer: Issuer) -> None:
     issuer.status = 500
-    behind = Application(Outside((verifier(issuer),)))
+    behind = Application(Perimeter((verifier(issuer),)))
     answer = await behind.ask("/v1/predict", (b"authorization", bearer(issuer.token())))
     assert answer[0]["status"] == 503
     assert header(answer, b"retry-after") == str(int(COOLDOWN_SECONDS)).encode()
@@ -528,7 +528,7 @@ async def test_neither_keys_nor_tokens_are_in_the_log(
     tmp_path: Path, issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    behind = Application(Outside((ApiKeys(key_file(tmp_path, OLD)), verifier(issuer))))
+    behind = Application(Perimeter((ApiKeys(key_file(tmp_path, OLD)), verifier(issuer))))
     token = issuer.token()
     for credential in (token, issuer.token(roles=[]), issuer.token(exp=1), token[:-5] + "AAAAA"):
         await behind.ask("/v1/predict", (b"authorization", bearer(credential)))
@@ -542,4 +542,4 @@ async def test_neither_keys_nor_tokens_are_in_the_log(
 def test_with_nobody_to_keep_out_nothing_is_added_to_the_path() -> None:
     async def application(*_: object) -> None: ...
 
-    assert Outside().wrap(application) is application
+    assert Perimeter().wrap(application) is application

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app.api.app import create_app
-from app.api.security.outside import RESPONSE_HEADERS, STRICT_TRANSPORT
+from app.api.security.perimeter import RESPONSE_HEADERS, STRICT_TRANSPORT
 from app.api.uploads import UploadLimits
 from app.core.health import Health
 from app.engines.devices import Device

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.api.security.outside import Outside
+from app.api.security.perimeter import Perimeter
 from app.api.security.rate_limit import RateLimiter
 from app.errors import RateLimited
 from tests.api.test_auth import Application, Clock, header
@@ -71,7 +71,7 @@ async def ask_from(application: Application, address: str) -> int:
 
 
 async def test_without_keys_the_address_is_the_caller() -> None:
-    behind = Application(Outside(limiter=RateLimiter(1.0, 1, clock=Clock())))
+    behind = Application(Perimeter(limiter=RateLimiter(1.0, 1, clock=Clock())))
     assert [await ask_from(behind, "192.0.2.1") for _ in range(2)] == [200, 429]
     assert await ask_from(behind, "192.0.2.2") == 200
     assert [await ask_from(behind, f"2001:db8::{number}") for number in (1, 2)] == [200, 429]
@@ -81,7 +81,7 @@ async def test_without_keys_the_address_is_the_caller() -> None:
 
 
 async def test_probes_are_not_counted() -> None:
-    behind = Application(Outside(limiter=RateLimiter(1.0, 1, clock=Clock())))
+    behind = Application(Perimeter(limiter=RateLimiter(1.0, 1, clock=Clock())))
     for _ in range(5):
         assert (await behind.ask("/livez"))[0]["status"] == 200
     assert (await behind.ask("/v1/predict"))[0]["status"] == 200

@@ -2,6 +2,9 @@
 
 from app.bench.measurements import Measurement, Slice
 
+PLAIN, NAIVE = "plain loop", "naive endpoint"
+"""What the service is measured beside in these tests."""
+
 
 def slice_of(
     contender: str,

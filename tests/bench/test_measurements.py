@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from app.bench.measurements import NAIVE, PLAIN, SERVICE, latency_to_limit, percentile, ratios, spread, summarise
-from tests.bench.slices import slice_of
+from app.bench.measurements import SERVICE, latency_to_limit, percentile, ratios, spread, summarise
+from tests.bench.slices import NAIVE, PLAIN, slice_of
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0, 1), (0.5, 50), (0.99, 99), (0.991, 100), (1, 100)])
@@ -56,6 +56,12 @@ def test_a_row_for_each_size_concurrency_and_contender() -> None:
         ("1280x720", 32, PLAIN),
     ]
     assert len(rows) == 12
-    assert rows[2].to_plain.median == 0.96
-    assert rows[2].to_naive.median == 2.0
+    assert rows[2].ratios[PLAIN].median == 0.96
+    assert rows[2].ratios[NAIVE].median == 2.0
     assert rows[2].cpu_ms_per_picture == pytest.approx(1500 / 96)
+
+
+def test_a_service_that_is_measured_alone_has_no_ratios() -> None:
+    (row,) = summarise([slice_of(SERVICE, 96)])
+    assert row.ratios == {}
+    assert row.per_second.median == 96

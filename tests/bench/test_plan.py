@@ -9,12 +9,12 @@ import pytest
 
 from app.bench import pictures, run
 from app.bench.pictures import Workload
-from app.bench.plan import Plan, make_plan
+from app.bench.plan import BenchPlan, make_plan
 from app.errors import StartupError
 from app.vision import image
 
 
-def plan(**changes: Any) -> Plan:
+def plan(**changes: Any) -> BenchPlan:
     return make_plan(
         **{
             "seconds": None,
@@ -48,7 +48,7 @@ def test_contenders_alternate_and_take_turns_at_being_first() -> None:
     contenders: list[Any] = [SimpleNamespace(name=name) for name in "abc"]
     workloads = [Workload("1280x720", "", []), Workload("1920x1080", "", [])]
     order = list(run.turns(plan(rounds=3), workloads, contenders))
-    assert len(order) == plan(rounds=3).slices
+    assert len(order) == plan(rounds=3).slices * len(contenders)
     groups = [order[start : start + 3] for start in range(0, len(order), 3)]
     for group in groups:
         assert {contender.name for _, _, _, contender in group} == set("abc")

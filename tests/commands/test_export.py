@@ -69,16 +69,16 @@ def random_model(name: str, **options: Any) -> Any:
     return condition(model, picture[None] if "segmentation" in model.__module__ else [picture])
 
 
-def plan_of(name: str, module: Any) -> Any:
+def described(name: str, module: Any) -> Any:
     """How this module is exported, its preset and categories being torchvision's."""
     import torchvision
 
-    from app.commands import plans, zoo
+    from app.commands import export_specs, zoo
 
     preset = torchvision.models.get_model_weights(name).DEFAULT
     categories = tuple(preset.meta["categories"])
     known = zoo.ZooModel(name, zoo._kind(name), module, preset.transforms(), len(categories), categories, name)
-    return plans.plan(known, None)
+    return export_specs.spec_of(known, None)
 
 
 def save_weights(folder: Path, classes: int = 1000, name: str = "weights.pth") -> Path:
@@ -152,15 +152,15 @@ def test_attention_is_exported_in_operators_that_onnx_has(tmp_path: Path) -> Non
     import torch
     import torchvision
 
-    from app.commands import plans, programs
+    from app.commands import export_specs, programs
     from app.commands.comparison import Reference
     from app.commands.zoo import ZooModel
 
     torch.manual_seed(0)
     module = torchvision.models.VisionTransformer(32, 16, 1, 2, 16, 32, num_classes=5).eval()
     preset = torchvision.transforms._presets.ImageClassification(crop_size=32, resize_size=32)
-    plan = plans.plan(ZooModel("vit", "classification", module, preset, 5, None, "a small one"), None)
-    reference = Reference.of(plan)
+    spec = export_specs.spec_of(ZooModel("vit", "classification", module, preset, 5, None, "a small one"), None)
+    reference = Reference.of(spec)
     assert programs.write(reference, tmp_path / "model.onnx")
     assert programs.write(reference, tmp_path / "model.pt2")
 
@@ -220,23 +220,23 @@ def test_every_family_of_detectors_answers_the_same_as_onnx(tmp_path: Path, name
     from app.commands import programs
     from app.commands.comparison import Reference
 
-    plan = plan_of(name, random_model(name, **options))
-    reference = Reference.of(plan)
+    spec = described(name, random_model(name, **options))
+    reference = Reference.of(spec)
     assert reference.detections >= ENOUGH
     assert not programs.write(reference, tmp_path / "model.onnx")
     kept = {"maskrcnn_resnet50_fpn": "without masks", "keypointrcnn_resnet50_fpn": "without keypoints"}
-    assert plan.manifest["description"].endswith(kept.get(name, name))
+    assert spec.manifest["description"].endswith(kept.get(name, name))
 
 
 def test_detections_that_differ_are_noticed(tmp_path: Path, detector: Any) -> None:
     from app.commands import programs
     from app.commands.comparison import Reference, compare
 
-    plan = plan_of("ssdlite320_mobilenet_v3_large", detector)
-    reference = Reference.of(plan)
+    spec = described("ssdlite320_mobilenet_v3_large", detector)
+    reference = Reference.of(spec)
     middle = float(np.median(np.concatenate([scores[0] for _, scores, _ in reference.answers])))
-    with plan.module.finding_more(middle):
-        fewer = Reference.of(plan)
+    with spec.module.finding_more(middle):
+        fewer = Reference.of(spec)
         programs.write(fewer, tmp_path / "model.onnx")
     assert 0 < fewer.detections < reference.detections
     with (
@@ -252,14 +252,14 @@ def test_a_detector_that_finds_nothing_is_compared_at_a_lower_threshold(tmp_path
     from app.commands import programs
     from app.commands.comparison import Reference
 
-    plan = plan_of("ssdlite320_mobilenet_v3_large", detector)
-    best = max(float(scores.max()) for _, scores, _ in Reference.of(plan).answers)
-    with plan.module.finding_more(2 * best):
-        assert Reference.of(plan).detections == 0
-        assert programs.probe(plan, tmp_path / "probe.onnx", ENOUGH) >= ENOUGH
-        assert plan.module.threshold == 2 * best
-    with plan.module.finding_more(1000 * best):
-        assert programs.probe(plan, tmp_path / "probe.onnx", ENOUGH) == 0
+    spec = described("ssdlite320_mobilenet_v3_large", detector)
+    best = max(float(scores.max()) for _, scores, _ in Reference.of(spec).answers)
+    with spec.module.finding_more(2 * best):
+        assert Reference.of(spec).detections == 0
+        assert programs.probe(spec, tmp_path / "probe.onnx", ENOUGH) >= ENOUGH
+        assert spec.module.threshold == 2 * best
+    with spec.module.finding_more(1000 * best):
+        assert programs.probe(spec, tmp_path / "probe.onnx", ENOUGH) == 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -339,14 +339,14 @@ def test_an_auxiliary_head_is_left_out(tmp_path: Path, name: str) -> None:
     import torch
     import torchvision
 
-    from app.commands import plans, zoo
+    from app.commands import export_specs, zoo
 
     model = torchvision.models.get_model(name, weights=None, weights_backbone=None, aux_loss=True)
     torch.save(model.state_dict(), tmp_path / "weights.pth")
-    plan = plans.plan(zoo.open_model(name, str(tmp_path / "weights.pth")), None)
+    spec = export_specs.spec_of(zoo.open_model(name, str(tmp_path / "weights.pth")), None)
     with torch.inference_mode():
-        (scores,) = plan.module(torch.zeros(1, 3, 64, 64))
-    assert (plan.outputs, tuple(scores.shape)) == (("scores",), (1, 21, 64, 64))
+        (scores,) = spec.module(torch.zeros(1, 3, 64, 64))
+    assert (spec.outputs, tuple(scores.shape)) == (("scores",), (1, 21, 64, 64))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from app.commands import send
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from app.errors import StartupError
 from app.settings import Settings
 from tests.fixtures.engines import MeanColourEngine
@@ -40,7 +40,7 @@ async def test_pictures_are_sent_and_their_results_printed(tmp_path: Path, capsy
     (tmp_path / "bad.png").write_bytes(b"this is no picture")
     queues = ["jobs,lock=60", "results,dedup=60"]
     with running(colour_model(MeanColourEngine())) as service:
-        async with Broker(queues, limits=Limits(max_message_size=4 << 20)) as broker, working(service, broker):
+        async with Broker(queues, limits=BrokerLimits(max_message_size=4 << 20)) as broker, working(service, broker):
             settings = Settings(
                 queue="jobs", results_queue="results", servicebus_connection_string=broker.connection_string
             )
@@ -58,7 +58,7 @@ async def test_a_picture_without_a_result_is_told_with_its_reason(
     (tmp_path / "bad.png").write_bytes(b"this is no picture")
     queues = ["jobs,lock=60", "results,dedup=60"]
     with running(colour_model(MeanColourEngine())) as service:
-        async with Broker(queues, limits=Limits(max_message_size=4 << 20)) as broker, working(service, broker):
+        async with Broker(queues, limits=BrokerLimits(max_message_size=4 << 20)) as broker, working(service, broker):
             settings = Settings(
                 queue="jobs", results_queue="results", servicebus_connection_string=broker.connection_string
             )

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from tests.devbus.sdk import Sdk
 from tests.fixtures.hasty import HastyLoop
 
@@ -29,7 +29,7 @@ def pytest_asyncio_loop_factories() -> dict[str, type[HastyLoop]]:
 @pytest.fixture
 async def broker() -> AsyncIterator[Broker]:
     """A broker with a queue of every sort that the tests need."""
-    async with Broker(QUEUES, TOPICS, limits=Limits(max_message_size=8 << 20)) as broker:
+    async with Broker(QUEUES, TOPICS, limits=BrokerLimits(max_message_size=8 << 20)) as broker:
         yield broker
 
 

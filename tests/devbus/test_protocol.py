@@ -39,7 +39,7 @@ from app.devbus.amqp.performatives import (
     encode_performative,
 )
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from app.devbus.settlement import ACCEPTED
 from tests.devbus.raw import RawClient, data_message, raw_client
 from tests.devbus.sdk import put
@@ -48,7 +48,7 @@ from tests.fixtures.waiting import until_async
 
 @pytest.fixture
 async def bus() -> AsyncIterator[Broker]:
-    async with Broker(["jobs"], limits=Limits(max_message_size=100_000)) as broker:
+    async with Broker(["jobs"], limits=BrokerLimits(max_message_size=100_000)) as broker:
         yield broker
 
 
@@ -276,7 +276,7 @@ async def test_heartbeats_come_as_often_as_they_are_wanted(raw: RawClient) -> No
 
 
 async def test_a_client_that_falls_silent_is_cut_off_and_heartbeats_keep_it() -> None:
-    async with Broker(["jobs"], limits=Limits(idle_timeout=0.2)) as bus, raw_client(bus) as raw:
+    async with Broker(["jobs"], limits=BrokerLimits(idle_timeout=0.2)) as bus, raw_client(bus) as raw:
         raw.begin()
         assert (await raw.expect(Open)).idle_timeout == 200
         silent_until = time.monotonic() + 1.0

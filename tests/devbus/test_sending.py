@@ -8,7 +8,7 @@ from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType
 from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError, ServiceBusError
 
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from tests.devbus.sdk import Sdk, body, connect, receive
 from tests.fixtures.waiting import until_async
 
@@ -91,7 +91,7 @@ async def test_many_large_messages_in_flight(broker: Broker, sdk: Sdk) -> None:
 
 async def test_a_message_over_the_limit_is_refused() -> None:
     async with (
-        Broker(["jobs"], limits=Limits(max_message_size=1000)) as broker,
+        Broker(["jobs"], limits=BrokerLimits(max_message_size=1000)) as broker,
         connect(broker, retry_total=0) as client,
         client.get_queue_sender("jobs") as sender,
     ):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from tests.fixtures.models import add_slow_colour_model
 from tests.fixtures.pictures import Colour, solid
 from tests.fixtures.queue import colour_in, picture, put, results
@@ -21,7 +21,7 @@ RED: Colour = (255, 0, 0)
 @contextlib.asynccontextmanager
 async def bus(lock: float = 60) -> AsyncIterator[Broker]:
     queues = [f"jobs,lock={lock},max_delivery=10", "results,dedup=600"]
-    async with Broker(queues, limits=Limits(max_message_size=4 << 20)) as broker:
+    async with Broker(queues, limits=BrokerLimits(max_message_size=4 << 20)) as broker:
         yield broker
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.core import loading
-from app.core.loading import Serving
 from app.engines import catalog
 from app.engines.base import Engine, TensorEngine
 from app.errors import EngineUnavailable, InvalidManifest
+from app.loading import loader
+from app.loading.serving import Serving
 from app.repository.repository import read_entry
 from tests.engines.conftest import Case, need
 from tests.fixtures.models import colour_manifest, write_manifest
@@ -154,7 +154,7 @@ def test_fixed_batch_dimensions_are_served_too(case: Case, tmp_path: Path, batch
     folder = tmp_path / "colour"
     case.save(folder / "1", batch)
     write_manifest(folder, colour_manifest(engine=case.engine, batching={"max_size": max_size}))
-    (model,) = loading.load(read_entry(folder), Serving(case.device))
+    (model,) = loader.load(read_entry(folder), Serving(case.device))
     for count in range(1, max_size + 1):
         rows = model.compute(pictures(count, count))
         assert np.allclose([only(row) for row in rows], means(pictures(count, count)), atol=1e-5)
@@ -170,7 +170,7 @@ def test_fixed_batch_dimensions_are_served_on_the_device_too(case: Case, tmp_pat
     folder = tmp_path / "colour"
     case.save(folder / "1", batch)
     write_manifest(folder, colour_manifest(engine=case.engine, batching={"max_size": 5}))
-    (model,) = loading.load(read_entry(folder), Serving(case.device))
+    (model,) = loader.load(read_entry(folder), Serving(case.device))
     if not isinstance(model.engine, TensorEngine):
         pytest.skip(f"{model.engine.name} takes its batches from the host")
     for count in range(1, 6):
@@ -195,7 +195,7 @@ def test_a_manifest_that_does_not_fit_its_graph(
     case.save(folder / "1")
     write_manifest(folder, colour_manifest(engine=case.engine, **changes))
     with pytest.raises(InvalidManifest, match=words):
-        loading.load(read_entry(folder), Serving(case.device))
+        loader.load(read_entry(folder), Serving(case.device))
 
 
 def test_a_precision_that_it_does_not_offer(case: Case, tmp_path: Path) -> None:
@@ -204,4 +204,4 @@ def test_a_precision_that_it_does_not_offer(case: Case, tmp_path: Path) -> None:
     write_manifest(folder, colour_manifest(engine=case.engine))
     for precision in {"fp16", "bf16"} - set(catalog.precisions(case.engine, case.device)):
         with pytest.raises(EngineUnavailable, match=f"ROO_PRECISION={precision}: the engine {case.engine} cannot"):
-            loading.load(read_entry(folder), Serving(case.device, precision=precision))  # type: ignore[arg-type]
+            loader.load(read_entry(folder), Serving(case.device, precision=precision))  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.core import device_path, picture_choice
+from app.core import device_path
 from app.core.device_path import DevicePath
 from app.core.model import Decoding, Model
 from app.core.request import AdmittedRequest, InferenceRequest
@@ -22,6 +22,7 @@ from app.core.service import InferenceService
 from app.engines import catalog, devices
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, DeviceUnavailable, EngineUnavailable, InvalidImage
+from app.loading import decode_placement
 from app.vision.image import read_header
 from tests.engines.conftest import need
 from tests.fixtures.engines import SIZE, Gate, MeanColourEngine, mean_colours
@@ -269,21 +270,21 @@ async def test_where_the_device_fails_the_cpu_prepares(
 def test_the_two_ways_agree_on_the_specimens(place: "torch.device") -> None:
     model = with_path(MeanColourEngine(), place)
     assert model.device_path is not None
-    assert picture_choice.disagreement(model, model.device_path) <= picture_choice.TOLERANCE
+    assert decode_placement.disagreement(model, model.device_path) <= decode_placement.TOLERANCE
 
 
 def test_a_device_that_prepares_something_else_is_noticed(place: "torch.device") -> None:
     model = with_path(MeanColourEngine(), place)
     assert model.device_path is not None
     other = model.input_spec.model_copy(update={"channels": "bgr"})
-    assert picture_choice.disagreement(model, DevicePath(other, place)) > picture_choice.TOLERANCE
+    assert decode_placement.disagreement(model, DevicePath(other, place)) > decode_placement.TOLERANCE
 
 
 def test_a_device_is_used_when_it_prepares_the_same(place: "torch.device", monkeypatch: pytest.MonkeyPatch) -> None:
     model = colour_model(MeanColourEngine())
-    assert isinstance(picture_choice.checked(model, place), DevicePath)
-    monkeypatch.setattr(picture_choice, "TOLERANCE", 0.0)
-    assert "differ from the CPU's by 0." in str(picture_choice.checked(model, place))
+    assert isinstance(decode_placement.checked(model, place), DevicePath)
+    monkeypatch.setattr(decode_placement, "TOLERANCE", 0.0)
+    assert "differ from the CPU's by 0." in str(decode_placement.checked(model, place))
 
 
 @pytest.mark.parametrize("words", ["nvjpeg refuses", "CUDA error: unspecified launch failure"])
@@ -299,19 +300,19 @@ def test_a_device_whose_decoder_fails_is_not(
     model = colour_model(MeanColourEngine())
     if words.startswith("CUDA error"):
         with pytest.raises(DeviceUnavailable, match=r"The GPU was lost .*unspecified launch failure\. Set ROO_GPU"):
-            picture_choice.checked(model, place)
+            decode_placement.checked(model, place)
     else:
-        assert picture_choice.checked(model, place) == "trying it failed: the device's decoder refuses ordinary JPEGs"
+        assert decode_placement.checked(model, place) == "trying it failed: the device's decoder refuses ordinary JPEGs"
 
 
 def test_the_cpu_decodes_where_the_model_computes_there() -> None:
     model = colour_model(TensorColourEngine())
-    picture_choice.choose(model, "auto", lanes=1)
+    decode_placement.choose(model, "auto", lanes=1)
     assert model.device_path is None
     assert model.decoding == Decoding("cpu", "the model computes on the CPU")
     with pytest.raises(DeviceUnavailable, match=r"ROO_GPU_DECODE=on demands .*the model computes on the CPU"):
-        picture_choice.choose(model, "on", lanes=1)
-    picture_choice.choose(model, "off", lanes=1)
+        decode_placement.choose(model, "on", lanes=1)
+    decode_placement.choose(model, "off", lanes=1)
     assert model.decoding == Decoding("cpu", "ROO_GPU_DECODE=off")
 
 
@@ -326,7 +327,7 @@ def test_why_a_gpu_does_not_decode(engine: MeanColourEngine, gpus: int, words: s
     single = colour_model(engine)
     device = devices.choose("cuda", None, gpus)
     model = Model("colour", "1", single.task, single.input_spec, [engine] * gpus, 4, device)
-    picture_choice.choose(model, "auto", lanes=1)
+    decode_placement.choose(model, "auto", lanes=1)
     assert model.decoding.device == "cpu"
     assert words in model.decoding.reason
 
@@ -340,7 +341,7 @@ def test_a_pytorch_that_does_not_load_costs_only_the_decoding(monkeypatch: pytes
     monkeypatch.setattr(catalog, "cuda_problem", broken)
     engine, single = TensorColourEngine(), colour_model(MeanColourEngine())
     model = Model("colour", "1", single.task, single.input_spec, [engine], 4, devices.choose("cuda", None))
-    picture_choice.choose(model, "auto", lanes=1)
+    decode_placement.choose(model, "auto", lanes=1)
     assert model.decoding.device == "cpu"
     assert "cannot be loaded: libcudart" in model.decoding.reason
 
@@ -350,7 +351,7 @@ def test_the_faster_way_is_taken_and_said(
     place: "torch.device", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, slow: str
 ) -> None:
     """One way fails for every batch, and so is the slower one; the other is really tried."""
-    monkeypatch.setattr(picture_choice, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(decode_placement, "TRIAL_SECONDS", 0.01)
 
     def fail(*_: object) -> None:
         raise RuntimeError("not today")
@@ -361,7 +362,7 @@ def test_the_faster_way_is_taken_and_said(
     path = DevicePath(model.input_spec, place)
     monkeypatch.setattr(*(model, "compute") if slow == "host" else (model, "compute_on_device"), fail)
     with caplog.at_level(logging.WARNING):
-        found = picture_choice.faster(model, path, lanes=2)
+        found = decode_placement.faster(model, path, lanes=2)
     if slow == "host":
         assert found.device == "cuda:0"
         assert found.reason.endswith("decoding on the GPU, 0 with decoding on 2 lanes' cores")

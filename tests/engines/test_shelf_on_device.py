@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.core import loading
 from app.core.device_path import DevicePath
-from app.core.loading import Serving
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
+from app.loading import loader
+from app.loading.serving import Serving
 from app.repository.repository import read_entry
 from app.vision.detection import Detections
 from app.vision.image import read_header
@@ -30,7 +30,7 @@ UNREAD = Options(read_barcodes=False)
 
 @pytest.fixture(scope="module")
 def shelf() -> Iterator[Model]:
-    (model,) = loading.load(read_entry(SHELF), Serving(CPU, max_batch=4))
+    (model,) = loader.load(read_entry(SHELF), Serving(CPU, max_batch=4))
     yield model
     model.close()
 

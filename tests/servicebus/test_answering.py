@@ -28,7 +28,7 @@ from app.errors import (
     SourceRefused,
     UnsupportedImage,
 )
-from app.servicebus.answering import Answering, Limits, _deadline
+from app.servicebus.answering import Answering, SizeLimits, _deadline
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
 from app.servicebus.outbox import Outboxes
@@ -45,7 +45,7 @@ from tests.servicebus.wire import received
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 RED, ORANGE = (255, 0, 0), (200, 100, 50)
-LIMITS = Limits(image_bytes=50_000, result_bytes=100_000)
+LIMITS = SizeLimits(image_bytes=50_000, result_bytes=100_000)
 
 
 class Desk:
@@ -59,7 +59,7 @@ class Desk:
         self.replies = Replies("results", "jobs", connection.namespace, frozenset())
         self.stores: list[BlobStore] = []
 
-    def answering(self, service: InferenceService, limits: Limits = LIMITS, *, container: bool = True) -> Answering:
+    def answering(self, service: InferenceService, limits: SizeLimits = LIMITS, *, container: bool = True) -> Answering:
         results = self.storage.url("results") if container else None
         self.stores.append(BlobStore((self.storage.account,), results, None))
         return Answering(service, self.replies, self.outboxes, self.stores[-1], limits)

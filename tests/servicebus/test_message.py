@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.devbus.amqp.message import SEQUENCE, VALUE
 from app.devbus.amqp.types import Described, Int
 from app.errors import InvalidMessage, PayloadTooLarge, RequestError
-from app.servicebus.message import BLOB_CREATED, Envelope, Order, read_order
+from app.servicebus.message import BLOB_CREATED, Envelope, Job, read_job
 from tests.fixtures.pictures import solid
 from tests.servicebus.wire import received
 
@@ -64,8 +64,8 @@ def envelope(**fields: Any) -> bytes:
     return json.dumps(fields).encode()
 
 
-def read(*bodies: bytes, content_type: str | bytes | None = "application/json", **message: Any) -> Order:
-    return read_order(received(*bodies, content_type=content_type, **message), MOST)
+def read(*bodies: bytes, content_type: str | bytes | None = "application/json", **message: Any) -> Job:
+    return read_job(received(*bodies, content_type=content_type, **message), MOST)
 
 
 def refusal(*bodies: bytes, error: type[RequestError] = InvalidMessage, **message: Any) -> str:
@@ -81,9 +81,9 @@ def refusal(*bodies: bytes, error: type[RequestError] = InvalidMessage, **messag
     ["image/jpeg", "image/png", "IMAGE/PNG", "image/webp; q=1", "image/bmp", "application/octet-stream", None, "", " "],
 )
 def test_a_body_of_an_image_type_or_of_none_is_the_picture(content_type: str | None) -> None:
-    order = read(PICTURE, content_type=content_type)
-    assert (order.image, order.image_url) == (PICTURE, None)
-    assert order.options.model_fields_set == set()
+    job = read(PICTURE, content_type=content_type)
+    assert (job.image, job.image_url) == (PICTURE, None)
+    assert job.options.model_fields_set == set()
 
 
 def test_a_picture_in_several_data_sections_is_joined() -> None:
@@ -92,15 +92,15 @@ def test_a_picture_in_several_data_sections_is_joined() -> None:
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "text/plain", None])
 def test_an_envelope_holds_the_picture_in_base64(content_type: str | None) -> None:
-    order = read(envelope(envelope=1, image=in_base64(PICTURE), model="shelf", top_k=3), content_type=content_type)
-    assert (order.image, order.image_url) == (PICTURE, None)
-    assert (order.options.model, order.options.top_k) == ("shelf", 3)
+    job = read(envelope(envelope=1, image=in_base64(PICTURE), model="shelf", top_k=3), content_type=content_type)
+    assert (job.image, job.image_url) == (PICTURE, None)
+    assert (job.options.model, job.options.top_k) == ("shelf", 3)
 
 
 def test_an_envelope_may_point_to_a_blob() -> None:
-    order = read(envelope(image_url=URL, robot_id="r7", annotate="image/png", deadline_ms=1500))
-    assert (order.image, order.image_url) == (None, URL)
-    assert (order.options.robot_id, order.options.annotate, order.options.deadline_ms) == ("r7", "image/png", 1500)
+    job = read(envelope(image_url=URL, robot_id="r7", annotate="image/png", deadline_ms=1500))
+    assert (job.image, job.image_url) == (None, URL)
+    assert (job.options.robot_id, job.options.annotate, job.options.deadline_ms) == ("r7", "image/png", 1500)
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf", b"\n  ", b"\xef\xbb\xbf\r\n"])
@@ -113,9 +113,9 @@ def test_json_may_begin_with_a_byte_order_mark_and_white_space(mark: bytes, cont
 @pytest.mark.parametrize("content_type", ["application/cloudevents+json; charset=utf-8", "application/json", None])
 def test_a_blobs_event_asks_for_the_blob(event: dict[str, Any], content_type: str | None) -> None:
     properties = {"aeg-event-type": "Notification", "robot_id": "r7"}
-    order = read(envelope(**event), content_type=content_type, application_properties=properties)
-    assert (order.image, order.image_url) == (None, URL)
-    assert order.options.robot_id == "r7"
+    job = read(envelope(**event), content_type=content_type, application_properties=properties)
+    assert (job.image, job.image_url) == (None, URL)
+    assert job.options.robot_id == "r7"
 
 
 @pytest.mark.parametrize("event", [CLOUD_EVENT, GRID_EVENT], ids=["CloudEvents 1.0", "Event Grid"])
@@ -175,9 +175,9 @@ def test_options_come_from_application_properties() -> None:
 
 def test_properties_of_others_are_not_ours_to_judge() -> None:
     properties = {"Diagnostic-Id": "00-1-2-01", "x-opt": None, "image": "no", "envelope": 9, b"\xff": b"\xff", "n": 1.5}
-    order = read(PICTURE, content_type="image/png", application_properties=properties)
-    assert order.image == PICTURE
-    assert order.options.model_fields_set == set()
+    job = read(PICTURE, content_type="image/png", application_properties=properties)
+    assert job.image == PICTURE
+    assert job.options.model_fields_set == set()
 
 
 @pytest.mark.parametrize(
@@ -338,15 +338,15 @@ content_types = st.sampled_from([None, "application/json", "application/cloudeve
     content_type=content_types | st.text(st.characters(max_codepoint=127), max_size=30),
     properties=st.dictionaries(names | st.text(max_size=5) | st.binary(max_size=5), scalars, max_size=4),
 )
-def test_whatever_comes_is_an_order_or_a_readable_refusal(
+def test_whatever_comes_is_a_job_or_a_readable_refusal(
     body: bytes, content_type: str | None, properties: dict[Any, Any]
 ) -> None:
     try:
-        order = read(body, content_type=content_type, application_properties=properties)
+        job = read(body, content_type=content_type, application_properties=properties)
     except RequestError as error:
         str(error).encode()  # AMQP can carry it, for an operator to read
     else:
-        assert (order.image is None) != (order.image_url is None)
+        assert (job.image is None) != (job.image_url is None)
 
 
 def test_the_documented_schema_is_the_envelopes() -> None:

@@ -10,7 +10,7 @@ from azure.servicebus import ServiceBusReceivedMessage
 
 from app.devbus.amqp.message import delivery_sections
 from app.devbus.broker import Broker
-from app.servicebus.message import MessageOptions, read_order
+from app.servicebus.message import MessageOptions, read_job
 from app.servicebus.settlement import VERBS, Verb
 from app.wire.prediction import Prediction
 from tests.fixtures.pictures import solid
@@ -65,7 +65,7 @@ async def test_the_examples_send_what_is_understood(monkeypatch: pytest.MonkeyPa
         await asyncio.gather(*(asyncio.to_thread(exec, block, {}) for block in sending))
         entries = sorted(broker.queue("jobs").peek(), key=lambda entry: str(entry.message_id))
     raw, envelope = (
-        read_order(ServiceBusReceivedMessage.from_bytes(b"".join(delivery_sections(entry.message, 0, {}))), 10**6)
+        read_job(ServiceBusReceivedMessage.from_bytes(b"".join(delivery_sections(entry.message, 0, {}))), 10**6)
         for entry in entries
     )
     assert (raw.image, raw.options.robot_id, raw.options.deadline_ms) == (picture, "r7", 600_000)

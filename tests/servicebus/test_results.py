@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.core.request import InferenceResult, Timings
 from app.errors import ReplyRefused
 from app.servicebus import results
-from app.servicebus.message import MessageOptions, Order
+from app.servicebus.message import Job, MessageOptions
 from app.servicebus.results import Replies, request_id_of, result_id
 from app.vision.classification import Classification
 from app.vision.image import Size
@@ -222,8 +222,8 @@ def test_a_result_goes_into_the_session_that_was_asked_for_or_the_requests_own()
 
 
 def test_the_body_is_https_prediction_and_what_the_message_said() -> None:
-    order = Order(None, f"{URL}?sv=1&sig=secret", MessageOptions(robot_id="r7"))
-    body = json.loads(results.body_of(order, result(), f"{URL}.png"))
+    job = Job(None, f"{URL}?sv=1&sig=secret", MessageOptions(robot_id="r7"))
+    body = json.loads(results.body_of(job, result(), f"{URL}.png"))
     assert (body["model"], body["version"], body["request_id"]) == ("colour", "1", "m1")
     assert body["classes"] == [{"label": "green", "class_id": 1, "score": 0.5}]
     assert body["image"] == {"width": 64, "height": 48}
@@ -237,7 +237,7 @@ def test_a_map_of_classes_is_in_the_body() -> None:
         *(class_map, (0, 0, 60, 20), encode_map(class_map)),
         *(np.array([1]), ("cat",), np.array([2 / 3], np.float32), boxes),
     )
-    body = json.loads(results.body_of(Order(b"x", None, MessageOptions()), replace(result(), prediction=found), None))
+    body = json.loads(results.body_of(Job(b"x", None, MessageOptions()), replace(result(), prediction=found), None))
     segments, drawn = body["segmentation"]["segments"], body["segmentation"]["map"]
     assert segments == [{"label": "cat", "class_id": 1, "share": 0.6667, "box": [20, 0, 60, 20]}]
     assert (drawn["width"], drawn["height"], drawn["box"]) == (3, 1, [0, 0, 60, 20])
@@ -245,7 +245,7 @@ def test_a_map_of_classes_is_in_the_body() -> None:
 
 
 def test_what_was_not_said_is_null() -> None:
-    body = json.loads(results.body_of(Order(b"x", None, MessageOptions()), result(), None))
+    body = json.loads(results.body_of(Job(b"x", None, MessageOptions()), result(), None))
     assert (body["robot_id"], body["image_url"], body["annotated_url"]) == (None, None, None)
 
 

@@ -7,7 +7,7 @@ import pytest
 from app import servicebus
 from app.core.admission import Budget
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from app.engines.base import Array
 from app.errors import StartupError
 from app.servicebus.worker import LinkState
@@ -23,7 +23,7 @@ GREEN: Colour = (0, 255, 0)
 
 
 def broker(jobs: str = "lock=60", **limits: int) -> Broker:
-    return Broker([f"jobs,{jobs}", "results,dedup=600"], limits=Limits(max_message_size=8 << 20, **limits))
+    return Broker([f"jobs,{jobs}", "results,dedup=600"], limits=BrokerLimits(max_message_size=8 << 20, **limits))
 
 
 def colours(count: int) -> dict[str, Colour]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from app.telemetry import logs
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put
@@ -169,7 +169,7 @@ def test_the_level_is_switched_while_running(repository: Path) -> None:
 
 async def test_every_message_has_one_line_and_no_signature_is_in_any(repository: Path) -> None:
     url = f"https://pictures.blob.core.windows.net/c/x.jpg?sig={SIGNATURE}"
-    async with Broker(["jobs,lock=60", "results"], limits=Limits(max_message_size=8 << 20)) as bus:
+    async with Broker(["jobs,lock=60", "results"], limits=BrokerLimits(max_message_size=8 << 20)) as bus:
         queue = {"queue": "jobs", "results_queue": "results", "servicebus_connection_string": bus.connection_string}
         with serving(repository, default_model="colour", log_level="debug", **queue) as server:
             claim = json.dumps({"image_url": url})

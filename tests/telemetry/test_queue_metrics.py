@@ -7,7 +7,7 @@ from azure.servicebus import ServiceBusMessage
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put
 from tests.fixtures.server import Server, serving
@@ -38,7 +38,7 @@ def odd(number: int) -> ServiceBusMessage:
 
 
 async def test_a_messages_outcome_age_and_margin_are_counted_and_its_words_are_not(repository: Path) -> None:
-    async with Broker(["jobs,lock=60", "results"], limits=Limits(max_message_size=8 << 20)) as bus:
+    async with Broker(["jobs,lock=60", "results"], limits=BrokerLimits(max_message_size=8 << 20)) as bus:
         queue = {"queue": "jobs", "results_queue": "results", "servicebus_connection_string": bus.connection_string}
         with serving(repository, default_model="colour", **queue) as server:
             await put(bus, [picture((1, 2, 3), "good")])

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from app.devbus.broker import Broker
-from app.devbus.limits import Limits
+from app.devbus.limits import BrokerLimits
 from tests.fixtures.models import add_slow_colour_model
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put
@@ -110,7 +110,7 @@ def test_a_failure_of_ours_is_marked_and_a_callers_is_not(repository: Path) -> N
 
 @pytest.mark.parametrize("named", ["traceparent", "Diagnostic-Id"])
 async def test_a_message_is_one_connected_trace_from_its_sender_to_its_result(repository: Path, named: str) -> None:
-    async with Broker(["jobs,lock=60", "results"], limits=Limits(max_message_size=8 << 20)) as bus:
+    async with Broker(["jobs,lock=60", "results"], limits=BrokerLimits(max_message_size=8 << 20)) as bus:
         settings = {
             "queue": "jobs",
             "results_queue": "results",
@@ -136,7 +136,7 @@ async def test_a_message_is_one_connected_trace_from_its_sender_to_its_result(re
 
 
 async def test_without_exporters_a_result_carries_the_senders_context_all_the_same(repository: Path) -> None:
-    async with Broker(["jobs,lock=60", "results"], limits=Limits(max_message_size=8 << 20)) as bus:
+    async with Broker(["jobs,lock=60", "results"], limits=BrokerLimits(max_message_size=8 << 20)) as bus:
         queue = {"queue": "jobs", "results_queue": "results", "servicebus_connection_string": bus.connection_string}
         with serving(repository, default_model="colour", **queue):
             sound = {"traceparent": TRACEPARENT, "tracestate": "vendor=1"}

@@ -7,7 +7,7 @@ import torch
 
 from models.shelf.training.corpus import Corpus
 from models.shelf.training.team import Team
-from models.shelf.training.train import Plan, Run, resume, start, train
+from models.shelf.training.train import Run, TrainingPlan, resume, start, train
 
 GENTLE_STEPS, GENTLE_RATE = 1500, 5e-4
 """Of fine-tuning."""
@@ -23,7 +23,7 @@ class Training:
 
     work: Path
     corpus: Corpus
-    plan: Plan = field(default_factory=Plan)
+    plan: TrainingPlan = field(default_factory=TrainingPlan)
     steps: int | None = None
     resumed: bool = False
     weights: Path | None = None

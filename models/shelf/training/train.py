@@ -25,7 +25,7 @@ Canvas = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
     """What a run of training is; saved with every checkpoint.
 
     `phases` lists (share of the steps, canvases (width, height) drawn from in that phase); the number of pictures in a
@@ -68,7 +68,7 @@ class Plan:
 class Run:
     """A model in training: weights, their moving average, the optimiser and the number of steps done."""
 
-    plan: Plan
+    plan: TrainingPlan
     model: Detector
     average: Detector
     optimiser: torch.optim.AdamW
@@ -87,7 +87,7 @@ class Run:
         os.replace(path.with_suffix(".part"), path)
 
 
-def start(plan: Plan) -> Run:
+def start(plan: TrainingPlan) -> Run:
     """A fresh run."""
     torch.manual_seed(plan.seed)
     model = Detector(plan.widths, plan.neck).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -109,13 +109,13 @@ def resume(path: Path, steps: int | None = None) -> Run:
     return run
 
 
-def load_plan(saved: dict[str, Any]) -> Plan:
+def load_plan(saved: dict[str, Any]) -> TrainingPlan:
     """A plan from its saved fields."""
     phases = tuple((until, tuple(tuple(canvas) for canvas in options)) for until, options in saved["phases"])
-    return Plan(**{**saved, "widths": tuple(saved["widths"]), "phases": phases})
+    return TrainingPlan(**{**saved, "widths": tuple(saved["widths"]), "phases": phases})
 
 
-def batches(corpus: Corpus, plan: Plan, first: int, team: Team = ALONE) -> Iterator[tuple[Tensor, Targets]]:
+def batches(corpus: Corpus, plan: TrainingPlan, first: int, team: Team = ALONE) -> Iterator[tuple[Tensor, Targets]]:
     """This member's part of the batches of steps `first` and on, prepared two ahead in a thread.
 
     It depends on the seed, the step and the member's rank alone.

@@ -23,9 +23,9 @@ from models.shelf.training.network import BINS, NEAREST, Detector, cells
 from models.shelf.training.scenes import render
 from models.shelf.training.session import Training
 from models.shelf.training.team import ALONE, Team, together
-from models.shelf.training.train import Plan, resume, start, train, train_step
+from models.shelf.training.train import TrainingPlan, resume, start, train, train_step
 
-TINY = Plan(
+TINY = TrainingPlan(
     steps=3, pictures=2, widths=(8, 8, 16, 16, 16), neck=16, phases=((1.0, ((128, 96),)),), bf16=False, warmup=1
 )
 
@@ -52,7 +52,7 @@ def test_training_changes_the_weights_saves_and_resumes(corpus: Corpus, tmp_path
 
 
 def test_steps_on_one_batch_tighten_its_boxes(corpus: Corpus) -> None:
-    run = start(Plan(steps=30, widths=TINY.widths, neck=16, bf16=False, warmup=1, rate=4e-3))
+    run = start(TrainingPlan(steps=30, widths=TINY.widths, neck=16, bf16=False, warmup=1, rate=4e-3))
     images, targets = batch(corpus, np.arange(2), np.random.default_rng(0), (192, 128))
     losses = [train_step(run, images, targets)[1] for _ in range(25)]
     assert losses[-1] < 0.8 * losses[0]

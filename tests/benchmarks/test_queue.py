@@ -1,4 +1,4 @@
-"""The demonstration and the queue's benchmark, in their shortest form, lose nothing and double nothing."""
+"""The queue's benchmark, in its shortest form, loses nothing and doubles nothing."""
 
 import json
 import subprocess
@@ -7,29 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from app.bench.queue_run import make_plan
 from app.errors import StartupError
+from benchmarks.queue_run import make_plan
 
 ROOT = Path(__file__).parents[2]
 
 
-def command(*arguments: str) -> str:
+def run(*arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
+        [sys.executable, "-m", "benchmarks.queue_run", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_demonstration_answers_every_picture_and_dead_letters_what_is_none() -> None:
-    text = command("demo", "--pictures", "20")
-    assert "20, 0 missing, 0 doubled" in text
-    assert "UnsupportedImage" in text
 
 
 @pytest.mark.slow
 def test_chaos_and_throughput_in_short(tmp_path: Path) -> None:
-    command("bench-queue", "--quick", "--parts", "throughput,chaos", "--out", str(tmp_path))
+    run("--quick", "--parts", "throughput,chaos", "--out", str(tmp_path))
     found = json.loads((tmp_path / "bench-queue.json").read_text())
     chaos = found["chaos"]
     assert chaos["distinct_results"] == chaos["sent"]

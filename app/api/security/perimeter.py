@@ -44,7 +44,7 @@ STRICT_TRANSPORT = ("Strict-Transport-Security", "max-age=31536000")
 
 
 @dataclass(frozen=True)
-class Outside:
+class Perimeter:
     """What stands around the application. As it comes, it lets everybody in and costs nothing."""
 
     schemes: tuple[Scheme, ...] = ()
@@ -102,7 +102,7 @@ class Outside:
         return refusals if self.limiter is None else [*refusals, RateLimited]
 
 
-def build(settings: Settings) -> Outside:
+def build(settings: Settings) -> Perimeter:
     """Put it together; raises `StartupError` where a key file cannot be used."""
     schemes: list[Scheme] = []
     if settings.api_keys_file is not None:
@@ -114,7 +114,7 @@ def build(settings: Settings) -> Outside:
         limiter = RateLimiter(settings.rate_limit, settings.rate_burst or max(1, math.ceil(settings.rate_limit)))
     if not schemes and settings.http and settings.host not in ("127.0.0.1", "localhost", "::1"):
         log.warning("auth=none: whoever reaches port %d may ask; ROO_AUTH changes that", settings.port)
-    return Outside(tuple(schemes), limiter, settings.cors_origins, settings.metrics_open)
+    return Perimeter(tuple(schemes), limiter, settings.cors_origins, settings.metrics_open)
 
 
 def _tokens(settings: Settings) -> Scheme:

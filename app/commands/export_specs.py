@@ -18,7 +18,7 @@ _LEFT_OUT = {"mask": "masks", "keypoint": "keypoints"}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExportSpec:
     """What is exported: `module` takes float32 [batch, 3, height, width] and gives `outputs`; it is served as
     `manifest` (without labels and digests) says. Without `batched` it takes one picture at a time.
     """
@@ -89,18 +89,18 @@ class Detecting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
         return getattr(self.model, "roi_heads", self.model)
 
 
-def plan(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+def spec_of(model: ZooModel, labels: tuple[str, ...] | None) -> ExportSpec:
     """How `model` is exported and served; `labels` in place of its own. Raises `InvalidManifest` where these do not
     fit its classes.
     """
     if model.kind == "classification":
-        return _plan_classifier(model, labels)
+        return _spec_of_classifier(model, labels)
     if model.kind == "segmentation":
-        return _plan_segmenter(model, labels)
-    return _plan_detector(model, labels)
+        return _spec_of_segmenter(model, labels)
+    return _spec_of_detector(model, labels)
 
 
-def _plan_classifier(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+def _spec_of_classifier(model: ZooModel, labels: tuple[str, ...] | None) -> ExportSpec:
     preset = model.transforms
     (crop,), (shorter,) = preset.crop_size, preset.resize_size
     manifest = {
@@ -117,10 +117,10 @@ def _plan_classifier(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
         "classification": {"softmax": True},
     }
     names = entries.fit_labels(labels or model.categories, model.classes)
-    return Plan(Named(model.module, "scores").eval(), ("scores",), manifest, names)
+    return ExportSpec(Named(model.module, "scores").eval(), ("scores",), manifest, names)
 
 
-def _plan_segmenter(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+def _spec_of_segmenter(model: ZooModel, labels: tuple[str, ...] | None) -> ExportSpec:
     preset = model.transforms
     (shorter,) = preset.resize_size
     side = _square_for(shorter)
@@ -139,10 +139,10 @@ def _plan_segmenter(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
         # A picture's scores have tens of megabytes; on a CPU lraspp took a third longer a picture in batches of four.
         "batching": {"max_size": 4, "max_size_cpu": 1},
     }
-    return Plan(Segmenting(model.module).eval(), ("scores",), manifest, names)
+    return ExportSpec(Segmenting(model.module).eval(), ("scores",), manifest, names)
 
 
-def _plan_detector(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
+def _spec_of_detector(model: ZooModel, labels: tuple[str, ...] | None) -> ExportSpec:
     """torchvision's detectors normalise, decode and suppress in the model itself, with a variable count of boxes."""
     transform, description = model.module.transform, model.origin
     if left_out := _leave_boxes_only(model.module):
@@ -163,7 +163,7 @@ def _plan_detector(model: ZooModel, labels: tuple[str, ...] | None) -> Plan:
     known = model.categories[1:] if model.categories else None
     names = entries.fit_labels(labels or known, model.classes - 1)
     outputs = ("boxes", "scores", "labels")
-    return Plan(Detecting(model.module).eval(), outputs, manifest, names, batched=False, formats=("onnx",))
+    return ExportSpec(Detecting(model.module).eval(), outputs, manifest, names, batched=False, formats=("onnx",))
 
 
 def _square_for(shorter: int) -> int:

@@ -14,8 +14,8 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
-from app.core import loading
-from app.core.loading import BatchLimit, Serving, Share
+from app.loading import loader
+from app.loading.serving import BatchLimit, Serving, Share
 from app.repository.repository import ModelEntry
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ Attempt = Callable[[int, int], float]
 def calibrate(entries: Sequence[ModelEntry], main: ModelEntry, serving: Serving) -> Serving:
     """`serving` with what is best for `entries` on this machine. Lanes are the same for all; `main` decides them.
 
-    Nothing is tried on a GPU, nor what settings say already. Raises what `loading.load` raises.
+    Nothing is tried on a GPU, nor what settings say already. Raises what `loader.load` raises.
     """
     if serving.device.kind != "cpu" or not serving.calibrate:
         return serving
@@ -108,7 +108,7 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving) -> BatchLimi
 def _attempts(entry: ModelEntry, version: str, serving: Serving, most: int) -> Iterator[Attempt]:
     """A model opened for trying: its lanes answer specimens, from their bytes to their predictions."""
     tried = replace(serving, batches={(entry.name, version): BatchLimit(most, "tried")})
-    model = loading.open_version(entry, version, entry.versions[version], tried)
+    model = loader.open_version(entry, version, entry.versions[version], tried)
     with closing(model), ThreadPoolExecutor(serving.lanes, "calibration") as lanes:
         rows = [model.empty_batch() for _ in range(serving.lanes)]
         warm: set[int] = set()

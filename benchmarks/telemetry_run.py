@@ -1,4 +1,4 @@
-"""`roo-vision bench-telemetry`: what telemetry costs, in alternating slices of one run."""
+"""`make bench-telemetry`: what telemetry costs, in alternating slices of one run."""
 
 import json
 import tempfile
@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
 from app.bench import load, machine, pictures
@@ -14,9 +16,11 @@ from app.bench.contenders import READY_PATH, Server
 from app.bench.measurements import Spread, spread
 from app.bench.pictures import Workload
 from app.bench.processes import Child, sigterm_as_exit
-from app.bench.queue_stage import Repository
+from app.bench.run import choose_model
 from app.errors import StartupError
-from app.settings import environment_with
+from app.settings import environment_with, load_settings
+from benchmarks.command_line import Device, Model, ModelsDir, Out, start
+from benchmarks.queue_stage import Repository
 
 OFF, LOCAL = "off", "metrics and log lines"
 EXPORTED, ALL = "metrics and traces of 10 % exported", "log lines exported as well"
@@ -71,7 +75,7 @@ def run(plan: TelemetryPlan, repository: Repository) -> None:
 def _measure(plan: TelemetryPlan, repository: Repository, folder: Path) -> Found:
     workload = pictures.workloads(repository.models_dir / repository.model, 8)[0]
     with ExitStack() as children:
-        receiver = children.enter_context(Child("receiver", ["app.bench.otlp_receiver"], folder, talks=True))
+        receiver = children.enter_context(Child("receiver", ["benchmarks.otlp_receiver"], folder, talks=True))
         url = f"http://{load.HOST}:{json.loads(receiver.listen())['port']}"
         servers = {way: _server(way, variables, repository, folder, children) for way, variables in _ways(url)}
         per_second: dict[str, list[float]] = {way: [] for way in servers}
@@ -127,3 +131,22 @@ def _words(plan: TelemetryPlan, found: Found) -> list[str]:
     sent = ", ".join(f"{name}: {count:,}" for name, count in sorted(found.received.items()))
     aim = f"Wanted of what is exported without log lines: {WANTED:g}; {verdict}."
     return [*lines, "", f"{aim} The collector was sent {sent or 'nothing'}."]
+
+
+def measure(
+    seconds: Annotated[float, typer.Option(min=0.05, help="Length of a slice.")] = 3.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured.")] = 10,
+    concurrency: Annotated[int, typer.Option(min=1, max=1024, help="Requests in flight.")] = 32,
+    out: Out = Path("out/bench"),
+    model: Model = None,
+    models_dir: ModelsDir = None,
+    device: Device = None,
+) -> None:
+    """Measure what telemetry costs: off, as it comes, and exported with a tenth of all traces."""
+    settings = load_settings(models_dir=models_dir, device=device)
+    repository = Repository(settings.models_dir, choose_model(settings, model), settings.device)
+    run(TelemetryPlan(seconds, rounds, concurrency, out), repository)
+
+
+if __name__ == "__main__":
+    start(measure)

@@ -1,6 +1,6 @@
 """The ceiling: the service's own decode, preprocess, session and finish, a thread a core, and no server around them.
 
-`python -m app.bench.plain_loop MODELS_DIR MODEL DEVICE` loads one model as serving would, writes a line when it is
+`python -m benchmarks.plain_loop MODELS_DIR MODEL DEVICE` loads one model as serving would, writes a line when it is
 ready, and then measures one slice for each line of JSON on its standard input. It is a process of its own so that it
 shares an interpreter with nothing, and it stays for the whole run, asleep between slices.
 """
@@ -12,22 +12,19 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app.bench.engine_loop import UNREAD
 from app.bench.measurements import Measurement, percentile
-from app.core import loading
-from app.core.loading import Serving
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
+from app.loading import loader
+from app.loading.serving import Serving
 from app.repository import repository
 from app.settings import load_settings, usable_cores
 from app.vision import image
-from app.vision.tasks import Options
-
-UNREAD = Options(read_barcodes=False)
-"""Barcodes are left unread by all contenders: what is compared is decoding, the network and its boxes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class LoopTrial:
     """One slice: picture files, threads, seconds before the window opens, seconds of the window."""
 
     pictures: list[str]
@@ -44,13 +41,13 @@ class _Worker:
     elapsed: float = 0.0
 
 
-def measure(model: Model, order: Order) -> Measurement:
-    """Answer pictures one by one in `order.threads` threads; the rate is the sum of the threads' own rates."""
-    pictures = [Path(path).read_bytes() for path in order.pictures]
-    opens = time.perf_counter() + order.warm_seconds
-    workers = [_Worker([]) for _ in range(order.threads)]
+def measure(model: Model, trial: LoopTrial) -> Measurement:
+    """Answer pictures one by one in `trial.threads` threads; the rate is the sum of the threads' own rates."""
+    pictures = [Path(path).read_bytes() for path in trial.pictures]
+    opens = time.perf_counter() + trial.warm_seconds
+    workers = [_Worker([]) for _ in range(trial.threads)]
     threads = [
-        threading.Thread(target=_work, args=(model, pictures[index:] + pictures[:index], opens, order.seconds, worker))
+        threading.Thread(target=_work, args=(model, pictures[index:] + pictures[:index], opens, trial.seconds, worker))
         for index, worker in enumerate(workers)
     ]
     for thread in threads:
@@ -88,12 +85,12 @@ def _work(model: Model, pictures: list[bytes], opens: float, seconds: float, wor
 
 
 def main(models_dir: str, name: str, device: str) -> None:
-    """Load, say so, and measure a slice for each order that comes in."""
+    """Load, say so, and measure a slice for each trial that comes in."""
     entry = repository.read_entry(Path(models_dir) / name)
-    model = loading.load(entry, Serving.of(load_settings(device=device, max_batch=1)))[-1]
+    model = loader.load(entry, Serving.of(load_settings(device=device, max_batch=1)))[-1]
     _say({"ready": repr(model), "threads": usable_cores()})
     for line in sys.stdin:
-        _say(asdict(measure(model, Order(**json.loads(line)))))
+        _say(asdict(measure(model, LoopTrial(**json.loads(line)))))
 
 
 def _say(answer: dict[str, object]) -> None:

@@ -30,7 +30,7 @@ class Taker(Protocol):
         ...
 
 
-class Outlet:
+class Dispatcher:
     """One queue's way out. Work is put off to the loop's next turn, so that a burst of events costs one round."""
 
     def __init__(self, queue: Queue, clock: Callable[[], float], soon: Callable[[Callable[[], None]], object]) -> None:

@@ -1,4 +1,4 @@
-"""`roo-vision bench-queue`: runs the queue's scenarios and writes down what came of them."""
+"""`make bench-queue`: runs the queue's scenarios and writes down what came of them."""
 
 import asyncio
 import json
@@ -6,16 +6,21 @@ import tempfile
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
-from app.bench import machine, pictures, queue_scenarios
+from app.bench import machine, pictures
 from app.bench.measurements import spread
 from app.bench.processes import sigterm_as_exit
-from app.bench.queue_scenarios import Chaos, People, Spike, Throughput
-from app.bench.queue_stage import Bus, Repository, Stage
+from app.bench.run import choose_model
 from app.errors import StartupError
+from app.settings import load_settings
+from benchmarks import queue_scenarios
+from benchmarks.command_line import Device, Model, ModelsDir, Out, Quick, start
+from benchmarks.queue_scenarios import Chaos, People, Spike, Throughput
+from benchmarks.queue_stage import Bus, Repository, Stage
 
 console = Console(stderr=True)
 
@@ -156,3 +161,23 @@ _WORDS: dict[str, Any] = {
     "people": _people_words,
     "chaos": _chaos_words,
 }
+
+
+def measure(
+    parts: Annotated[str, typer.Option(help="Which, with commas between.")] = ",".join(PARTS),
+    spike_minutes: Annotated[float, typer.Option(min=0.1, help="Length of the spike of 800 messages a minute.")] = 10,
+    chaos_messages: Annotated[int, typer.Option(min=100, help="Messages that the chaos takes.")] = 5000,
+    out: Out = Path("out/bench"),
+    quick: Quick = False,
+    model: Model = None,
+    models_dir: ModelsDir = None,
+    device: Device = None,
+) -> None:
+    """Measure the queue: throughput beside HTTP, a spike, people beside robots, and chaos."""
+    planned = make_plan(parts, spike_minutes, chaos_messages, out, quick=quick)
+    settings = load_settings(models_dir=models_dir, device=device)
+    run(planned, Repository(settings.models_dir, choose_model(settings, model), settings.device))
+
+
+if __name__ == "__main__":
+    start(measure)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from app.bench.telemetry_run import ALL, EXPORTED, LOCAL, OFF, Found
+from benchmarks.telemetry_run import ALL, EXPORTED, LOCAL, OFF, Found
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
 def test_every_way_answers_and_the_collector_is_sent_all_signals(tmp_path: Path) -> None:
-    arguments = ["bench-telemetry", "--rounds", "1", "--seconds", "1", "--concurrency", "4", "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "app", *arguments]
+    arguments = ["--rounds", "1", "--seconds", "1", "--concurrency", "4", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.telemetry_run", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "bench-telemetry.json").read_text())

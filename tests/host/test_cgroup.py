@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app import cgroup, main, settings
+from app import main, settings
+from app.host import cgroup
 
 PAGES = 9223372036854771712
 """What version 1 says where nothing is limited."""

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from app.bench import naive, pictures
+from app.bench import pictures
 from app.vision import image, preprocessing
 from app.vision.preprocessing import InputSpec
+from benchmarks import naive
 
 SPECS = [
     {"resize": "letterbox"},

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from app.core import calibration, loading
-from app.core.loading import Serving, Share
 from app.engines import catalog, devices
 from app.engines.base import Array, EngineOptions
 from app.errors import InvalidManifest
+from app.loading import calibration, loader
+from app.loading.serving import Serving, Share
 from app.repository.repository import ModelEntry, read_entry
 from app.settings import Settings
 from tests.fixtures.engines import SIZE, MeanColourEngine
@@ -136,7 +136,7 @@ def test_a_lane_for_each_core_where_they_are_not(tmp_path: Path, costing: Callab
 def test_a_model_is_loaded_with_what_was_measured(tmp_path: Path) -> None:
     entry = read_entry(add_colour_model(tmp_path, batching={"max_size": 8, "max_size_cpu": 2}))
     serving = calibrated(entry)
-    (model,) = loading.load(entry, serving)
+    (model,) = loader.load(entry, serving)
     assert (model.max_batch_size, model.batch_reason) == serving.batches["colour", "1"]
 
 
@@ -167,6 +167,6 @@ def test_a_model_that_does_not_fit_its_manifest_is_refused_as_ever(tmp_path: Pat
 def test_what_the_settings_leave_to_choose(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, int], shares: list[Share]
 ) -> None:
-    monkeypatch.setattr(loading, "usable_cores", lambda: 4)
+    monkeypatch.setattr("app.loading.serving.usable_cores", lambda: 4)
     serving = Serving.of(Settings(device="cpu", **settings))  # type: ignore[arg-type]
     assert [Share(serving.lanes, serving.threads), *serving.shares] == shares

@@ -11,7 +11,7 @@ Where there is a choice it gets the faster one: the raw body instead of multipar
 access log, and the service's own postprocessing, so that no difference comes from there. What is compared is decoding,
 threading and batching.
 
-`python -m app.bench.naive MODELS_DIR MODEL DEVICE` serves on a free port of the loopback interface.
+`python -m benchmarks.naive MODELS_DIR MODEL DEVICE` serves on a free port of the loopback interface.
 """
 
 import io
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from app.bench.load import HOST
-from app.core import loading
+from app.loading.serving import choose_device
 from app.repository import repository
 from app.repository.repository import ModelEntry
 from app.settings import silence_engine_telemetry
@@ -44,7 +44,7 @@ def create_app(entry: ModelEntry, device: str) -> FastAPI:
     silence_engine_telemetry()
     import onnxruntime as ort
 
-    cuda = loading.choose_device(device).kind == "cuda"
+    cuda = choose_device(device).kind == "cuda"
     providers = ["CUDAExecutionProvider", "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
     session = ort.InferenceSession(list(entry.versions.values())[-1], providers=providers)
     task = entry.manifest.build_task(entry.labels)

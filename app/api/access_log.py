@@ -16,7 +16,7 @@ _FAILED = 500
 _MOST_PATH = 200
 
 
-class ObservedMiddleware:
+class AccessLogMiddleware:
     """Belongs inside `RequestIdMiddleware`, which notes the id and the status of the answer."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING
 
-from app import cgroup
 from app.core.executor import Executor, PictureBatcher
 from app.core.health import Health
 from app.core.request import Priority
 from app.core.service import InferenceService
 from app.engines.devices import Device
+from app.host import cgroup
 from app.telemetry import gpu, logs, metrics, process
 from app.telemetry.instruments import Labels, Reading
 

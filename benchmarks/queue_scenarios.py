@@ -10,8 +10,8 @@ from app.bench import load
 from app.bench.contenders import READY_PATH
 from app.bench.measurements import percentile
 from app.bench.processes import Child
-from app.bench.queue_stage import Stage
 from app.servicebus.robot import Picture, Robot
+from benchmarks.queue_stage import Stage
 
 PREDICT = "/v1/predict?read_barcodes=false"
 PEOPLE_PER_SECOND = 5

@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from app import allocator
+from app.host import allocator
 
 
 def test_glibc_takes_every_setting() -> None:

@@ -20,7 +20,7 @@ from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines import catalog
 from app.engines.base import Array, TensorEngine
 from app.engines.failures import Failure, classify
-from app.engines.unusable import first_line
+from app.engines.library_errors import first_line
 from app.errors import DeviceUnavailable, EngineUnavailable
 from app.vision import image
 

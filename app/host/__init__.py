@@ -1,0 +1,1 @@
+"""What the process runs on: its control group's limits, the C library's allocator."""

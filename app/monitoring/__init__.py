@@ -1,0 +1,1 @@
+"""What is read from the running service whenever somebody looks."""
