@@ -5,7 +5,7 @@ ENGINES ?= .venv-engines
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry bench-pressure gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,9 @@ bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people besi
 
 bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 	$(BIN)/python -m benchmarks.telemetry_run
+
+bench-pressure: $(VENV)/.dev ## Measure hostile bodies, silent uploads and a slow neighbour, beside an earlier commit
+	$(BIN)/python -m benchmarks.pressure
 
 gpu-check: ## On a machine with a GPU: run what needs one, and write docs/gpu-report.json
 	$(PYTHON) -m benchmarks.gpu_check

@@ -29,8 +29,11 @@ class Child:
         *,
         talks: bool = False,
         environment: dict[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
-        """Start it. One that `talks` is asked through its standard input and answers, a line each, on its output."""
+        """Start it, in the folder `cwd`. One that `talks` is asked through its standard input and answers, a line each,
+        on its output.
+        """
         self.name = name
         self.started_at = time.monotonic()
         self.log_path = folder / f"{name.replace(' ', '-')}-{time.monotonic_ns()}.log"
@@ -41,6 +44,7 @@ class Child:
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,
                 env=environment,
+                cwd=cwd,
             )
         if held:
             self.stop()

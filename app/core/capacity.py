@@ -27,6 +27,9 @@ class Waiting(Protocol[K]):
 
     bulk_share: float
 
+    def waiting(self) -> int:
+        """Items queued for a lane."""
+
     def waiting_by_key(self, priority: Priority) -> Mapping[K, int]:
         """Items queued for a lane, by what they are for."""
 
@@ -63,6 +66,8 @@ class Capacity(Generic[K]):
         self._lock = threading.Lock()
         self._speeds: dict[K, _Speed] = {}
         self._running: dict[int, _Run[K]] = {}
+        self._in_lanes = 0
+        self._slowest = 0.0
         self.lanes = 0
         """How many lanes there are meant to be; none before the start."""
         self.device_failure: str | None = None
@@ -73,6 +78,7 @@ class Capacity(Generic[K]):
         now = self._clock()
         with self._lock:
             self._running[lane] = _Run(model, size, now)
+            self._in_lanes += size
             if bulk and model in self._speeds:
                 self._speeds[model].bulk_at = now
 
@@ -81,6 +87,7 @@ class Capacity(Generic[K]):
         now = self._clock()
         with self._lock:
             run = self._running.pop(lane, None)
+            self._in_lanes -= run.size if run else 0
         if run is not None and computed:
             self.learn(run.model, (now - run.since) / computed)
 
@@ -92,6 +99,7 @@ class Capacity(Generic[K]):
             speed.mean += _SMOOTHING * (seconds - speed.mean)
             speed.best = min(speed.best, seconds)
             speed.measured_at = now
+            self._slowest = max(speed.mean for speed in self._speeds.values())
 
     def forget(self, model: K) -> None:
         """A model is not served any more."""
@@ -123,6 +131,10 @@ class Capacity(Generic[K]):
         """Seconds until everything that waits now is computed, if nothing more came."""
         work = self._work(Priority.INTERACTIVE), self._work(Priority.BULK)
         return sum(sum(each.values()) for each in work) / max(1, self.lanes)
+
+    def may_exceed(self, seconds: float) -> bool:
+        """Whether any picture's `wait` could be longer: a bound for those who ask for every picture."""
+        return (self._batcher.waiting() + self._in_lanes + 1) * self._slowest > seconds
 
     def wait(self, model: K, priority: Priority) -> float:
         """Seconds until a picture that arrives now would be answered: people are judged by people's queues.

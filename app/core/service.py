@@ -135,7 +135,9 @@ class InferenceService:
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceeded("The deadline had passed when the picture arrived.")
-        if not self._batcher.idle_lanes and (wait := self.capacity.wait(model, priority)) > remaining:
+        if self._batcher.idle_lanes or not self.capacity.may_exceed(remaining):
+            return
+        if (wait := self.capacity.wait(model, priority)) > remaining:
             raise Overloaded(
                 "The queue is too long for this deadline. Try again later or allow more time.",
                 retry_after=max(1.0, wait),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.core.capacity import STUCK_SECONDS, UNKNOWN, Capacity
 from app.core.request import Priority
@@ -18,6 +20,9 @@ class Queues:
     def __init__(self) -> None:
         self.people: dict[str, int] = {}
         self.bulk: dict[str, int] = {}
+
+    def waiting(self) -> int:
+        return sum(self.people.values()) + sum(self.bulk.values())
 
     def waiting_by_key(self, priority: Priority) -> Mapping[str, int]:
         return self.people if priority is PEOPLE else self.bulk
@@ -165,3 +170,24 @@ def test_a_lost_device_and_stuck_lanes_give_no_credit(capacity: Capacity[str], c
     assert capacity.credit("model", 10) > 0
     capacity.lose_device("the driver is gone")
     assert capacity.credit("model", 10) == 0
+
+
+@given(
+    people=st.dictionaries(st.sampled_from(["slow", "fast"]), st.integers(1, 50)),
+    bulk=st.dictionaries(st.sampled_from(["slow", "fast"]), st.integers(1, 50)),
+    running=st.lists(st.tuples(st.sampled_from(["slow", "fast"]), st.integers(1, 8)), max_size=2),
+)
+def test_no_wait_is_longer_than_its_bound(
+    people: dict[str, int], bulk: dict[str, int], running: list[tuple[str, int]]
+) -> None:
+    queues, clock = Queues(), Clock()
+    capacity: Capacity[str] = Capacity(queues, clock)
+    capacity.lanes = 2
+    queues.people, queues.bulk = people, bulk
+    capacity.learn("slow", 2.0)
+    capacity.learn("fast", 0.01)
+    for lane, (model, size) in enumerate(running):
+        capacity.begin(lane, model, size)
+    longest = max(capacity.wait(model, priority) for model in ("slow", "fast") for priority in Priority)
+    assert capacity.may_exceed(longest * 0.999)
+    assert not capacity.may_exceed(2.0 * (queues.waiting() + sum(size for _, size in running) + 1))

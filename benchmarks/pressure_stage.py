@@ -1,0 +1,124 @@
+"""The stage of the pressure benchmark: a service of some state of the code, and those who press it."""
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.bench.load import HOST
+from app.bench.processes import Child
+from app.errors import StartupError
+from app.settings import environment_with, usable_cores
+
+ANSWER_SECONDS = 120.0
+"""How long an answer to a hostile request is waited for."""
+_MEMORY = "from app.settings import Settings; print(Settings().memory({lanes}))"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state of the code: its name, and the folder where its tree lies."""
+
+    name: str
+    tree: Path
+
+    def memory_bound_mb(self) -> float:
+        """What its settings say may come together, in MB (10^6 bytes)."""
+        command = [sys.executable, "-c", _MEMORY.format(lanes=usable_cores())]
+        told = subprocess.run(command, cwd=self.tree, capture_output=True, text=True, check=True)
+        return int(told.stdout) / 1e6
+
+    @contextlib.contextmanager
+    def serving(self, models_dir: Path, folder: Path, **settings: str) -> Iterator[tuple[Child, int]]:
+        """Its service on a free port, with the settings as shipped but these; and the port."""
+        variables = {f"ROO_{name.upper()}": value for name, value in settings.items()}
+        environment = environment_with(ROO_PORT="0", ROO_HOST=HOST, ROO_MODELS_DIR=str(models_dir), **variables)
+        with Child("service", ["app", "serve"], folder, environment=environment, cwd=self.tree) as child:
+            port, _ = child.wait_until_ready("/readyz")
+            yield child, port
+
+
+@contextlib.contextmanager
+def state_before(commit: str) -> Iterator[State]:
+    """A commit's tree in a folder of its own; raises `StartupError` where the repository does not have it."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        tree.mkdir()
+        archive = subprocess.Popen(["git", "archive", commit], stdout=subprocess.PIPE)
+        unpacked = subprocess.run(["tar", "-x", "-C", str(tree)], stdin=archive.stdout, check=False)
+        if archive.wait() or unpacked.returncode:
+            raise StartupError(f"git has no commit {commit} here; name another with --before, or none with --before ''")
+        yield State(commit, tree)
+
+
+class LivezWatch:
+    """Asks `/livez` from a process of its own while its `with` block runs."""
+
+    def __init__(self, port: int, folder: Path) -> None:
+        self.worst_ms = 0.0
+        self._child = Child("watch", ["benchmarks.livez_watch", str(port)], folder, talks=True)
+        self._child.listen()
+
+    def __enter__(self) -> "LivezWatch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._child:
+            self.worst_ms = float(self._child.ask("end").split()[0])
+
+
+def send_at_once(port: int, request: bytes, connections: int) -> dict[str, int]:
+    """Send a request over so many connections at once and wait for the answers; how many there were of each status."""
+    answers: dict[str, int] = {}
+    lock = threading.Lock()
+
+    def send() -> None:
+        status = _ask(port, request)
+        with lock:
+            answers[status] = answers.get(status, 0) + 1
+
+    threads = [threading.Thread(target=send, daemon=True) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+@contextlib.contextmanager
+def silent_uploads(port: int, count: int, announced: int) -> Iterator[None]:
+    """So many connections that announce a body of that size and send nothing of it."""
+    head = (
+        f"POST /v1/predict HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        f"Content-Length: {announced}\r\n\r\n"
+    )
+    with contextlib.ExitStack() as opened:
+        for _ in range(count):
+            connection = opened.enter_context(socket.create_connection((HOST, port), timeout=10))
+            connection.sendall(head.encode())
+        time.sleep(1)  # until the last of them has been read
+        yield
+
+
+def _ask(port: int, request: bytes) -> str:
+    """The status of the answer; `cut` where the connection ended without one, `silent` where none came."""
+    with socket.create_connection((HOST, port), timeout=ANSWER_SECONDS) as connection:
+        with contextlib.suppress(ConnectionError):  # refused before all of it was sent: the answer is there
+            connection.sendall(request)
+        answer = b""
+        try:
+            while len(answer) < 12 and (part := connection.recv(4096)):
+                answer += part
+            while connection.recv(1 << 20):
+                pass
+        except TimeoutError:
+            return "silent"
+        except ConnectionError:
+            pass
+    return answer[9:12].decode("latin-1") or "cut"
