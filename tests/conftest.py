@@ -1,5 +1,6 @@
 """Fixtures that several rooms' tests share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 
 from tests.fixtures.models import add_box_model, add_colour_model
 from tests.fixtures.server import Server, serving
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started with `&` in a script, or by some CI: what the tests interrupt would inherit that, and never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

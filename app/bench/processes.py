@@ -171,24 +171,44 @@ def sigterm_as_exit() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         nonlocal received
         received = True
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGTERM, leave)
+    with _interrupts_understood():
+        before = signal.signal(signal.SIGTERM, leave)
+        try:
+            yield
+        except KeyboardInterrupt:
+            if received:
+                raise SystemExit(128 + signal.SIGTERM) from None
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _interrupts_understood() -> Iterator[None]:
+    """Have the handler in place that asyncio asks for, where this process was started with SIGINT ignored.
+
+    So are a script's `command &` and what some CI runs. Interrupts from outside stay without effect: they are blocked.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
-    except KeyboardInterrupt:
-        if received:
-            raise SystemExit(128 + signal.SIGTERM) from None
-        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # which drops one that waits
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[list[int]]:
     """Note SIGINT and SIGTERM instead of acting on them: inside `Popen` they would leave a lost process."""
     held: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, lambda number, frame: held.append(number)) for number in numbers}
     try:
         yield held

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import FrameType
@@ -25,7 +25,8 @@ from app.telemetry import tracing
 MOST_LINES = 20_000
 GATHER_SECONDS = 0.05
 """Lines of this time are written together: a thread that wakes for each would disturb those that compute."""
-_CLOSE_SECONDS = 2.0
+CLOSE_SECONDS = 2.0
+"""A reader that has stopped reading holds the end up for so long."""
 
 _SECRETS = re.compile(
     r"""(?:(?<![a-z]) | (?<=%3F) | (?<=%26))  # "sig" is one, "design" is none
@@ -74,6 +75,10 @@ class _Outcome(NamedTuple):
         )
 
 
+_Told = logging.LogRecord | _Outcome | threading.Event | None
+"""A line, something that waits until all before it is written, or the end."""
+
+
 class Writer(logging.Handler):
     """Takes records from any thread without waiting, and writes them from its own."""
 
@@ -84,8 +89,9 @@ class Writer(logging.Handler):
         self._stream = stream
         self.setFormatter(formatter)
         # Unlike an event or a deque with a lock, it may be put to from a signal's handler in the midst of a put.
-        self._records: queue.SimpleQueue[logging.LogRecord | _Outcome | None] = queue.SimpleQueue()
-        self._closing = threading.Event()
+        self._records: queue.SimpleQueue[_Told] = queue.SimpleQueue()
+        self.closing = threading.Event()
+        self._ended = False
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -100,36 +106,51 @@ class Writer(logging.Handler):
         record.trace = tracing.current()
         self.take(record)
 
-    def take(self, told: "logging.LogRecord | _Outcome") -> None:
+    def take(self, told: logging.LogRecord | _Outcome) -> None:
         """Put it where the writer finds it, if there is room."""
         if self._records.qsize() >= MOST_LINES:
             self.dropped += 1
-        else:
-            self._records.put(told)
+            return
+        self._records.put(told)
+        if self._ended:
+            self._write(None)
+
+    def flush(self) -> None:
+        """Wait until all that was told is written and handed to the sinks, for `CLOSE_SECONDS` at most."""
+        if not self._ended:
+            reached = threading.Event()
+            self._records.put(reached)
+            reached.wait(CLOSE_SECONDS)
 
     def close(self) -> None:
-        """Write what is left, and end."""
-        self._closing.set()
+        """Write what is left, and end; what is told afterwards is written by whoever tells it."""
+        self.closing.set()
         self._records.put(None)
-        self._thread.join(_CLOSE_SECONDS)
+        self._thread.join(CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._ended = True
+            self._write(None)  # told after the thread's last look
         super().close()
 
     def _run(self) -> None:
-        while not self._closing.is_set():
+        more = True
+        while more:
             first = self._records.get()
-            self._closing.wait(GATHER_SECONDS)
-            self._write(first)
+            self.closing.wait(GATHER_SECONDS)
+            more = self._write(first)
 
-    def _write(self, told: "logging.LogRecord | _Outcome | None") -> None:
-        """Write what was told, and all that has come since."""
-        lines = []
+    def _write(self, told: _Told) -> bool:
+        """Write what was told, and all that has come since; whether the end was not among it."""
+        lines: list[str] = []
+        reached: list[threading.Event] = []
+        more = True
         while True:
-            if told is not None:
-                record = told.record() if isinstance(told, _Outcome) else told
-                try:
-                    lines.append(self._line(record))
-                except Exception:  # a line that cannot be written, whatever is wrong with it, must not end the others
-                    self.handleError(record)
+            if told is None:
+                more = False
+            elif isinstance(told, threading.Event):
+                reached.append(told)
+            else:
+                lines.extend(self._lines(told))
             try:
                 told = self._records.get_nowait()
             except queue.Empty:
@@ -139,6 +160,17 @@ class Writer(logging.Handler):
             self._stream.flush()
         except (OSError, ValueError):  # nobody reads any more; that must not end the service
             self.dropped += len(lines)
+        for event in reached:
+            event.set()
+        return more
+
+    def _lines(self, told: logging.LogRecord | _Outcome) -> Iterator[str]:
+        """The line, or none where it cannot be made, whatever is wrong with it: that must not end the others."""
+        record = told.record() if isinstance(told, _Outcome) else told
+        try:
+            yield self._line(record)
+        except Exception:
+            self.handleError(record)
 
     def _line(self, record: logging.LogRecord) -> str:
         """The line, after the sinks have had the record; neither is told a secret."""

@@ -87,6 +87,8 @@ class Telemetry:
 
     def shutdown(self) -> None:
         """Send what is left, for `CLOSE_SECONDS` in all: a collector that does not answer must not hold the end up."""
+        if self._writer.sinks:
+            self._writer.flush()  # the last lines are still on their way to the exporters
         threads = [threading.Thread(target=shutdown, daemon=True) for shutdown in self._shutdowns]
         for thread in threads:
             thread.start()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from app import cli
-from tests.bench.children import wait_for_children
+from tests.bench.children import IN_BACKGROUND, started, wait_for_children
 from tests.fixtures.models import add_box_model, add_colour_model
+from tests.fixtures.pictures import solid
 
 COMMAND = [sys.executable, "-m", "app", "bench"]
 
@@ -74,11 +75,26 @@ def test_one_of_several_models_must_be_named(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_leaves_no_process_behind(number: signal.Signals, models: Path, tmp_path: Path) -> None:
     options = ["--quick", "--seconds", "60", "--models-dir", str(models), "--out", str(tmp_path)]
-    with subprocess.Popen([*COMMAND, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
-        started = wait_for_children(bench.pid, 1)
+    with started(*COMMAND, *options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
+        children = wait_for_children(bench.pid, 1)
         bench.send_signal(number)
         assert bench.wait(30) != 0
-    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+@pytest.mark.parametrize("options", [["bench", "--quick", "--seconds", "60"], ["demo", "--pictures", "100000"]])
+def test_a_run_in_the_background_ends_on_sigterm_and_its_children_too(
+    options: list[str], models: Path, tmp_path: Path
+) -> None:
+    (models / "box" / "examples").mkdir(exist_ok=True)
+    (models / "box" / "examples" / "grey.jpg").write_bytes(solid((90, 90, 90)))
+    places = ["--models-dir", str(models), *(["--out", str(tmp_path)] if options[0] == "bench" else [])]
+    command = [*IN_BACKGROUND, sys.executable, "-m", "app", *options, *places]
+    with started(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        children = wait_for_children(process.pid, 1)
+        process.terminate()
+        assert process.wait(30) == 143
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
 
 
 def run(options: list[str], monkeypatch: pytest.MonkeyPatch) -> object:

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from app.bench import processes
 from app.bench.processes import Child, sigterm_as_exit
 from app.errors import StartupError
+from tests.bench.children import IN_BACKGROUND, started
 
 STUBBORN = (
     "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('set', flush=True)\ntime.sleep(60)\n"
@@ -86,6 +88,42 @@ def test_sigterm_leaves_as_an_exit_and_the_old_way_is_restored() -> None:
         signal.raise_signal(signal.SIGTERM)
     assert caught.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+SHOUTING = """
+import asyncio, sys
+from app.bench.processes import sigterm_as_exit
+
+async def shout():
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(line.strip().upper(), flush=True)
+
+async def sleep():
+    print("ASLEEP", flush=True)
+    await asyncio.sleep(600)
+
+with sigterm_as_exit():
+    asyncio.run(shout())
+    asyncio.run(sleep())
+"""
+
+
+def test_in_the_background_sigint_stays_ignored_and_sigterm_ends() -> None:
+    """A script's `command &` starts it with SIGINT ignored, and asyncio's way out of a loop is SIGINT's."""
+    command = [*IN_BACKGROUND, sys.executable, "-c", SHOUTING]
+    with started(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("one\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "ONE\n"
+        process.send_signal(signal.SIGINT)
+        process.stdin.write("two\n")
+        process.stdin.close()
+        assert process.stdout.readline() == "TWO\n"
+        assert process.stdout.readline() == "ASLEEP\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
 
 
 def test_a_signal_while_a_child_is_being_started_ends_the_child_first(

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.children import wait_for_children
+from tests.bench.children import ROOT, started, wait_for_children
 from tests.fixtures.models import add_box_model
 
-ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "benchmarks.comparison"]
 
 
@@ -56,9 +55,8 @@ def test_bad_options_are_one_readable_line(module: str, options: list[str], word
 
 def test_a_run_that_is_stopped_leaves_no_process_behind(models: Path, tmp_path: Path) -> None:
     options = ["--quick", "--seconds", "60", "--models-dir", str(models), "--out", str(tmp_path)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([*COMMAND, *options], cwd=ROOT, **quiet) as bench:  # type: ignore[call-overload]
-        started = wait_for_children(bench.pid, 3)
+    with started(*COMMAND, *options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
+        children = wait_for_children(bench.pid, 3)
         bench.send_signal(signal.SIGTERM)
         assert bench.wait(30) != 0
-    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []

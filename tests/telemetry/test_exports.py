@@ -91,6 +91,16 @@ def test_every_signal_says_where_it_comes_from(repository: Path) -> None:
         assert origin["roo.device"] == "cpu"
 
 
+def test_the_last_log_line_of_a_service_goes_out_too(repository: Path) -> None:
+    with (
+        collecting() as collector,
+        serving(repository, {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}) as server,
+    ):
+        server.terminate()
+        assert server.wait() == 0
+        assert collector.logs[-1].body.string_value == "stopped"
+
+
 def test_log_lines_go_out_with_their_trace_and_request(repository: Path) -> None:
     with (
         collecting() as collector,

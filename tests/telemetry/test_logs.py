@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,80 @@ def test_more_than_can_be_written_is_dropped_and_counted(monkeypatch: pytest.Mon
     writer.close()
     assert len(stream.getvalue().splitlines()) + writer.dropped == 50
     assert writer.dropped >= 39
+
+
+class Held(io.StringIO):
+    """A stream whose reader is slow: what is written waits until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.may_go_on = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.held.set()
+        assert self.may_go_on.wait(30)
+        return super().write(text)
+
+
+def test_what_is_told_while_the_writer_writes_is_written_at_close() -> None:
+    stream = Held()
+    writer = logs.Writer(stream, logs.TextFormatter())
+    logger = logging.Logger("app.test")
+    logger.addHandler(writer)
+    logger.warning("the first")
+    assert stream.held.wait(30)
+    logger.warning("the last")
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    assert writer.closing.wait(30)
+    stream.may_go_on.set()
+    closing.join()
+    assert [line.rpartition(": ")[2] for line in stream.getvalue().splitlines()] == ["the first", "the last"]
+
+
+def test_what_is_told_after_the_close_is_written_too() -> None:
+    stream = io.StringIO()
+    writer = logs.Writer(stream, logs.TextFormatter())
+    logger = logging.Logger("app.test")
+    logger.addHandler(writer)
+    writer.close()
+    logger.warning("the very last")
+    assert "the very last" in stream.getvalue()
+    assert writer.dropped == 0
+
+
+def test_a_flush_returns_when_all_has_been_written() -> None:
+    stream = io.StringIO()
+    writer = logs.Writer(stream, logs.TextFormatter())
+    logger = logging.Logger("app.test")
+    logger.addHandler(writer)
+    for number in range(1000):
+        logger.warning("line %d", number)
+    writer.flush()
+    assert len(stream.getvalue().splitlines()) == 1000
+    writer.close()
+    writer.flush()
+
+
+def test_a_reader_that_has_stopped_reading_holds_no_close_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "CLOSE_SECONDS", 0.01)
+    stream = Held()
+    writer = logs.Writer(stream, logs.TextFormatter())
+    logger = logging.Logger("app.test")
+    logger.addHandler(writer)
+    logger.warning("nobody reads this")
+    assert stream.held.wait(30)
+    writer.close()
+    logger.warning("nor this")
+    assert stream.getvalue() == ""
+    stream.may_go_on.set()
+
+
+def test_the_last_line_of_a_service_is_written(repository: Path) -> None:
+    with serving(repository) as server:
+        server.terminate()
+        assert server.wait() == 0
+        assert lines(server, message="stopped")
 
 
 def test_every_request_has_one_line_with_its_id(server: Server) -> None:
