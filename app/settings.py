@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
     upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
+    keep_alive: float = Field(
+        75.0, gt=0, description="Seconds an idle connection is kept; longer than the proxy in front keeps its own."
+    )
     environment: Literal["development", "production"] = Field(
         "development", description="`production` refuses to start with what is only fit for a laptop."
     )
