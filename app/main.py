@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.api.app import create_app
+from app.api.body import UploadLimits
 from app.api.security import perimeter
-from app.api.uploads import UploadLimits
 from app.core.admission import Admission, Budget
 from app.core.batcher import Batcher
 from app.core.capacity import Capacity
@@ -278,7 +278,13 @@ def _end_within(seconds: float, writer: logs.Writer) -> None:
 
 
 def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry) -> HttpServer:
-    limits = UploadLimits(settings.max_body_bytes, settings.max_images_per_request, settings.upload_timeout)
+    limits = UploadLimits(
+        settings.max_image_bytes,
+        settings.max_body_bytes,
+        settings.max_images_per_request,
+        settings.upload_timeout,
+        settings.min_upload_rate,
+    )
     around = perimeter.build(settings)
     metrics_text = telemetry.metrics_text
     return HttpServer(
