@@ -1,28 +1,21 @@
 """The composition root: the only module that knows everybody. Start and stop each read as a list."""
 
 import asyncio
-import contextlib
 import gc
 import logging
-import math
 import os
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from app.api.app import create_app
+from app.api.body import UploadLimits
 from app.api.security import perimeter
-from app.api.security.head_limit import LimitedHead
-from app.api.uploads import UploadLimits
 from app.core.admission import Admission, Budget
 from app.core.batcher import Batcher
 from app.core.capacity import Capacity
@@ -31,8 +24,8 @@ from app.core.health import Health
 from app.core.registry import Registry
 from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
-from app.errors import StartupError
 from app.host import allocator, cgroup
+from app.http_server import HttpServer, listen, stop_event
 from app.loading import calibration, loader
 from app.loading.serving import Serving
 from app.monitoring import gauges
@@ -50,11 +43,11 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 2.0
 """Part of the grace period that is kept for closing the lanes after the last answer."""
 
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the 60 s for which common ingresses keep an idle connection, so that they never send into a closing one.
-"""
+LAST_WORDS_SECONDS = 0.5
+"""How long before the grace period's end who still waits is told that there will be no answer."""
 
-BACKLOG = 2048
+EXIT_SECONDS = 0.2
+"""How long before the grace period's end the process goes, whatever its threads still do."""
 
 SWITCH_SECONDS = 0.0002
 """How long a thread may keep the interpreter from one that wants it. A lane wants it for a moment between decoding and
@@ -123,15 +116,15 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; raises `StartupError` where it cannot start."""
     writer = logs.configure(settings.log_level)
     try:
-        loaded = _serve_logged(settings, writer)
+        ended = _serve_logged(settings, writer)
     finally:
         writer.close()
-    if not loaded:
-        os._exit(0)  # a model is still being loaded, perhaps for minutes, and nothing but the process's end stops that
+    if not ended:
+        os._exit(0)  # a model is still being loaded, or computes, and nothing but the process's end stops that
 
 
 def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
-    """Serve; returns whether loading had ended before the service was told to stop."""
+    """Serve; returns whether loading and computing had ended when the service did."""
     allocator.keep_buffers()
     sys.setswitchinterval(SWITCH_SECONDS)
     core = build(settings)
@@ -139,17 +132,20 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     gauges.observe_core(core.service, core.batcher, core.executor, core.health, core.device)
     gauges.observe_process()
     try:
-        with _listen(settings) as listener:
+        with listen(settings) as listener:
             server = _http_server(core, settings, telemetry)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                runner.run(_serve(core, server, listener, settings))
+                computed = runner.run(_serve(core, server, listener, settings, writer))
     finally:
         telemetry.shutdown()
-    return core.health.started().ok
+    return computed and core.health.started().ok
 
 
-async def _serve(core: Core, server: "HttpServer", listener: socket.socket, settings: Settings) -> None:
-    stop = _stop_event()
+async def _serve(
+    core: Core, server: HttpServer, listener: socket.socket, settings: Settings, writer: logs.Writer
+) -> bool:
+    """Returns whether the lanes had finished when the service ended."""
+    stop = stop_event()
     http = asyncio.create_task(server.serve(sockets=[listener]))
     watching = asyncio.create_task(process.watch_event_loop())
     queue: _Queue | None = None
@@ -159,9 +155,11 @@ async def _serve(core: Core, server: "HttpServer", listener: socket.socket, sett
             queue = _start_queue(core, settings)
             log.info("ready on port %d", listener.getsockname()[1])
         await _until(stop, queue)
+        _end_within(settings.grace_period, writer)
     finally:
-        await _drain(core, server, http, queue, settings)
+        finished = await _drain(core, server, http, queue, settings)
         watching.cancel()
+    return finished
 
 
 async def _until(stop: asyncio.Event, queue: "_Queue | None") -> None:
@@ -238,14 +236,15 @@ def _in_background(core: Core) -> "asyncio.Future[None]":
 
 
 async def _drain(
-    core: Core, server: "HttpServer", http: "asyncio.Task[None]", queue: _Queue | None, settings: Settings
-) -> None:
+    core: Core, server: HttpServer, http: "asyncio.Task[None]", queue: _Queue | None, settings: Settings
+) -> bool:
     """Not ready → receive no more → accept for the drain delay → finish what was accepted → answer who is still there.
 
-    The queue's messages are finished, or given back, while HTTP still answers.
+    The queue's messages are finished, or given back, while HTTP still answers. Returns whether the lanes finished.
     """
     log.info("stopping: not ready from now on")
     core.health.begin_drain()
+    server.begin_drain()
     ends = time.monotonic() + settings.grace_period - CLOSE_SECONDS
     settling = asyncio.create_task(queue.stop(ends - time.monotonic())) if queue else None
     if core.health.started().ok:
@@ -253,82 +252,41 @@ async def _drain(
     server.stop()
     await asyncio.wait({http} | ({settling} if settling else set()), timeout=max(0.0, ends - time.monotonic()))
     closing = asyncio.create_task(queue.close()) if queue else None
-    await asyncio.to_thread(core.executor.stop, CLOSE_SECONDS if http.done() else 0.0)
+    finished = await asyncio.to_thread(core.executor.stop, CLOSE_SECONDS if http.done() else 0.0)
+    await asyncio.wait({http}, timeout=max(0.0, ends + CLOSE_SECONDS - LAST_WORDS_SECONDS - time.monotonic()))
+    server.cut()
     if closing is not None:
         await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
     await http
     log.info("stopped")
+    return finished
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn without its own signals and without its ten ticks a second: the service decides when it stops."""
+def _end_within(seconds: float, writer: logs.Writer) -> None:
+    """End the process that long from now, whatever a thread still computes, draws or sends: nothing else stops those,
+    and the platform would kill it a moment later. By then every caller has been answered.
+    """
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._stop = asyncio.Event()
+    def end() -> None:
+        log.warning("the grace period is over: ending, though not everything was finished")
+        writer.close()
+        os._exit(0)
 
-    def stop(self) -> None:
-        """Accept no more connections and finish those that are open."""
-        self.should_exit = True
-        self._stop.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone; `_stop_event` has them."""
-        yield
-
-    async def main_loop(self) -> None:
-        """Wait for `stop`, renewing once a second what the `Date` header says."""
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), 1.0)
+    timer = threading.Timer(max(0.0, seconds - EXIT_SECONDS), end)
+    timer.daemon = True
+    timer.start()
 
 
 def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry) -> HttpServer:
-    limits = UploadLimits(settings.max_body_bytes, settings.max_images_per_request, settings.upload_timeout)
-    return HttpServer(
-        uvicorn.Config(
-            create_app(
-                core.service,
-                core.health,
-                limits,
-                telemetry.metrics_text,
-                perimeter.build(settings),
-                predict=settings.http,
-            ),
-            http=LimitedHead,
-            headers=perimeter.response_headers(settings),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=math.ceil(settings.grace_period),
-        )
+    limits = UploadLimits(
+        settings.max_image_bytes,
+        settings.max_body_bytes,
+        settings.max_images_per_request,
+        settings.upload_timeout,
+        settings.min_upload_rate,
     )
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise StartupError(
-            f"Cannot listen on {settings.host} port {settings.port}: {error.strerror or error}. "
-            "Choose another with ROO_HOST and ROO_PORT."
-        ) from None
-
-
-def _stop_event() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; a second one ends the process at once, as if nobody had listened."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def on_signal() -> None:
-        stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return stop
+    around = perimeter.build(settings)
+    metrics_text = telemetry.metrics_text
+    return HttpServer(
+        create_app(core.service, core.health, limits, metrics_text, around, predict=settings.http), settings
+    )

@@ -75,7 +75,9 @@ class Settings(BaseSettings):
         None, ge=1, le=256, description="Upper bound on every model's `batching.max_size`; empty means the manifest's."
     )
     max_image_bytes: int = Field(20 * MIB, ge=1, description="Largest encoded picture, in bytes.")
-    max_body_bytes: int = Field(64 * MIB, ge=1, description="Largest request body (several pictures), in bytes.")
+    max_body_bytes: int = Field(
+        28 * MIB, ge=1, description="Largest body of a form or JSON (several pictures), in bytes."
+    )
     max_pixels: int = Field(50_000_000, ge=1, description="Most pixels a picture's header may declare.")
     max_images_per_request: int = Field(32, ge=1, description="Most pictures in one request.")
     max_inflight: int = Field(256, ge=1, description="Pictures admitted and not yet answered.")
@@ -83,6 +85,12 @@ class Settings(BaseSettings):
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
     upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
+    min_upload_rate: int = Field(
+        8192, ge=1, description="Bytes a second that a request body must arrive with, once five seconds have passed."
+    )
+    keep_alive: float = Field(
+        75.0, gt=0, description="Seconds an idle connection is kept; longer than the proxy in front keeps its own."
+    )
     environment: Literal["development", "production"] = Field(
         "development", description="`production` refuses to start with what is only fit for a laptop."
     )

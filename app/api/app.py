@@ -10,10 +10,10 @@ from starlette.types import ASGIApp
 import app as package
 from app.api import inference, operations, problems
 from app.api.access_log import AccessLogMiddleware
+from app.api.body import UploadLimits
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
-from app.api.uploads import UploadLimits
 from app.core.health import Health
 from app.core.service import InferenceService
 from app.wire.rendering import Renderer

@@ -1,35 +1,53 @@
 """`Accept`: JSON, or the picture with the predictions drawn in."""
 
+from functools import lru_cache
+
 from app.errors import NotAcceptable
 from app.wire.rendering import DrawnType
 
 JSON = "application/json"
 DRAWN: tuple[DrawnType, ...] = ("image/jpeg", "image/png")
+_MOST_BYTES = 4096
+
+_EXACT, _SUBTYPES, _ANYTHING = 3, 2, 1
 
 
-def choose(accept: str | None) -> DrawnType | None:
+def choose(accept: bytes | None) -> DrawnType | None:
     """The drawn type to answer with, or None for JSON (RFC 9110 section 12.5.1); JSON where anything goes.
 
-    Raises `NotAcceptable` where none that we have will do.
+    The most specific range that matches a type says how much it is wanted; 0 is not at all. Of what is wanted equally
+    the one that is named most exactly is taken, then the first that is named. Raises `NotAcceptable` where none that we
+    have will do.
     """
-    best, best_quality = "", 0.0
-    for part in (accept or "*/*").split(","):
-        name, _, parameters = part.partition(";")
-        media_type = _ours(name.strip().lower())
-        quality = _quality(parameters)
-        if media_type is not None and quality > best_quality:
-            best, best_quality = media_type, quality
-    if not best:
-        raise NotAcceptable(f"None of {(accept or '')[:200]!r} can be given; there are {JSON}, {', '.join(DRAWN)}.")
+    return None if accept is None else _choose(accept[:_MOST_BYTES])
+
+
+@lru_cache(maxsize=64)
+def _choose(accept: bytes) -> DrawnType | None:
+    text = accept.decode("latin-1")
+    ranges = [_range(part) for part in text.split(",") if part.strip()]
+    if not ranges:
+        return None
+    wanted = [(_wish(ranges, ours), ours) for ours in (JSON, *DRAWN)]
+    (quality, _, _), best = max(wanted, key=lambda item: item[0])  # of equals the first: JSON
+    if not quality:
+        raise NotAcceptable(f"None of {text[:200]!r} can be given; there are {JSON}, {', '.join(DRAWN)}.")
     return next((drawn for drawn in DRAWN if drawn == best), None)
 
 
-def _ours(name: str) -> str | None:
-    if name in ("*/*", "application/*", JSON):
-        return JSON
-    if name == "image/*":
-        return DRAWN[0]
-    return name if name in DRAWN else None
+def _wish(ranges: list[tuple[str, float]], ours: str) -> tuple[float, int, int]:
+    """How much one of our types is wanted, how exactly it is named, and how early."""
+    family = ours.partition("/")[0] + "/*"
+    for precision, name in ((_EXACT, ours), (_SUBTYPES, family), (_ANYTHING, "*/*")):
+        for place, (wanted, quality) in enumerate(ranges):
+            if wanted == name:
+                return quality, precision, -place
+    return 0.0, 0, 0
+
+
+def _range(part: str) -> tuple[str, float]:
+    name, _, parameters = part.partition(";")
+    return name.strip().lower(), _quality(parameters)
 
 
 def _quality(parameters: str) -> float:
@@ -37,7 +55,7 @@ def _quality(parameters: str) -> float:
         name, _, value = parameter.partition("=")
         if name.strip().lower() == "q":
             try:
-                return float(value)
+                return min(1.0, max(0.0, float(value)))
             except ValueError:
                 return 0.0
     return 1.0

@@ -94,7 +94,9 @@ def _response(body: Problem, headers: dict[str, str] | None = None) -> JSONRespo
 
 async def _request_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.RequestError)
-    return response_of(error, request_id_of(request))
+    # Of a body that nobody wants, too much is still to come.
+    headers = {"connection": "close"} if request.scope["state"].get("hang_up") else None
+    return response_of(error, request_id_of(request), headers)
 
 
 def response_of(error: errors.RequestError, request_id: str, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -113,17 +115,15 @@ async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
     code = errors.InvalidRequest.code
-    return _response(problem(HTTPStatus.BAD_REQUEST, code, detail, request_id_of(request)))
+    return _response(problem(HTTPStatus.BAD_REQUEST, code, detail[:1000], request_id_of(request)))
 
 
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    path = request.scope["path"][:200]
     words: dict[int, tuple[str, str]] = {
-        404: ("not_found", f"There is nothing at {request.url.path}. The API is described at /docs."),
-        405: (
-            "method_not_allowed",
-            f"{request.url.path} does not take {request.method}. The API is described at /docs.",
-        ),
+        404: ("not_found", f"There is nothing at {path}. The API is described at /docs."),
+        405: ("method_not_allowed", f"{path} does not take {request.method}. The API is described at /docs."),
     }
     code, detail = words.get(error.status_code, ("invalid_request", str(error.detail)))
     headers = dict(error.headers or {})

@@ -2,13 +2,14 @@
 
 import random
 import re
+from collections.abc import Iterable
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.telemetry import logs
 
-_HEADER = b"x-request-id"
+HEADER = b"x-request-id"
 _ACCEPTED = re.compile(rb"[\x21-\x7e]{1,128}")
 
 
@@ -23,7 +24,7 @@ class RequestIdMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _read(scope) or f"{random.getrandbits(128):032x}"  # unique is enough: nothing is kept secret by it
+        request_id = id_for(scope["headers"])
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         logs.request_id.set(request_id)
@@ -31,7 +32,7 @@ class RequestIdMiddleware:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_HEADER, request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), (HEADER, request_id.encode())]
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -43,8 +44,9 @@ def request_id_of(request: HTTPConnection) -> str:
     return request_id
 
 
-def _read(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == _HEADER and _ACCEPTED.fullmatch(value):
+def id_for(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The id that the caller gave, or a new one."""
+    for name, value in headers:
+        if name == HEADER and _ACCEPTED.fullmatch(value):
             return str(value.decode("ascii"))
-    return None
+    return f"{random.getrandbits(128):032x}"  # unique is enough: nothing is kept secret by it

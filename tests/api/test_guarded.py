@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from app.api.app import create_app
+from app.api.body import UploadLimits
 from app.api.security.perimeter import RESPONSE_HEADERS, STRICT_TRANSPORT
-from app.api.uploads import UploadLimits
 from app.core.health import Health
 from app.engines.devices import Device
 from tests.api.test_auth import NEW, OLD, key_file
@@ -210,7 +210,7 @@ async def test_an_unexpected_error_has_its_request_id_too() -> None:
 
     with running_core(colour_model(MeanColourEngine())) as core:
         health = Health(core.service.registry, core.executor, core.capacity, Device("auto", "cpu", 0, ""))
-        app = create_app(core.service, health, UploadLimits(1, 1, 1.0), broken)
+        app = create_app(core.service, health, UploadLimits(1, 1, 1, 1.0), broken)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             response = await client.get("/metrics", headers={"x-request-id": "mine"})

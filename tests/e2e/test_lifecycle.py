@@ -6,7 +6,9 @@ import os
 import socket
 import subprocess
 import sys
-from contextlib import AsyncExitStack
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import httpx
@@ -66,6 +68,64 @@ async def test_while_draining_it_is_not_ready_but_still_answers(slow_repository:
             assert (await client.get("/livez")).status_code == 200
             assert (await client.post("/v1/predict", content=solid(RED))).status_code == 200
         assert await asyncio.to_thread(server.wait) == 0
+
+
+def test_kept_connections_are_told_to_close_and_none_is_cut(repository: Path) -> None:
+    seen: Counter[str] = Counter()
+
+    def ask_until_refused(server: Server, body: bytes) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        try:
+            while True:
+                connection.request("POST", "/v1/models/colour/predict", body)
+                answer = connection.getresponse()
+                answer.read()
+                seen[f"{answer.status} {answer.getheader('connection', 'kept')}"] += 1
+        except ConnectionRefusedError:
+            seen["refused before it was sent"] += 1
+        except (OSError, http.client.HTTPException) as error:
+            seen[f"cut: {error!r}"] += 1
+
+    with (
+        serving(repository, drain_delay=1, default_model="colour") as server,
+        ThreadPoolExecutor(12) as pool,
+        closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as idle,
+    ):
+        idle.request("GET", "/livez")
+        idle.getresponse().read()
+        asking = [pool.submit(ask_until_refused, server, solid(RED)) for _ in range(12)]
+        until(lambda: seen["200 kept"] > 100)
+        server.terminate()
+        until(lambda: seen["200 close"] > 12)
+        idle.request("POST", "/v1/predict", solid(RED))
+        assert idle.getresponse().getheader("connection") == "close"
+        for client in asking:
+            client.result(PATIENCE)
+        assert server.wait() == 0
+    assert set(seen) == {"200 kept", "200 close", "refused before it was sent"}
+    assert seen["refused before it was sent"] == 12
+
+
+def test_an_idle_connection_is_kept_as_long_as_the_setting_says(slow_repository: Path) -> None:
+    with (
+        serving(slow_repository, keep_alive=0.2, drain_delay=1) as server,
+        socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection,
+    ):
+        connection.sendall(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b"".join(iter(lambda: connection.recv(65536), b"")).startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_the_grace_period_ends_whatever_is_still_computed(tmp_path: Path) -> None:
+    add_slow_colour_model(tmp_path, steps=10_000)  # its first answer would come long after
+    with serving(tmp_path, grace_period=2.5, lanes=1, max_batch=1) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            request = asyncio.create_task(client.post("/v1/predict", content=solid(RED)))
+            await asyncio.to_thread(until, lambda: in_flight(server) == 1)
+            server.terminate()
+            response = await request
+        assert (response.status_code, response.json()["code"]) == (503, "draining")
+        assert await asyncio.to_thread(server.wait) == 0
+    assert "Traceback" not in server.log
 
 
 async def test_what_cannot_be_finished_in_the_grace_period_is_told_so(slow_repository: Path) -> None:

@@ -6,15 +6,11 @@ from collections.abc import Collection, Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
+from app.api.body import THROWN_AWAY
 from app.api.security.rate_limit import RateLimiter
 from app.api.security.scheme import Scheme
 from app.errors import CallerError, Forbidden, Unauthorized
 from app.telemetry import metrics
-
-THROWN_AWAY = 4 * 1024 * 1024
-"""Largest body of a refused request that is received and thrown away, so that the connection can be used again and
-every client reads its answer. Who announces a larger one, or none, is cut off after the answer.
-"""
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -23,16 +19,23 @@ class Gate:
     """ASGI middleware: lets through who proves who it is, and not more often than it may.
 
     Without `schemes` everybody may ask, and the network address is whom the limit is for. `open_paths` are answered
-    to anybody, without counting; every other path is guarded, also those that do not exist.
+    to anybody, without counting; every other path is guarded, also those that do not exist. `uncounted` ones are
+    guarded, but asked for as often as a scraper likes.
     """
 
     def __init__(
-        self, app: ASGIApp, schemes: Sequence[Scheme], limiter: RateLimiter | None, open_paths: Collection[str]
+        self,
+        app: ASGIApp,
+        schemes: Sequence[Scheme],
+        limiter: RateLimiter | None,
+        open_paths: Collection[str],
+        uncounted: Collection[str] = (),
     ) -> None:
         self._app = app
         self._schemes = {scheme.header: scheme for scheme in schemes}
         self._limiter = limiter
         self._open = frozenset(open_paths)
+        self._uncounted = frozenset(uncounted)
         self._hint = "Send " + " or ".join(scheme.hint for scheme in schemes) + "."
         self._challenges = ", ".join(scheme.challenge for scheme in schemes)
 
@@ -43,11 +46,12 @@ class Gate:
             return
         try:
             caller = await self._identify(scope["headers"]) if self._schemes else _address(scope)
-            if self._limiter is not None:
+            if self._limiter is not None and scope["path"] not in self._uncounted:
                 self._limiter.take(caller)
         except CallerError as error:
             await self._refuse(error, scope, receive, send)
             return
+        scope["state"]["caller"] = caller
         await self._app(scope, receive, send)
 
     async def _identify(self, headers: Headers) -> str:
@@ -79,6 +83,12 @@ def _is_large(headers: Headers) -> bool:
         if name == b"content-length":
             length = value
     return not length.isdigit() or int(length) > THROWN_AWAY
+
+
+def caller_of(scope: Scope) -> str:
+    """Who asks: by key or token where one was shown, else by network address."""
+    caller: str | None = scope["state"].get("caller")
+    return caller or _address(scope)
 
 
 def _address(scope: Scope) -> str:

@@ -60,7 +60,7 @@ class Perimeter:
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """The application with the gate before it, and before that what browsers ask without a key (CORS)."""
         if self.schemes or self.limiter is not None:
-            app = Gate(app, self.schemes, self.limiter, self.open_paths)
+            app = Gate(app, self.schemes, self.limiter, self.open_paths, (METRICS,))
         if self.cors_origins:
             app = CORSMiddleware(
                 app,

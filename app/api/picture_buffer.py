@@ -1,0 +1,48 @@
+"""A picture's bytes as they arrive, in one piece of memory."""
+
+from io import BytesIO
+
+from app.core.admission import Permit
+from app.errors import PayloadTooLarge
+
+
+class PictureBuffer:
+    """Room is taken of the permit before anything is kept. What arrives in one piece is not copied."""
+
+    __slots__ = ("_first", "_more", "_most", "_permit", "size")
+
+    def __init__(self, permit: Permit, most: int) -> None:
+        """`most` bytes make a picture; one of more is too large."""
+        self.size = 0
+        self._permit = permit
+        self._most = most
+        self._first = b""
+        self._more: BytesIO | None = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Keep these too; raises `Overloaded`, and `PayloadTooLarge`, upon which nothing is kept any more."""
+        size = self.size + len(data)
+        if size > self._most:
+            self.drop()
+            raise PayloadTooLarge(f"The picture is larger than the {self._most} bytes that are taken.")
+        self._permit.take_bytes(len(data))
+        self.size = size
+        if self._more is not None:
+            self._more.write(data)
+        elif not self._first:
+            self._first = bytes(data)
+        else:
+            self._more = BytesIO()
+            self._more.write(self._first)
+            self._more.write(data)
+            self._first = b""
+
+    def drop(self) -> None:
+        """Forget what was kept, and give back its room."""
+        self._permit.give_back_bytes(self.size)
+        self.size = 0
+        self._first, self._more = b"", None
+
+    def content(self) -> bytes:
+        """All of it, without a copy: a `BytesIO` gives its own bytes away."""
+        return self._first if self._more is None else self._more.getvalue()

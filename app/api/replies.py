@@ -1,0 +1,137 @@
+"""From received pictures to the response: each through the core, then JSON, or the one picture drawn."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from pydantic_core import to_json
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app import errors
+from app.api import negotiation, problems
+from app.api.uploads import ReceivedBody, Upload
+from app.core.admission import Permit
+from app.core.request import Deadline, InferenceRequest, InferenceResult
+from app.core.service import InferenceService
+from app.wire.prediction import to_wire
+from app.wire.rendering import DrawnType, Renderer
+
+T = TypeVar("T")
+
+AT_ONCE_BYTES = 64 * 1024
+"""A larger answer is waited for until the client has taken most of it, so that its room is held for so long."""
+
+
+class Call:
+    """What all pictures of one HTTP request have in common."""
+
+    def __init__(
+        self, service: InferenceService, permit: Permit, request_id: str, model: str | None, version: str | None
+    ) -> None:
+        self.request_id = request_id
+        self._arrived = time.monotonic()
+        self._service = service
+        self._permit = permit
+        self._model = model
+        self._version = version
+
+    async def answer(self, body: ReceivedBody, renderer: Renderer, drawn: DrawnType | None) -> Response:
+        """The response to all of it; raises the `RequestError` that says why there is none."""
+        self._permit.priority = body.options.core_priority()  # a form or JSON may say another than the address did
+        self._options = body.options.vision_options()
+        deadline_ms = body.options.deadline_ms
+        if deadline_ms is None:
+            self._deadline = Deadline.after(self._service.limits.timeout)
+        else:
+            self._deadline = Deadline(self._arrived + deadline_ms / 1e3)
+        if drawn is not None:
+            return await self._drawn(body, renderer, drawn)
+        if body.single:
+            result = await self._infer(body.uploads[0], 0)
+            return Response(to_json(to_wire(result)), media_type=negotiation.JSON)
+        return Response(await self._several(body.uploads), media_type=negotiation.JSON)
+
+    async def _infer(self, upload: Upload, index: int) -> InferenceResult:
+        if isinstance(upload.content, errors.RequestError):
+            raise upload.content
+        return await self._service.infer(
+            InferenceRequest(
+                image=upload.content,
+                request_id=f"{self.request_id}/{index}" if index else self.request_id,
+                model=self._model,
+                version=self._version,
+                options=self._options,
+                deadline=self._deadline,
+            ),
+            self._permit,
+        )
+
+    async def _several(self, uploads: list[Upload]) -> bytes:
+        """Every picture gets its own answer; where all fail for one reason, that is the request's."""
+        answers = await asyncio.gather(
+            *(self._infer(upload, index) for index, upload in enumerate(uploads)), return_exceptions=True
+        )
+        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        for failure in failures:
+            if not isinstance(failure, errors.RequestError):
+                raise failure
+        if len(failures) == len(answers) and len({type(failure) for failure in failures}) == 1:
+            raise failures[0]
+        items = []
+        for upload, answer in zip(uploads, answers, strict=True):
+            items.append(to_json(self._item(upload, answer)))
+            await asyncio.sleep(0)  # many boxes take a while to write: others have their turn in between
+        return b'{"results":[%s]}' % b",".join(items)
+
+    def _item(self, upload: Upload, answer: InferenceResult | BaseException) -> dict[str, Any]:
+        if isinstance(answer, InferenceResult):
+            return {"id": upload.id, "prediction": to_wire(answer), "error": None}
+        assert isinstance(answer, errors.RequestError)
+        problem = problems.problem_of(answer, self.request_id)
+        return {"id": upload.id, "prediction": None, "error": problem.model_dump()}
+
+    async def _drawn(self, body: ReceivedBody, renderer: Renderer, media_type: DrawnType) -> Response:
+        if len(body.uploads) != 1:
+            raise errors.NotAcceptable("A drawn answer is one picture; send one, or ask for application/json.")
+        upload = body.uploads[0]
+        result = await self._infer(upload, 0)
+        assert isinstance(upload.content, bytes)
+        try:
+            async with asyncio.timeout(max(0.0, self._deadline.remaining())):
+                picture = await renderer.draw(upload.content, result.prediction, media_type)
+        except TimeoutError:
+            raise errors.DeadlineExceeded("The deadline passed before the answer was drawn.") from None
+        return Response(picture, media_type=media_type)
+
+
+async def or_hang_up(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Do the work unless the client goes away first: then it is cancelled, and its place is free for others."""
+    working = asyncio.current_task()
+    assert working is not None
+    watching = asyncio.ensure_future(_cancel_when_gone(receive, working))
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if not watching.done() or working.uncancel():
+            raise  # not the client but the server ends this request
+        raise errors.InvalidRequest("The client closed the connection before the answer was there.") from None
+    finally:
+        watching.cancel()
+
+
+async def _cancel_when_gone(receive: Receive, working: asyncio.Task[Any]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    working.cancel()
+
+
+async def hand_over(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
+    """Send the response; a large one until the client has taken most of it."""
+    if len(response.body) <= AT_ONCE_BYTES:
+        await response(scope, receive, send)
+        return
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})  # waits while the first is underway
