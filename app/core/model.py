@@ -92,7 +92,7 @@ class Model:
         Raises `InvalidImage` where the picture cannot be decoded.
         """
         target = preprocessing.target_size(admitted.header.upright, self.input_spec)
-        picture = image.decode(admitted.request.image, admitted.header, at_least=target)
+        picture = image.decode(admitted.request.image, admitted.header, target, self.input_spec.range)
         return preprocessing.prepare(picture, self.input_spec, out)
 
     def compute(self, batch: Array, lane: int = 0) -> list[dict[str, Array]]:
@@ -123,7 +123,10 @@ class Model:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""
         request = admitted.request
         prediction = self.task.finish(rows, placement, request.options)
-        return self.task.refine(prediction, lambda: image.decode_grey(request.image, admitted.header), request.options)
+        levels = self.input_spec.range
+        return self.task.refine(
+            prediction, lambda: image.decode_grey(request.image, admitted.header, levels), request.options
+        )
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:
