@@ -131,4 +131,4 @@ def test_the_documented_manifest_is_one() -> None:
 
 
 def test_the_api_description_is_what_the_documentation_page_shows(server: Server) -> None:
-    assert "/openapi.json" in httpx.get(f"{server.url}/docs", timeout=20).text
+    assert '"openapi.json"' in httpx.get(f"{server.url}/docs/start.js", timeout=20).text

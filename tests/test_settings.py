@@ -42,7 +42,7 @@ def test_a_misspelt_setting_is_not_ignored(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_what_does_not_fit_together_is_refused(together: dict[str, int]) -> None:
-    with pytest.raises(StartupError):
+    with pytest.raises(StartupError, match="ROO_"):
         load_settings(**together)
 
 
@@ -54,8 +54,8 @@ PRODUCTION = {"environment": "production", "auth": "keys", "api_keys_file": "/ke
 @pytest.mark.parametrize(
     ("together", "words"),
     [
-        ({"environment": "production"}, "set auth"),
-        ({"environment": "production", "auth": "none", "http": True}, "set auth"),
+        ({"environment": "production"}, "set ROO_AUTH"),
+        ({"environment": "production", "auth": "none", "http": True}, "set ROO_AUTH"),
         ({"auth": "keys"}, "api_keys_file"),
         ({"auth": "keys+entra", "entra_tenant": TENANT, "entra_audience": "x"}, "api_keys_file"),
         ({"api_keys_file": "/keys"}, "set both, or neither"),
@@ -68,7 +68,7 @@ PRODUCTION = {"environment": "production", "auth": "keys", "api_keys_file": "/ke
         ({**ENTRA, "environment": "production"}, "entra_roles"),
         ({"entra_roles": "Predict"}, "does not ask"),
         ({"entra_tenant": TENANT}, "does not ask"),
-        ({"rate_burst": 5}, "no rate_limit"),
+        ({"rate_burst": 5}, "no ROO_RATE_LIMIT"),
         ({"cors_origins": "*"}, "exact origins"),
         ({"cors_origins": "null"}, "exact origins"),
         ({"cors_origins": "https://a.example/"}, "exact origins"),
@@ -89,8 +89,9 @@ PRODUCTION = {"environment": "production", "auth": "keys", "api_keys_file": "/ke
     ],
 )
 def test_what_would_be_dangerous_together_is_refused(together: dict[str, object], words: str) -> None:
-    with pytest.raises(StartupError, match=words):
+    with pytest.raises(StartupError, match=f"(?i){words}") as error:
         load_settings(**together)
+    assert "ROO_" in str(error.value)
 
 
 def test_what_is_safe_together_is_taken() -> None:

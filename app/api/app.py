@@ -8,9 +8,10 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 import app as package
-from app.api import inference, operations, problems
+from app.api import documentation, inference, operations, problems
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
+from app.api.head_as_get import HeadAsGet
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
@@ -58,6 +59,8 @@ def create_app(
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     problems.install(app)
@@ -65,6 +68,7 @@ def create_app(
         # Before all others, because it is asked most, and not by `include_router`, which matches every request twice.
         app.router.routes[:0] = inference.router(service, limits, renderer).routes
     app.include_router(operations.router(service.registry, health, metrics_text))
+    app.include_router(documentation.router())
     return app
 
 
@@ -79,7 +83,9 @@ class _Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Around everything, where added middleware would stand inside of what answers unexpected errors."""
-        return RequestIdMiddleware(AccessLogMiddleware(self._perimeter.wrap(super().build_middleware_stack())))
+        return RequestIdMiddleware(
+            AccessLogMiddleware(self._perimeter.wrap(HeadAsGet(super().build_middleware_stack())))
+        )
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""

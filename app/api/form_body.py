@@ -137,7 +137,8 @@ class FormBody:
         if part.is_option:
             if isinstance(content, RequestError):
                 raise InvalidRequest(f"The form's field {part.name!r} is too long for an option.")
-            self._options[part.name] = content.decode("utf-8", "replace").strip()
+            if value := content.decode("utf-8", "replace").strip():  # browsers send fields that were left empty
+                self._options[part.name] = value
         elif part.filename != "" or content:  # a form's file that nobody chose is sent with neither name nor content
             part.check_field(content)
             self._pictures.append((part.filename or part.name or None, content))

@@ -30,7 +30,10 @@ OPENAPI = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "properties": {"image": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+                    "properties": {
+                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        **PredictOptions.model_json_schema()["properties"],
+                    },
                     "required": ["image"],
                 }
             },

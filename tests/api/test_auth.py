@@ -473,12 +473,13 @@ async def test_the_gate_refuses_without_reading(keyed: Application) -> None:
 
 async def test_a_known_key_goes_through_and_probes_need_none(keyed: Application) -> None:
     assert (await keyed.ask("/v1/predict", (b"x-api-key", OLD.encode())))[0]["status"] == 200
-    for path in ("/livez", "/startupz", "/readyz", "/docs", "/openapi.json"):
+    for path in ("/livez", "/startupz", "/readyz", "/docs", "/openapi.json", "/"):
         assert (await keyed.ask(path))[0]["status"] == 200
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/v1/models", "/nothing", "/livez/", "//livez", "/LIVEZ", "/livez/../v1/predict", "", "/"]
+    "path",
+    ["/metrics", "/v1/models", "/nothing", "/livez/", "//livez", "/LIVEZ", "/livez/../v1/predict", "", "/docs/more"],
 )
 async def test_all_that_is_not_open_is_closed(keyed: Application, path: str) -> None:
     assert (await keyed.ask(path))[0]["status"] == 401

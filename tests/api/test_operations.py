@@ -1,9 +1,12 @@
 """Probes, the model list, metrics, the documentation."""
 
+import hashlib
 import re
 
 import httpx
+import pytest
 
+from app.api.documentation import FILES, FOLDER
 from tests.fixtures.pictures import solid
 
 
@@ -76,3 +79,41 @@ def test_the_documentation_has_real_examples(client: httpx.Client) -> None:
     assert {"400", "413", "415", "422", "500", "503", "504"} <= set(post["responses"])
     assert schema["components"]["schemas"]["Prediction"]["examples"][0]["detections"]
     assert "Problem" in schema["components"]["schemas"]
+
+
+def test_the_documentation_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    links = set(re.findall(r'(?:src|href)="([^"]+)"', page.text))
+    assert links == {f"docs/{name}" for name in FILES}
+    for link in links:
+        assert client.get(f"/{link}").content == (FOLDER / link.removeprefix("docs/")).read_bytes()
+    assert "script-src 'self';" in page.headers["content-security-policy"]
+    assert "<script>" not in page.text
+
+
+def test_swagger_ui_is_the_one_that_was_published() -> None:
+    """The files of npm's `swagger-ui-dist` 5.35.0: a change of theirs is a change of version."""
+    pinned = {
+        "swagger-ui-bundle.js": "e6a898692f2d768e807c3ba4626068a69a2c5dd960dd6c76f3e4d3a3de180af2",
+        "swagger-ui.css": "5ed08757e53da3e026d6cbecc61fe5d43585c9560b302d534ad56692519a273d",
+    }
+    found = {name: hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() for name in pinned}
+    assert found == pinned
+    assert "Apache License" in (FOLDER / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/startupz", "/readyz", "/metrics", "/v1/models", "/v1/models/box", "/docs"]
+)
+def test_head_is_answered_as_get_without_the_body(client: httpx.Client, path: str) -> None:
+    head, got = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert client.head("/nothing").status_code == 404
+    assert client.head("/v1/predict").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/redoc"])
+def test_the_front_door_leads_to_the_documentation(client: httpx.Client, path: str) -> None:
+    response = client.get(path, follow_redirects=True)
+    assert (response.status_code, response.url.path) == (200, "/docs")

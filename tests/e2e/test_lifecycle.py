@@ -181,11 +181,11 @@ def test_a_client_that_stops_sending_is_not_waited_for(slow_repository: Path) ->
         ({"ROO_MAX_PIXEL": "5"}, "ROO_MAX_PIXEL"),
         ({"ROO_DEVICE": "tpu"}, "ROO_DEVICE"),
         ({"ROO_DEVICE": "cuda"}, "demands a GPU"),
-        ({"ROO_DRAIN_DELAY": "60"}, "grace_period"),
+        ({"ROO_DRAIN_DELAY": "60"}, "ROO_GRACE_PERIOD"),
         ({"ROO_MODELS_DIR": "/nowhere"}, "/nowhere"),
         ({"ROO_DEFAULT_MODEL": "nobody"}, "nobody"),
         ({"ROO_HOST": "999.0.0.1"}, "ROO_HOST"),
-        ({"ROO_ENVIRONMENT": "production"}, "set auth to keys, entra or keys+entra"),
+        ({"ROO_ENVIRONMENT": "production"}, "set ROO_AUTH to keys, entra or keys+entra"),
         ({"ROO_AUTH": "keys", "ROO_API_KEYS_FILE": "/nowhere/keys"}, "/nowhere/keys"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from app.api import problems
+from app.api import documentation, problems
 from app.api.security.api_keys import ApiKeys
 from app.api.security.gate import Gate
 from app.api.security.rate_limit import RateLimiter
@@ -22,7 +22,7 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ALWAYS_OPEN = ("/livez", "/startupz", "/readyz", "/docs", "/redoc", "/docs/oauth2-redirect", "/openapi.json")
+ALWAYS_OPEN = ("/livez", "/startupz", "/readyz", *documentation.PATHS)
 """Probes, because platforms send no keys; the documentation, because it describes the program and nobody's data."""
 METRICS = "/metrics"
 
