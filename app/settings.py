@@ -154,11 +154,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
         if self.drain_delay >= self.grace_period:
-            raise ValueError("drain_delay must be shorter than grace_period, or nothing is left for draining")
+            raise ValueError("ROO_DRAIN_DELAY must be shorter than ROO_GRACE_PERIOD, or nothing is left for draining")
         if self.max_image_bytes > self.max_inflight_bytes or self.max_body_bytes > self.max_inflight_bytes:
-            raise ValueError("max_inflight_bytes must hold at least one max_image_bytes and one max_body_bytes")
+            raise ValueError(
+                "ROO_MAX_INFLIGHT_BYTES must hold at least one ROO_MAX_IMAGE_BYTES and one ROO_MAX_BODY_BYTES"
+            )
         if self.max_pixels > self.max_inflight_pixels:
-            raise ValueError("max_inflight_pixels must be at least max_pixels")
+            raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
         self._check_queue()
         self._check_callers()
         self._check_entra()
@@ -168,17 +170,19 @@ class Settings(BaseSettings):
     def _check_queue(self) -> None:
         ways = (self.servicebus_namespace is not None) + (self.servicebus_connection_string is not None)
         if self.queue is not None and ways != 1:
-            raise ValueError("queue needs either servicebus_namespace or servicebus_connection_string")
+            raise ValueError("ROO_QUEUE needs either ROO_SERVICEBUS_NAMESPACE or ROO_SERVICEBUS_CONNECTION_STRING")
         if self.queue is None and (ways or self.results_queue):
-            raise ValueError("Service Bus is set up, but queue does not say which queue to read")
+            raise ValueError("Service Bus is set up, but ROO_QUEUE does not say which queue to read")
         if self.queue is not None and self.queue == self.results_queue:
-            raise ValueError("results_queue is the queue that is read: results would come back as requests")
+            raise ValueError(
+                "ROO_RESULTS_QUEUE is the queue that is read (ROO_QUEUE): results would come back as requests"
+            )
 
     def _check_callers(self) -> None:
         if ("keys" in self.auth) != (self.api_keys_file is not None):
-            raise ValueError("api_keys_file goes with auth=keys or auth=keys+entra: set both, or neither")
+            raise ValueError("ROO_API_KEYS_FILE goes with ROO_AUTH=keys or keys+entra: set both, or neither")
         if self.rate_burst is not None and not self.rate_limit:
-            raise ValueError("rate_burst is set, but there is no rate_limit")
+            raise ValueError("ROO_RATE_BURST is set, but there is no ROO_RATE_LIMIT")
         for origin in self.cors_origins:
             url = _url(origin)
             if (
@@ -187,37 +191,41 @@ class Settings(BaseSettings):
                 or origin.lower() != f"{url.scheme}://{url.netloc}"
             ):
                 raise ValueError(
-                    f"cors_origins names exact origins such as https://console.example.com, not {origin!r}"
+                    f"ROO_CORS_ORIGINS names exact origins such as https://console.example.com, not {origin!r}"
                 )
 
     def _check_entra(self) -> None:
         ways = (self.entra_tenant is not None) + (self.entra_issuer is not None)
         if "entra" not in self.auth:
             if ways or self.entra_audience or self.entra_roles:
-                raise ValueError("Entra ID is set up, but auth does not ask for its tokens")
+                raise ValueError(
+                    "Entra ID is set up, but ROO_AUTH does not ask for its tokens: set it to entra or keys+entra"
+                )
             return
         if ways != 1 or not self.entra_audience:
-            raise ValueError("auth with entra needs entra_audience and one of entra_tenant and entra_issuer")
+            raise ValueError(
+                "ROO_AUTH with entra needs ROO_ENTRA_AUDIENCE and one of ROO_ENTRA_TENANT and ROO_ENTRA_ISSUER"
+            )
         issuer = _url(self.issuer)
         if not issuer.hostname or issuer.query or issuer.fragment:
-            raise ValueError("entra_issuer must be the URL of an issuer")
+            raise ValueError("ROO_ENTRA_ISSUER must be the URL of an issuer")
         if issuer.scheme != "https" and not (issuer.scheme == "http" and issuer.hostname in _LOOPBACK):
-            raise ValueError("entra_issuer must be https, or anybody on the way could make keys of his own")
+            raise ValueError("ROO_ENTRA_ISSUER must be https, or anybody on the way could make keys of his own")
 
     def _check_production(self) -> None:
         if self.environment != "production":
             return
         if self.auth == "none" and self.http:
             raise ValueError(
-                "environment=production takes no pictures from strangers: set auth to keys, entra or keys+entra "
-                "(or http=false where only a queue is worked off)"
+                "ROO_ENVIRONMENT=production takes no pictures from strangers: set ROO_AUTH to keys, entra or "
+                "keys+entra (or ROO_HTTP=false where only a queue is worked off)"
             )
         if "entra" in self.auth and not self.entra_roles:
             raise ValueError(
-                "environment=production needs entra_roles: without them every application of the tenant may ask"
+                "ROO_ENVIRONMENT=production needs ROO_ENTRA_ROLES: without them every application of the tenant may ask"
             )
         if any(url.startswith("http:") for url in (self.issuer, *self.cors_origins)):
-            raise ValueError("environment=production takes only https in entra_issuer and cors_origins")
+            raise ValueError("ROO_ENVIRONMENT=production takes only https in ROO_ENTRA_ISSUER and ROO_CORS_ORIGINS")
 
     @property
     def issuer(self) -> str:
