@@ -156,7 +156,9 @@ class Settings(BaseSettings):
         if self.drain_delay >= self.grace_period:
             raise ValueError("ROO_DRAIN_DELAY must be shorter than ROO_GRACE_PERIOD, or nothing is left for draining")
         if self.max_image_bytes > self.max_inflight_bytes or self.max_body_bytes > self.max_inflight_bytes:
-            raise ValueError("ROO_MAX_INFLIGHT_BYTES must hold one ROO_MAX_IMAGE_BYTES and one ROO_MAX_BODY_BYTES")
+            raise ValueError(
+                "ROO_MAX_INFLIGHT_BYTES must hold at least one ROO_MAX_IMAGE_BYTES and one ROO_MAX_BODY_BYTES"
+            )
         if self.max_pixels > self.max_inflight_pixels:
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
         self._check_queue()
@@ -172,11 +174,13 @@ class Settings(BaseSettings):
         if self.queue is None and (ways or self.results_queue):
             raise ValueError("Service Bus is set up, but ROO_QUEUE does not say which queue to read")
         if self.queue is not None and self.queue == self.results_queue:
-            raise ValueError("ROO_RESULTS_QUEUE is the queue that is read: results would come back as requests")
+            raise ValueError(
+                "ROO_RESULTS_QUEUE is the queue that is read (ROO_QUEUE): results would come back as requests"
+            )
 
     def _check_callers(self) -> None:
         if ("keys" in self.auth) != (self.api_keys_file is not None):
-            raise ValueError("ROO_API_KEYS_FILE goes with ROO_AUTH=keys or ROO_AUTH=keys+entra: set both, or neither")
+            raise ValueError("ROO_API_KEYS_FILE goes with ROO_AUTH=keys or keys+entra: set both, or neither")
         if self.rate_burst is not None and not self.rate_limit:
             raise ValueError("ROO_RATE_BURST is set, but there is no ROO_RATE_LIMIT")
         for origin in self.cors_origins:
@@ -194,7 +198,9 @@ class Settings(BaseSettings):
         ways = (self.entra_tenant is not None) + (self.entra_issuer is not None)
         if "entra" not in self.auth:
             if ways or self.entra_audience or self.entra_roles:
-                raise ValueError("Entra ID is set up, but ROO_AUTH does not ask for its tokens")
+                raise ValueError(
+                    "Entra ID is set up, but ROO_AUTH does not ask for its tokens: set it to entra or keys+entra"
+                )
             return
         if ways != 1 or not self.entra_audience:
             raise ValueError(

@@ -14,16 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import matplotlib as mpl
 from azure.servicebus import ServiceBusMessage
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from app.bench.plot import FAINT, INK, style
 from app.devbus.broker import Broker
 from tests.e2e.test_prometheus import DASHBOARD, VARIABLES, prometheus
 from tests.e2e.test_queue import working
 from tests.fixtures.queue import put
+
+try:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ImportError:
+    raise SystemExit("The picture needs matplotlib: pip install 'roo-vision[bench]'.") from None
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "images" / "dashboard.png"

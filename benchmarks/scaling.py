@@ -14,6 +14,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,8 @@ def main() -> None:
     """Print the tables and draw the plot."""
     scaler = shipped()
     sys.stdout.write(f"{table(spike_rows(scaler))}\n{table(count_rows(scaler))}")
+    if find_spec("matplotlib") is None:
+        sys.exit("No plot, which needs matplotlib: pip install 'roo-vision[bench]'.")
     plot(scaler, ROOT / "docs" / "images" / "scaling.png")
 
 

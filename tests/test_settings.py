@@ -1,10 +1,13 @@
 """Settings are typed, refuse what is dangerous, and are all documented."""
 
+import ast
+import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+from app import settings
 from app.errors import StartupError
 from app.settings import Settings, load_settings
 
@@ -56,16 +59,16 @@ PRODUCTION = {"environment": "production", "auth": "keys", "api_keys_file": "/ke
     [
         ({"environment": "production"}, "set ROO_AUTH"),
         ({"environment": "production", "auth": "none", "http": True}, "set ROO_AUTH"),
-        ({"auth": "keys"}, "api_keys_file"),
-        ({"auth": "keys+entra", "entra_tenant": TENANT, "entra_audience": "x"}, "api_keys_file"),
+        ({"auth": "keys"}, "ROO_API_KEYS_FILE"),
+        ({"auth": "keys+entra", "entra_tenant": TENANT, "entra_audience": "x"}, "ROO_API_KEYS_FILE"),
         ({"api_keys_file": "/keys"}, "set both, or neither"),
-        ({"auth": "entra", "entra_audience": "api://x"}, "entra_tenant"),
-        ({"auth": "entra", "entra_tenant": TENANT}, "entra_audience"),
+        ({"auth": "entra", "entra_audience": "api://x"}, "ROO_ENTRA_TENANT"),
+        ({"auth": "entra", "entra_tenant": TENANT}, "ROO_ENTRA_AUDIENCE"),
         ({**ENTRA, "entra_issuer": "https://issuer.example"}, "one of"),
         ({**ENTRA, "entra_tenant": "common"}, "ROO_ENTRA_TENANT"),
         ({**ENTRA, "entra_tenant": None, "entra_issuer": "http://issuer.example"}, "must be https"),
         ({**ENTRA, "entra_tenant": None, "entra_issuer": "issuer.example"}, "URL"),
-        ({**ENTRA, "environment": "production"}, "entra_roles"),
+        ({**ENTRA, "environment": "production"}, "ROO_ENTRA_ROLES"),
         ({"entra_roles": "Predict"}, "does not ask"),
         ({"entra_tenant": TENANT}, "does not ask"),
         ({"rate_burst": 5}, "no ROO_RATE_LIMIT"),
@@ -94,12 +97,39 @@ def test_what_would_be_dangerous_together_is_refused(together: dict[str, object]
     assert "ROO_" in str(error.value)
 
 
+def test_what_a_queue_needs_is_refused_without_it() -> None:
+    with pytest.raises(StartupError, match="ROO_QUEUE needs either ROO_SERVICEBUS_NAMESPACE or"):
+        load_settings(queue="jobs")
+    with pytest.raises(StartupError, match="ROO_QUEUE does not say"):
+        load_settings(servicebus_namespace="n.servicebus.windows.net")
+    with pytest.raises(StartupError, match="ROO_RESULTS_QUEUE is the queue that is read"):
+        load_settings(queue="jobs", results_queue="jobs", servicebus_namespace="n.servicebus.windows.net")
+
+
+def test_every_refusal_names_the_variables() -> None:
+    """Whoever starts the service sets `ROO_*` variables, and knows no fields."""
+    tree = ast.parse(inspect.getsource(settings))
+    raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
+    said = ["".join(_texts(call)) for call in raised if ast.unparse(call.func) == "ValueError"]
+    assert len(said) > 15
+    fields = "|".join(name for name in Settings.model_fields if "_" in name)
+    for text in said:
+        named = re.findall(r"ROO_[A-Z_]+", text)
+        assert named, text
+        assert {name.removeprefix("ROO_").lower() for name in named} <= set(Settings.model_fields), text
+        assert not re.search(rf"\b({fields})\b", text), text
+
+
+def _texts(node: ast.AST) -> list[str]:
+    return [part.value for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+
+
 def test_what_is_safe_together_is_taken() -> None:
     assert load_settings(**PRODUCTION, cors_origins="https://a.example:8443, https://b.example").auth == "keys"
     assert load_settings(environment="production", http=False).auth == "none"
-    settings = load_settings(**ENTRA, environment="production", entra_roles="Predict,Admin")
-    assert settings.issuer == f"https://login.microsoftonline.com/{TENANT}/v2.0"
-    assert settings.entra_roles == ("Predict", "Admin")
+    taken = load_settings(**ENTRA, environment="production", entra_roles="Predict,Admin")
+    assert taken.issuer == f"https://login.microsoftonline.com/{TENANT}/v2.0"
+    assert taken.entra_roles == ("Predict", "Admin")
 
 
 def test_every_setting_is_documented_as_it_is() -> None:

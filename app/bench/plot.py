@@ -22,7 +22,7 @@ def write(results: Results, path: Path) -> str:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError:
-        return "no plot: matplotlib is not installed; pip install 'roo-vision[bench]' brings it"
+        return "no plot, which needs matplotlib: pip install 'roo-vision[bench]'"
     rows = summarise(results.slices)
     sizes = list(dict.fromkeys(row.size for row in rows))
     with mpl.rc_context(style()):

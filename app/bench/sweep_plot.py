@@ -14,7 +14,7 @@ def write(results: SweepResults, path: Path) -> str:
         import matplotlib as mpl
         from matplotlib.figure import Figure
     except ImportError:
-        return "no plot: matplotlib is not installed; pip install 'roo-vision[bench]' brings it"
+        return "no plot, which needs matplotlib: pip install 'roo-vision[bench]'"
     lines = list(dict.fromkeys((point.engine, point.precision) for point in results.points))
     with mpl.rc_context(style()):
         figure = Figure(figsize=(10.0, 4.2), layout="constrained")

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
 
 from app.commands.export_specs import ExportSpec
+from app.commands.torch_extra import torch
 from app.engines.base import Array, Engine
 from app.errors import InvalidManifest
 

@@ -5,16 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from app.engines.library_errors import first_line
-from app.errors import EngineUnavailable, InvalidManifest
+from app.engines.library_errors import missing
+from app.errors import InvalidManifest
 
 try:
     import onnx
     from onnx import numpy_helper
 except ImportError as error:
-    raise EngineUnavailable(
-        f"--dynamic-batch needs onnx, which cannot be loaded: {first_line(error)}. Install roo-vision[tools]."
-    ) from error
+    raise missing("--dynamic-batch needs onnx, which", "tools", error) from error
 
 SYMBOL = "batch"
 

@@ -5,9 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from app.commands import entries
+from app.commands.torch_extra import torch
 from app.commands.zoo import ZooModel
 
 _STRIDE = 32

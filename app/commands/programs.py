@@ -8,11 +8,10 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from app.commands import comparison
 from app.commands.comparison import Reference
 from app.commands.export_specs import ExportSpec
+from app.commands.torch_extra import torch
 from app.engines import catalog, devices
 from app.engines.base import Engine, EngineName, EngineOptions
 from app.engines.library_errors import first_line

@@ -12,17 +12,9 @@ from typing import Any, Literal
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
+from app.commands.torch_extra import torch, torchvision
 from app.engines.library_errors import first_line
-from app.errors import EngineUnavailable, StartupError
-
-try:
-    import torch
-    import torchvision
-except (ImportError, OSError, RuntimeError) as error:  # builds of the two that do not fit each other raise any of these
-    raise EngineUnavailable(
-        f"Exporting a model needs torch and torchvision, which cannot be loaded: {first_line(error)}. "
-        "Install roo-vision[torch]."
-    ) from error
+from app.errors import StartupError
 
 Kind = Literal["classification", "detection", "segmentation"]
 

@@ -10,14 +10,9 @@ from app.engines import onnx_cuda
 from app.engines.base import Array, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
 from app.engines.library_errors import first_line
+from app.engines.onnx_runs import Runs
+from app.engines.onnx_runtime import ort
 from app.errors import DeviceUnavailable, InvalidManifest
-from app.settings import silence_engine_telemetry
-
-silence_engine_telemetry()
-
-import onnxruntime as ort  # noqa: E402  the line above must come first
-
-from app.engines.onnx_runs import Runs  # noqa: E402  it imports onnxruntime too
 
 if TYPE_CHECKING:
     import torch

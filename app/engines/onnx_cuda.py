@@ -12,11 +12,7 @@ import numpy as np
 
 from app.engines.base import Array, EngineOptions, TensorSpec
 from app.engines.buckets import bucket, padded, padded_on_device
-from app.settings import silence_engine_telemetry
-
-silence_engine_telemetry()
-
-import onnxruntime as ort  # noqa: E402  the line above must come first
+from app.engines.onnx_runtime import ort
 
 if TYPE_CHECKING:
     import torch

@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import onnxruntime as ort
 
 from app.engines.base import Array, EngineOptions, TensorSpec
 from app.engines.buckets import bucket, padded
+from app.engines.onnx_runtime import ort
 
 if TYPE_CHECKING:
     import torch

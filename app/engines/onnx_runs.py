@@ -5,12 +5,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import onnxruntime as ort
-
 from app.engines.base import Array, EngineOptions, TensorSpec
 from app.engines.library_errors import first_line
 from app.engines.onnx_cuda import Bound
 from app.engines.onnx_graphs import Graphs
+from app.engines.onnx_runtime import ort
 
 if TYPE_CHECKING:
     import torch

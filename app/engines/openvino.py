@@ -20,7 +20,7 @@ from app.errors import DeviceUnavailable, InvalidManifest
 
 try:
     import openvino
-except ImportError as error:
+except (ImportError, OSError) as error:
     raise not_installed("openvino", error) from error
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}

@@ -24,7 +24,7 @@ from app.settings import forbid_unpickling
 try:
     import torch
 except (ImportError, OSError) as error:  # a build for another CUDA fails while it loads its libraries
-    raise not_installed("torch", ImportError(str(error))) from error
+    raise not_installed("torch", error) from error
 
 log = logging.getLogger(__name__)
 

@@ -37,40 +37,45 @@ BETTER_BATCH = 0.95
 BETTER_SHARE = 0.90
 """Another share must take less than this part of the time of a lane for each core, in which decoding never waits."""
 
+Clock = Callable[[], float]
+"""Seconds since whenever; only differences count."""
 Attempt = Callable[[int, int], float]
 """Answers so many pictures in each lane, in batches of a size, all lanes at once; returns the seconds for each picture.
 """
 
 
-def calibrate(entries: Sequence[ModelEntry], main: ModelEntry, serving: Serving) -> Serving:
-    """`serving` with what is best for `entries` on this machine. Lanes are the same for all; `main` decides them.
+def calibrate(
+    entries: Sequence[ModelEntry], main: ModelEntry, serving: Serving, clock: Clock = time.perf_counter
+) -> Serving:
+    """`serving` with what is best for `entries` on this machine, by `clock`.
 
-    Nothing is tried on a GPU, nor what settings say already. Raises what `loader.load` raises.
+    Lanes are the same for all; `main` decides them. Nothing is tried on a GPU, nor what settings say already. Raises
+    what `loader.load` raises.
     """
     if serving.device.kind != "cpu" or not serving.calibrate:
         return serving
-    started = time.monotonic()
-    serving = _with_best_share(main, serving)
+    started = clock()
+    serving = _with_best_share(main, serving, clock)
     batches = {
         (entry.name, version): limit
         for entry in entries
         for version in entry.versions
-        if (limit := _batch_limit(entry, version, serving)) is not None
+        if (limit := _batch_limit(entry, version, serving, clock)) is not None
     }
-    log.info("tried in %.2f s what is fastest here", time.monotonic() - started)
+    log.info("tried in %.2f s what is fastest here", clock() - started)
     return replace(serving, batches=batches)
 
 
-def _with_best_share(entry: ModelEntry, serving: Serving) -> Serving:
+def _with_best_share(entry: ModelEntry, serving: Serving, clock: Clock) -> Serving:
     if not serving.shares:
         return serving
     version = list(entry.versions)[-1]
     best, best_part = Share(serving.lanes, serving.threads), BETTER_SHARE
     told = []
-    with _attempts(entry, version, serving, 1) as usual:
+    with _attempts(entry, version, serving, 1, clock) as usual:
         for share in serving.shares:
-            with _attempts(entry, version, _shared(serving, share), 1) as other:
-                part = _duel(partial(usual, 1, TRIED), partial(other, 1, TRIED))
+            with _attempts(entry, version, _shared(serving, share), 1, clock) as other:
+                part = _duel(partial(usual, 1, TRIED), partial(other, 1, TRIED), clock)
             told.append(f"{share} takes {part:.2f} of its time")
             if part < best_part:
                 best, best_part = share, part
@@ -82,21 +87,21 @@ def _shared(serving: Serving, share: Share) -> Serving:
     return replace(serving, lanes=share.lanes, threads=share.threads)
 
 
-def _batch_limit(entry: ModelEntry, version: str, serving: Serving) -> BatchLimit | None:
+def _batch_limit(entry: ModelEntry, version: str, serving: Serving, clock: Clock) -> BatchLimit | None:
     """The size of batch in which all lanes together are fastest; None where there is nothing to choose."""
     most = min(entry.manifest.batching.max_size, serving.max_batch or SIZES[-1], SIZES[-1])
     if most == 1:
         return None
     best, *larger = [size for size in SIZES if size < most] + [most]
     told = []
-    with _attempts(entry, version, serving, most) as attempt:
+    with _attempts(entry, version, serving, most, clock) as attempt:
         alone = attempt(1, 1) * serving.lanes
         for size in larger:
             if alone * size > LONGEST_BATCH:
                 told.append(f"{size} would take {alone * size:.1f} s together")
                 break
             pictures = max(size, TRIED)
-            part = _duel(partial(attempt, best, pictures), partial(attempt, size, pictures))
+            part = _duel(partial(attempt, best, pictures), partial(attempt, size, pictures), clock)
             told.append(f"a picture in {size} takes {part:.2f} of one in {best}")
             if part >= BETTER_BATCH:
                 break  # what a batch of this size loses in the caches, a larger one loses too
@@ -105,7 +110,7 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving) -> BatchLimi
 
 
 @contextmanager
-def _attempts(entry: ModelEntry, version: str, serving: Serving, most: int) -> Iterator[Attempt]:
+def _attempts(entry: ModelEntry, version: str, serving: Serving, most: int, clock: Clock) -> Iterator[Attempt]:
     """A model opened for trying: its lanes answer specimens, from their bytes to their predictions."""
     tried = replace(serving, batches={(entry.name, version): BatchLimit(most, "tried")})
     model = loader.open_version(entry, version, entry.versions[version], tried)
@@ -127,20 +132,20 @@ def _attempts(entry: ModelEntry, version: str, serving: Serving, most: int) -> I
                 answer(size, 1)  # what the lanes need of memory together is taken once, and the first decoding is slow
                 warm.add(size)
             times = pictures // size
-            started = time.perf_counter()
+            started = clock()
             answer(size, times)
-            return (time.perf_counter() - started) / (serving.lanes * size * times)
+            return (clock() - started) / (serving.lanes * size * times)
 
         yield attempt
 
 
-def _duel(usual: Callable[[], float], other: Callable[[], float]) -> float:
+def _duel(usual: Callable[[], float], other: Callable[[], float], clock: Clock) -> float:
     """The part of `usual`'s time that `other` takes."""
     parts: list[float] = []
-    ends = time.monotonic() + ENOUGH_SECONDS
+    ends = clock() + ENOUGH_SECONDS
     for _ in range(ROUNDS):
         seconds = usual()
         parts.append(other() / seconds)
-        if parts[0] >= 1 or time.monotonic() > ends:
+        if parts[0] >= 1 or clock() > ends:
             break
     return sorted(parts)[len(parts) // 2]

@@ -97,7 +97,7 @@ def _problem(model: Model) -> str | None:
         return f"the engine {model.engine.name} takes its batches from the host"
     missing = [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]
     if missing:
-        return f"{' and '.join(missing)} not installed (roo-vision[torch])"
+        return f"{' and '.join(missing)} not installed (pip install 'roo-vision[torch]')"
     try:
         return catalog.cuda_problem("torch")
     except EngineUnavailable as error:  # it is installed, and does not load: for `torch` a mistake, for this no need

@@ -1,7 +1,5 @@
 """Adding ONNX files: what is concluded from their graphs, and what is refused because it could be two things."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -286,16 +284,3 @@ def test_a_graph_whose_outputs_keep_their_batch_is_not_rewritten(tmp_path: Path)
 def test_a_dynamic_batch_needs_no_rewriting(tmp_path: Path) -> None:
     save_mean_colour(tmp_path / "a.onnx")
     assert "takes any batch already" in refusal(tmp_path / "a.onnx", "classification", dynamic_batch=True)
-
-
-def test_without_onnx_the_extra_is_named(tmp_path: Path) -> None:
-    file = save_reshaping(tmp_path / "a.onnx", 1, [1, 48])
-    hidden = (
-        "import sys; sys.modules['onnx'] = None; from app.cli import main; "
-        f"sys.argv[1:] = ['models', 'add', {str(file)!r}, '--task', 'classification', '--dynamic-batch', "
-        f"'--out', {str(tmp_path / 'models')!r}]; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    assert "Install roo-vision[tools]" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -85,7 +85,7 @@ def test_an_engine_that_is_not_installed_is_named_with_its_cure(
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     monkeypatch.delitem(__import__("sys").modules, "app.engines.openvino", raising=False)
     folder = add_colour_model(tmp_path, engine="openvino")
-    with pytest.raises(EngineUnavailable, match=r"Install roo-vision\[openvino\], or choose another engine") as error:
+    with pytest.raises(EngineUnavailable, match=r"pip install 'roo-vision\[openvino\]', or choose another") as error:
         loader.load(read_entry(folder), Serving(CPU))
     assert len(str(error.value).splitlines()) == 1
 

@@ -1,6 +1,4 @@
-import re
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,25 +18,56 @@ from tests.fixtures.service import CPU
 
 TRYING = Serving(CPU, lanes=2, calibrate=True)
 MOMENT = 0.05
-"""Seconds; long beside the decoding of a specimen on a busy machine."""
+"""Seconds of a clock that only computing moves; nothing is measured that a busy machine could change."""
 
-Cost = Callable[[Array, EngineOptions], None]
+Cost = Callable[[Array, EngineOptions], float]
+"""Seconds by which a batch moves that clock. Lanes that do not hinder each other move it together: by a part each."""
+
+
+class Machine:
+    """A clock, and engines whose batches take of its time what `cost` says."""
+
+    def __init__(self, cost: Cost) -> None:
+        self.engines: list[MeanColourEngine] = []
+        self._cost = cost
+        self._now = 0.0
+        self._lock = threading.Lock()
+
+    def clock(self) -> float:
+        """The seconds that computing has taken so far."""
+        return self._now
+
+    def open_engine(self, name: str, path: Path, options: EngineOptions) -> MeanColourEngine:
+        """As `catalog.open_engine`."""
+        self.engines.append(MeanColourEngine(before=lambda batch: self._take(self._cost(batch, options))))
+        return self.engines[-1]
+
+    def _take(self, seconds: float) -> None:
+        with self._lock:
+            self._now += seconds
+
+    def calibrated(self, entry: ModelEntry, serving: Serving = TRYING) -> Serving:
+        """What is found on this machine."""
+        return calibration.calibrate([entry], entry, serving, self.clock)
+
+
+Costing = Callable[[Cost], Machine]
+
+
+def beside(seconds: float, options: EngineOptions) -> float:
+    """What a batch of so many seconds moves the clock by where the lanes do not hinder each other."""
+    return seconds / options.lanes
 
 
 @pytest.fixture
-def costing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Cost], list[MeanColourEngine]]:
-    """Has every engine take the given time; the engines that are opened from then on are in the list."""
+def costing(monkeypatch: pytest.MonkeyPatch) -> Costing:
+    """Has every engine take the given time."""
 
-    def install(cost: Cost) -> list[MeanColourEngine]:
-        opened: list[MeanColourEngine] = []
-
-        def open_engine(name: str, path: Path, options: EngineOptions) -> MeanColourEngine:
-            opened.append(MeanColourEngine(before=lambda batch: cost(batch, options)))
-            return opened[-1]
-
-        monkeypatch.setattr(catalog, "open_engine", open_engine)
+    def install(cost: Cost) -> Machine:
+        machine = Machine(cost)
+        monkeypatch.setattr(catalog, "open_engine", machine.open_engine)
         monkeypatch.setattr(calibration, "LONGEST_BATCH", 60.0)
-        return opened
+        return machine
 
     return install
 
@@ -48,88 +77,83 @@ def entry_of(folder: Path, **batching: int) -> ModelEntry:
 
 
 def calibrated(entry: ModelEntry, serving: Serving = TRYING) -> Serving:
+    """What is found with the real clock."""
     return calibration.calibrate([entry], entry, serving)
 
 
-def test_batches_that_cost_as_much_as_one_picture_are_large(tmp_path: Path, costing: Callable[[Cost], object]) -> None:
-    costing(lambda batch, _: time.sleep(MOMENT))
-    limit = calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"]
+def test_batches_that_cost_as_much_as_one_picture_are_large(tmp_path: Path, costing: Costing) -> None:
+    machine = costing(lambda batch, options: beside(MOMENT, options))
+    limit = machine.calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"]
     assert limit.size == 8
-    assert "measured at the start: a picture in 4 takes 0." in limit.reason
+    assert limit.reason == (
+        "measured at the start: a picture in 4 takes 0.25 of one in 1, a picture in 8 takes 0.50 of one in 4"
+    )
 
 
-def test_batches_that_cost_more_than_their_pictures_are_not_formed(
-    tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]
-) -> None:
-    engines = costing(lambda batch, _: time.sleep(MOMENT * len(batch) ** 2))
-    assert calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"].size == 1
-    assert max(engines[0].batches) == 4, "what is slower in fours needs not be tried in eights"
+def test_batches_that_cost_more_than_their_pictures_are_not_formed(tmp_path: Path, costing: Costing) -> None:
+    machine = costing(lambda batch, options: beside(MOMENT * len(batch) ** 2, options))
+    assert machine.calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"].size == 1
+    assert max(machine.engines[0].batches) == 4, "what is slower in fours needs not be tried in eights"
 
 
-def test_the_cpus_limit_of_a_manifest_does_not_bound_what_is_tried(
-    tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]
-) -> None:
-    engines = costing(lambda batch, _: time.sleep(MOMENT * len(batch)))
-    limit = calibrated(entry_of(tmp_path, max_size=16, max_size_cpu=1)).batches["colour", "1"]
+def test_what_gains_too_little_is_not_taken(tmp_path: Path, costing: Costing) -> None:
+    fixed = 0.06 * MOMENT  # a picture in four takes 0.955 of one alone
+    machine = costing(lambda batch, options: beside(fixed + (MOMENT - fixed) * len(batch), options))
+    assert machine.calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"].size == 1
+
+
+def test_the_cpus_limit_of_a_manifest_does_not_bound_what_is_tried(tmp_path: Path, costing: Costing) -> None:
+    machine = costing(lambda batch, options: beside(MOMENT * len(batch), options))
+    limit = machine.calibrated(entry_of(tmp_path, max_size=16, max_size_cpu=1)).batches["colour", "1"]
     assert limit.size == 1, "pictures that gain nothing together are computed one by one"
-    assert max(engines[0].batches) == 4
+    assert max(machine.engines[0].batches) == 4
 
 
 def test_batches_that_keep_everybody_waiting_are_not_tried(
-    tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, costing: Costing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engines = costing(lambda *_: time.sleep(MOMENT))
+    machine = costing(lambda batch, options: beside(MOMENT, options))
     monkeypatch.setattr(calibration, "LONGEST_BATCH", 3 * MOMENT)
-    limit = calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"]
+    limit = machine.calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"]
     assert limit.size == 1
-    assert re.fullmatch(r"measured at the start: 4 would take 0\.\d s together", limit.reason)
-    assert set(engines[0].batches) == {1}
+    assert limit.reason == "measured at the start: 4 would take 0.2 s together"
+    assert set(machine.engines[0].batches) == {1}
 
 
-def test_what_is_tried_is_closed_again(tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]) -> None:
-    engines = costing(lambda *_: None)
-    calibrated(entry_of(tmp_path), replace(TRYING, shares=(Share(1, 2),)))
-    assert len(engines) == 3
-    assert all(engine.closed for engine in engines)
+def test_what_is_tried_is_closed_again(tmp_path: Path, costing: Costing) -> None:
+    machine = costing(lambda batch, options: beside(MOMENT, options))
+    machine.calibrated(entry_of(tmp_path), replace(TRYING, shares=(Share(1, 2),)))
+    assert len(machine.engines) == 3
+    assert all(engine.closed for engine in machine.engines)
 
 
-def test_the_manifest_and_the_settings_bound_what_is_tried(
-    tmp_path: Path, costing: Callable[[Cost], list[MeanColourEngine]]
-) -> None:
-    engines = costing(lambda batch, _: time.sleep(MOMENT))
-    assert calibrated(entry_of(tmp_path / "a", max_size=6)).batches["colour", "1"].size == 6
-    assert calibrated(entry_of(tmp_path / "b"), replace(TRYING, max_batch=3)).batches["colour", "1"].size == 3
-    tried = len(engines)
-    assert not calibrated(entry_of(tmp_path / "c", max_size=1)).batches
-    assert not calibrated(entry_of(tmp_path / "d"), replace(TRYING, max_batch=1)).batches
-    assert len(engines) == tried, "where nothing is left to choose, nothing is loaded"
+def test_the_manifest_and_the_settings_bound_what_is_tried(tmp_path: Path, costing: Costing) -> None:
+    machine = costing(lambda batch, options: beside(MOMENT, options))
+    assert machine.calibrated(entry_of(tmp_path / "a", max_size=6)).batches["colour", "1"].size == 6
+    assert machine.calibrated(entry_of(tmp_path / "b"), replace(TRYING, max_batch=3)).batches["colour", "1"].size == 3
+    tried = len(machine.engines)
+    assert not machine.calibrated(entry_of(tmp_path / "c", max_size=1)).batches
+    assert not machine.calibrated(entry_of(tmp_path / "d"), replace(TRYING, max_batch=1)).batches
+    assert len(machine.engines) == tried, "where nothing is left to choose, nothing is loaded"
 
 
-def test_few_lanes_with_many_cores_where_lanes_are_in_each_others_way(
-    tmp_path: Path, costing: Callable[[Cost], object]
-) -> None:
-    memory = threading.Lock()
-
-    def wait_for_memory(batch: Array, options: EngineOptions) -> None:
-        with memory:
-            time.sleep(2 * MOMENT / options.threads)
-
-    costing(wait_for_memory)
-    found = calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
+def test_few_lanes_with_many_cores_where_lanes_are_in_each_others_way(tmp_path: Path, costing: Costing) -> None:
+    machine = costing(lambda batch, options: 2 * MOMENT / options.threads)  # one after the other, whatever the lanes
+    found = machine.calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
     assert Share(found.lanes, found.threads) == Share(1, 2)
 
 
-def test_of_several_better_shares_the_best_is_taken(tmp_path: Path, costing: Callable[[Cost], object]) -> None:
+def test_of_several_better_shares_the_best_is_taken(tmp_path: Path, costing: Costing) -> None:
     costs = {1: 4.0, 2: 1.0, 4: 2.0}
-    costing(lambda batch, options: time.sleep(MOMENT * costs[options.threads] * options.lanes / 4))
+    machine = costing(lambda batch, options: MOMENT * costs[options.threads])
     serving = replace(TRYING, lanes=4, shares=(Share(2, 2), Share(1, 4)))
-    found = calibrated(entry_of(tmp_path, max_size=1), serving)
+    found = machine.calibrated(entry_of(tmp_path, max_size=1), serving)
     assert Share(found.lanes, found.threads) == Share(2, 2)
 
 
-def test_a_lane_for_each_core_where_they_are_not(tmp_path: Path, costing: Callable[[Cost], object]) -> None:
-    costing(lambda batch, options: time.sleep(2 * MOMENT / options.threads))
-    found = calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
+def test_a_lane_for_each_core_where_they_are_not(tmp_path: Path, costing: Costing) -> None:
+    machine = costing(lambda batch, options: beside(2 * MOMENT / options.threads, options))
+    found = machine.calibrated(entry_of(tmp_path, max_size=1), replace(TRYING, shares=(Share(1, 2),)))
     assert Share(found.lanes, found.threads) == Share(2, 1)
 
 

@@ -41,7 +41,7 @@ def refusal(place: Replies, reply_to: str | None) -> str:
 def result(request_id: str = "m1", model: str = "colour", version: str = "1") -> InferenceResult:
     prediction = Classification(np.array([1]), np.array([0.5], np.float32), ("green",))
     return InferenceResult(
-        request_id, model, version, ("red", "green"), prediction, Size(64, 48), 2, Timings(0.1, 0.2, 0.3, 0.4), 1.0
+        request_id, model, version, ("red", "green"), prediction, Size(64, 48), 2, Timings(0.1, 0.1, 0.1, 0.3, 0.4), 1.0
     )
 
 
