@@ -79,6 +79,9 @@ class Settings(BaseSettings):
         28 * MIB, ge=1, description="Largest body of a form or JSON (several pictures), in bytes."
     )
     max_pixels: int = Field(50_000_000, ge=1, description="Most pixels a picture's header may declare.")
+    max_decode_bytes: int = Field(
+        448 * MIB, ge=1 * MIB, description="Memory that decoded pictures may take at once, in bytes; others wait."
+    )
     max_images_per_request: int = Field(32, ge=1, description="Most pictures in one request.")
     max_inflight: int = Field(256, ge=1, description="Pictures admitted and not yet answered.")
     max_inflight_bytes: int = Field(512 * MIB, ge=1, description="Encoded bytes being received or admitted.")

@@ -82,10 +82,10 @@ class DeviceLoop:
         device_preprocessing.decode(files, self._device)
 
     def _prepare(self, pictures: list[AdmittedRequest], buffer: Array, lane: int) -> None:
-        self.path.prepare(pictures, buffer, self._model.prepare)
+        self.path.prepare(pictures, buffer, self._model.prepare_row)
 
     def _whole(self, pictures: list[AdmittedRequest], buffer: Array, lane: int) -> None:
-        prepared = self.path.prepare(pictures, buffer, self._model.prepare)
+        prepared = self.path.prepare(pictures, buffer, self._model.prepare_row)
         outputs = self._model.compute_on_device(prepared.rows, lane)
         for (place, placement), rows in zip(prepared.placed, outputs, strict=True):
             self._model.finish(rows, placement, pictures[place])

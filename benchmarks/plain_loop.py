@@ -74,7 +74,7 @@ def _work(model: Model, pictures: list[bytes], opens: float, seconds: float, wor
     while (now := time.perf_counter()) < opens + seconds:
         request = InferenceRequest(pictures[turn % len(pictures)], request_id="", options=UNREAD)
         admitted = AdmittedRequest(request, image.read_header(request.image))
-        placement = model.prepare(admitted, row[0])
+        placement = model.prepare_row(admitted, row[0])
         model.finish(model.compute(row)[0], placement, admitted)
         turn += 1
         if now >= opens:

@@ -96,14 +96,14 @@ def _work(model: Model, pictures: list[bytes], trial: EngineTrial, lane: int, op
 
 def _whole(model: Model, rows: Array, batch: list[InferenceRequest], lane: int) -> None:
     admitted = [AdmittedRequest(request, image.read_header(request.image)) for request in batch]
-    placements = [model.prepare(item, row) for item, row in zip(admitted, rows, strict=True)]
+    placements = [model.prepare_row(item, row) for item, row in zip(admitted, rows, strict=True)]
     for output, placement, item in zip(model.compute(rows, lane), placements, admitted, strict=True):
         model.finish(output, placement, item)
 
 
 def _prepare(model: Model, rows: Array, batch: list[InferenceRequest], lane: int) -> None:
     for request, row in zip(batch, rows, strict=True):
-        model.prepare(AdmittedRequest(request, image.read_header(request.image)), row)
+        model.prepare_row(AdmittedRequest(request, image.read_header(request.image)), row)
 
 
 def _network(model: Model, rows: Array, batch: list[InferenceRequest], lane: int) -> None:

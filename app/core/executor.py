@@ -211,7 +211,7 @@ def _prepare_on_device(
     """
     started = time.monotonic()
     there = [waiter for waiter in waiters if _in_time(waiter, started)]
-    prepared = path.prepare([waiter.item for waiter in there], buffer, model.prepare)
+    prepared = path.prepare([waiter.item for waiter in there], buffer, model.prepare_row)
     seconds = time.monotonic() - started
     for place, error in prepared.failures:
         there[place].fail(_public(error, there[place], "preparing"))
@@ -232,13 +232,11 @@ def _prepare(model: Model, waiter: Waiter, out: Array) -> _Row | None:
     if not _in_time(waiter, started):
         return None
     try:
-        picture = model.decode(waiter.item)
-        decoded = time.monotonic()
-        placement = model.place(picture, out)
+        placement, decoding = model.prepare(waiter.item, out)
     except Exception as error:  # any failure here is this picture's alone
         waiter.fail(_public(error, waiter, "preparing"))
         return None
-    return _Row(waiter, placement, started, decoded - started, time.monotonic() - decoded)
+    return _Row(waiter, placement, started, decoding, time.monotonic() - started - decoding)
 
 
 def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], started: float) -> None:

@@ -1,20 +1,24 @@
 """A model as the lanes see it: a task bound to an engine, in three verbs."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from app.core.device_path import DevicePath
 from app.core.request import AdmittedRequest, InferenceRequest
+from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines.base import Array, Engine, TensorEngine
 from app.engines.buckets import bucket, padded, padded_on_device
 from app.engines.devices import Device
 from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest
 from app.vision import image, preprocessing
-from app.vision.image import Picture
+from app.vision.decode_memory import decode_bytes, grey_bytes
+from app.vision.image import ImageHeader, Picture
 from app.vision.preprocessing import InputSpec, Placement
 from app.vision.tasks import AnyTask
 
@@ -39,6 +43,13 @@ is short again, it takes twice as many.
 """
 
 
+class Prepared(NamedTuple):
+    """Where a picture came to lie in its row, and how many seconds of that its decoding took."""
+
+    placement: Placement
+    decode_seconds: float
+
+
 class Model:
     """prepare (bytes → one row of a batch) · compute (a batch → its outputs) · finish (one row → a prediction).
 
@@ -57,9 +68,11 @@ class Model:
         max_batch_size: int,
         device: Device,
         batch_reason: str = "the manifest's",
+        memory: WorkingMemory | None = None,
     ) -> None:
         """`engines` has one for each GPU, all alike, or one for the CPU; `device` is what they are on, and why;
-        `batch_reason` says where the largest batch's size is from.
+        `batch_reason` says where the largest batch's size is from; `memory` is what decoded pictures may take together
+        with those of other models.
         """
         self.name = name
         self.version = version
@@ -76,6 +89,7 @@ class Model:
         self._batches_to_recover = RECOVERY_BATCHES
         self.device_path: DevicePath | None = None
         self.decoding = Decoding("cpu", "nothing else was tried")
+        self.memory = memory or WorkingMemory(UNBOUNDED)
         self._spare: list[Array] = []
 
     def __repr__(self) -> str:
@@ -96,21 +110,33 @@ class Model:
         """Prepare batches by `path` from now on, or each picture on the CPU where it is None; and why."""
         self.device_path, self.decoding = path, decoding
 
-    def prepare(self, admitted: AdmittedRequest, out: Array) -> Placement:
+    def prepare(self, admitted: AdmittedRequest, out: Array) -> Prepared:
         """Decode a picture and write it, resized and normalised, into `out`, one row of a batch.
 
-        Raises `InvalidImage` where the picture cannot be decoded.
+        Waits until there is memory for it. Raises `InvalidImage` where the picture cannot be decoded.
         """
-        return self.place(self.decode(admitted), out)
+        data, header, spec = admitted.request.image, admitted.header, self.input_spec
+        target = preprocessing.target_size(header.upright, spec)
+        with self.memory.hold(decode_bytes(header, len(data), target, spec.range)):
+            started = time.monotonic()
+            picture = image.decode(data, header, target, spec.range)
+            seconds = time.monotonic() - started
+            return Prepared(preprocessing.prepare(picture, spec, out), seconds)
 
-    def decode(self, admitted: AdmittedRequest) -> Picture:
-        """The picture's pixels, not smaller than the model's input wants; raises `InvalidImage`."""
-        target = preprocessing.target_size(admitted.header.upright, self.input_spec)
-        return image.decode(admitted.request.image, admitted.header, target, self.input_spec.range)
+    def prepare_row(self, admitted: AdmittedRequest, out: Array) -> Placement:
+        """`prepare` for those who ask only where the picture came to lie."""
+        return self.prepare(admitted, out).placement
 
-    def place(self, picture: Picture, out: Array) -> Placement:
-        """Write a decoded picture, resized and normalised, into `out`, one row of a batch."""
-        return preprocessing.prepare(picture, self.input_spec, out)
+    def decoded_pixels(self, header: ImageHeader) -> int:
+        """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
+        factor = image.reduction(header, preprocessing.target_size(header.upright, self.input_spec))
+        return -(-header.size.width // factor) * -(-header.size.height // factor)
+
+    def working_bytes(self, header: ImageHeader, file_bytes: int) -> int:
+        """Most bytes that any step takes at once for a picture of so many bytes."""
+        target = preprocessing.target_size(header.upright, self.input_spec)
+        levels = self.input_spec.range
+        return max(decode_bytes(header, file_bytes, target, levels), grey_bytes(header, file_bytes, levels))
 
     def compute(self, batch: Array, lane: int = 0) -> list[dict[str, Array]]:
         """Run the engine of this lane's GPU on `batch`; returns the output rows of each picture.
@@ -154,10 +180,14 @@ class Model:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""
         request = admitted.request
         prediction = self.task.finish(rows, placement, request.options)
-        levels = self.input_spec.range
-        return self.task.refine(
-            prediction, lambda: image.decode_grey(request.image, admitted.header, levels), request.options
-        )
+        with ExitStack() as held:
+
+            def grey() -> Picture:
+                taken = grey_bytes(admitted.header, len(request.image), self.input_spec.range)
+                held.enter_context(self.memory.hold(taken))
+                return image.decode_grey(request.image, admitted.header, self.input_spec.range)
+
+            return self.task.refine(prediction, grey, request.options)
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:
@@ -182,7 +212,7 @@ class Model:
         """Answer as many pictures as `batch` has rows, as a lane would."""
         data = image.specimen()
         admitted = AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
-        placements = [self.prepare(admitted, row) for row in batch]
+        placements = [self.prepare_row(admitted, row) for row in batch]
         for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
             self.finish(rows, placement, admitted)
 

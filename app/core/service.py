@@ -15,6 +15,7 @@ from app.errors import DeadlineExceeded, ImageTooLarge, Overloaded, PayloadTooLa
 from app.telemetry import metrics, tracing
 from app.telemetry.tracing import Stage
 from app.vision import image
+from app.vision.decode_memory import worst_bytes
 from app.vision.image import ImageHeader
 
 HELD_SECONDS = 0.1
@@ -80,7 +81,7 @@ class InferenceService:
         return self._batcher.refuse_waiting(lambda admitted: admitted.request.source == source)
 
     async def _infer(self, request: InferenceRequest, permit: Permit, model: Model, started: float) -> InferenceResult:
-        header = self._check_picture(request.image)
+        header = self._check_picture(request.image, model)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
         self._refuse_hopeless(model, permit.priority, deadline)
         permit.take_picture(model, header.pixels, shared=self.registry.several)
@@ -118,15 +119,22 @@ class InferenceService:
         waiting = self._batcher.waiting()
         self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release) if waiting else None
 
-    def _check_picture(self, data: bytes) -> ImageHeader:
-        """Bytes first, then the pixels that the header declares; nothing is decoded."""
+    def _check_picture(self, data: bytes, model: Model) -> ImageHeader:
+        """Bytes first, then the pixels that the header declares, and what decoding them takes; nothing is decoded."""
         if len(data) > self.limits.image_bytes:
             raise PayloadTooLarge(f"The picture has {len(data)} bytes; at most {self.limits.image_bytes} are taken.")
         header = image.read_header(data)
-        if header.pixels > self.limits.pixels:
+        if header.pixels > self.limits.pixels and model.decoded_pixels(header) > self.limits.pixels:
             raise ImageTooLarge(
                 f"The picture declares {header.size.width} x {header.size.height} pixels; at most "
                 f"{self.limits.pixels} in all are decoded. Send a smaller one."
+            )
+        most = model.memory.limit
+        if worst_bytes(header.pixels, len(data)) > most and (needed := model.working_bytes(header, len(data))) > most:
+            raise ImageTooLarge(
+                f"Decoding this picture of {header.size.width} x {header.size.height} pixels would take {needed >> 20} "
+                f"MiB of memory; at most {most >> 20} are used. Send a smaller one, or an ordinary JPEG (baseline, not "
+                "progressive), which is decoded at a reduced size."
             )
         return header
 

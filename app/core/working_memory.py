@@ -4,6 +4,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+UNBOUNDED = 2**62
+"""A limit for those who need none."""
+
 
 class WorkingMemory:
     """Bytes that threads hold while they work on decoded pictures. Who finds none left waits, first come first served.

@@ -118,7 +118,7 @@ def disagreement(model: Model, path: DevicePath) -> float:
     channels = (-1, 1, 1) if model.input_spec.layout == "nchw" else (1, 1, -1)
     worst = 0.0
     for row, (place, placement) in zip(prepared.rows.cpu().numpy(), prepared.placed, strict=True):
-        if model.prepare(pictures[place], row_on_host) != placement:
+        if model.prepare_row(pictures[place], row_on_host) != placement:
             raise RuntimeError("the device places pictures elsewhere")
         levels = np.abs(row.astype(np.float64) - row_on_host.astype(np.float64)) * level.reshape(channels)
         worst = max(worst, float(levels.mean()))
@@ -146,12 +146,12 @@ Way = Callable[[Array, int], None]
 
 def _on_host(model: Model, pictures: list[AdmittedRequest], buffer: Array, lane: int) -> None:
     for row, picture in enumerate(pictures):
-        model.prepare(picture, buffer[row])
+        model.prepare_row(picture, buffer[row])
     model.compute(buffer[: len(pictures)], lane)
 
 
 def _on_device(model: Model, path: DevicePath, pictures: list[AdmittedRequest], buffer: Array, lane: int) -> None:
-    model.compute_on_device(path.prepare(pictures, buffer, model.prepare).rows, lane)
+    model.compute_on_device(path.prepare(pictures, buffer, model.prepare_row).rows, lane)
 
 
 def _rate(model: Model, lanes: int, way: Way) -> float:

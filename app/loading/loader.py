@@ -65,7 +65,9 @@ def open_version(entry: ModelEntry, version: str, path: Path, serving: Serving) 
         _check_input(entry, path, engines[0])
         task = entry.manifest.build_task(entry.labels)
         undo.pop_all()
-    return Model(entry.name, version, task, entry.manifest.input, engines, limit.size, device, limit.reason)
+    return Model(
+        entry.name, version, task, entry.manifest.input, engines, limit.size, device, limit.reason, serving.memory
+    )
 
 
 def _engine_and_file(entry: ModelEntry, path: Path, serving: Serving) -> tuple[EngineName, Path]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines import catalog, devices, onnx_cuda
 from app.engines.base import EngineName, Precision
 from app.engines.devices import Device
@@ -36,7 +37,8 @@ class Serving:
     `lanes` is how many threads will compute, `threads` how many cores each may use, `shares` what else of these two
     may be tried; `max_batch` is an upper bound on every manifest's, `batches` the limits that were measured, by name
     and version; `gpu_memory` bounds what each model takes of a GPU, in bytes. `gpu_decode` says whether pictures are
-    decoded on the GPU, `cuda_graphs` whether CUDA graphs may be captured.
+    decoded on the GPU, `cuda_graphs` whether CUDA graphs may be captured. `memory` is what all decoded pictures may
+    take together.
     """
 
     device: Device
@@ -52,6 +54,7 @@ class Serving:
     cache_dir: Path | None = None
     gpu_decode: GpuDecode = "auto"
     cuda_graphs: bool = True
+    memory: WorkingMemory = field(default_factory=lambda: WorkingMemory(UNBOUNDED))
 
     @classmethod
     def of(cls, settings: Settings) -> "Serving":
@@ -73,6 +76,7 @@ class Serving:
             cache_dir=settings.cache_dir,
             gpu_decode=settings.gpu_decode,
             cuda_graphs=settings.cuda_graphs,
+            memory=WorkingMemory(settings.max_decode_bytes),
         )
 
 

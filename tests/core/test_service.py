@@ -13,6 +13,7 @@ from app.core.model import RECOVERY_BATCHES, Model
 from app.core.registry import Registry
 from app.core.request import Priority
 from app.core.service import PictureLimits
+from app.core.working_memory import WorkingMemory
 from app.engines import devices
 from app.engines.base import Array
 from app.errors import (
@@ -32,7 +33,7 @@ from app.telemetry import metrics
 from app.vision import image
 from tests.fixtures.engines import Gate, MeanColourEngine, mean_colours, shows
 from tests.fixtures.pictures import png_header_claiming, solid
-from tests.fixtures.service import Running, ask, colour_model, running_core, seen_colour
+from tests.fixtures.service import LIMITS, Running, ask, colour_model, running_core, seen_colour
 from tests.fixtures.waiting import until_async
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -469,3 +470,31 @@ async def test_a_lowered_limit_recovers_where_memory_suffices_for_long() -> None
     assert model.max_batch_size == 2  # twice as long as before, memory having been short again
     model.raise_limit(2)
     assert model.max_batch_size == 4
+
+
+async def test_what_takes_more_memory_to_decode_than_there_is_is_refused_at_the_door() -> None:
+    model = colour_model(MeanColourEngine())
+    model.memory = WorkingMemory(8 << 20)
+    with running_core(model, limits=replace(LIMITS, pixels=10**9)) as core:
+        with pytest.raises(ImageTooLarge, match="MiB of memory"):
+            await core.infer(ask(RED, image=png_header_claiming(9000, 9000)))
+        assert core.admission.used == Budget(0, 0, 0)
+
+
+async def test_pictures_wait_for_memory_to_decode_them() -> None:
+    model = colour_model(MeanColourEngine(), max_batch_size=1)
+    model.memory = WorkingMemory(64 << 20)
+    with running_core(model) as core:
+        with model.memory.hold(64 << 20):
+            asked = asyncio.create_task(core.infer(ask(RED)))
+            await until_async(model.memory._turn.locked)
+            assert not asked.done()
+        assert seen_colour(await asked) == RED
+
+
+async def test_a_large_jpeg_that_is_decoded_reduced_is_taken() -> None:
+    with running_core(colour_model(MeanColourEngine()), limits=replace(LIMITS, pixels=100_000)) as core:
+        picture = solid(RED, (1200, 900), "JPEG")
+        assert seen_colour(await core.infer(ask(RED, image=picture)))[0] > 250
+        with pytest.raises(ImageTooLarge, match="pixels"):
+            await core.infer(ask(RED, image=solid(RED, (1200, 900))))
