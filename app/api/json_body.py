@@ -168,5 +168,5 @@ class _LongString:
         return self._error
 
     def _fail(self, error: RequestError) -> None:
-        self._error = error
+        self._error = error.with_traceback(None)  # it leads back here, and would keep all of this
         self._buffer.drop()
