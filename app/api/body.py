@@ -1,22 +1,22 @@
-"""A request's body, read within bounds of size, time and pace, and unpacked where it is compressed."""
+"""A request's body, read within bounds of size, time and pace."""
 
 import asyncio
-import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.types import Receive
 
-from app.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage, UploadTimeout
+from app.api.unpacking import PLAIN, STEP_BYTES, Unpacking
+from app.core.admission import Permit
+from app.errors import InvalidRequest, PayloadTooLarge, UploadTimeout
 
 PACE_SECONDS = 5.0
 """How long a body may stand still at first; from then on its pace counts, from its beginning."""
-STEP_BYTES = 256 * 1024
-"""Of a compressed body so much is unpacked before others have their turn."""
 THROWN_AWAY = 4 * 1024 * 1024
 """Largest rest of a refused body that is received and thrown away, so that the connection can be used again."""
 
 Feed = Callable[[bytes], None]
+Work = Callable[[bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,12 @@ class UploadLimits:
     images: int
     seconds: float
     least_rate: int = 1
+
+
+def content_length(declared: bytes) -> int:
+    """What `Content-Length` says; 0 where it is no number. The server has refused those beyond 64 bits."""
+    digits = declared.lstrip(b"0")
+    return int(digits) if digits.isdigit() and len(digits) < 20 else 0
 
 
 class Body:
@@ -50,28 +56,38 @@ class Body:
         return not self.complete and (self.chunked or self.declared - self.arrived > THROWN_AWAY)
 
     async def read(self, feed: Feed, most: int, limits: UploadLimits) -> None:
-        """Hand all of it to `feed` piece by piece, unpacked.
+        """Hand all of it to `feed`, as it arrives and as it is.
 
-        Raises `PayloadTooLarge` for more than `most` bytes, packed or unpacked, and by the header before the first is
-        read; `UploadTimeout`, `InvalidRequest`, `UnsupportedImage`, and whatever `feed` raises.
+        Raises `PayloadTooLarge` for more than `most` bytes, by the header before the first is read; `UploadTimeout`,
+        `InvalidRequest`, and whatever `feed` raises.
         """
+        await self._read(most, limits, feed, None)
+
+    async def read_in_turns(
+        self, feed: Feed, most: int, limits: UploadLimits, permit: Permit, turns: asyncio.Lock
+    ) -> None:
+        """As `read`, unpacked, for a `feed` that has work to do: of all that share `turns` one does one step of work,
+        then everything else has its turn. Raises `UnsupportedImage` for a `Content-Encoding` that is not known.
+        """
+        unpacking = None if self.encoding in PLAIN else Unpacking(self.encoding, most)
+
+        async def work(data: bytes) -> None:
+            permit.take_bytes(len(data))
+            async with turns:
+                for at in range(0, len(data), STEP_BYTES):
+                    piece = data[at : at + STEP_BYTES]
+                    for step in (piece,) if unpacking is None else unpacking.steps(piece):
+                        feed(step)
+                        await asyncio.sleep(0)
+            permit.give_back_bytes(len(data))
+
+        await self._read(most, limits, None, work)
+        if unpacking is not None:
+            unpacking.finish()
+
+    async def _read(self, most: int, limits: UploadLimits, feed: Feed | None, work: Work | None) -> None:
         if self.declared > most:
             raise _too_large(most)
-        if self.encoding in (b"", b"identity"):
-            await self._read(feed, most, limits)
-            return
-        unpacking = _Unpacking(self.encoding, most)
-        await self._read(None, most, limits, unpacking, feed)
-        unpacking.finish()
-
-    async def _read(
-        self,
-        feed: Feed | None,
-        most: int,
-        limits: UploadLimits,
-        unpacking: "_Unpacking | None" = None,
-        unpacked: Feed | None = None,
-    ) -> None:
         clock = asyncio.get_running_loop().time
         started = clock()
         ends, paced = started + limits.seconds, started + PACE_SECONDS
@@ -88,51 +104,16 @@ class Body:
                         raise _too_large(most)
                     if not self.complete:
                         timeout.reschedule(min(ends, paced + self.arrived / limits.least_rate))
+                    if not data:
+                        continue
                     if feed is not None:
-                        if data:
-                            feed(data)
-                    elif unpacking is not None and unpacked is not None:
-                        await unpacking.feed(data, unpacked)
+                        feed(data)
+                    elif work is not None:
+                        await work(data)
         except TimeoutError:
             if clock() >= ends:
                 raise UploadTimeout(f"The request body did not arrive within {limits.seconds:g} seconds.") from None
             raise UploadTimeout(f"The request body arrives at less than {limits.least_rate} bytes a second.") from None
-
-
-class _Unpacking:
-    """`gzip` and `deflate` (RFC 9110 section 8.4.1), step by step: a small body may hold very much."""
-
-    def __init__(self, encoding: bytes, most: int) -> None:
-        if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-            raise UnsupportedImage(
-                f"A body in Content-Encoding {encoding[:50].decode('latin-1')!r} is not taken. Send it as it is, or as "
-                "gzip or deflate."
-            )
-        self._bits = 15 if encoding == b"deflate" else 31
-        self._most = most
-        self._length = 0
-        self._stream = zlib.decompressobj(self._bits)
-
-    async def feed(self, data: bytes, feed: Feed) -> None:
-        while data:
-            if self._stream.eof:  # gzip files may be put one behind the other (RFC 1952 section 2.2)
-                self._stream = zlib.decompressobj(self._bits)
-            try:
-                out = self._stream.decompress(data, STEP_BYTES)
-            except zlib.error:
-                raise InvalidRequest("The body cannot be unpacked: it is not what Content-Encoding says.") from None
-            self._length += len(out)
-            if self._length > self._most:
-                raise PayloadTooLarge(f"The request body, unpacked, is larger than the {self._most} bytes taken.")
-            if out:
-                feed(out)
-            data = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
-            if data:
-                await asyncio.sleep(0)
-
-    def finish(self) -> None:
-        if not self._stream.eof:
-            raise InvalidRequest("The body cannot be unpacked: it ends before its Content-Encoding does.")
 
 
 def _too_large(most: int) -> PayloadTooLarge:

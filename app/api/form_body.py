@@ -159,7 +159,7 @@ class _Part:
             try:
                 self._buffer.write(data)
             except PayloadTooLarge as error:
-                self._error = error
+                self._error = error.with_traceback(None)  # it leads back here, and would keep all of this
 
     def content(self) -> bytes | RequestError:
         return self._error or self._buffer.content()

@@ -11,11 +11,12 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from app import errors
-from app.api import negotiation, problems, uploads
+from app.api import negotiation, problems
 from app.api.body import UploadLimits
 from app.api.replies import Call, hand_over, or_hang_up
 from app.api.schemas import PredictionList, PredictOptions
 from app.api.security.gate import caller_of
+from app.api.uploads import RAW_TYPES, Head, Uploads, read_head
 from app.core.service import InferenceService
 from app.wire.prediction import Prediction
 from app.wire.rendering import Renderer
@@ -26,7 +27,7 @@ OPENAPI = {
     "requestBody": {
         "required": True,
         "content": {
-            **dict.fromkeys(uploads.RAW_TYPES, _BINARY),
+            **dict.fromkeys(RAW_TYPES, _BINARY),
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -76,6 +77,7 @@ VersionName = Annotated[str, Path(examples=["1"])]
 def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) -> APIRouter:
     """The predict endpoints."""
     routes = APIRouter(tags=["inference"])
+    reading = Uploads(limits)
     documented: dict[str, Any] = {
         "openapi_extra": OPENAPI,
         "responses": RESPONSES,
@@ -93,7 +95,7 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
     async def predict_version(name: ModelName, version: VersionName, options: OptionsQuery) -> None: ...
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        head = uploads.read_head(scope, receive)
+        head = read_head(scope, receive)
         try:
             await _answer(scope, head, receive, send)
         except errors.RequestError:
@@ -101,14 +103,14 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
                 scope["state"]["hang_up"] = True
             raise
 
-    async def _answer(scope: Scope, head: uploads.Head, receive: Receive, send: Send) -> None:
+    async def _answer(scope: Scope, head: Head, receive: Receive, send: Send) -> None:
         drawn = negotiation.choose(head.accept)
         options = _options(scope["query_string"])
         model, version = scope["path_params"].get("name"), scope["path_params"].get("version")
         service.registry.get(model, version)
         with service.admission.permit(options.core_priority(), caller_of(scope)) as permit:
             call = Call(service, permit, scope["state"]["request_id"], model, version)
-            body = await uploads.receive(head, options, permit, limits)
+            body = await reading.receive(head, options, permit)
             response = await or_hang_up(receive, call.answer(body, renderer, drawn))
             del body  # the pictures are not needed for sending what was made of them
             await hand_over(response, scope, receive, send)

@@ -133,7 +133,8 @@ class JsonBody:
         return InvalidRequest(f"The request has more than {self._limits.images} pictures, the most taken at once.")
 
     def _explain(self, error: ValidationError) -> str:
-        found = [f"{'.'.join(map(str, item['loc']))[:100] or 'body'}: {item['msg']}" for item in error.errors()[:5]]
+        problems = error.errors(include_url=False, include_context=False, include_input=False)[:5]
+        found = [f"{'.'.join(map(str, item['loc']))[:100] or 'body'}: {item['msg']}" for item in problems]
         said = "; ".join(found).replace(self._name, "picture ")[:1000]
         return _POSITION.sub("", said) if self._pictures else said  # positions of the JSON without its pictures
 
@@ -167,5 +168,5 @@ class _LongString:
         return self._error
 
     def _fail(self, error: RequestError) -> None:
-        self._error = error
+        self._error = error.with_traceback(None)  # it leads back here, and would keep all of this
         self._buffer.drop()

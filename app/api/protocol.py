@@ -21,6 +21,9 @@ from app.api.request_id import id_for
 MOST_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 20.0
 """From the first byte of a request's head to its last; also for the rest of a body that nobody reads any more."""
+STALL_SECONDS = 15.0
+STALL_BYTES = 64 * 1024
+"""A client that takes less than that of its answer in that time is cut off: its room is held for it."""
 MOST_PIPELINED = 64
 SMALL_CHUNK = 64
 MOST_SMALL_CHUNKS = 1024
@@ -51,7 +54,9 @@ class HttpProtocol(HttpToolsProtocol):
     _chunks = 0
     _body_bytes = 0
     _in_message = False
+    _unread = 0
     _head_timer: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -91,6 +96,29 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self.cycle is None or self.cycle.response_complete:
             self._expect_more()
+
+    def pause_writing(self) -> None:
+        """The client is slower to read than its answer is to write."""
+        super().pause_writing()
+        if self._stall_timer is None:
+            self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Most of the answer has been taken."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _watch_reading(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_reading)
+
+    def _check_reading(self) -> None:
+        if self._unread - self.transport.get_write_buffer_size() < STALL_BYTES:
+            self.transport.abort()
+        else:
+            self._watch_reading()
 
     def _feed(self, data: bytes) -> None:
         """Requests that ask for another protocol are answered in this one (RFC 9110 section 7.8 allows that): the

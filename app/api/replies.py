@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from copy import copy
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
@@ -55,7 +56,7 @@ class Call:
 
     async def _infer(self, upload: Upload, index: int) -> InferenceResult:
         if isinstance(upload.content, errors.RequestError):
-            raise upload.content
+            raise copy(upload.content)  # raised itself it would lead to this frame, and so to itself
         return await self._service.infer(
             InferenceRequest(
                 image=upload.content,
@@ -73,17 +74,17 @@ class Call:
         answers = await asyncio.gather(
             *(self._infer(upload, index) for index, upload in enumerate(uploads)), return_exceptions=True
         )
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, errors.RequestError):
-                raise failure
-        if len(failures) == len(answers) and len({type(failure) for failure in failures}) == 1:
-            raise failures[0]
-        items = []
-        for upload, answer in zip(uploads, answers, strict=True):
-            items.append(to_json(self._item(upload, answer)))
-            await asyncio.sleep(0)  # many boxes take a while to write: others have their turn in between
-        return b'{"results":[%s]}' % b",".join(items)
+        try:
+            _raise_common(answers)
+            items = []
+            for upload, answer in zip(uploads, answers, strict=True):
+                items.append(to_json(self._item(upload, answer)))
+                await asyncio.sleep(0)  # many boxes take a while to write: others have their turn in between
+            return b'{"results":[%s]}' % b",".join(items)
+        finally:
+            # Errors hold the frames that they came through, these here too: without a cut all pictures would live on
+            # until the garbage collector finds the ring.
+            answers.clear()
 
     def _item(self, upload: Upload, answer: InferenceResult | BaseException) -> dict[str, Any]:
         if isinstance(answer, InferenceResult):
@@ -104,6 +105,20 @@ class Call:
         except TimeoutError:
             raise errors.DeadlineExceeded("The deadline passed before the answer was drawn.") from None
         return Response(picture, media_type=media_type)
+
+
+def _raise_common(answers: list[InferenceResult | BaseException]) -> None:
+    """Raise what is nobody's answer, and the error that is everybody's."""
+    failures = [answer for answer in answers if isinstance(answer, BaseException)]
+    defects = [failure for failure in failures if not isinstance(failure, errors.RequestError)]
+    try:
+        if defects:
+            raise defects[0]
+        if len(failures) == len(answers) and len({type(failure) for failure in failures}) == 1:
+            raise failures[0].with_traceback(None)
+    finally:
+        failures.clear()
+        defects.clear()
 
 
 async def or_hang_up(receive: Receive, work: Coroutine[Any, Any, T]) -> T:

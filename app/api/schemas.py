@@ -1,8 +1,8 @@
 """What is sent and answered over HTTP alone, as OpenAPI documents it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 from app.api.problems import Problem
 from app.core.model import Model
@@ -35,7 +35,8 @@ class EncodedImage(BaseModel):
 class JsonPredictRequest(PredictOptions):
     """A JSON request: pictures in base64, and options that win over those of the query."""
 
-    images: list[EncodedImage] = Field(min_length=1)
+    # The first wrong one is enough: a body may hold very many.
+    images: Annotated[list[EncodedImage], FailFast()] = Field(min_length=1)
 
 
 class ItemResult(BaseModel):

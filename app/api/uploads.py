@@ -1,14 +1,16 @@
 """From a request body to pictures' bytes: raw, multipart or base64 in JSON. Limits come before reading."""
 
+import asyncio
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
 
-from app.api.body import Body, UploadLimits
+from app.api.body import Body, UploadLimits, content_length
 from app.api.form_body import FormBody
 from app.api.json_body import JsonBody
 from app.api.picture_buffer import PictureBuffer
 from app.api.schemas import PredictOptions
+from app.api.unpacking import PLAIN
 from app.core.admission import Permit
 from app.errors import InvalidRequest, RequestError, UnsupportedImage
 
@@ -65,40 +67,60 @@ def read_head(scope: Scope, receive: Receive) -> Head:
             encoding = value.strip().lower()
         elif name == b"transfer-encoding":
             chunked = True
-    length = int(declared) if declared.isdigit() else 0
-    body = Body(receive, length, encoding, chunked=chunked)
+    body = Body(receive, content_length(declared), encoding, chunked=chunked)
     return Head(content_type.partition(b";")[0].strip().lower(), content_type, accept, body)
 
 
-async def receive(head: Head, options: PredictOptions, permit: Permit, limits: UploadLimits) -> ReceivedBody:
-    """Read a request's pictures; room for their bytes is taken of `permit` as they arrive.
+class Uploads:
+    """Reads requests' pictures within these limits."""
 
-    Raises `UnsupportedImage`, `InvalidRequest`, `PayloadTooLarge`, `UploadTimeout`, `Overloaded`.
-    """
-    kind = head.kind
-    if kind.startswith(b"image/") or kind in _RAW_TOO:
-        picture = PictureBuffer(permit, limits.image_bytes)
-        await head.body.read(picture.write, limits.image_bytes, limits)
+    def __init__(self, limits: UploadLimits) -> None:
+        self._limits = limits
+        self._turns = asyncio.Lock()
+
+    async def receive(self, head: Head, options: PredictOptions, permit: Permit) -> ReceivedBody:
+        """Read a request's pictures; room for their bytes is taken of `permit` as they arrive.
+
+        Raises `UnsupportedImage`, `InvalidRequest`, `PayloadTooLarge`, `UploadTimeout`, `Overloaded`.
+        """
+        kind = head.kind
+        if kind.startswith(b"image/") or kind in _RAW_TOO:
+            return await self._raw(head.body, options, permit)
+        if kind == _FORM:
+            return await self._form(head, options, permit)
+        if kind == _JSON:
+            return await self._json(head.body, options, permit)
+        raise UnsupportedImage(
+            f"A body of type {kind[:100].decode('latin-1')!r} is not taken. Send the picture itself as "
+            f"{', '.join(RAW_TYPES)}, or several as multipart/form-data or application/json."
+        )
+
+    async def _raw(self, body: Body, options: PredictOptions, permit: Permit) -> ReceivedBody:
+        picture, most = PictureBuffer(permit, self._limits.image_bytes), self._limits.image_bytes
+        if body.encoding in PLAIN:
+            await body.read(picture.write, most, self._limits)
+        else:
+            await body.read_in_turns(picture.write, most, self._limits, permit, self._turns)
         if not picture.size:
             raise InvalidRequest(
                 "The body is empty. Send the bytes of a picture, for example with curl --data-binary @FILE."
             )
         return ReceivedBody([Upload(None, picture.content())], options, single=True)
-    if kind == _FORM:
-        form = FormBody(head.content_type, permit, limits)
-        await head.body.read(form.feed, limits.body_bytes, limits)
+
+    async def _form(self, head: Head, options: PredictOptions, permit: Permit) -> ReceivedBody:
+        form = FormBody(head.content_type, permit, self._limits)
+        await head.body.read_in_turns(form.feed, self._limits.body_bytes, self._limits, permit, self._turns)
         fields, pictures = form.finish()
         return ReceivedBody([Upload(*picture) for picture in pictures], _merge(options, fields), single=False)
-    if kind == _JSON:
-        json = JsonBody(permit, limits)
-        await head.body.read(json.feed, limits.body_bytes, limits)
-        parsed, contents = json.finish()
+
+    async def _json(self, body: Body, options: PredictOptions, permit: Permit) -> ReceivedBody:
+        json = JsonBody(permit, self._limits)
+        await body.read_in_turns(json.feed, self._limits.body_bytes, self._limits, permit, self._turns)
+        async with self._turns:
+            parsed, contents = json.finish()
+            await asyncio.sleep(0)
         uploads = [Upload(item.id, content) for item, content in zip(parsed.images, contents, strict=True)]
         return ReceivedBody(uploads, _merge(options, parsed), single=False)
-    raise UnsupportedImage(
-        f"A body of type {kind[:100].decode('latin-1')!r} is not taken. Send the picture itself as "
-        f"{', '.join(RAW_TYPES)}, or several as multipart/form-data or application/json."
-    )
 
 
 def _merge(query: PredictOptions, body: PredictOptions) -> PredictOptions:

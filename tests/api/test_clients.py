@@ -100,6 +100,7 @@ def test_gzip_in_several_members(client: httpx.Client) -> None:
         ("gzip", b"not packed", 400, "invalid_request"),
         ("gzip", gzip.compress(solid(RED))[:-9], 400, "invalid_request"),
         ("gzip", gzip.compress(bytes(2**26)), 413, "too_many_bytes"),
+        ("gzip", gzip.compress(b"") * 100, 400, "invalid_request"),
     ],
 )
 def test_a_compressed_body_that_is_not_taken(
@@ -177,3 +178,11 @@ def test_a_body_that_drips_is_not_waited_for(repository: Path) -> None:
         answer = connection.recv(4096)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"less than 1000000 bytes a second" in answer
+
+
+def test_a_length_with_many_zeros_is_a_length(server: Server) -> None:
+    content = solid(RED)
+    head = b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: %s%d\r\n\r\n" % (b"0" * 5000, len(content))
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        connection.sendall(head + content)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")

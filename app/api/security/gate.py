@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
-from app.api.body import THROWN_AWAY
+from app.api.body import THROWN_AWAY, content_length
 from app.api.security.rate_limit import RateLimiter
 from app.api.security.scheme import Scheme
 from app.errors import CallerError, Forbidden, Unauthorized
@@ -82,7 +82,7 @@ def _is_large(headers: Headers) -> bool:
             return True
         if name == b"content-length":
             length = value
-    return not length.isdigit() or int(length) > THROWN_AWAY
+    return not length.isdigit() or content_length(length) > THROWN_AWAY
 
 
 def caller_of(scope: Scope) -> str:
