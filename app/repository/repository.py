@@ -33,7 +33,7 @@ def scan(root: Path) -> list[ModelEntry]:
     if not entries:
         raise StartupError(
             f"The model repository {root.absolute()} has no models: none of its folders has a {FILE_NAME}. "
-            "See docs/models.md."
+            "Put one in (docs/models.md), or set ROO_MODELS_DIR to another folder."
         )
     return entries
 

@@ -172,7 +172,7 @@ class QueueWorker:
             self._close_aside(receiver)
             if "session" in str(error).lower():
                 raise StartupError(
-                    f"The queue {self.queue} requires sessions, which are not supported. Name one without them."
+                    f"ROO_QUEUE={self.queue} requires sessions, which are not supported. Name one without them."
                 ) from None
             return False
         previous, self._settler.receiver = self._settler.receiver, receiver

@@ -26,7 +26,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_quick_run_measures_prints_and_writes_everything(models: Path, tmp_path: Path) -> None:
     places = ["--models-dir", str(models), "--out", str(tmp_path)]
-    options = ["--quick", "--concurrency", "2", "--soak", "40", *places]
+    options = ["--quick", "--seconds", "1", "--concurrency", "2", "--soak", "40", *places]
     done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     for words in ("service", "start to ready", "CPU without requests", "over 40 mixed"):

@@ -23,7 +23,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_quick_run_measures_all_three(models: Path, tmp_path: Path) -> None:
-    options = ["--quick", "--concurrency", "2", "--models-dir", str(models), "--out", str(tmp_path)]
+    options = ["--quick", "--seconds", "1", "--concurrency", "2", "--models-dir", str(models), "--out", str(tmp_path)]
     done = subprocess.run([*COMMAND, *options], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     for words in ("plain loop", "naive endpoint", "service", "start to ready", "to plain loop"):

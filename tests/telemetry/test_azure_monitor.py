@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from app.errors import StartupError
 from app.otel_settings import OtelSettings
 from app.telemetry import logs, setup
+from app.telemetry.log_lines import JsonFormatter
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import serving
 from tests.fixtures.waiting import until
@@ -72,7 +73,7 @@ def traces(items: list[dict[str, Any]], kind: str) -> set[str | None]:
 
 def test_without_its_exporter_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.monitor.opentelemetry", None)
-    writer = logs.Writer(io.StringIO(), logs.JsonFormatter())
+    writer = logs.Writer(io.StringIO(), JsonFormatter())
     with pytest.raises(StartupError, match=r"pip install 'roo-vision\[azure-monitor\]'"):
         setup.install("cpu", OtelSettings(azure_monitor=SecretStr(f"InstrumentationKey={KEY}")), writer)
     writer.close()

@@ -14,6 +14,7 @@ import pytest
 from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.telemetry import logs
+from app.telemetry.log_lines import JsonFormatter, TextFormatter
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put
 from tests.fixtures.server import Server, serving
@@ -30,7 +31,7 @@ Say = Callable[..., dict[str, Any]]
 def say() -> Iterator[Say]:
     """Log something; returns the line."""
     stream = io.StringIO()
-    writer = logs.Writer(stream, logs.JsonFormatter())
+    writer = logs.Writer(stream, JsonFormatter())
     logger = logging.Logger("app.test")
     logger.addHandler(writer)
 
@@ -81,7 +82,7 @@ def test_what_is_no_secret_is_left_alone(say: Say) -> None:
 
 def test_a_line_whose_arguments_do_not_fit_is_not_its_callers_failure(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.Logger("app.test")
-    logger.addHandler(logs.Writer(io.StringIO(), logs.JsonFormatter()))
+    logger.addHandler(logs.Writer(io.StringIO(), JsonFormatter()))
     logger.warning("%d pictures", "no number")
     logger.handlers[0].close()
     assert "Logging error" in capsys.readouterr().err
@@ -95,7 +96,7 @@ def test_a_line_that_cannot_be_written_does_not_end_the_writer(capsys: pytest.Ca
     odd = logging.LogRecord("app.test", logging.INFO, "", 0, "odd", (), None)
     odd.fields = {"thing": Odd()}
     stream = io.StringIO()
-    writer = logs.Writer(stream, logs.JsonFormatter())
+    writer = logs.Writer(stream, JsonFormatter())
     writer.emit(odd)
     writer.emit(logging.LogRecord("app.test", logging.INFO, "", 0, "all is well", (), None))
     writer.close()
@@ -105,7 +106,7 @@ def test_a_line_that_cannot_be_written_does_not_end_the_writer(capsys: pytest.Ca
 
 def test_sinks_are_told_no_secret_either() -> None:
     told: list[str] = []
-    writer = logs.Writer(io.StringIO(), logs.JsonFormatter())
+    writer = logs.Writer(io.StringIO(), JsonFormatter())
     writer.sinks.append(lambda record: told.append(record.message))
     logger = logging.Logger("app.test")
     logger.addHandler(writer)
@@ -116,7 +117,7 @@ def test_sinks_are_told_no_secret_either() -> None:
 
 def test_a_terminal_is_not_told_what_it_would_obey() -> None:
     stream = io.StringIO()
-    writer = logs.Writer(stream, logs.TextFormatter())
+    writer = logs.Writer(stream, TextFormatter())
     logger = logging.Logger("app.test")
     logger.addHandler(writer)
     logger.warning("message %s\nof two lines", "\x1b[2J\r")
@@ -128,7 +129,7 @@ def test_more_than_can_be_written_is_dropped_and_counted(monkeypatch: pytest.Mon
     monkeypatch.setattr(logs, "MOST_LINES", 10)
     monkeypatch.setattr(logs, "GATHER_SECONDS", 60.0)  # nothing is written until the end
     stream = io.StringIO()
-    writer = logs.Writer(stream, logs.JsonFormatter())
+    writer = logs.Writer(stream, JsonFormatter())
     logger = logging.Logger("app.test")
     logger.addHandler(writer)
     for number in range(50):
@@ -153,7 +154,7 @@ class Held(io.StringIO):
 
 def test_what_is_told_while_the_writer_writes_is_written_at_close() -> None:
     stream = Held()
-    writer = logs.Writer(stream, logs.TextFormatter())
+    writer = logs.Writer(stream, TextFormatter())
     logger = logging.Logger("app.test")
     logger.addHandler(writer)
     logger.warning("the first")
@@ -169,7 +170,7 @@ def test_what_is_told_while_the_writer_writes_is_written_at_close() -> None:
 
 def test_what_is_told_after_the_close_is_written_too() -> None:
     stream = io.StringIO()
-    writer = logs.Writer(stream, logs.TextFormatter())
+    writer = logs.Writer(stream, TextFormatter())
     logger = logging.Logger("app.test")
     logger.addHandler(writer)
     writer.close()
@@ -180,7 +181,7 @@ def test_what_is_told_after_the_close_is_written_too() -> None:
 
 def test_a_flush_returns_when_all_has_been_written() -> None:
     stream = io.StringIO()
-    writer = logs.Writer(stream, logs.TextFormatter())
+    writer = logs.Writer(stream, TextFormatter())
     logger = logging.Logger("app.test")
     logger.addHandler(writer)
     for number in range(1000):
@@ -194,7 +195,7 @@ def test_a_flush_returns_when_all_has_been_written() -> None:
 def test_a_reader_that_has_stopped_reading_holds_no_close_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "CLOSE_SECONDS", 0.01)
     stream = Held()
-    writer = logs.Writer(stream, logs.TextFormatter())
+    writer = logs.Writer(stream, TextFormatter())
     logger = logging.Logger("app.test")
     logger.addHandler(writer)
     logger.warning("nobody reads this")
