@@ -57,7 +57,7 @@ class Connection:
         receiver = self._client.get_queue_receiver(
             queue, prefetch_count=PREFETCH, socket_timeout=_SOCKET_SECONDS, timeout=CONFIRM_SECONDS
         )
-        return Receiver(receiver, _SOCKET_SECONDS)
+        return Receiver(receiver)
 
     def sender(self, entity: str) -> ServiceBusSender:
         """A sender to a queue or a topic; both are only an address to the broker."""

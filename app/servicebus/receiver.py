@@ -48,10 +48,8 @@ class Received:
 class Receiver:
     """One link, from its opening to its loss; never opened again."""
 
-    def __init__(self, receiver: ServiceBusReceiver, seconds: float) -> None:
-        """`seconds` is how long a reading lasts where nothing comes."""
+    def __init__(self, receiver: ServiceBusReceiver) -> None:
         self._receiver: Any = receiver
-        self._seconds = seconds
         self._handler: Any = None
         self._reading: SharedReading | None = None
         self._arrived: queue.Queue[Any] = queue.Queue()
@@ -82,7 +80,7 @@ class Receiver:
             await self._receiver.__aenter__()
             self._handler = self._receiver._handler
             self._arrived = self._handler._received_messages
-            self._reading = SharedReading(self._handler._connection, self._seconds)
+            self._reading = SharedReading(self._handler._connection)
 
     async def grant(self, count: int) -> None:
         """Let the broker send `count` messages from now on, those included that it may send already."""
