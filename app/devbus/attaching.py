@@ -59,6 +59,6 @@ def _incoming(session: Channel, attach: Attach) -> Link:
     elif kind is Kind.MANAGEMENT:
         inbox = ManagementInbox(namespace, path)
     else:
-        inbox = EntityInbox(namespace, namespace.target(path))
+        inbox = EntityInbox(namespace, path)
     size = session.connection.max_message_size
-    return IncomingLink(session, attach.handle, f"{kind.value}:{path}", inbox, size)
+    return IncomingLink(session, attach.handle, f"{kind.value}:{path}", inbox, size, is_entity=kind is Kind.ENTITY)

@@ -134,6 +134,16 @@ class Broker:
             session.detach(link, error)
         return len(links)
 
+    def forbid(self, path: str, forbidden: bool = True) -> None:
+        """Let nobody send to an entity or receive from it, as where a role is missing; or let everybody again.
+
+        Links that are attached stay: their messages are refused.
+        """
+        if forbidden:
+            self.namespace.forbidden.add(path.lower())
+        else:
+            self.namespace.forbidden.discard(path.lower())
+
     async def refuse(self, seconds: float | None = None) -> None:
         """Cut all connections and take none until `reopen`, or for so many seconds, as if the broker were down."""
         await self._close_door()
