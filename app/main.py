@@ -195,9 +195,9 @@ class _Queue:
 def _start_queue(core: Core, settings: Settings) -> _Queue | None:
     if settings.queue is None or not settings.worker:
         return None
-    from app import servicebus  # the SDK takes a third of a second to import; only those who use it wait for it
+    from app.servicebus import front  # the SDK takes a third of a second to import; only those who use it wait for it
 
-    worker = servicebus.build(core.service, settings)
+    worker = front.build(core.service, settings)
     core.health.watch("queue", lambda: str(worker.status))
     gauges.observe_queue(worker)
     return _Queue(worker, asyncio.create_task(worker.run(), name="queue-worker"))

@@ -10,6 +10,12 @@ from app.devbus.ports import Channel, Link
 from app.devbus.session_queue import SessionQueue
 from app.devbus.session_waiter import SessionWaiter, wants_a_session
 
+_SESSIONFUL = "It is not possible for an entity that requires sessions to create a non-sessionful message receiver."
+_NOT_SESSIONFUL = (
+    "A sessionful message receiver cannot be created on an entity that does not require sessions. Ensure "
+    "RequiresSession is set to true when creating a Queue or Subscription to enable sessionful behavior."
+)
+
 
 def make_link(session: Channel, attach: Attach) -> Link:
     """The broker's end of the link that a client wants; raises `AmqpError` where it leads nowhere."""
@@ -38,7 +44,7 @@ def _outgoing(session: Channel, attach: Attach) -> Link:
     dispatcher = session.connection.namespace.dispatcher(path)
     wants_session = wants_a_session(attach)
     if wants_session is not isinstance(dispatcher.queue, SessionQueue):
-        raise AmqpError(NOT_ALLOWED, f"{path!r} is received {'without' if wants_session else 'only with'} sessions.")
+        raise AmqpError(NOT_ALLOWED, _NOT_SESSIONFUL if wants_session else _SESSIONFUL)
     if isinstance(dispatcher.queue, SessionQueue):
         return SessionWaiter(session, attach, path, dispatcher, dispatcher.queue)
     return OutgoingLink(session, attach.handle, path, dispatcher, settled=attach.snd_settle_mode == SETTLED)
@@ -53,6 +59,6 @@ def _incoming(session: Channel, attach: Attach) -> Link:
     elif kind is Kind.MANAGEMENT:
         inbox = ManagementInbox(namespace, path)
     else:
-        inbox = EntityInbox(namespace, namespace.target(path))
+        inbox = EntityInbox(namespace, path)
     size = session.connection.max_message_size
-    return IncomingLink(session, attach.handle, f"{kind.value}:{path}", inbox, size)
+    return IncomingLink(session, attach.handle, f"{kind.value}:{path}", inbox, size, is_entity=kind is Kind.ENTITY)

@@ -1,6 +1,7 @@
 """The broker: listens, keeps the connections, and is cut, detached or silenced on demand."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -11,7 +12,7 @@ from app.devbus.connection import Connection
 from app.devbus.entity import Queue
 from app.devbus.faults import Faults
 from app.devbus.limits import BrokerLimits
-from app.devbus.namespace import Namespace
+from app.devbus.namespace import Clock, Namespace
 from app.devbus.options import QueueOptions
 from app.devbus.tokens import Token
 
@@ -27,7 +28,8 @@ class Broker:
             client = ServiceBusClient.from_connection_string(broker.connection_string)
 
     `queues`, and the subscriptions in `topics`, are options or their text (see `QueueOptions.parse`). Port 0 is any
-    free port. Raises `ValueError` for options that cannot be read, `OSError` where the port is taken.
+    free port; `clock` gives the seconds since 1970 by the broker's clock, which may be another than this machine's.
+    Raises `ValueError` for options that cannot be read, `OSError` where the port is taken.
     """
 
     def __init__(
@@ -38,9 +40,11 @@ class Broker:
         host: str = "127.0.0.1",
         port: int = 0,
         limits: BrokerLimits | None = None,
+        clock: Clock = time.time,
     ) -> None:
         self.host = host
         self.limits = limits or BrokerLimits()
+        self._clock = clock
         self._queues = [_options(queue) for queue in queues]
         self._topics = {name: [_options(item) for item in items] for name, items in (topics or {}).items()}
         self._port = port
@@ -60,7 +64,7 @@ class Broker:
 
     async def start(self) -> None:
         """Listen."""
-        self._namespace = Namespace(self._queues, self._topics)
+        self._namespace = Namespace(self._queues, self._topics, clock=self._clock)
         await self._listen()
 
     async def stop(self) -> None:
@@ -129,6 +133,16 @@ class Broker:
         for session, link in links:
             session.detach(link, error)
         return len(links)
+
+    def forbid(self, path: str, forbidden: bool = True) -> None:
+        """Let nobody send to an entity or receive from it, as where a role is missing; or let everybody again.
+
+        Links that are attached stay: their messages are refused.
+        """
+        if forbidden:
+            self.namespace.forbidden.add(path.lower())
+        else:
+            self.namespace.forbidden.discard(path.lower())
 
     async def refuse(self, seconds: float | None = None) -> None:
         """Cut all connections and take none until `reopen`, or for so many seconds, as if the broker were down."""

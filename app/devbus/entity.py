@@ -11,34 +11,24 @@ message became active, or the next deadline moved closer.
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import count, islice
+from typing import Any
 from uuid import UUID, uuid4
 
-from app.devbus.amqp.errors import MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, NOT_ALLOWED, AmqpError
+from app.devbus.amqp.errors import MESSAGE_LOCK_LOST, MESSAGE_NOT_FOUND, NOT_ALLOWED, RESOURCE_LIMIT_EXCEEDED, AmqpError
 from app.devbus.amqp.message import Message
 from app.devbus.dedup import SeenIds
+from app.devbus.depths import Depths
 from app.devbus.entry import DESCRIPTION, REASON, Entry, Outcome, State
 from app.devbus.options import QueueOptions
 
 DEAD_LETTER_SUFFIX = "$DeadLetterQueue"
-
-
-@dataclass(frozen=True, slots=True)
-class Depths:
-    """How many messages are in each place."""
-
-    active: int
-    scheduled: int
-    locked: int
-    deferred: int
-    dead_lettered: int
-
-    @property
-    def total(self) -> int:
-        """All that are not gone."""
-        return self.active + self.scheduled + self.locked + self.deferred + self.dead_lettered
+_NO_BATCHES = (
+    "Batching brokered messages with distinct MessageId is not supported for an entity with partitioning and duplicate "
+    "detection enabled."
+)
 
 
 class Queue:
@@ -69,12 +59,18 @@ class Queue:
         self._drop_stale(session_id)
         return session_id in self._ready
 
-    def check(self, message: Message) -> None:
-        """Raises `AmqpError` where `send` could not take the message."""
+    def check(self, messages: Sequence[Message]) -> None:
+        """Raises `AmqpError` where `send` could not take these messages, which were sent together."""
+        options = self.options
+        if options.refuses_batches and len(messages) > 1:
+            raise AmqpError(NOT_ALLOWED, _NO_BATCHES)
+        if options.most_messages is not None and len(self._entries) + len(messages) > options.most_messages:
+            raise AmqpError(RESOURCE_LIMIT_EXCEEDED, f"The maximum entity size has been reached for {options.name!r}.")
 
     def send(self, message: Message, now: float, at: float | None = None) -> int:
         """Take a message in, active from `at` (or what its annotation says) on; 0 for a duplicate, else its number."""
         self.totals["sent"] += 1
+        message = message.with_id(uuid4().hex)
         if self._seen.is_duplicate(message.message_id, now):
             self.totals["duplicates"] += 1
             return 0
@@ -114,9 +110,18 @@ class Queue:
         self._hold(entry, now)
         return entry.locked_until
 
-    def settle(self, token: UUID, outcome: Outcome, now: float, reason: str = "", description: str = "") -> None:
-        """End a lock; raises `AmqpError` (message-lock-lost)."""
+    def settle(
+        self,
+        token: UUID,
+        outcome: Outcome,
+        now: float,
+        reason: str = "",
+        description: str = "",
+        properties: dict[Any, Any] | None = None,
+    ) -> None:
+        """End a lock; `properties` are added to the message's own. Raises `AmqpError` (message-lock-lost)."""
         entry = self.locked(token, now)
+        entry.message = entry.message.with_application_properties(properties or {})
         match outcome:
             case Outcome.COMPLETE:
                 self._remove(entry, "completed")

@@ -9,6 +9,7 @@ from app.devbus.amqp.message import Message
 from app.devbus.amqp.types import Int, Symbol, Timestamp
 
 SEQUENCE_NUMBER = Symbol("x-opt-sequence-number")
+ENQUEUED_SEQUENCE_NUMBER = Symbol("x-opt-enqueue-sequence-number")
 ENQUEUED_TIME = Symbol("x-opt-enqueued-time")
 LOCKED_UNTIL = Symbol("x-opt-locked-until")
 MESSAGE_STATE = Symbol("x-opt-message-state")
@@ -36,6 +37,7 @@ class Outcome(Enum):
 
 
 _WIRE_STATES = {State.ACTIVE: 0, State.LOCKED: 0, State.DEFERRED: 1, State.SCHEDULED: 2}
+_DEFERRED = 1
 
 
 @dataclass(slots=True)
@@ -81,15 +83,19 @@ class Entry:
         """What Service Bus writes on a message that it delivers."""
         annotations: dict[Symbol, Any] = {
             SEQUENCE_NUMBER: self.sequence_number,
+            ENQUEUED_SEQUENCE_NUMBER: self.sequence_number,
             ENQUEUED_TIME: milliseconds(self.enqueued_at),
         }
         if self.lock_token is not None:
             annotations[LOCKED_UNTIL] = milliseconds(self.locked_until)
+        if self.deferred:
+            annotations[MESSAGE_STATE] = Int(_DEFERRED)
         return annotations
 
     def peek_annotations(self) -> dict[Symbol, Any]:
         """What Service Bus writes on a message that it only shows."""
-        return {**self.delivery_annotations(), MESSAGE_STATE: Int(_WIRE_STATES[self.state])}
+        state = _DEFERRED if self.deferred else _WIRE_STATES[self.state]
+        return {**self.delivery_annotations(), MESSAGE_STATE: Int(state)}
 
 
 def milliseconds(seconds: float) -> Timestamp:

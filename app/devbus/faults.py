@@ -34,12 +34,18 @@ class Faults:
     """Whether the connection is cut where a confirmation is missing, instead of silence for ever."""
     throttled: float = 0.0
     """Chance that a send or a management request is refused with server-busy."""
+    answer_delay: float = 0.0
+    """Seconds by which every answer to a management request (a renewal, for one) comes late."""
+    unanswered: float = 0.0
+    """Chance that a management request is neither done nor answered."""
+    unconfirmed: float = 0.0
+    """Chance that a message that was sent is stored and nobody told."""
     tokens_refused: bool = False
     """Whether `$cbs` answers 401."""
     seed: int | None = field(default=None)
     """Where chance begins, for runs that can be repeated."""
     happened: Counter[str] = field(default_factory=Counter, init=False)
-    """How often each came about: swallowed, lost, throttled."""
+    """How often each came about: swallowed, lost, throttled, unanswered, unconfirmed."""
     _random: random.Random = field(default_factory=random.Random, init=False, repr=False)
 
     def set(self, **changes: Any) -> None:
@@ -70,6 +76,17 @@ class Faults:
 
     def throttles(self) -> bool:
         """Whether the next send or request is refused."""
-        is_refused = self._random.random() < self.throttled
-        self.happened["throttled"] += is_refused
-        return is_refused
+        return self._happens("throttled", self.throttled)
+
+    def silences(self) -> bool:
+        """Whether the next management request is not answered."""
+        return self._happens("unanswered", self.unanswered)
+
+    def hides(self) -> bool:
+        """Whether the next message that is stored is not confirmed."""
+        return self._happens("unconfirmed", self.unconfirmed)
+
+    def _happens(self, name: str, chance: float) -> bool:
+        it_does = self._random.random() < chance
+        self.happened[name] += it_does
+        return it_does

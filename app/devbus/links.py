@@ -39,12 +39,15 @@ class _Arriving:
 class IncomingLink:
     """The receiving end of a link on which the client sends."""
 
-    def __init__(self, session: Channel, handle: int, path: str, inbox: Inbox, max_message_size: int) -> None:
+    def __init__(
+        self, session: Channel, handle: int, path: str, inbox: Inbox, max_message_size: int, *, is_entity: bool
+    ) -> None:
         self.session = session
         self.handle = handle
         self.path = path
         self._inbox = inbox
         self._max = max_message_size
+        self._is_entity = is_entity
         self._arriving: _Arriving | None = None
         self._credit = 0
         self._delivery_count = 0
@@ -83,7 +86,8 @@ class IncomingLink:
         self._delivery_count += 1
         self._credit -= 1
         error = self._store(arriving)
-        if not arriving.settled:  # else the client does not want to know
+        hidden = error is None and self._is_entity and self.session.connection.faults.hides()
+        if not arriving.settled and not hidden:  # else the client does not want to know
             self.session.answer(arriving.delivery_id, error)
         if self._credit <= CREDIT // 2:
             self._grant()

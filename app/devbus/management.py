@@ -86,8 +86,9 @@ class Management:
     def _update_disposition(self, body: Body) -> Body:
         outcome = _OUTCOMES[body["disposition-status"]]
         reason, description = body.get("deadletter-reason") or "", body.get("deadletter-description") or ""
+        properties = body.get("properties-to-modify")
         for token in body["lock-tokens"]:
-            self._queue.settle(token, outcome, self._namespace.clock(), reason, description)
+            self._queue.settle(token, outcome, self._namespace.clock(), reason, description, properties)
         return {}
 
     def _peek_message(self, body: Body) -> Body | None:
@@ -102,8 +103,7 @@ class Management:
     def _schedule_message(self, body: Body) -> Body:
         now, numbers = self._namespace.clock(), Array()
         messages = [parse(item["message"]) for item in body["messages"]]
-        for message in messages:
-            self._target.check(message)
+        self._target.check(messages)
         for message in messages:
             numbers.append(self._target.send(message, now, message.scheduled_at))
         return {"sequence-numbers": numbers}

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 
-from app.devbus.amqp.errors import MESSAGE_NOT_FOUND, NOT_FOUND, AmqpError
+from app.devbus.amqp.errors import MESSAGE_NOT_FOUND, NOT_FOUND, UNAUTHORIZED, AmqpError
 from app.devbus.amqp.message import Message
 from app.devbus.dispatcher import Dispatcher
 from app.devbus.entity import DEAD_LETTER_SUFFIX, Queue
@@ -27,10 +27,10 @@ class Topic:
         self._numbers = count(1)
         self._copies: dict[int, list[tuple[Queue, int]]] = {}
 
-    def check(self, message: Message) -> None:
+    def check(self, messages: Sequence[Message]) -> None:
         """Like `Queue.check`, for all subscriptions."""
         for queue in self.subscriptions.values():
-            queue.check(message)
+            queue.check(messages)
 
     def send(self, message: Message, now: float, at: float | None = None) -> int:
         """Like `Queue.send`; the number is the topic's own and is good for `cancel`."""
@@ -65,6 +65,8 @@ class Namespace:
         self.queues: dict[str, Queue] = {}
         """Queues and subscriptions by their paths, in lower case; dead-letter queues hang on them."""
         self.topics: dict[str, Topic] = {}
+        self.forbidden: set[str] = set()
+        """Paths that nobody may send to or receive from, in lower case."""
         self._dispatchers: dict[str, Dispatcher] = {}
         self._alarm = Alarm(self._advance, clock)
         for options in queues:
@@ -77,17 +79,24 @@ class Namespace:
         self._alarm.stop()
 
     def target(self, path: str) -> Queue | Topic:
-        """Where messages for `path` go; raises `AmqpError` (not-found)."""
+        """Where messages for `path` go; raises `AmqpError` (not-found, unauthorized-access)."""
+        self.check_access(path)
         found = self.queues.get(path) or self.topics.get(path)
         if found is None:
             raise _missing(path)
         return found
 
     def dispatcher(self, path: str) -> Dispatcher:
-        """Where messages of `path` come from; raises `AmqpError` (not-found)."""
+        """Where messages of `path` come from; raises `AmqpError` (not-found, unauthorized-access)."""
+        self.check_access(path)
         if path not in self._dispatchers:
             raise _missing(path)
         return self._dispatchers[path]
+
+    def check_access(self, path: str) -> None:
+        """Raises `AmqpError` (unauthorized-access) where the path, or what it is a part of, is forbidden."""
+        if path.lower() in self.forbidden or path.lower().partition("/")[0] in self.forbidden:
+            raise AmqpError(UNAUTHORIZED, f"Unauthorized access. 'Send' or 'Listen' are required for {path!r}.")
 
     def _add_topic(self, topic: Topic) -> None:
         self.topics[topic.name.lower()] = topic

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-QUEUE_FORM = "NAME[,lock=30,max_delivery=10,dedup=SECONDS,ttl=SECONDS,dlq_expired,sessions]"
+QUEUE_FORM = "NAME[,lock=30,max_delivery=10,dedup=SECONDS,ttl=SECONDS,dlq_expired,sessions,no_batches,full=COUNT]"
 """A queue on the command line."""
 TOPIC_FORM = "NAME:SUBSCRIPTION[,SUBSCRIPTION…]"
 """A topic on the command line."""
 
 _SECONDS = {"lock": "lock_seconds", "dedup": "dedup_seconds", "ttl": "ttl_seconds"}
-_FLAGS = {"dlq_expired": "dead_letter_expired", "sessions": "sessions"}
+_COUNTS = {"max_delivery": "max_delivery", "full": "most_messages"}
+_FLAGS = {"dlq_expired": "dead_letter_expired", "sessions": "sessions", "no_batches": "refuses_batches"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,10 @@ class QueueOptions:
     """Whether an expired message goes to the dead letters instead of away."""
     sessions: bool = False
     """Whether every message belongs to a session and is received by the session's holder alone."""
+    refuses_batches: bool = False
+    """Whether it takes one message at a time, as a partitioned entity with duplicate detection does."""
+    most_messages: int | None = None
+    """How many messages it holds before it is full and takes no more; None is without end."""
 
     @classmethod
     def parse(cls, text: str) -> "QueueOptions":
@@ -43,13 +48,13 @@ def _setting(text: str) -> tuple[str, Any]:
     try:
         if key in _SECONDS:
             return _SECONDS[key], _positive(float(value))
-        if key == "max_delivery":
-            return key, int(_positive(int(value)))
+        if key in _COUNTS:
+            return _COUNTS[key], int(_positive(int(value)))
         if key in _FLAGS and not value:
             return _FLAGS[key], True
     except ValueError:
         raise ValueError(f"{text!r}: {key} wants a number above 0") from None
-    raise ValueError(f"{text!r} is unknown; known are {', '.join([*_SECONDS, 'max_delivery', *_FLAGS])}")
+    raise ValueError(f"{text!r} is unknown; known are {', '.join([*_SECONDS, *_COUNTS, *_FLAGS])}")
 
 
 def _positive(number: float) -> float:

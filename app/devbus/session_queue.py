@@ -1,13 +1,18 @@
 """Queues with sessions: each message belongs to one, and whoever holds a session alone receives its messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from app.devbus.amqp.errors import ARGUMENT_ERROR, SESSION_CANNOT_BE_LOCKED, SESSION_LOCK_LOST, AmqpError
+from app.devbus.amqp.errors import NOT_ALLOWED, SESSION_CANNOT_BE_LOCKED, SESSION_LOCK_LOST, AmqpError
 from app.devbus.amqp.message import Message
 from app.devbus.entity import Queue
 from app.devbus.entry import Entry, State
 from app.devbus.options import QueueOptions
+
+_NO_SESSION_ID = (
+    "The SessionId was not set on a message, and it cannot be sent to the entity. Entities that have session support "
+    "enabled can only receive messages that have the SessionId set to a valid value."
+)
 
 
 @dataclass(slots=True)
@@ -33,9 +38,11 @@ class SessionQueue(Queue):
         """What holders have left for the next one."""
         self._holds: dict[str, SessionHold] = {}
 
-    def check(self, message: Message) -> None:
+    def check(self, messages: Sequence[Message]) -> None:
         """Every message must say which session it belongs to."""
-        self._session_of(message)
+        super().check(messages)
+        for message in messages:
+            self._session_of(message)
 
     def accept(self, session_id: str | None, now: float, lost: Callable[[], None]) -> SessionHold | None:
         """Lock a session, or the next that has messages; None where none has. Raises `AmqpError` where it is held."""
@@ -102,7 +109,7 @@ class SessionQueue(Queue):
 
     def _session_of(self, message: Message) -> str | None:
         if message.group_id is None:
-            raise AmqpError(ARGUMENT_ERROR, f"The queue {self.options.name!r} wants messages that have a session id.")
+            raise AmqpError(NOT_ALLOWED, _NO_SESSION_ID)
         return str(message.group_id)
 
     def _lock(self, entry: Entry, now: float) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from app.devbus.ports import Channel
 
 _ACCEPTED, _REJECTED, _RELEASED, _MODIFIED = 0x24, 0x25, 0x26, 0x27
 ACCEPTED = Described(_ACCEPTED, [])
-_UNDELIVERABLE_HERE = 1
+_UNDELIVERABLE_HERE, _ANNOTATIONS = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Settlement:
     outcome: Outcome
     reason: str = ""
     description: str = ""
+    properties: dict[Any, Any] = field(default_factory=dict)
+    """Application properties that are added to the message's own."""
 
 
 def rejected(error: AmqpError) -> Described:
@@ -56,7 +58,8 @@ def read_state(state: Any) -> Settlement:
             return Settlement(Outcome.RELEASE)
         case 0x27:
             is_deferral = len(fields) > _UNDELIVERABLE_HERE and fields[_UNDELIVERABLE_HERE]
-            return Settlement(Outcome.DEFER if is_deferral else Outcome.ABANDON)
+            added = fields[_ANNOTATIONS] if len(fields) > _ANNOTATIONS else None
+            return Settlement(Outcome.DEFER if is_deferral else Outcome.ABANDON, properties=added or {})
     raise AmqpError(NOT_IMPLEMENTED, f"delivery state {state.descriptor:#x}")
 
 
@@ -99,7 +102,7 @@ def fated(
 def _apply(queue: Queue, token: UUID, settlement: Settlement, now: float, state: Any) -> Described:
     """The state to confirm with: the client's own, without the error, for the SDK takes any error for a failure."""
     try:
-        queue.settle(token, settlement.outcome, now, settlement.reason, settlement.description)
+        queue.settle(token, settlement.outcome, now, settlement.reason, settlement.description, settlement.properties)
     except AmqpError as error:
         return rejected(error)
     if settlement.outcome is Outcome.DEAD_LETTER:
@@ -111,4 +114,5 @@ def _dead_letter(error: list[Any]) -> Settlement:
     info = error[2] if len(error) > 2 and isinstance(error[2], dict) else {}
     described = error[1] if len(error) > 1 else None
     reason, description = info.get(REASON), info.get(DESCRIPTION, described)
-    return Settlement(Outcome.DEAD_LETTER, str(reason or ""), str(description or ""))
+    others = {name: value for name, value in info.items() if name not in (REASON, DESCRIPTION)}
+    return Settlement(Outcome.DEAD_LETTER, str(reason or ""), str(description or ""), others)

@@ -36,7 +36,7 @@ class Refused(Exception):
 
 
 class StatusServer:
-    """Answers `GET /`, `/status` and `/dead-letters?queue=`; `POST /faults`, `/cut`, `/detach`, `/refuse`, `/reopen`.
+    """Answers `GET /`, `/status` and `/dead-letters?queue=`; `POST` to `/faults` and to what happens once.
 
     All but the page is JSON. It asks for no password: it belongs on loopback, like the broker.
     """
@@ -52,6 +52,7 @@ class StatusServer:
             ("POST", "/faults"): self._set_faults,
             ("POST", "/cut"): self._cut,
             ("POST", "/detach"): self._detach,
+            ("POST", "/forbid"): self._forbid,
             ("POST", "/refuse"): self._refuse,
             ("POST", "/reopen"): self._reopen,
         }
@@ -130,6 +131,10 @@ class StatusServer:
 
     async def _detach(self, arguments: Body) -> Body:
         return {"detached": self._broker.detach(arguments.pop("queue"), **arguments)}
+
+    async def _forbid(self, arguments: Body) -> Body:
+        self._broker.forbid(arguments["queue"], bool(arguments.get("forbidden", True)))
+        return {"forbidden": sorted(self._broker.namespace.forbidden)}
 
     async def _refuse(self, arguments: Body) -> Body:
         await self._broker.refuse(**arguments)

@@ -45,6 +45,8 @@ class Answering:
         self._blobs = blobs
         self._limits = limits
         self._renderer = Renderer()
+        self.begun = 0
+        """Messages whose pictures the core has been asked about."""
 
     async def answer(self, message: ServiceBusReceivedMessage) -> None:
         """Returns once the result is stored; raises the `RequestError` that says why there is none.
@@ -57,7 +59,11 @@ class Answering:
         deadline = _deadline(message, job.options.deadline_ms)
         with self._service.admission.permit(Priority.BULK) as permit:
             picture = await self._picture(job, permit)
-            result = await self._service.infer(self._request(message, job.options, picture, deadline), permit)
+            self.begun += 1
+            try:
+                result = await self._service.infer(self._request(message, job.options, picture, deadline), permit)
+            finally:
+                self.begun -= 1
             annotated_url = await self._annotate(picture, result, job.options)
         body = results.body_of(job, result, annotated_url)
         if len(body) > self._limits.result_bytes:

@@ -7,22 +7,21 @@ from urllib.parse import urlsplit
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import DefaultAzureCredential
-from azure.servicebus import ServiceBusReceivedMessage, ServiceBusSubQueue, parse_connection_string
+from azure.servicebus import ServiceBusSubQueue, parse_connection_string
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
 from app.errors import StartupError
 from app.servicebus.loopback import is_loopback
-from app.servicebus.settlement import Settlement, Verb
+from app.servicebus.receiver import CONFIRM_SECONDS, PREFETCH, Receiver
 
 log = logging.getLogger(__name__)
 
 _SOCKET_SECONDS = 0.05
-"""How long the SDK's reader holds the connection for itself while nothing comes; settlements wait for so long. Its
-default of 0.2 s held settlements to 141 a second."""
+"""How long one reading of a connection lasts where nothing comes."""
 
-_CONFIRM_SECONDS = 10
-"""How long a settlement waits to be confirmed on the link before it is made again by lock token."""
+_OPEN_SECONDS = 10.0
+"""How long opening a link, or a request to the broker, may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +52,12 @@ class Connection:
         """The namespace's host name."""
         return str(self._client.fully_qualified_namespace)
 
-    def receiver(self, queue: str, round_size: int) -> "Receiver":
-        """A receiver that asks the broker for `round_size` messages at once, and for more when those are all read.
-
-        With a size of 1 the SDK gives back what comes while nobody waits for it; take 2 at least for reading.
-        """
-        return Receiver(
-            self._client.get_queue_receiver(
-                queue,
-                prefetch_count=round_size - 1,  # the SDK adds one
-                socket_timeout=_SOCKET_SECONDS,
-                timeout=_CONFIRM_SECONDS,
-            )
+    def receiver(self, queue: str) -> Receiver:
+        """A link on which the queue is received, not open yet."""
+        receiver = self._client.get_queue_receiver(
+            queue, prefetch_count=PREFETCH, socket_timeout=_SOCKET_SECONDS, timeout=CONFIRM_SECONDS
         )
+        return Receiver(receiver)
 
     def sender(self, entity: str) -> ServiceBusSender:
         """A sender to a queue or a topic; both are only an address to the broker."""
@@ -90,70 +82,8 @@ class Connection:
             await self.credential.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message and the link that it came over."""
-
-    message: ServiceBusReceivedMessage
-    link: object
-
-
-class Receiver:
-    """One receiver of the SDK, reading in rounds and settling safely around its reconnects."""
-
-    def __init__(self, receiver: ServiceBusReceiver) -> None:
-        self._receiver = receiver
-
-    async def open(self) -> None:
-        """Connect, authenticate and attach; raises a `ServiceBusError`."""
-        await self._receiver.__aenter__()
-
-    async def next(self) -> Received:
-        """Wait for the next message; raises a `ServiceBusError` where the connection is lost.
-
-        Not to be cancelled while the receiver is to be used further: a frame that is half read cannot be read again.
-        """
-        message = await self._receiver.__anext__()
-        return Received(message, self._link())
-
-    async def renew(self, message: ServiceBusReceivedMessage) -> None:
-        """Hold the message's lock for another of its periods; raises a `ServiceBusError`."""
-        await self._receiver.renew_message_lock(message)
-
-    async def settle(self, received: Received, settlement: Settlement) -> None:
-        """Settle a message of this receiver, or by its lock token one of an earlier link or receiver.
-
-        Raises `MessageLockLostError` where the lock is gone (which is also what is heard when an earlier try was
-        applied and only its confirmation lost), or another `ServiceBusError`.
-        """
-        message = received.message
-        if received.link is not self._link():
-            # A delivery number is worth nothing on another link. What the SDK knows as a deferred message it settles
-            # by lock token through the management link, and there is no public way to ask for that.
-            message._is_deferred_message = True
-        match settlement.verb:
-            case Verb.COMPLETE:
-                await self._receiver.complete_message(message)
-            case Verb.ABANDON:
-                await self._receiver.abandon_message(message)
-            case Verb.DEAD_LETTER:
-                await self._receiver.dead_letter_message(
-                    message, reason=settlement.reason, error_description=settlement.description
-                )
-            case Verb.LEAVE:
-                pass
-
-    async def close(self) -> None:
-        """Give back what was sent ahead and is not read, and disconnect."""
-        await self._receiver.close()
-
-    def _link(self) -> object:
-        """What the SDK replaces when it reconnects by itself."""
-        return self._receiver._handler
-
-
 def _client(access: Access, credential: AsyncTokenCredential | None) -> ServiceBusClient:
-    options: dict[str, Any] = {"retry_total": 0, "user_agent": "roo-vision"}
+    options: dict[str, Any] = {"retry_total": 0, "user_agent": "roo-vision", "try_timeout": _OPEN_SECONDS}
     if credential is not None:
         assert access.namespace is not None
         return ServiceBusClient(access.namespace, credential, use_tls=not _is_here(access.namespace), **options)

@@ -12,8 +12,8 @@ from azure.servicebus import ServiceBusReceivedMessage
 from app.errors import Draining, EngineFailure, Overloaded, RequestError
 from app.servicebus import results, settlement
 from app.servicebus.answering import Answering
-from app.servicebus.connection import Received
 from app.servicebus.locks import HeldLock, LockKeeper
+from app.servicebus.receiver import Received
 from app.servicebus.settlement import Settlement, Verb
 from app.servicebus.settler import Settler
 from app.telemetry import logs, metrics, tracing
@@ -79,7 +79,7 @@ class Deliveries:
         logs.request_id.set(results.request_id_of(message, self._queue))
         with tracing.processing(self._queue, str(message.message_id), message.application_properties) as span:
             answering = asyncio.create_task(self._answer(message))
-            with self._locks.hold(message, answering.cancel) as lock:
+            with self._locks.hold(received, answering.cancel) as lock:
                 decided = await self._decide(received, answering, lock)
                 with tracing.settling(self._queue, decided.verb.value):
                     margin = lock.remaining()
@@ -116,11 +116,10 @@ class Deliveries:
         except RequestError as error:
             decided = settlement.settlement_for(error)
             if decided.verb is Verb.ABANDON:
-                delay = settlement.delay_before_abandoning(error, received.message.delivery_count or 0)
-                await self._pause(delay)
+                await self._pause(settlement.delay_before_abandoning(received.message.delivery_count or 0))
             return decided
         except asyncio.CancelledError:
-            return settlement.LEAVE if lock.lost else settlement.ABANDON
+            return settlement.LEAVE if lock.lost else settlement.RELEASE
         except Exception:  # whatever else goes wrong, the message must be given back
             log.exception("failed on message %s", received.message.message_id)
             return settlement.settlement_for(EngineFailure("The service failed on this message."))

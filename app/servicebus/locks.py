@@ -1,108 +1,145 @@
-"""Keeps the locks of the messages that are held, and says at once when one is lost."""
+"""Keeps the locks of the messages that are held, and says at once when one is lost.
+
+Each lock keeps itself, by two timers of its own: one renews it when half of its time is over, the other ends it when
+its time is. So nothing that becomes of one, an answer that never comes or a defect, is of any consequence to another.
+"""
 
 import asyncio
 import contextlib
 import logging
-import math
 import time
-from collections.abc import Callable, Coroutine, Iterator
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator
 
-from azure.core.exceptions import AzureError
-from azure.servicebus import ServiceBusReceivedMessage
 from azure.servicebus.exceptions import MessageLockLostError
+
+from app.servicebus.link_errors import LinkLost, words
+from app.servicebus.lock_period import LockPeriod
+from app.servicebus.receiver import Received
+from app.servicebus.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
+RENEW_SECONDS = 5.0
+"""How long a renewal may take."""
 _RETRY_SECONDS = 0.5
 _SHORTEST_WAIT = 0.05
-_MARGIN_SECONDS = 1.0
-"""A lock with less left than this is as good as lost: a settlement takes its time, and clocks differ."""
+_MARGIN_SECONDS, _MARGIN_SHARE = 1.0, 0.1
+"""A lock with less left than this, or than this share of it, is as good as lost: a settlement takes its time."""
 
-Renew = Callable[[ServiceBusReceivedMessage], Coroutine[Any, Any, None]]
+Renew = Callable[[Received], Awaitable[None]]
 
 
 class HeldLock:
     """The lock of one message. `lost` is set when it cannot be kept; `on_loss` is then called once."""
 
-    def __init__(self, message: ServiceBusReceivedMessage, on_loss: Callable[[], object]) -> None:
-        self.message = message
+    def __init__(self, keeper: "LockKeeper", received: Received, on_loss: Callable[[], object]) -> None:
+        self.received = received
         self.lost = False
+        self._keeper = keeper
         self._on_loss = on_loss
+        self._ends = 0.0
+        self._kept = True
+        self._ending: asyncio.TimerHandle | None = None
+        self._renewing: asyncio.TimerHandle | None = None
 
     def remaining(self) -> float:
-        """Seconds until the broker gives the message to somebody else, by our clock."""
-        until: datetime | None = self.message.locked_until_utc
-        return 0.0 if until is None else (until - datetime.now(UTC)).total_seconds()
+        """Seconds until the broker gives the message to somebody else; 0 where it is lost."""
+        return 0.0 if self.lost else max(0.0, self._ends - time.monotonic())
+
+    def lasts(self, left: float) -> None:
+        """From now on it has `left` seconds."""
+        if not self._kept:
+            return
+        self._cancel()
+        self._ends = time.monotonic() + left
+        self._end_in(left - min(_MARGIN_SECONDS, _MARGIN_SHARE * left))
+        self.renew_in(left - self._keeper.period / 2)
+
+    def renew_in(self, seconds: float) -> None:
+        """Try to renew it then."""
+        if self._kept:
+            wait = max(_SHORTEST_WAIT, seconds)
+            self._renewing = asyncio.get_running_loop().call_later(wait, self._keeper.begin_renewal, self)
 
     def lose(self) -> None:
         """It is gone."""
         if not self.lost:
             self.lost = True
+            self.release()
             self._on_loss()
+
+    def release(self) -> None:
+        """Keep it no longer."""
+        self._kept = False
+        self._cancel()
+
+    def _end_in(self, seconds: float) -> None:
+        self._ending = asyncio.get_running_loop().call_later(max(0.0, seconds), self._end)
+
+    def _end(self) -> None:
+        left = self.remaining()
+        margin = min(_MARGIN_SECONDS, _MARGIN_SHARE * self._keeper.period)
+        if left > margin:  # a loop may be early
+            self._end_in(left - margin)
+        else:
+            self.lose()
+
+    def _cancel(self) -> None:
+        for timer in (self._ending, self._renewing):
+            if timer is not None:
+                timer.cancel()
 
 
 class LockKeeper:
-    """Renews every held lock when half of its time is over. One task for all; it sleeps until the next is due."""
+    """Keeps the locks of one queue's messages, until `close`."""
 
-    def __init__(self, renew: Renew) -> None:
+    def __init__(self, queue: str, renew: Renew) -> None:
         self._renew = renew
-        self._due: dict[HeldLock, float] = {}
-        self._changed = asyncio.Event()
-        self.period = 0.0
-        """Longest time, in seconds, that a fresh lock was seen to last."""
+        self._period = LockPeriod(queue)
+        self._renewals: set[asyncio.Task[None]] = set()
+        self._trouble = Trouble(log, f"renewing the locks of messages of {queue}")
+
+    @property
+    def period(self) -> float:
+        """How long, in seconds, a fresh lock lasts; 0 before the first message."""
+        return self._period.seconds
 
     @contextlib.contextmanager
-    def hold(self, message: ServiceBusReceivedMessage, on_loss: Callable[[], object]) -> Iterator[HeldLock]:
+    def hold(self, received: Received, on_loss: Callable[[], object]) -> Iterator[HeldLock]:
         """Keep the message's lock for the length of the block; `on_loss` is called where that fails."""
-        lock = HeldLock(message, on_loss)
-        self._schedule(lock)
+        lock = HeldLock(self, received, on_loss)
+        lock.lasts(self._period.left(received))
         try:
             yield lock
         finally:
-            self._due.pop(lock, None)
+            lock.release()
 
-    async def run(self) -> None:
-        """Renew until cancelled."""
-        while True:
-            self._changed.clear()
-            await self._sleep_until_due()
-            now = time.monotonic()
-            for lock in [lock for lock, due in self._due.items() if due <= now]:
-                await self._keep(lock)
+    def begin_renewal(self, lock: HeldLock) -> None:
+        """Renew a lock in a task of its own."""
+        renewal = asyncio.create_task(self._keep(lock), name="lock-renewal")
+        self._renewals.add(renewal)
+        renewal.add_done_callback(self._renewals.discard)
 
-    async def _sleep_until_due(self) -> None:
-        earliest = min(self._due.values(), default=None)
-        timeout = None if earliest is None else max(0.0, earliest - time.monotonic())
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), timeout)
+    async def close(self) -> None:
+        """End the renewals that are under way."""
+        for renewal in self._renewals:
+            renewal.cancel()
+        if self._renewals:
+            await asyncio.wait(self._renewals)
 
     async def _keep(self, lock: HeldLock) -> None:
-        """One renewal. It is the task that reads the connection, so it is awaited and never cancelled half-way."""
+        """One renewal. Where it fails it is tried again; the lock's end comes by the lock's other timer."""
+        asked = time.monotonic()
         try:
-            await self._renew(lock.message)
+            async with asyncio.timeout(RENEW_SECONDS):
+                await self._renew(lock.received)
         except MessageLockLostError:
-            self._lost(lock)
-        except (AzureError, ValueError) as error:  # ValueError: the receiver is being replaced
-            log.warning("could not renew the lock of message %s: %s", lock.message.message_id, type(error).__name__)
-            if lock.remaining() <= _MARGIN_SECONDS:
-                self._lost(lock)
-            elif lock in self._due:
-                self._due[lock] = time.monotonic() + _RETRY_SECONDS
+            lock.lose()
+        except Exception as error:
+            self._trouble.again(words(error))
+            if not isinstance(error, LinkLost | TimeoutError):
+                log.debug("a renewal failed", exc_info=True)
+            lock.renew_in(_RETRY_SECONDS)
         else:
-            if lock in self._due:
-                self._schedule(lock)
-
-    def _schedule(self, lock: HeldLock) -> None:
-        remaining = lock.remaining()
-        self.period = max(self.period, remaining)
-        wait = min(remaining - _MARGIN_SECONDS, remaining - self.period / 2)
-        due = time.monotonic() + max(_SHORTEST_WAIT, wait)
-        if due < min(self._due.values(), default=math.inf):
-            self._changed.set()
-        self._due[lock] = due
-
-    def _lost(self, lock: HeldLock) -> None:
-        self._due.pop(lock, None)
-        lock.lose()
+            self._trouble.over()
+            lock.lasts(self.period - (time.monotonic() - asked))

@@ -2,7 +2,8 @@
 
 A message that was answered, with its result stored, is completed. For all else the error decides: what will never
 succeed goes to the dead-letter queue with a reason that an operator can act on; what may succeed later, or elsewhere,
-is abandoned and comes again; what is no longer ours is left alone.
+is abandoned and comes again; what nobody has tried is released, which uses up no delivery; what is no longer ours is
+left alone.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ class Verb(Enum):
     COMPLETE = "complete"
     DEAD_LETTER = "dead_letter"
     ABANDON = "abandon"
+    RELEASE = "release"
+    """Given back as if it had never been delivered: this delivery is not counted."""
     LEAVE = "leave"
 
 
@@ -35,9 +38,9 @@ VERBS: dict[type[errors.RequestError], Verb] = {
     errors.ReplyRefused: Verb.DEAD_LETTER,
     errors.ResultTooLarge: Verb.DEAD_LETTER,
     errors.UploadTimeout: Verb.ABANDON,
-    errors.Overloaded: Verb.ABANDON,
-    errors.Loading: Verb.ABANDON,
-    errors.Draining: Verb.ABANDON,
+    errors.Overloaded: Verb.RELEASE,
+    errors.Loading: Verb.RELEASE,
+    errors.Draining: Verb.RELEASE,
     errors.EngineFailure: Verb.ABANDON,
     errors.StorageUnavailable: Verb.ABANDON,
     errors.ResultsUnavailable: Verb.ABANDON,
@@ -61,6 +64,7 @@ class Settlement:
 
 COMPLETE = Settlement(Verb.COMPLETE)
 ABANDON = Settlement(Verb.ABANDON)
+RELEASE = Settlement(Verb.RELEASE)
 LEAVE = Settlement(Verb.LEAVE)
 
 
@@ -69,12 +73,9 @@ def settlement_for(error: errors.RequestError) -> Settlement:
     return Settlement(VERBS[type(error)], type(error).__name__, str(error)[:_MOST_DESCRIPTION])
 
 
-def delay_before_abandoning(error: errors.RequestError, delivery_count: int) -> float:
+def delay_before_abandoning(delivery_count: int) -> float:
     """Seconds for which a message is kept before it is given back: twice as long at each delivery.
 
-    Given back at once, it would come again at once, and its deliveries would be used up within a second. While the
-    service is draining, another replica shall have it now.
+    Given back at once, it would come again at once, and its deliveries would be used up within a second.
     """
-    if isinstance(error, errors.Draining):
-        return 0.0
     return min(MOST_DELAY, FIRST_DELAY * 2.0 ** min(delivery_count, 16))

@@ -1,15 +1,17 @@
-"""Settles messages and renews locks over whatever receiver is open now."""
+"""Settles messages and renews locks over whatever link is open now."""
 
 import asyncio
+import contextlib
 import logging
+import time
 
-from azure.core.exceptions import AzureError
-from azure.servicebus import ServiceBusReceivedMessage
 from azure.servicebus.exceptions import MessageLockLostError
 
-from app.servicebus.connection import Received, Receiver
+from app.servicebus.link_errors import LinkLost, words
 from app.servicebus.locks import HeldLock
+from app.servicebus.receiver import Received, Receiver
 from app.servicebus.settlement import Settlement, Verb
+from app.servicebus.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -17,15 +19,24 @@ _PAUSE = 0.5
 
 
 class Settler:
-    """Outlives the receivers: what came over one may be settled over the next."""
+    """Outlives the links: what came over one may be settled over the next."""
 
-    def __init__(self) -> None:
-        self.receiver: Receiver | None = None
-        """The one that is open, or was last."""
+    def __init__(self, queue: str) -> None:
+        self._link: Receiver | None = None
+        self._opened = asyncio.Event()
+        self._trouble = Trouble(log, f"settling messages of {queue}")
 
-    async def renew(self, message: ServiceBusReceivedMessage) -> None:
-        """Renew the message's lock; raises a `ServiceBusError`, or `ValueError` between two receivers."""
-        await self._current().renew(message)
+    def use(self, link: Receiver) -> None:
+        """From now on settle over this link."""
+        self._link = link
+        self._opened.set()
+        self._opened = asyncio.Event()
+
+    async def renew(self, received: Received) -> None:
+        """Renew the message's lock; raises `MessageLockLostError`, or `LinkLost` between two links too."""
+        if self._link is None:
+            raise LinkLost("not connected yet")
+        await self._link.renew(received)
 
     async def settle(self, received: Received, decided: Settlement, lock: HeldLock) -> bool:
         """Settle for as long as the lock is held; False where it was lost first.
@@ -33,20 +44,30 @@ class Settler:
         A lock lost is also what is heard after a settlement that was applied and whose confirmation was lost on the
         way. Either way the message is the broker's now, and nothing more is done about it.
         """
-        while decided.verb is not Verb.LEAVE:
-            if lock.lost or lock.remaining() <= 0:
+        while decided.verb is not Verb.LEAVE and lock.remaining() > 0:
+            link = await self._open_link(lock)
+            if link is None:
                 return False
             try:
-                await self._current().settle(received, decided)
-                return True
+                await link.settle(received, decided)
             except MessageLockLostError:
                 return False
-            except (AzureError, ValueError, OSError) as error:  # ValueError: the receiver is being replaced
-                log.info("settling message %s again: %s", received.message.message_id, type(error).__name__)
+            except LinkLost as error:
+                self._trouble.again(str(error))
+            except Exception as error:
+                self._trouble.again(words(error))
                 await asyncio.sleep(_PAUSE)
+            else:
+                self._trouble.over()
+                return True
         return False
 
-    def _current(self) -> Receiver:
-        if self.receiver is None:
-            raise ValueError("not connected yet")
-        return self.receiver
+    async def _open_link(self, lock: HeldLock) -> Receiver | None:
+        """The link, or the next where it is lost; None where none comes before the lock ends."""
+        ends = time.monotonic() + lock.remaining()
+        while (left := ends - time.monotonic()) > 0:
+            if self._link is not None and not self._link.lost:
+                return self._link
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._opened.wait(), min(left, _PAUSE))
+        return None

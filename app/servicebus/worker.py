@@ -3,62 +3,37 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
-from dataclasses import dataclass
-from enum import Enum
 
-from azure.core.exceptions import AzureError
+from azure.servicebus.exceptions import MessageLockLostError
 
 from app.core.request import Priority
 from app.core.service import InferenceService
 from app.errors import StartupError
 from app.servicebus.answering import SOURCE, Answering
-from app.servicebus.connection import Connection, Receiver
+from app.servicebus.connection import Connection
 from app.servicebus.delivery import Deliveries
 from app.servicebus.depth import QueueDepth
+from app.servicebus.link_errors import LinkLost, words
 from app.servicebus.locks import LockKeeper
+from app.servicebus.queue_status import LinkState, QueueStatus
+from app.servicebus.receiver import Received, Receiver
+from app.servicebus.settlement import RELEASE
 from app.servicebus.settler import Settler
+from app.servicebus.supervision import supervised
+from app.servicebus.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds between attempts to connect: doubled after each that fails, with jitter, for ever."""
-_RECHECK_SECONDS = 0.25
-_ROUNDS = 4
-"""A round of reading is this part of the messages that may be held: while one is computed, the next arrives."""
 _LOCK_SHARE = 0.5
 """Of a lock's period, how much may be planned with."""
-_LINK_ERRORS = (AzureError, ValueError, OSError, StopAsyncIteration)
-"""What a lost connection looks like from the SDK; ValueError where it has shut its receiver down."""
-
-
-class LinkState(Enum):
-    """How the worker and the broker stand."""
-
-    CONNECTING = "connecting"
-    CONNECTED = "connected"
-    DISCONNECTED = "disconnected"
-    STOPPED = "stopped"
-
-
-@dataclass(slots=True)
-class QueueStatus:
-    """What readiness and metrics tell of the queue. `credit` is how many messages more would be taken now."""
-
-    queue: str
-    state: LinkState = LinkState.CONNECTING
-    reason: str = ""
-    credit: int = 0
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a link that messages come over."""
-        return self.state is LinkState.CONNECTED
-
-    def __str__(self) -> str:
-        words = f"{self.queue}: {self.state.value}"
-        return f"{words} ({self.reason})" if self.reason else words
+_FOR_EVER = 86_400.0
+_STEP = 4
+"""Credit is granted in steps of this part of what may be held, so that not every message costs a frame."""
 
 
 class QueueWorker:
@@ -80,13 +55,14 @@ class QueueWorker:
         self._answering = answering
         self._most_held = most_held
         self._depth = depth
-        self._round = max(2, most_held // _ROUNDS)
-        self._settler = Settler()
-        self._locks = LockKeeper(self._settler.renew)
-        self._freed = asyncio.Event()
+        self._link: Receiver | None = None
+        self._settler = Settler(queue)
+        self._locks = LockKeeper(queue, self._settler.renew)
         self._stopping = asyncio.Event()
+        self._closed = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
-        self._deliveries = Deliveries(queue, answering, self._settler, self._locks, self._freed.set)
+        self._trouble = Trouble(log, f"receiving from {queue}")
+        self._deliveries = Deliveries(queue, answering, self._settler, self._locks, self._nudge)
 
     @property
     def queue(self) -> str:
@@ -107,129 +83,150 @@ class QueueWorker:
         return self._depth.counts if self._depth else {}
 
     async def run(self) -> None:
-        """Receive until `stop`, connecting again for ever."""
-        aside = [asyncio.create_task(self._locks.run(), name="lock-keeper")]
+        """Receive until `close`, connecting again for ever. Raises `StartupError` where the queue cannot be received.
+
+        After `stop` nothing more is taken, but the link is kept: locks are renewed and messages settled over it.
+        """
+        tasks = [asyncio.create_task(supervised("the queue's receiver", self._receive_for_ever), name="queue-receiver")]
         if self._depth:
-            aside.append(asyncio.create_task(self._depth.run(), name="queue-depth"))
-        pause = FIRST_PAUSE
+            tasks.append(asyncio.create_task(supervised("the queue's depth", self._depth.run), name="queue-depth"))
+        closed = asyncio.create_task(self._closed.wait())
         try:
-            while not self._stopping.is_set():
-                if await self._receive_until_lost():
-                    pause = FIRST_PAUSE
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.5, 1))
-                pause = min(LONGEST_PAUSE, pause * 2)
+            await asyncio.wait([closed, tasks[0]], return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0].done():
+                tasks[0].result()
         finally:
-            for task in aside:
+            for task in (*tasks, closed):
                 task.cancel()
+            await asyncio.wait([*tasks, closed])
 
     async def stop(self, seconds: float) -> None:
-        """Take nothing more, finish and settle what is computing, give back the rest; within `seconds`.
-
-        The receiver must still be open for that: `run` goes on until `close`.
-        """
+        """Take nothing more, finish and settle what is computing, release the rest; within `seconds`."""
         self._stopping.set()
-        self._freed.set()
         until = time.monotonic() + seconds
         self._deliveries.begin_end()
         self._service.refuse_waiting(SOURCE)
-        await self._stop_reading()
+        self._nudge()
         await self._deliveries.finish(until - time.monotonic())
-        self.status.state, self.status.reason = LinkState.STOPPED, ""
+        self.status.state, self.status.reason, self.status.credit = LinkState.STOPPED, "", 0
 
     async def close(self) -> None:
         """Disconnect; for after `stop`."""
-        if self._settler.receiver is not None:
-            self._close_aside(self._settler.receiver)
+        self._closed.set()
+        if self._link is not None:
+            self._close_aside(self._link)
+        await self._locks.close()
         if self._closing:
             await asyncio.wait(self._closing)
         await self._answering.close()
         await self._connection.close()
 
-    async def _stop_reading(self) -> None:
-        """Close the link that reads, and settle over another: while it is open, the broker goes on sending what it was
-        promised credit for, and what is given back would come straight back.
-        """
-        reading = self._settler.receiver
-        if reading is None:
-            return
-        settling = self._connection.receiver(self.status.queue, 1)
-        try:
-            await settling.open()
-        except _LINK_ERRORS:
-            self._close_aside(settling)
-        else:
-            self._settler.receiver = settling
-            self._close_aside(reading)
+    async def _receive_for_ever(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._closed.is_set():
+            if await self._receive_until_lost():
+                pause = FIRST_PAUSE
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), pause * random.uniform(0.5, 1))
+            pause = min(LONGEST_PAUSE, pause * 2)
 
     async def _receive_until_lost(self) -> bool:
-        """One receiver, from its opening to its failure; False where it could not be opened at all."""
-        receiver = self._connection.receiver(self.status.queue, self._round)
+        """One link, from its opening to its loss; False where it could not be opened at all."""
+        link = self._connection.receiver(self.status.queue)
         try:
-            await receiver.open()
-        except _LINK_ERRORS as error:
-            self._lost(error)
-            self._close_aside(receiver)
-            if "session" in str(error).lower():
-                raise StartupError(
-                    f"ROO_QUEUE={self.queue} requires sessions, which are not supported. Name one without them."
-                ) from None
+            await link.open()
+        except Exception as error:
+            self._close_aside(link)
+            self._check_start(error)
+            self._disconnected(words(error))
             return False
-        previous, self._settler.receiver = self._settler.receiver, receiver
-        self.status.state, self.status.reason = LinkState.CONNECTED, ""
-        log.info("receiving from %s", self.status.queue)
+        previous, self._link = self._link, link
+        self._settler.use(link)
+        self._connected()
         if previous is not None:
             self._close_aside(previous)
         try:
-            await self._receive(receiver)
-        except _LINK_ERRORS as error:
-            self._lost(error)
+            await self._receive(link)
+        except LinkLost as error:
+            self._disconnected(str(error))
+        except Exception as error:
+            self._disconnected(words(error))
+            raise
         return True
 
-    async def _receive(self, receiver: Receiver) -> None:
-        """Read in rounds: the broker is asked for the next only when there is room for all of it.
-
-        Within a round nothing is waited for: its messages are under way, and their locks are running, already.
-        """
+    async def _receive(self, link: Receiver) -> None:
+        """Read without end, whatever is held: so a loss is noticed at once. Credit is what room there is."""
         while not self._stopping.is_set():
-            await self._room_for_a_round()
-            for _ in range(self._round):
-                if self._stopping.is_set():
-                    return
-                self._deliveries.start(await receiver.next())
+            await self._grant(link)
+            for received in await link.read():
+                self._deliveries.start(received)
+        await link.drain()
+        while not self._closed.is_set():  # what was under way still comes
+            for received in await link.read():
+                await self._give_back(link, received)
 
-    async def _room_for_a_round(self) -> None:
-        while not self._stopping.is_set():
-            self.status.credit = self._credit()
-            if self.status.credit >= self._round or not self._deliveries:
-                return
-            self._freed.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._freed.wait(), _RECHECK_SECONDS)
+    async def _give_back(self, link: Receiver, received: Received) -> None:
+        """Release what came too late."""
+        with contextlib.suppress(MessageLockLostError):
+            await link.settle(received, RELEASE)
 
-    def _credit(self) -> int:
-        """How many more messages the core can finish inside their locks, and has permits for."""
-        held = len(self._deliveries)
-        inside_locks = self._service.capacity.credit(None, _LOCK_SHARE * self._locks.period)
-        return min(self._most_held - held, inside_locks, self._service.admission.free(Priority.BULK))
+    async def _grant(self, link: Receiver) -> None:
+        """Let the broker send what there is room for, and no more: what it was promised before is taken back."""
+        room, promised = self._room(), link.credit
+        self.status.credit = room
+        step = max(1, self._most_held // _STEP)
+        if room < promised or room >= promised + step or room > promised == 0:
+            await link.grant(room)
 
-    def _close_aside(self, receiver: Receiver) -> None:
+    def _room(self) -> int:
+        """How many messages more the core can finish inside their locks, and has permits for."""
+        held, capacity = len(self._deliveries), self._service.capacity
+        if not held:
+            # One is always taken where anything is computed at all: its lock tells how long they last here, and the
+            # locks of a model that is slower than them are renewed.
+            room = max(min(1, capacity.credit(None, _FOR_EVER)), self._inside_locks())
+        else:
+            room = self._inside_locks() - (held - self._answering.begun)
+        return max(0, min(self._most_held - held, room, self._permits()))
+
+    def _permits(self) -> int:
+        """How many pictures of bulk would be admitted; where nothing is in flight, one always is."""
+        admission = self._service.admission
+        return admission.free(Priority.BULK) or (0 if admission.used.pictures else 1)
+
+    def _inside_locks(self) -> int:
+        """How many pictures beside those in the core can be finished inside a lock; 0 before a lock was seen."""
+        seconds = _LOCK_SHARE * math.ceil(self._locks.period)  # whole seconds, that arrive a bit shorter
+        return self._service.capacity.credit(None, seconds) if seconds else 0
+
+    def _nudge(self) -> None:
+        """Something has changed that the receiver should know now."""
+        if self._link is not None:
+            self._link.nudge()
+
+    def _close_aside(self, link: Receiver) -> None:
         """Closing takes a second and more, which nobody need wait for."""
-        closing = asyncio.create_task(_close(receiver))
+        closing = asyncio.create_task(link.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
-    def _lost(self, error: BaseException) -> None:
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:160]}"
-        if self._stopping.is_set():
+    def _connected(self) -> None:
+        if not self._stopping.is_set():
+            self.status.state, self.status.reason = LinkState.CONNECTED, ""
+        self._trouble.over()
+        log.info("receiving from %s", self.queue)
+
+    def _disconnected(self, reason: str) -> None:
+        if self._closed.is_set():
             return
-        if (self.status.state, self.status.reason) != (LinkState.DISCONNECTED, reason):
-            log.warning("disconnected from %s: %s", self.status.queue, reason)
-        self.status.state, self.status.reason = LinkState.DISCONNECTED, reason
+        if not self._stopping.is_set():
+            self.status.state, self.status.reason, self.status.credit = LinkState.DISCONNECTED, reason, 0
+        self._trouble.again(reason)
 
-
-async def _close(receiver: Receiver) -> None:
-    try:
-        await receiver.close()
-    except _LINK_ERRORS as error:
-        log.debug("closing a receiver: %s", type(error).__name__)
+    def _check_start(self, error: Exception) -> None:
+        """Where a queue can never be received, the start is what fails; a queue that was received may be so again."""
+        said = str(error).lower()
+        if self._link is None and "amqp:not-allowed" in said and "requires sessions" in said:
+            raise StartupError(
+                f"ROO_QUEUE={self.queue} requires sessions, which are not supported. Name one without them."
+            ) from None

@@ -14,7 +14,7 @@ from app.devbus.amqp.errors import MESSAGE_LOCK_LOST, AmqpError
 from app.devbus.amqp.message import PROPERTIES, Message
 from app.devbus.amqp.types import Described, Uint
 from app.devbus.entity import Queue
-from app.devbus.entry import Entry, Outcome, State
+from app.devbus.entry import ENQUEUED_SEQUENCE_NUMBER, MESSAGE_STATE, Entry, Outcome, State
 from app.devbus.options import QueueOptions
 
 
@@ -204,3 +204,36 @@ def test_options_are_read(text: str, options: QueueOptions) -> None:
 def test_options_that_cannot_be_read_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"=|lock|no queue|unknown"):
         QueueOptions.parse(text)
+
+
+def test_a_message_without_an_id_is_given_one_of_its_own() -> None:
+    queue = Queue(QueueOptions("q", dedup_seconds=60))
+    for _ in range(2):
+        queue.send(message(), 0)
+    queue.send(Message(), 0)
+    assert len({entry.message_id for entry in queue.peek() if entry.message_id}) == 3
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ABANDON, Outcome.DEFER, Outcome.DEAD_LETTER])
+def test_properties_given_to_a_settlement_stay_with_the_message(outcome: Outcome) -> None:
+    queue = Queue(QueueOptions("q"))
+    queue.send(message("m"), 0)
+    token = acquire(queue, 0).lock_token
+    assert token is not None
+    queue.settle(token, outcome, 0, properties={"tried": 1})
+    where = queue.dead_letters if outcome is Outcome.DEAD_LETTER else queue
+    assert where is not None
+    (entry,) = where.peek()
+    assert entry.message.application_map["tried"] == 1
+    assert entry.message_id == "m"
+
+
+def test_a_deferred_message_says_so_also_while_it_is_locked() -> None:
+    queue = Queue(QueueOptions("q"))
+    number = queue.send(message("m"), 0)
+    token = acquire(queue, 0).lock_token
+    assert token is not None
+    queue.settle(token, Outcome.DEFER, 0)
+    (entry,) = queue.acquire_deferred([number], 0)
+    assert entry.delivery_annotations()[MESSAGE_STATE] == entry.peek_annotations()[MESSAGE_STATE] == 1
+    assert entry.delivery_annotations()[ENQUEUED_SEQUENCE_NUMBER] == number

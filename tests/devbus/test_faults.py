@@ -4,7 +4,15 @@ import asyncio
 
 import pytest
 from azure.servicebus import ServiceBusMessage
-from azure.servicebus.exceptions import MessageLockLostError, ServiceBusAuthenticationError, ServiceBusServerBusyError
+from azure.servicebus.exceptions import (
+    MessageLockLostError,
+    OperationTimeoutError,
+    ServiceBusAuthenticationError,
+    ServiceBusAuthorizationError,
+    ServiceBusError,
+    ServiceBusQuotaExceededError,
+    ServiceBusServerBusyError,
+)
 
 from app.devbus.broker import Broker
 from tests.devbus.sdk import Sdk, body, connect, put, receive
@@ -149,3 +157,51 @@ async def test_chance_can_be_repeated(broker: Broker) -> None:
         runs.append([broker.faults.fate() for _ in range(50)])
     assert runs[0] == runs[1]
     assert len(set(runs[0])) == 3
+
+
+async def test_a_request_that_is_never_answered_and_one_that_is_late(broker: Broker, sdk: Sdk) -> None:
+    put(broker, "jobs", b"one")
+    receiver, message = await sdk.received("jobs")
+    broker.faults.set(unanswered=1.0)
+    with pytest.raises(OperationTimeoutError):
+        await receiver.renew_message_lock(message, timeout=0.3)
+    assert broker.faults.happened["unanswered"] >= 1
+    broker.faults.set(unanswered=0.0, answer_delay=0.05)
+    assert await receiver.renew_message_lock(message)
+
+
+async def test_a_message_that_is_stored_and_not_confirmed(broker: Broker, sdk: Sdk) -> None:
+    sender = await sdk.sender("jobs")
+    broker.faults.set(unconfirmed=1.0)
+    with pytest.raises(ServiceBusError):
+        await sender.send_messages(ServiceBusMessage(b"one"), timeout=0.3)
+    assert broker.queue("jobs").depths.active >= 1
+
+
+async def test_who_may_not_is_refused_on_old_links_and_new_ones(broker: Broker, sdk: Sdk) -> None:
+    sender = await sdk.sender("jobs")
+    broker.forbid("jobs")
+    with pytest.raises(ServiceBusAuthorizationError):
+        await sender.send_messages(ServiceBusMessage(b"one"))
+    async with connect(broker, retry_total=0) as client:
+        with pytest.raises(ServiceBusAuthorizationError):
+            await client.get_queue_receiver("jobs").__aenter__()
+    broker.forbid("jobs", False)
+    await sdk.send("jobs", b"two")
+    assert broker.queue("jobs").depths.active == 1
+
+
+async def test_entities_that_are_full_or_take_no_batches() -> None:
+    async with (
+        Broker(["full,full=2", "single,no_batches,dedup=60"]) as broker,
+        connect(broker, retry_total=0) as client,
+    ):
+        async with client.get_queue_sender("full") as sender:
+            await sender.send_messages([ServiceBusMessage(b"1"), ServiceBusMessage(b"2")])
+            with pytest.raises(ServiceBusQuotaExceededError):
+                await sender.send_messages(ServiceBusMessage(b"3"))
+        async with client.get_queue_sender("single") as sender:
+            with pytest.raises(ServiceBusError, match="Batching brokered messages"):
+                await sender.send_messages([ServiceBusMessage(b"1"), ServiceBusMessage(b"2")])
+            await sender.send_messages(ServiceBusMessage(b"1"))
+        assert (broker.queue("full").depths.active, broker.queue("single").depths.active) == (2, 1)

@@ -129,6 +129,6 @@ async def test_sessions_are_neither_left_out_nor_added(broker: Broker, queue: st
 
 async def test_a_batch_with_a_message_without_session_is_refused_whole(broker: Broker, sdk: Sdk) -> None:
     sender = await sdk.sender("rows")
-    with pytest.raises(ServiceBusError, match="session id"):
+    with pytest.raises(ServiceBusError, match="SessionId"):
         await sender.send_messages([ServiceBusMessage(b"with", session_id="a"), ServiceBusMessage(b"without")])
     assert broker.queue("rows").depths.total == 0

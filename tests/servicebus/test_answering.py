@@ -131,9 +131,12 @@ async def test_a_message_from_the_queue_gets_its_answer_on_the_results_queue(
                 application_properties=properties,
             )
         )
-    receiver = desk.connection.receiver("jobs", 1)
+    receiver = desk.connection.receiver("jobs")
     await receiver.open()
-    taken = await receiver.next()
+    await receiver.grant(1)
+    while not (found := await receiver.read()):
+        pass
+    (taken,) = found
     await desk.answering(service).answer(taken.message)
     await receiver.settle(taken, COMPLETE)
     await receiver.close()

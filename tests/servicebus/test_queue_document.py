@@ -20,6 +20,7 @@ WORDS = {
     Verb.COMPLETE: "completed",
     Verb.DEAD_LETTER: "dead-lettered",
     Verb.ABANDON: "abandoned",
+    Verb.RELEASE: "released",
     Verb.LEAVE: "left alone",
 }
 

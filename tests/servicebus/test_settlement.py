@@ -39,10 +39,11 @@ def test_descriptions_are_bounded() -> None:
 
 
 def test_a_message_is_kept_twice_as_long_before_each_return() -> None:
-    delays = [delay_before_abandoning(errors.EngineFailure("no"), count) for count in range(12)]
+    delays = [delay_before_abandoning(count) for count in range(12)]
     assert all(later == min(MOST_DELAY, 2 * earlier) for earlier, later in pairwise(delays))
     assert delays[-1] == MOST_DELAY
 
 
-def test_while_draining_another_replica_has_it_at_once() -> None:
-    assert delay_before_abandoning(errors.Draining("bye"), 5) == 0
+@pytest.mark.parametrize("kind", [errors.Draining, errors.Loading, errors.Overloaded])
+def test_what_nobody_has_tried_uses_up_no_delivery(kind: type[errors.RequestError]) -> None:
+    assert settlement_for(kind("later")).verb is Verb.RELEASE

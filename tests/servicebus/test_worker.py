@@ -1,16 +1,18 @@
 """The worker, between a broker that the real SDK talks to and a real core: every message has one end."""
 
 import asyncio
+import time
 
 import pytest
 
-from app import servicebus
 from app.core.admission import Budget
 from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.engines.base import Array
 from app.errors import StartupError
-from app.servicebus.worker import LinkState
+from app.servicebus import front
+from app.servicebus.queue_status import LinkState
+from app.servicebus.receiver import Received, Receiver
 from app.settings import Settings
 from tests.fixtures.engines import Gate, MeanColourEngine, shows
 from tests.fixtures.pictures import Colour
@@ -211,19 +213,34 @@ async def test_what_cannot_be_finished_in_the_time_to_stop_is_given_back() -> No
             gate.open()
 
 
-async def test_where_people_have_all_places_a_message_waits_without_using_up_deliveries() -> None:
+async def test_where_people_have_all_places_nothing_is_taken_and_no_delivery_used_up() -> None:
     gate = Gate()
     with running(colour_model(MeanColourEngine(gate)), budget=Budget(1, 2**30, 10**10)) as service:
-        async with broker() as bus, working(service, bus):
+        async with broker() as bus, working(service, bus) as worker:
+            await until_async(lambda: worker.status.credit == 1)
             person = asyncio.create_task(infer(service, ask(GREEN)))
-            await until_async(lambda: gate.entered == 1)
+            await until_async(lambda: gate.entered == 1 and worker.status.credit == 0)
             await put(bus, [picture(RED, "modest")])
-            await until_async(lambda: bus.queue("jobs").depths.locked == 1)
             (entry,) = bus.queue("jobs").peek()
             gate.open()
             await person
             assert set(await results(bus, 1)) == {"modest"}
+            await settled(bus)
             assert entry.delivery_count == 0
+
+
+async def test_with_a_lost_device_nothing_is_taken() -> None:
+    with running(colour_model(MeanColourEngine())) as service:
+        async with broker() as bus, working(service, bus) as worker:
+            await put(bus, [picture(RED, "before")])
+            await results(bus, 1)
+            await until_async(lambda: worker.status.credit > 1)
+            service.capacity.lose_device("the GPU has fallen off the bus")
+            await until_async(lambda: worker.status.credit == 0)
+            await put(bus, (picture(colour, name) for name, colour in colours(5).items()))
+            await until_async(lambda: worker.held == 0)
+            assert bus.queue("jobs").depths.active == 5
+            assert all(entry.delivery_count == 0 for entry in bus.queue("jobs").peek())
 
 
 async def test_no_more_is_held_than_was_asked_for_and_people_come_first() -> None:
@@ -284,7 +301,7 @@ async def test_a_queue_that_requires_sessions_is_refused_with_a_clear_message() 
     with running(colour_model(MeanColourEngine())) as service:
         async with broker("sessions") as bus:
             settings = {"queue": "jobs", "servicebus_connection_string": bus.connection_string}
-            worker = servicebus.build(service, Settings(**settings))
+            worker = front.build(service, Settings(**settings))
             with pytest.raises(StartupError, match="requires sessions"):
                 await worker.run()
             await worker.close()
@@ -299,3 +316,75 @@ async def test_however_often_it_is_cut_it_is_back_soon(monkeypatch: pytest.Monke
                 await put(bus, [picture(RED, f"message-{number}")])
                 await results(bus, number + 1)
                 bus.cut()
+
+
+@pytest.mark.parametrize("ahead", [40.0, -40.0])
+async def test_with_a_clock_that_is_wrong_by_more_than_a_lock_messages_are_answered_once(ahead: float) -> None:
+    sent = colours(12)
+    engine = MeanColourEngine()
+    with running(colour_model(engine)) as service:
+        bus = Broker(["jobs,lock=30", "results,dedup=600"], clock=lambda: time.time() - ahead)
+        async with bus, working(service, bus):
+            await put(bus, (picture(colour, name) for name, colour in sent.items()))
+            found = await results(bus, len(sent))
+            await settled(bus)
+            assert {name: colour_in(body) for name, body in found.items()} == sent
+            assert bus.queue("jobs").totals["completed"] == sum(engine.batches) == len(sent)
+
+
+async def test_any_number_of_restarts_uses_up_no_delivery() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
+        async with broker("lock=60,max_delivery=2") as bus:
+            await put(bus, (picture(colour, name) for name, colour in colours(12).items()))
+            for _ in range(4):
+                async with working(service, bus, queue_held=8) as worker:
+                    await until_async(lambda worker=worker: worker.held == 8)
+                    await worker.stop(1.1)
+                assert bus.queue("jobs").depths.active == 12
+            assert all(entry.delivery_count == 0 for entry in bus.queue("jobs").peek())
+            gate.open()
+            async with working(service, bus):
+                await results(bus, 12)
+                await settled(bus)
+            assert bus.queue("jobs").depths.dead_lettered == 0
+
+
+async def test_a_defect_in_the_receiver_is_told_and_it_begins_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, broken = Receiver.read, iter([True])
+
+    async def read(self: Receiver) -> list[Received]:
+        if next(broken, False):
+            raise ZeroDivisionError("a defect")
+        return await real(self)
+
+    monkeypatch.setattr(Receiver, "read", read)
+    with running(colour_model(MeanColourEngine())) as service:
+        async with broker() as bus, working(service, bus):
+            await put(bus, [picture(RED, "unlucky")])
+            assert set(await results(bus, 1)) == {"unlucky"}
+    assert "a defect" in caplog.text
+
+
+async def test_a_missing_queue_is_not_taken_for_one_that_requires_sessions() -> None:
+    with running(colour_model(MeanColourEngine())) as service:
+        async with broker() as bus, working(service, bus, queue="robot-sessions") as worker:
+            await until_async(lambda: worker.status.state is LinkState.DISCONNECTED)
+            assert "robot-sessions" in worker.status.reason
+
+
+async def test_locks_are_kept_while_stopping() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate))) as service:
+        async with broker("lock=2") as bus, working(service, bus) as worker:
+            await put(bus, [picture(RED, "slow")])
+            await until_async(lambda: gate.entered)
+            (entry,) = bus.queue("jobs").peek()
+            stopping = asyncio.create_task(worker.stop(20))
+            first = entry.locked_until
+            await until_async(lambda: entry.locked_until >= first + 3)
+            gate.open()
+            await stopping
+            assert (entry.delivery_count, bus.queue("jobs").totals["completed"]) == (0, 1)

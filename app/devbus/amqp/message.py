@@ -89,8 +89,17 @@ class Message:
         """The octets of all data sections of the body (3.2.6)."""
         return b"".join(data_sections(self.body))
 
-    def with_application_properties(self, added: dict[str, str]) -> "Message":
+    def with_id(self, message_id: str) -> "Message":
+        """A copy with this identifier, where the sender gave none."""
+        if self.message_id is not None:
+            return self
+        section = encoded(Described(PROPERTIES, [message_id, *self._fields[1:]]))
+        return replace(self, properties=section)
+
+    def with_application_properties(self, added: dict[Any, Any]) -> "Message":
         """A copy with these application properties added or replaced."""
+        if not added:
+            return self
         section = encoded(Described(APPLICATION_PROPERTIES, {**self.application_map, **added}))
         return replace(self, application_properties=section)
 

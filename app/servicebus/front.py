@@ -1,0 +1,31 @@
+"""Puts the queue front together."""
+
+from app.core.service import InferenceService
+from app.servicebus.answering import Answering, SizeLimits
+from app.servicebus.claimcheck import BlobStore
+from app.servicebus.connection import Access, Connection
+from app.servicebus.depth import QueueDepth
+from app.servicebus.outbox import Outboxes
+from app.servicebus.results import Replies
+from app.servicebus.worker import QueueWorker
+from app.settings import Settings
+
+
+def build(service: InferenceService, settings: Settings) -> QueueWorker:
+    """The worker of `settings.queue`, connected to nothing yet.
+
+    Raises `StartupError` for a connection string, storage account or container that cannot be one.
+    """
+    assert settings.queue is not None
+    secret, container = settings.servicebus_connection_string, settings.results_container
+    connection = Connection(Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None))
+    answering = Answering(
+        service,
+        Replies(settings.results_queue, settings.queue, connection.namespace, frozenset(settings.reply_to)),
+        Outboxes(connection.sender),
+        BlobStore(settings.blob_accounts, container.get_secret_value() if container else None, connection.credential),
+        SizeLimits(settings.max_image_bytes, settings.result_bytes),
+    )
+    administration = connection.administration()
+    depth = QueueDepth(settings.queue, administration) if administration else None
+    return QueueWorker(service, connection, answering, settings.queue, settings.queue_held, depth)

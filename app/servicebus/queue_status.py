@@ -1,0 +1,32 @@
+"""How the worker and the broker stand, for whoever looks."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class LinkState(Enum):
+    """How the worker and the broker stand."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class QueueStatus:
+    """What readiness and metrics tell of the queue. `credit` is how many messages more would be taken now."""
+
+    queue: str
+    state: LinkState = LinkState.CONNECTING
+    reason: str = ""
+    credit: int = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link that messages come over."""
+        return self.state is LinkState.CONNECTED
+
+    def __str__(self) -> str:
+        words = f"{self.queue}: {self.state.value}"
+        return f"{words} ({self.reason})" if self.reason else words
