@@ -18,6 +18,7 @@ from app.errors import InvalidManifest, StartupError
 from app.loading import loader
 from app.loading.serving import Serving
 from app.repository import repository
+from app.repository.labels import checked_names, read_names
 from app.repository.manifest import FILE_NAME
 from app.settings import usable_cores
 
@@ -88,16 +89,15 @@ def loaded(folder: Path, engine: Literal["auto"] | EngineName = "auto") -> Itera
 def read_labels(given: str) -> tuple[str, ...]:
     """Class names from a file with one a line or, where there is no such file, from names with commas between.
 
-    Raises `StartupError` where there are none or the file cannot be read.
+    Raises `StartupError` where there are none, one between others is blank, or the file cannot be read.
     """
     path = Path(given)
     try:
-        lines = path.read_text("utf-8").splitlines() if path.is_file() else given.split(",")
+        labels = read_names(path) if path.is_file() else checked_names(given.split(","))
     except (OSError, UnicodeDecodeError) as error:
         raise StartupError(f"--labels {given}: cannot be read as text: {error}.") from error
-    labels = tuple(line.strip() for line in lines if line.strip())
-    if not labels:
-        raise StartupError(f"--labels {given}: holds no names; it needs one class name a line, or commas between.")
+    except ValueError as error:
+        raise StartupError(f"--labels {given}: {error}.") from None
     if len(labels) == 1 and path.suffix and not path.is_file():
         raise StartupError(f"--labels {given}: there is no such file.")
     return labels

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from app.errors import InvalidManifest
+from app.repository.labels import read_names
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
 from app.vision.preprocessing import InputSpec
@@ -63,6 +64,8 @@ class Manifest(BaseModel):
             raise ValueError("task is detection, so a section `detection:` must name its `decoder`")
         if not self.labels:
             raise ValueError("labels must list at least one class")
+        if isinstance(self.labels, list) and not all(map(str.strip, self.labels)):
+            raise ValueError("labels must give every class a name; one is blank")
         return self
 
     def build_task(self, labels: tuple[str, ...]) -> AnyTask:
@@ -98,7 +101,7 @@ def read_manifest(path: Path) -> Manifest:
 def read_labels(manifest: Manifest, folder: Path) -> tuple[str, ...]:
     """Class names in the model's order, from the manifest or from the text file it names inside `folder`.
 
-    Raises `InvalidManifest` where the file is missing, empty or outside the model's folder.
+    Raises `InvalidManifest` where the file is missing, empty or outside the model's folder, or a line of it is blank.
     """
     if isinstance(manifest.labels, list):
         return tuple(manifest.labels)
@@ -106,12 +109,11 @@ def read_labels(manifest: Manifest, folder: Path) -> tuple[str, ...]:
     if not path.is_relative_to(folder.resolve()):
         raise InvalidManifest(f"{folder / FILE_NAME}: labels: {manifest.labels} lies outside the model's folder.")
     try:
-        labels = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+        return read_names(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidManifest(f"{folder / FILE_NAME}: labels: {path} cannot be read: {error}.") from error
-    if not labels:
-        raise InvalidManifest(f"{folder / FILE_NAME}: labels: {path} is empty; it needs one class name a line.")
-    return labels
+    except ValueError as error:
+        raise InvalidManifest(f"{folder / FILE_NAME}: labels: {path}: {error}.") from None
 
 
 def _field(location: tuple[int | str, ...]) -> str:

@@ -71,7 +71,7 @@ def test_yaml_cannot_run_code(tmp_path: Path) -> None:
 
 def test_labels_from_a_file(tmp_path: Path) -> None:
     folder = add_colour_model(tmp_path, labels="names.txt")
-    (folder / "names.txt").write_text("red\ngreen\n\nblue\n")
+    (folder / "names.txt").write_text("red\ngreen\nblue\n")
     assert read_entry(folder).labels == ("red", "green", "blue")
 
 
@@ -129,3 +129,30 @@ def test_scanning_passes_over_other_folders_and_refuses_emptiness(tmp_path: Path
     assert [entry.name for entry in scan(tmp_path)] == ["a", "b"]
     with pytest.raises(StartupError, match="not a folder"):
         scan(tmp_path / "README.md")
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("person\nbicycle\n\nbus\n\ntruck\n", "lines 3, 5 of it are blank"),
+        ("\nperson\n", "line 1 of it is blank"),
+        ("person\n   \nbus", "line 2 of it is blank"),
+        ("\n" * 3, "it is empty"),
+    ],
+)
+def test_a_labels_file_with_gaps_is_refused_because_names_would_shift(tmp_path: Path, content: str, named: str) -> None:
+    folder = add_colour_model(tmp_path, labels="names.txt")
+    (folder / "names.txt").write_text(content, "utf-8")
+    with pytest.raises(InvalidManifest, match=named):
+        read_entry(folder)
+
+
+def test_a_labels_file_counts_lines_and_nothing_else(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path, labels="names.txt")
+    (folder / "names.txt").write_bytes("\ufeffred\u2028ish\r\ngreen\x85 \r\nblue\r\n\r\n".encode())
+    assert read_entry(folder).labels == ("red\u2028ish", "green", "blue")
+
+
+def test_a_blank_name_in_the_manifest_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidManifest, match="one is blank"):
+        read_entry(add_colour_model(tmp_path, labels=["red", " ", "blue"]))
