@@ -134,9 +134,7 @@ def _to_arrays(prediction: Prediction) -> AnyPrediction:
     if prediction.detections is None:
         return Classification(class_ids, scores, labels)
     boxes = np.array([item.box for item in prediction.detections], np.float32).reshape(-1, 4)
-    barcodes = tuple(
-        Barcode(item.text, item.format or "") if item.text is not None else None for item in prediction.detections
-    )
+    barcodes = tuple(tuple(Barcode(code.text, code.format) for code in item.codes) for item in prediction.detections)
     return Detections(boxes, scores, class_ids, labels, barcodes)
 
 

@@ -12,5 +12,10 @@ def summary(prediction: dict[str, Any]) -> str:
         parts = [f"{item['label']} {item['share']:.1%}" for item in prediction["segmentation"]["segments"]]
         return ", ".join(parts) or "nothing found"
     counts = Counter(item["label"] for item in prediction.get("detections") or [])
-    texts = (prediction.get("inventory") or {}).get("texts", [])
+    texts = [_printable(text) for text in (prediction.get("inventory") or {}).get("texts", [])]
     return ", ".join([f"{count} {label}" for label, count in sorted(counts.items())] + texts) or "nothing found"
+
+
+def _printable(text: str) -> str:
+    """What a code says may steer a terminal: separators and the like are shown by their numbers."""
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)

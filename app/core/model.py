@@ -106,7 +106,7 @@ class Model:
     def decode(self, admitted: AdmittedRequest) -> Picture:
         """The picture's pixels, not smaller than the model's input wants; raises `InvalidImage`."""
         target = preprocessing.target_size(admitted.header.upright, self.input_spec)
-        return image.decode(admitted.request.image, admitted.header, at_least=target)
+        return image.decode(admitted.request.image, admitted.header, target, self.input_spec.range)
 
     def place(self, picture: Picture, out: Array) -> Placement:
         """Write a decoded picture, resized and normalised, into `out`, one row of a batch."""
@@ -154,7 +154,10 @@ class Model:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""
         request = admitted.request
         prediction = self.task.finish(rows, placement, request.options)
-        return self.task.refine(prediction, lambda: image.decode_grey(request.image, admitted.header), request.options)
+        levels = self.input_spec.range
+        return self.task.refine(
+            prediction, lambda: image.decode_grey(request.image, admitted.header, levels), request.options
+        )
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:

@@ -23,15 +23,15 @@ class Detections:
     """What was found, best first.
 
     `boxes` float32 [n, 4] as x0, y0, x1, y1 in pixels of the upright original, `scores` float32 [n] of 0 to 1,
-    `class_ids` int64 [n] into the model's labels, `labels` the label of each; `barcodes` what could
-    be read on each, or None where nobody looked.
+    `class_ids` int64 [n] into the model's labels, `labels` the label of each; `barcodes` the codes that could be read
+    on each, or None where nobody looked.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     labels: tuple[str, ...]
-    barcodes: tuple[Barcode | None, ...] | None = None
+    barcodes: tuple[tuple[Barcode, ...], ...] | None = None
 
 
 class DetectionTask:
@@ -80,8 +80,8 @@ class DetectionTask:
         coded = [index for index, label in enumerate(prediction.labels) if label in self.spec.barcode_labels]
         if not (wanted and coded):
             return prediction
-        codes = dict(zip(coded, read_barcodes(grey(), prediction.boxes[coded]), strict=True))
-        return replace(prediction, barcodes=tuple(map(codes.get, range(len(prediction.labels)))))
+        codes = dict(zip(coded, read_barcodes(grey(), prediction.boxes[coded], self.spec.reading), strict=True))
+        return replace(prediction, barcodes=tuple(codes.get(index, ()) for index in range(len(prediction.labels))))
 
     def _detections(self, boxes: NDArray[np.float32], found: Candidates) -> Detections:
         labels = tuple(self._label(class_id) for class_id in found.class_ids.tolist())

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from app.vision.check_digits import CheckedFormat
+from app.vision.symbologies import Format, Reading
 from app.vision.tasks import TaskSpec
 
 Decoder = Literal["boxes_scores", "boxes_scores_labels", "yolo", "yolo_objectness", "yolox"]
@@ -34,6 +36,9 @@ class DetectionSpec(TaskSpec):
     Each candidate counts for its best class only. `outputs` names the graph's outputs in the decoder's order, where
     that is not the graph's own. With `background`, class 0 means nothing and is not among the labels. At most
     `max_candidates` go into the suppression (class by class), so that a noisy picture costs no more than a busy one.
+
+    With `read_barcodes`, codes on the detections of `barcode_labels` are read: of `barcode_formats` (all, where none is
+    named), and of those in `barcode_check_digits` only where their last character is a right check digit.
     """
 
     decoder: Decoder
@@ -51,6 +56,8 @@ class DetectionSpec(TaskSpec):
     nms: bool = True
     read_barcodes: bool = False
     barcode_labels: tuple[str, ...] = ("label",)
+    barcode_formats: tuple[Format, ...] = ()
+    barcode_check_digits: tuple[CheckedFormat, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -70,6 +77,14 @@ class DetectionSpec(TaskSpec):
             raise ValueError("label_offset: only boxes_scores_labels has class numbers; remove it")
         if self.decoder == "yolox" and (self.coordinates, self.box_format) != ("pixels", "cxcywh"):
             raise ValueError("decoder: yolox makes its own pixels; remove coordinates and box_format")
+        unread = set(self.barcode_check_digits) - set(self.barcode_formats or self.barcode_check_digits)
+        if unread:
+            raise ValueError(f"barcode_check_digits: {', '.join(sorted(unread))} is not among barcode_formats; add it")
         if not self.strides or any(stride < 1 for stride in self.strides):
             raise ValueError(f"strides: must be positive, not {list(self.strides)}")
         return self
+
+    @property
+    def reading(self) -> Reading:
+        """Which barcodes are read."""
+        return Reading(self.barcode_formats, self.barcode_check_digits)

@@ -16,7 +16,7 @@ import torchvision.io
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from app.vision.image import Size
+from app.vision.image import Size, displacement
 from app.vision.preprocessing import InputSpec, Placement, geometry, halvings
 
 _MODES = {"linear": "bilinear", "cubic": "bicubic"}
@@ -60,10 +60,11 @@ class DevicePreprocessing:
         would have shrunk them (`image.reduction`). Every element of `out`, `[n, …spec.shape]`, is written. The
         placement is the one that `preprocessing.prepare` finds for each of them.
         """
-        upright = _upright(pixels, orientation)
-        original = Size(upright.shape[3], upright.shape[2])
-        shrunk = _shrunk(upright.to(torch.float32), factor)
-        way = geometry(Size(shrunk.shape[3], shrunk.shape[2]), original, self.spec)
+        height, width = pixels.shape[2:]
+        original = Size(height, width) if orientation >= 5 else Size(width, height)
+        shrunk = _upright(_shrunk(pixels.to(torch.float32), factor), orientation)
+        offset = displacement(original, orientation, factor)
+        way = geometry(Size(shrunk.shape[3], shrunk.shape[2]), original, self.spec, factor, offset)
         x0, y0, x1, y1 = way.cut
         content = _resized(shrunk[:, :, y0:y1, x0:x1], way.content, self.spec.interpolation)
         self._write(content, way.left, way.top, out)

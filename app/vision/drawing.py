@@ -147,9 +147,9 @@ def _fill(canvas: Canvas, left: int, top: int, right: int, bottom: int, colour: 
 
 
 def _caption(found: Detections, index: int) -> str:
-    """The label; or, of more use to a reader, what the barcode on it says."""
-    code = found.barcodes[index] if found.barcodes else None
-    return code.text if code else found.labels[index]
+    """The label; or, of more use to a reader, what the barcodes on it say."""
+    codes = found.barcodes[index] if found.barcodes else ()
+    return " · ".join(code.text for code in codes) or found.labels[index]
 
 
 def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colour: Colour, pen: _Pen) -> None:

@@ -1,11 +1,7 @@
-"""Encoded bytes to upright RGB pixels.
+"""Encoded bytes to upright RGB pixels."""
 
-OpenCV decodes all three formats: it lets go of the GIL, refuses files that are cut short (Pillow does not check the
-checksums of a PNG's pixels), and for JPEG it can decode at a half, a quarter or an eighth of the size for little more
-than the price of those pixels.
-"""
-
-import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,66 +11,79 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from app.errors import InvalidImage
+from app.vision import codec, eight_bits
+from app.vision.eight_bits import FULL_RANGE, Levels
 from app.vision.header import ImageHeader, Size, read_header
+from app.vision.image_header import GREY_MODES
+from app.vision.png_file import bare_png, grey_key
 
 __all__ = [
+    "FULL_RANGE",
     "ImageHeader",
+    "Levels",
     "Picture",
     "Size",
     "decode",
     "decode_grey",
+    "displacement",
     "read_header",
     "reduction",
     "specimen",
     "textured_specimens",
 ]
 
-# The lanes are our parallelism: a pool of threads inside every call would only make them wait for each other.
-cv2.setNumThreads(1)
-# A damaged upload is answered as an error; OpenCV's own lines about it on stderr would only be noise in the log.
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+_WRONG_SIZE = "The picture's pixels are not of the size that its header says. Send the original file."
 
-_DAMAGED = "The picture is damaged or cut short and cannot be decoded. Send the original file."
+GREY_PIXELS = 2**26
+"""Most pixels that a JPEG is decoded to in grey; a larger one is decoded at a half, a quarter or an eighth."""
+
 _RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 # The flags named GRAYSCALE are the bare reduction; those named COLOR would ask for BGR as well.
 _REDUCED = {
-    1: _RGB,
-    2: _RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: _RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: _RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    1: 0,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 # Encoders write about ten scans. A small file with thousands of them over a large picture keeps a core busy for long.
 _MAX_SCANS = 100
-_PIXEL_CHUNKS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
-# A large PNG has some thousand chunks; a hostile one could be nothing but empty ones.
-_MAX_CHUNKS = 100_000
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+"""What is left of an orientation after the transpose, as OpenCV counts: 1 left-right, 0 up-down, -1 both."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A decoded picture.
 
-    `pixels` is uint8 [height, width, 3], RGB and upright, perhaps smaller than the original; `size` is the upright
-    original's size. The whole of `pixels` shows the whole of the original.
+    `pixels` is uint8 [height, width, 3], RGB (or [height, width], grey) and upright, perhaps smaller than the original;
+    `size` is the upright original's size. A point x of the original is at x / `factor` + `offset` in `pixels`: a
+    reduced JPEG has whole blocks, so that what its last row and column show may go over the original's edge.
     """
 
     pixels: NDArray[np.uint8]
     size: Size
+    factor: int = 1
+    offset: tuple[float, float] = (0.0, 0.0)
+
+    def located(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes float32 [n, 4] (x0, y0, x1, y1) in pixels of the original, in those of `pixels`."""
+        return np.asarray(boxes / np.float32(self.factor) + np.array(self.offset * 2, np.float32), np.float32)
 
 
-def decode(data: bytes, header: ImageHeader, at_least: Size | None = None) -> Picture:
+def decode(data: bytes, header: ImageHeader, at_least: Size | None = None, levels: Levels = FULL_RANGE) -> Picture:
     """Decode the whole picture: upright, RGB, transparent parts on white, the first frame where there are many.
 
     A JPEG is decoded at a half, a quarter or an eighth where that still covers `at_least`, the upright size that the
-    picture will be resized to. Sixteen bits become eight by scaling.
+    picture will be resized to. Of sixteen bits, `levels` are what becomes black and white. At its peak that takes
+    `decode_memory.decode_bytes`.
 
     Raises `InvalidImage` where the file is damaged or cut short, or the pixels are not of the header's size.
     """
     factor = reduction(header, at_least)
-    pixels = _pixels(data, header, _REDUCED[factor])
-    _check_size(pixels, header, factor)
-    return Picture(np.asarray(_upright(pixels, header.orientation), np.uint8), header.upright)
+    with _of_its_headers_size():
+        pixels = _colours(data, header, factor, levels)
+    return _picture(pixels, header, factor)
 
 
 def reduction(header: ImageHeader, at_least: Size | None) -> int:
@@ -92,16 +101,39 @@ def reduction(header: ImageHeader, at_least: Size | None) -> int:
     return 1
 
 
-def decode_grey(data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
-    """Decode the whole picture as `decode` does, at its full size and in grey: uint8 [height, width], upright.
+def grey_reduction(header: ImageHeader) -> int:
+    """By which factor `decode_grey` shrinks a picture: 1 up to `GREY_PIXELS`, and for all that is no JPEG."""
+    factor = 1
+    while header.format == "JPEG" and factor < 8 and header.pixels > GREY_PIXELS * factor**2:
+        factor *= 2
+    return factor
 
-    A JPEG's colours are never made, which saves two thirds of the time. Raises `InvalidImage` as `decode` does.
+
+def decode_grey(data: bytes, header: ImageHeader, levels: Levels = FULL_RANGE) -> Picture:
+    """Decode the whole picture as `decode` does, in grey (`pixels` is [height, width]) and at its full size.
+
+    Only a JPEG of more than `GREY_PIXELS` is reduced. A JPEG's colours are never made, which saves two thirds of the
+    time. Raises `InvalidImage` as `decode` does.
     """
-    pixels = _pixels(data, header, _GREY)
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    _check_size(pixels, header, 1)
-    return np.asarray(_upright(pixels, header.orientation), np.uint8)
+    factor = grey_reduction(header)
+    with _of_its_headers_size():
+        if header.transparent:
+            pixels = eight_bits.grey_of(_colours(data, header, factor, levels))
+        else:
+            pixels = _opaque(data, header, factor, levels, _GREY, ())
+    return _picture(pixels, header, factor)
+
+
+def displacement(upright: Size, orientation: int, factor: int) -> tuple[float, float]:
+    """Where the upper left corner of a picture of that upright size lies once it is reduced and turned upright.
+
+    Reducing rounds up at the right and at the bottom as the picture is stored; turned, that may be left or top.
+    """
+    flip = _FLIPS.get(orientation)
+    if factor == 1 or flip is None:
+        return 0.0, 0.0
+    spare_x, spare_y = (-(-side // factor) - side / factor for side in upright)
+    return (0.0 if flip == 0 else spare_x), (0.0 if flip == 1 else spare_y)
 
 
 @cache
@@ -126,95 +158,52 @@ def textured_specimens() -> list[bytes]:
     return found
 
 
-def _pixels(data: bytes, header: ImageHeader, flags: int) -> MatLike:
-    """RGB or, where `flags` ask for it and nothing is transparent, grey; as they are stored, turned or not."""
-    if header.progressive and data.count(b"\xff\xda") > _MAX_SCANS:
-        raise InvalidImage(f"The JPEG has more than {_MAX_SCANS} scans. Save it again as an ordinary JPEG.")
-    if header.format == "PNG":
-        data = _bare_png(data)
-    if header.transparent:
-        return _on_white(_imdecode(data, cv2.IMREAD_UNCHANGED), data)
-    return _imdecode(data, flags)
-
-
-def _check_size(pixels: MatLike, header: ImageHeader, factor: int) -> None:
-    height, width = pixels.shape[:2]
-    if (width, height) != (-(-header.size.width // factor), -(-header.size.height // factor)):
-        raise InvalidImage("The picture's pixels are not of the size that its header says. Send the original file.")
-
-
-def _imdecode(data: bytes, flags: int) -> MatLike:
+@contextmanager
+def _of_its_headers_size() -> Iterator[None]:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise InvalidImage(_DAMAGED) from error
-    if pixels is None:
-        raise InvalidImage(_DAMAGED)
-    return pixels
+        yield
+    except codec.WrongSize as error:
+        raise InvalidImage(_WRONG_SIZE) from error
 
 
-def _on_white(pixels: MatLike, data: bytes) -> MatLike:
-    """Grey [h, w] or BGR(A) [h, w, 3 or 4], of 8 or 16 bits, to RGB of 8 bits on white."""
-    clear = _grey_key(pixels, data) if pixels.ndim == 2 else None
-    if pixels.dtype == np.uint16:
-        pixels = cv2.convertScaleAbs(pixels, alpha=1 / 257)
-    if clear is not None:
-        pixels = np.where(clear, np.uint8(255), pixels)
-    if pixels.ndim == 2:
-        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    if pixels.shape[2] == 3:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    alpha = cv2.cvtColor(cv2.extractChannel(pixels, 3), cv2.COLOR_GRAY2RGB)
-    darkness = cv2.bitwise_not(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB))
-    return cv2.bitwise_not(cv2.multiply(darkness, alpha, scale=1 / 255))
+def _picture(pixels: MatLike, header: ImageHeader, factor: int) -> Picture:
+    upright = np.asarray(_upright(pixels, header.orientation), np.uint8)
+    return Picture(upright, header.upright, factor, displacement(header.upright, header.orientation, factor))
 
 
-def _grey_key(pixels: MatLike, png: bytes) -> NDArray[np.bool_] | None:
-    """Where a grey PNG has its one transparent value, which OpenCV overlooks (it honours RGB's and palettes')."""
-    depth = png[24]
-    for kind, start, end in _chunks(png):
-        if kind == b"tRNS" and end - start >= 14:
-            (key,) = struct.unpack_from(">H", png, start + 8)
-            stretch = 255 // ((1 << depth) - 1) if depth < 8 else 1
-            return np.asarray(pixels == key * stretch)
-    return None
+def _colours(data: bytes, header: ImageHeader, factor: int, levels: Levels) -> MatLike:
+    """RGB [height, width, 3], as the picture is stored, turned or not."""
+    if not header.transparent:
+        return _opaque(data, header, factor, levels, _RGB, (3,))
+    parts = bare_png(data) if header.format == "PNG" else (data,)
+    shape, depth = (header.size.height, header.size.width), np.uint16 if header.deep else np.uint8
+    if header.mode in GREY_MODES:  # of which OpenCV overlooks the clear value; it honours RGB's and palettes'
+        grey = codec.decoded(parts, cv2.IMREAD_UNCHANGED, shape, depth)
+        return eight_bits.clear_on_white(grey, grey_key(data), levels)
+    try:
+        return eight_bits.on_white(codec.decoded(parts, cv2.IMREAD_UNCHANGED, (*shape, 4), depth), levels)
+    except codec.WrongSize:  # the header promised transparency, and there is none
+        return _opaque(data, header, factor, levels, _RGB, (3,))
 
 
-def _bare_png(data: bytes) -> bytes:
-    """The file with only the chunks that make its pixels.
-
-    What is left out is hostile ground: animations, and compressed texts and profiles that unpack to megabytes each.
-    """
-    chunks = _chunks(data)
-    if all(kind in _PIXEL_CHUNKS for kind, _, _ in chunks):
-        return data
-    return data[:8] + b"".join(data[start:end] for kind, start, end in chunks if kind in _PIXEL_CHUNKS)
-
-
-def _chunks(png: bytes) -> list[tuple[bytes, int, int]]:
-    """Every chunk's kind, start and end, up to IEND.
-
-    Raises `InvalidImage` where the file is cut short: for a chunk that claims to be longer than its file, OpenCV 5.0
-    first makes that much room, which takes seconds and gigabytes.
-    """
-    chunks: list[tuple[bytes, int, int]] = []
-    position = 8
-    while position + 12 <= len(png) and len(chunks) < _MAX_CHUNKS:
-        length, kind = struct.unpack_from(">I4s", png, position)
-        end = position + length + 12
-        if end > len(png):
-            break
-        chunks.append((kind, position, end))
-        if kind == b"IEND":
-            return chunks
-        position = end
-    raise InvalidImage(_DAMAGED)
+def _opaque(
+    data: bytes, header: ImageHeader, factor: int, levels: Levels, flags: int, channels: tuple[int, ...]
+) -> MatLike:
+    shape = (-(-header.size.height // factor), -(-header.size.width // factor), *channels)
+    if header.format == "JPEG":
+        if header.progressive and data.count(b"\xff\xda") > _MAX_SCANS:
+            raise InvalidImage(f"The JPEG has more than {_MAX_SCANS} scans. Save it again as an ordinary JPEG.")
+        return codec.decoded_jpeg(data, flags | _REDUCED[factor], shape, header.progressive)
+    parts = bare_png(data) if header.format == "PNG" else (data,)
+    if header.deep and levels != FULL_RANGE:
+        deep = codec.decoded(parts, flags | cv2.IMREAD_ANYDEPTH, shape, np.uint16)
+        return eight_bits.from_sixteen_bits(deep, levels)
+    return codec.decoded(parts, flags, shape)
 
 
 def _upright(pixels: MatLike, orientation: int) -> MatLike:
-    """Undo a stored orientation (CIPA DC-008, tag 0x0112)."""
+    """Undo a stored orientation (CIPA DC-008, tag 0x0112), in place where it is no transpose."""
     if orientation >= 5:
         pixels = cv2.transpose(pixels)
-    # What is left after the transpose, as OpenCV counts: 1 left-right, 0 up-down, -1 both.
-    flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
-    return pixels if flip is None else cv2.flip(pixels, flip)
+    flip = _FLIPS.get(orientation)
+    return pixels if flip is None else cv2.flip(pixels, flip, pixels)

@@ -11,6 +11,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from app.vision.eight_bits import FULL_RANGE, Levels
 from app.vision.image import Picture, Size
 
 _LARGEST_INPUT = 4096
@@ -22,7 +23,8 @@ class InputSpec(BaseModel):
     """The manifest's `input:` section: what a model wants to see.
 
     A channel's value x of 0 to 255 goes in as (x * scale - mean) / std, with `mean` and `std` in the order of
-    `channels`. With `dtype: uint8` pixels go in unchanged, and `scale` is 1.
+    `channels`. With `dtype: uint8` pixels go in unchanged, and `scale` is 1. `range` says which values of a picture of
+    16 bits are black and white (x = 0 and 255): [0, 4095] for a camera of 12 bits.
 
     - `letterbox` keeps the aspect and fills the rest with `pad`; `align` puts the picture (YOLOX: top left);
     - `stretch` fills the input whatever the aspect;
@@ -43,6 +45,7 @@ class InputSpec(BaseModel):
     mean: Triple = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
     interpolation: Literal["linear", "area", "cubic"] = "linear"
+    range: Levels = FULL_RANGE
 
     @model_validator(mode="before")
     @classmethod
@@ -64,6 +67,14 @@ class InputSpec(BaseModel):
         if not all(map(math.isfinite, values)):
             raise ValueError(f"must be three finite numbers, not {list(values)}")
         return values
+
+    @field_validator("range")
+    @classmethod
+    def _rising(cls, levels: Levels) -> Levels:
+        low, high = levels
+        if not FULL_RANGE[0] <= low < high <= FULL_RANGE[1]:
+            raise ValueError(f"is [black, white], rising, each 0 to {FULL_RANGE[1]}, not {list(levels)}")
+        return levels
 
     @model_validator(mode="after")
     def _consistent(self) -> "InputSpec":
@@ -155,16 +166,24 @@ class Geometry:
     placement: Placement
 
 
-def geometry(decoded: Size, original: Size, spec: InputSpec) -> Geometry:
-    """The way into the input for a picture of the upright size `original` that was decoded at the size `decoded`."""
+def geometry(
+    decoded: Size, original: Size, spec: InputSpec, factor: int = 1, offset: tuple[float, float] = (0.0, 0.0)
+) -> Geometry:
+    """The way into the input for a picture of the upright size `original` that was decoded at the size `decoded`.
+
+    A point x of the original is at x / `factor` + `offset` there (see `image.Picture`).
+    """
     target = target_size(original, spec)
+    cut, content, left, top = (0, 0, *decoded), target, 0, 0
     if spec.resize == "center_crop":
-        return _crop_geometry(decoded, original, target, spec.size)
-    spare = (spec.size.width - target.width, spec.size.height - target.height)
-    left, top = (0, 0) if spec.align == "top_left" else (spare[0] // 2, spare[1] // 2)
-    scale_x, scale_y = target.width / original.width, target.height / original.height
-    placement = Placement(scale_x, scale_y, left, top, original, spec.size)
-    return Geometry((0, 0, *decoded), target, left, top, placement)
+        cut, content = _crop(decoded, target, spec.size), spec.size
+    elif spec.align == "center":
+        left, top = (spec.size.width - target.width) // 2, (spec.size.height - target.height) // 2
+    # Cuts are at whole pixels and reductions round up, so the scale is what it came to, not what was asked for.
+    scale_x, scale_y = content.width / (cut[2] - cut[0]), content.height / (cut[3] - cut[1])
+    offset_x, offset_y = left + (offset[0] - cut[0]) * scale_x, top + (offset[1] - cut[1]) * scale_y
+    placement = Placement(scale_x / factor, scale_y / factor, offset_x, offset_y, original, spec.size)
+    return Geometry(cut, content, left, top, placement)
 
 
 def halvings(size: Size, target: Size, interpolation: str) -> list[Size]:
@@ -188,22 +207,18 @@ def prepare(picture: Picture, spec: InputSpec, out: NDArray[Any]) -> Placement:
     Every element of `out` is written. Safe to call from many threads with different rows.
     """
     height, width = picture.pixels.shape[:2]
-    way = geometry(Size(width, height), picture.size, spec)
+    way = geometry(Size(width, height), picture.size, spec, picture.factor, picture.offset)
     x0, y0, x1, y1 = way.cut
     content = _resized(picture.pixels[y0:y1, x0:x1], way.content, spec.interpolation)
     _write(content, way.left, way.top, spec, out)
     return way.placement
 
 
-def _crop_geometry(decoded: Size, original: Size, target: Size, crop: Size) -> Geometry:
+def _crop(decoded: Size, target: Size, crop: Size) -> tuple[int, int, int, int]:
     """The pixels under the centre crop. They are cut before the resize: a thin picture's whole would be enormous."""
     x0, x1 = _middle(decoded.width, crop.width / target.width)
     y0, y1 = _middle(decoded.height, crop.height / target.height)
-    # The cut is at whole pixels, so the scale is what it came to, not what was asked for.
-    scale_x = crop.width / (x1 - x0) * decoded.width / original.width
-    scale_y = crop.height / (y1 - y0) * decoded.height / original.height
-    offset_x, offset_y = -x0 * crop.width / (x1 - x0), -y0 * crop.height / (y1 - y0)
-    return Geometry((x0, y0, x1, y1), crop, 0, 0, Placement(scale_x, scale_y, offset_x, offset_y, original, crop))
+    return x0, y0, x1, y1
 
 
 def _middle(length: int, share: float) -> tuple[int, int]:

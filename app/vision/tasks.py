@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import InvalidManifest
+from app.vision.image import Picture
 from app.vision.preprocessing import Placement
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """One picture's rows of a model's outputs by name, in the graph's order, each without the batch dimension."""
 
-Grey = NDArray[np.uint8]
-"""A whole picture, upright, [height, width]."""
+Grey = Picture
+"""A whole picture in grey, upright, its pixels [height, width]."""
 
 P_co = TypeVar("P_co", covariant=True)
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.request import InferenceResult, Timings
+from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.segmentation import UNKNOWN, Segmentation
@@ -27,6 +28,7 @@ DETECTION_EXAMPLE: dict[str, Any] = {
             "box": [412.3, 201.8, 598.1, 377.0],
             "text": None,
             "format": None,
+            "codes": [],
         },
         {
             "label": "label",
@@ -35,6 +37,9 @@ DETECTION_EXAMPLE: dict[str, Any] = {
             "box": [470.2, 260.4, 530.9, 301.5],
             "text": "BX-104-7731",
             "format": "Code 128",
+            "codes": [
+                {"text": "BX-104-7731", "format": "Code 128", "symbology": "]C0", "gs1": None, "bytes": None},
+            ],
         },
     ],
     "classes": None,
@@ -79,6 +84,25 @@ class ImageSize(BaseModel):
     height: int
 
 
+class Gs1Element(BaseModel):
+    """A part of GS1 data."""
+
+    ai: str = Field(description="Application identifier, for example `01`.")
+    value: str
+
+
+class Code(BaseModel):
+    """A barcode that was read."""
+
+    text: str = Field(description="Its data: as printed for one-dimensional codes; GS1 separators are 0x1D.")
+    format: str = Field(description="Its kind, for example `Code 128` or `QR Code`.")
+    symbology: str = Field("", description="Identifier of ISO/IEC 15424, for example `]C1`.")
+    gs1: list[Gs1Element] | None = Field(
+        None, description="Elements of GS1 data; empty where they cannot be told apart, null where it is not GS1."
+    )
+    bytes: str | None = Field(None, description="Its data in base64, where that is not `text` in UTF-8.")
+
+
 class Detection(BaseModel):
     """One thing found."""
 
@@ -86,8 +110,9 @@ class Detection(BaseModel):
     class_id: int
     score: float = Field(description="0 to 1.")
     box: Box = Field(description="x1, y1, x2, y2 in pixels of the upright picture.")
-    text: str | None = Field(None, description="What the barcode on it says, where one could be read.")
-    format: str | None = Field(None, description="The barcode's kind, for example `Code 128` or `QR Code`.")
+    text: str | None = Field(None, description="What the first barcode on it says, where one could be read.")
+    format: str | None = Field(None, description="That barcode's kind, for example `Code 128` or `QR Code`.")
+    codes: list[Code] = Field([], description="Every barcode on it, from top to bottom.")
 
 
 class ClassScore(BaseModel):
@@ -132,7 +157,7 @@ class Inventory(BaseModel):
     """What is on the picture, summed up."""
 
     counts: dict[str, int] = Field(description="Detections of each of the model's labels, those with none included.")
-    texts: list[str] = Field(description="Every barcode that could be read, best detection first.")
+    texts: list[str] = Field(description="Every barcode that was read on a detection, best detection first.")
 
 
 class TimingsMs(BaseModel):
@@ -197,21 +222,33 @@ def _to_classes(found: Classification) -> list[dict[str, Any]]:
 def _to_detections(found: Detections, labels: tuple[str, ...]) -> dict[str, Any]:
     class_ids, scores = found.class_ids.tolist(), found.scores.astype(float).round(4).tolist()
     boxes = found.boxes.astype(float).round(1).tolist()
-    codes = found.barcodes or (None,) * len(boxes)
+    codes = found.barcodes or ((),) * len(boxes)
     detections = [
         {
             "label": label,
             "class_id": class_id,
             "score": score,
             "box": box,
-            "text": code.text if code else None,
-            "format": code.format if code else None,
+            "text": read[0].text if read else None,
+            "format": read[0].format if read else None,
+            "codes": [_to_code(code) for code in read],
         }
-        for label, class_id, score, box, code in zip(found.labels, class_ids, scores, boxes, codes, strict=True)
+        for label, class_id, score, box, read in zip(found.labels, class_ids, scores, boxes, codes, strict=True)
     ]
     count = Counter(found.labels)
-    inventory = {"counts": {label: count[label] for label in labels}, "texts": [code.text for code in codes if code]}
+    texts = [code.text for read in codes for code in read]
+    inventory = {"counts": {label: count[label] for label in labels}, "texts": texts}
     return {"detections": detections, "inventory": inventory}
+
+
+def _to_code(code: Barcode) -> dict[str, Any]:
+    return {
+        "text": code.text,
+        "format": code.format,
+        "symbology": code.symbology,
+        "gs1": None if code.gs1 is None else [element._asdict() for element in code.gs1],
+        "bytes": code.base64,
+    }
 
 
 def _to_segmentation(found: Segmentation) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def test_detections_have_boxes_in_pixels_of_the_picture_sent(client: httpx.Clien
             "box": [160.0, 100.0, 480.0, 300.0],
             "text": None,
             "format": None,
+            "codes": [],
         }
     ]
     assert answer["inventory"] == {"counts": {"red": 0, "green": 1, "blue": 0}, "texts": []}

@@ -11,6 +11,8 @@ from PIL import Image
 
 from app.vision.image import Picture, Size
 
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""The passes of an interlaced PNG: first column and row, steps across and down."""
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
@@ -51,3 +53,22 @@ def png(size: tuple[int, int], depth: int, colour: int, rows: bytes, extra: byte
 def picture_of(pixels: NDArray[np.uint8]) -> Picture:
     """Pixels as a picture in its original size."""
     return Picture(pixels, Size(pixels.shape[1], pixels.shape[0]))
+
+
+def png_of(pixels: NDArray[Any], extra: bytes = b"", interlaced: bool = False) -> bytes:
+    """A PNG of 8 or 16 bits of [h, w] or [h, w, 2 to 4], for the kinds that Pillow cannot write."""
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    depth, colour = 8 * pixels.itemsize, {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    passes = ADAM7 if interlaced else ((0, 0, 1, 1),)
+    rows = b"".join(_rows(pixels[top::down, left::across]) for left, top, across, down in passes)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], depth, colour, 0, 0, interlaced)
+    body = chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows, 0)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _rows(pixels: NDArray[Any]) -> bytes:
+    stored = np.ascontiguousarray(pixels.astype(pixels.dtype.newbyteorder(">")))
+    if not stored.size:
+        return b""
+    rows = stored.view(np.uint8).reshape(len(stored), -1)
+    return np.concatenate([np.zeros((len(rows), 1), np.uint8), rows], axis=1).tobytes()

@@ -1,16 +1,21 @@
 """Barcodes are read from the full-size picture: rotated, small, dirty ones, and not at any price."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
 import zxingcpp
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from app.vision.barcodes import Barcode, read_barcodes
+from app.vision.barcodes import Barcode, Reading, read_barcodes
 from app.vision.detection import Detections, DetectionSpec, DetectionTask
+from app.vision.image import Picture, Size
 from app.vision.tasks import Options
 
 Pixels = NDArray[np.uint8]
+EVERYTHING = Reading()
 
 
 def code(text: str, kind: str = "Code128", scale: int = 3) -> Pixels:
@@ -32,9 +37,18 @@ def scene(label: Pixels, angle: float = 0.0) -> tuple[Pixels, NDArray[np.float32
     return canvas, np.array([*corners.min(axis=0), *corners.max(axis=0)], np.float32)
 
 
-def read(pixels: Pixels, box: NDArray[np.float32]) -> Barcode | None:
-    (found,) = read_barcodes(pixels, [box])
-    return found
+def picture(pixels: Pixels, factor: int = 1) -> Picture:
+    return Picture(pixels, Size(pixels.shape[1] * factor, pixels.shape[0] * factor), factor)
+
+
+def read_all(pixels: Pixels, *boxes: Sequence[float], reading: Reading = EVERYTHING) -> list[list[str]]:
+    found = read_barcodes(picture(pixels), np.array(boxes, np.float32).reshape(-1, 4), reading)
+    return [[code.text for code in codes] for codes in found]
+
+
+def read(pixels: Pixels, box: NDArray[np.float32], reading: Reading = EVERYTHING) -> Barcode | None:
+    (found,) = read_barcodes(picture(pixels), box[None], reading)
+    return found[0] if found else None
 
 
 @pytest.mark.parametrize("kind", ["Code128", "QRCode", "DataMatrix", "Code39"])
@@ -82,16 +96,16 @@ def test_what_cannot_be_read_is_none_in_its_place() -> None:
     nothing = np.array([0, 0, 30, 30], np.float32)
     tiny = np.array([5, 5, 5, 5], np.float32)
     outside = np.array([10_000, 10_000, 10_010, 10_010], np.float32)
-    found = list(read_barcodes(pixels, [nothing, box, tiny, outside]))
-    assert [code and code.text for code in found] == [None, "GOOD", None, None]
+    assert read_all(pixels, nothing, box, tiny, outside) == [[], ["GOOD"], [], []]
 
 
 def test_overlapping_boxes_do_not_cost_without_end() -> None:
     pixels, box = scene(code("GOOD"))
     everything = np.array([0, 0, pixels.shape[1], pixels.shape[0]], np.float32)
-    found = list(read_barcodes(pixels, [everything] * 10 + [box]))
-    assert found[0] is not None
-    assert found[-1] is None
+    elsewhere = np.array([0, 0, pixels.shape[1], 20], np.float32)
+    assert read_all(pixels, *[everything] * 10) == [["GOOD"], *[[]] * 9]
+    assert read_all(pixels, *[everything] * 10, box)[-1] == ["GOOD"]  # what was read is the smallest box's
+    assert read_all(pixels, *[elsewhere] * 400, box)[-1] == []
 
 
 def detections(box: NDArray[np.float32]) -> Detections:
@@ -110,15 +124,15 @@ def test_manifest_and_request_decide_whether_labels_are_read(
     task = DetectionTask(DetectionSpec(decoder="boxes_scores", read_barcodes=manifest), ("carton", "label"))
     decoded: list[Pixels] = []
 
-    def decode() -> Pixels:
+    def decode() -> Picture:
         decoded.append(pixels)
-        return pixels
+        return picture(pixels)
 
     refined = task.refine(detections(box), decode, Options(read_barcodes=request_))
     assert len(decoded) == wanted
     if wanted:
         assert refined.barcodes is not None
-        assert [code and code.text for code in refined.barcodes] == [None, "GOOD"]
+        assert [[code.text for code in codes] for codes in refined.barcodes] == [[], ["GOOD"]]
     else:
         assert refined.barcodes is None
 
@@ -127,7 +141,74 @@ def test_a_picture_without_labels_is_not_decoded_again() -> None:
     task = DetectionTask(DetectionSpec(decoder="boxes_scores", read_barcodes=True), ("carton", "label"))
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), ())
 
-    def decode() -> Pixels:
+    def decode() -> Picture:
         raise AssertionError("there was nothing to read")
 
     assert task.refine(nothing, decode, Options()) is nothing
+
+
+def page(*labels: tuple[str, int, int]) -> Pixels:
+    """A grey page of 700 x 400 with a code's label at each left and top."""
+    pixels = np.full((400, 700), 128, np.uint8)
+    for text, left, top in labels:
+        bars = code(text, scale=2)
+        pixels[top : top + bars.shape[0], left : left + bars.shape[1]] = bars
+    return pixels
+
+
+def test_a_neighbours_code_is_not_borrowed_nor_counted_twice() -> None:
+    pixels = page(("PALLET-0001", 60, 40))
+    label = [55, 35, 360, 150]
+    below = [50, 155, 650, 380]  # its margin reaches over the label's bars
+    assert read_all(pixels, below, label) == [[], ["PALLET-0001"]]
+    assert read_all(pixels, label, below) == [["PALLET-0001"], []]
+    assert read_all(pixels, below) == [[]]
+
+
+def test_a_code_goes_to_the_smallest_box_that_holds_its_middle() -> None:
+    pixels = page(("A-1", 60, 40))
+    assert read_all(pixels, [0, 0, 700, 400], [50, 30, 300, 160]) == [[], ["A-1"]]
+
+
+def test_several_codes_on_a_label_are_all_given_from_top_to_bottom() -> None:
+    pixels = page(("LOWER", 40, 280), ("UPPER", 400, 20), ("MIDDLE", 60, 150))
+    assert read_all(pixels, [0, 0, 700, 400]) == [["UPPER", "MIDDLE", "LOWER"]]
+
+
+def test_the_same_text_on_two_labels_is_two_codes() -> None:
+    pixels = page(("SAME", 20, 20), ("SAME", 400, 250))
+    assert read_all(pixels, [0, 0, 300, 150], [380, 230, 690, 399]) == [["SAME"], ["SAME"]]
+
+
+@pytest.mark.parametrize("angle", [0, 30, 45, 90, 180])
+@pytest.mark.parametrize("kind", ["Code128", "QRCode"])
+def test_the_middle_is_known_however_a_label_lies(kind: str, angle: float) -> None:
+    pixels, box = scene(code("A-01-2", kind), angle)
+    middle, reach = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    tight = np.concatenate([middle - reach / 6, middle + reach / 6])
+    away = np.array([0, 0, *middle - reach / 6 - 3], np.float32)
+    assert read_all(pixels, box, tight, away) == [[], ["A-01-2"], []]
+
+
+def test_boxes_are_pixels_of_the_original_where_the_grey_picture_is_reduced() -> None:
+    pixels, box = scene(code("GOOD"))
+    (found,) = read_barcodes(picture(pixels, factor=4), box[None] * 4)
+    assert [one.text for one in found] == ["GOOD"]
+
+
+def test_codes_on_a_label_of_many_millions_of_pixels_are_read() -> None:
+    pixels = cv2.resize(page(("LARGE", 60, 40)), (4900, 2800), interpolation=cv2.INTER_NEAREST)
+    assert read_all(np.asarray(pixels, np.uint8), [0, 0, 4900, 2800]) == [["LARGE"]]
+
+
+def test_only_the_formats_that_the_manifest_names_are_read() -> None:
+    spec = DetectionSpec(decoder="boxes_scores", barcode_formats=("QR Code", "EAN-13"))
+    assert read(*scene(code("BX-1")), spec.reading) is None
+    assert read(*scene(code("BX-1", "QRCode")), spec.reading) is not None
+
+
+def test_a_format_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ValidationError, match="'QR Code'"):
+        DetectionSpec.model_validate({"decoder": "boxes_scores", "barcode_formats": ["QR"]})
+    with pytest.raises(ValidationError, match="Codabar is not among barcode_formats"):
+        DetectionSpec(decoder="boxes_scores", barcode_formats=("ITF",), barcode_check_digits=("Codabar",))

@@ -335,7 +335,7 @@ def test_mutated_files_give_a_whole_picture_or_an_error(
 
 
 def grey_of(data: bytes) -> NDArray[np.uint8]:
-    return decode_grey(data, read_header(data))
+    return decode_grey(data, read_header(data)).pixels
 
 
 @pytest.mark.parametrize("kind", KINDS_OF_PNG)

@@ -213,3 +213,31 @@ def test_agrees_with_pillow_on_sizes() -> None:
         for kind in ("JPEG", "PNG", "WEBP"):
             data = file_of(np.zeros((side, 3, 3), np.uint8), kind)
             assert read_header(data).size == Image.open(io.BytesIO(data)).size
+
+
+def _exif_segment(orientation: int | None) -> bytes:
+    content = b"Exif\0\0" + (b"II*\0\x08\0\0\0\0\0" if orientation is None else exif(orientation)[6:])
+    return b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+
+
+@pytest.mark.parametrize(("first", "second", "expected"), [(6, 8, 6), (6, None, 6), (None, 6, 1), (1, 6, 1)])
+def test_the_first_exif_segment_counts(first: int | None, second: int | None, expected: int) -> None:
+    data = file_of(PHOTO, "JPEG")
+    data = data[:2] + _exif_segment(first) + _exif_segment(second) + data[2:]
+    assert read_header(data).orientation == expected
+    assert Image.open(io.BytesIO(data)).getexif().get(0x0112, 1) == expected
+
+
+def test_the_first_exif_chunk_of_a_png_counts() -> None:
+    chunks = b"".join(chunk(b"eXIf", exif(orientation)[6:]) for orientation in (6, 8))
+    assert read_header(png((1, 1), 8, 0, b"\0\x80", extra=chunks)).orientation == 6
+
+
+@pytest.mark.parametrize(
+    ("marker", "named"), [(0xC3, "lossless"), (0xC7, "lossless"), (0xCB, "lossless"), (0xC5, "hierarchical")]
+)
+def test_a_jpeg_of_a_rare_kind_is_not_called_damaged(marker: int, named: str) -> None:
+    data = bytearray(file_of(PHOTO, "JPEG"))
+    data[data.index(b"\xff\xc0") + 1] = marker
+    with pytest.raises(UnsupportedImage, match=f"{named} JPEG, which is not served"):
+        read_header(bytes(data))

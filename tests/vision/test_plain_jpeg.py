@@ -1,5 +1,6 @@
 """Which JPEGs may go to a hardware decoder."""
 
+import contextlib
 import struct
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.vision.pictures import exif, file_of, photograph
 
 PHOTO = Image.fromarray(photograph(160, 120))
 PLAIN = file_of(PHOTO, "JPEG", quality=90)
+WHOLE = decode(PLAIN, read_header(PLAIN)).pixels
 EXAMPLES = sorted(Path("models/shelf/examples").glob("*.jpg"))
 
 
@@ -117,15 +119,15 @@ def test_what_is_out_of_the_ordinary_is_not(data: bytes) -> None:
 
 
 @given(st.integers(1, len(PLAIN)))
-def test_a_file_that_is_cut_short_is_not_and_the_cpu_refuses_it(missing: int) -> None:
+def test_a_file_that_is_cut_short_is_not_and_the_cpu_refuses_it_unless_all_pixels_are_there(missing: int) -> None:
     data = PLAIN[:-missing]
     try:
         header = read_header(data)
     except RequestError:
         return
     assert not is_plain(data, header)
-    with pytest.raises(InvalidImage):
-        decode(data, header)
+    with contextlib.suppress(InvalidImage):
+        assert np.array_equal(decode(data, header).pixels, WHOLE)
 
 
 @given(st.integers(0, SCAN), st.integers(0, 255))

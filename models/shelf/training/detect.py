@@ -89,15 +89,16 @@ def _prepare(packed: bytes, row: F32, whole: bool) -> preprocessing.Placement:
 
 def read_box(picture: U8, box: F32) -> str | None:
     """The text in one box [4] of a full-resolution RGB picture, if the service's reader can read it."""
-    code = next(read_barcodes(_grey(picture), [np.asarray(box, np.float32)]))
-    return None if code is None else code.text
+    (codes,) = read_barcodes(_grey(picture), np.asarray([box], np.float32))
+    return codes[0].text if codes else None
 
 
 def read_labels(picture: U8, found: Detections) -> list[str]:
     """Every text that the service reads from the detected labels of a picture."""
-    codes = read_barcodes(_grey(picture), found.boxes[found.kinds == LABEL])
-    return [code.text for code in codes if code is not None]
+    read = read_barcodes(_grey(picture), found.boxes[found.kinds == LABEL])
+    return [code.text for codes in read for code in codes]
 
 
-def _grey(picture: U8) -> U8:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+def _grey(picture: U8) -> image.Picture:
+    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
+    return image.Picture(grey, image.Size(grey.shape[1], grey.shape[0]))
