@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from app.allocator import keep_buffers
+from app.host.allocator import keep_buffers
 from app.vision import codec, image, preprocessing
 from app.vision.barcodes import read_barcodes
 from app.vision.image import Picture, Size
