@@ -1,4 +1,4 @@
-"""Ten requests that a stranger may send: each as small as it can be for what it costs a service that takes no care."""
+"""Requests that a stranger may send: each as small as it can be for what it costs a service that takes no care."""
 
 import base64
 import io
@@ -27,12 +27,13 @@ class Hostile:
 
 
 def all_bodies() -> list[Hostile]:
-    """The ten of them; making them takes some seconds."""
+    """All of them; making them takes some seconds."""
     return [
         _hostile("form, one file of 60 MiB", FORM, _form(bytes(60 * MIB))),
         _hostile("form, 19 MiB without a line's end in a part's head", FORM, _endless_head(19 * MIB)),
         _hostile("form, 300,000 empty parts", FORM, _form(*[b""] * 300_000)),
-        _hostile("JSON, 32 pictures of 1 MB in base64", JSON, _json(32, 1_000_000)),
+        _hostile("form, 32 pictures of 850 kB", FORM, _form(*[bytes(850_000)] * 32)),
+        _hostile("JSON, 32 pictures of 640 kB in base64", JSON, _json(32, 640_000)),
         _hostile("JSON, 3 MB of malformed entries", JSON, b'{"images":[' + b"1," * 1_500_000 + b"1]}"),
         _hostile("JSON, 3 MB of unknown keys", JSON, b"{" + b'"a":1,' * 500_000 + b'"images":[]}'),
         _hostile("PNG of 49 MP with transparency", RAW, _picture("RGBA", "PNG")),
