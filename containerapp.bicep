@@ -146,6 +146,7 @@ var sizes = {
     memory: '4Gi'
     device: 'cpu'
     inflightBytes: 134217728
+    decodeBytes: 469762048
     held: 32
     startupPeriod: 3
   }
@@ -156,6 +157,7 @@ var sizes = {
     memory: '56Gi'
     device: 'cuda'
     inflightBytes: 1073741824
+    decodeBytes: 2147483648
     held: 128
     startupPeriod: 30
   }
@@ -166,6 +168,7 @@ var sizes = {
     memory: '220Gi'
     device: 'cuda'
     inflightBytes: 1073741824
+    decodeBytes: 2147483648
     held: 128
     startupPeriod: 30
   }
@@ -420,6 +423,7 @@ var environmentVariables = [
   { name: 'ROO_REPLY_TO', value: resultsQueue }
   { name: 'ROO_QUEUE_HELD', value: string(size.held) }
   { name: 'ROO_MAX_INFLIGHT_BYTES', value: string(size.inflightBytes) }
+  { name: 'ROO_MAX_DECODE_BYTES', value: string(size.decodeBytes) }
   { name: 'ROO_DRAIN_DELAY', value: string(drainDelay) }
   { name: 'ROO_GRACE_PERIOD', value: string(gracePeriod) }
   // Which of the identities the Azure SDK takes.

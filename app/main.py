@@ -106,7 +106,7 @@ def _check_memory(settings: Settings, lanes: int) -> None:
     if limit is not None and needed > limit:
         log.warning(
             "the settings let %d MiB come together, and the container has %d MiB: it may be killed for want of memory. "
-            "Lower ROO_MAX_PIXELS, ROO_MAX_INFLIGHT_BYTES or ROO_LANES, or give it more",
+            "Lower ROO_MAX_DECODE_BYTES or ROO_MAX_INFLIGHT_BYTES, or give it more",
             needed // MIB,
             limit // MIB,
         )

@@ -40,6 +40,7 @@ def values(auth: str = "keys") -> dict[str, str]:
         "size.device": size["device"],
         "string(size.held)": size["held"],
         "string(size.inflightBytes)": size["inflightBytes"],
+        "string(size.decodeBytes)": size["decodeBytes"],
         "string(drainDelay)": BICEP.variable("drainDelay"),
         "string(gracePeriod)": BICEP.variable("gracePeriod"),
         "queue": BICEP.default("queue"),
