@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import Callable
 
 LINGER_SECONDS = 5.0
-LINGER_BYTES = 1024 * 1024
-"""For so long, and for so many bytes more, a client that still sends is listened to after its last answer."""
+LINGER_BYTES = 32 * 1024 * 1024
+"""For so long, and for so many bytes more, a client that still sends is listened to after its last answer: some read
+it only once all is sent.
+"""
 
 
 class PoliteTransport:

@@ -38,7 +38,7 @@ class FormBody:
         self._permit = permit
         self._limits = limits
         self._held = b"\r\n"  # the first boundary may stand at the very beginning
-        self._state = self._preamble
+        self._state = FormBody._preamble  # not bound: it would lead back here, and keep all pictures
         self._part: _Part | None = None
         self._parts = 0
         self._pictures: list[Picture] = []
@@ -50,14 +50,14 @@ class FormBody:
         at = 0
         while True:
             state, before = self._state, at
-            at = state(data, at)
-            if at == before and self._state == state:
+            at = state(self, data, at)
+            if at == before and self._state is state:
                 break
         self._held = data[at:]
 
     def finish(self) -> tuple[PredictOptions, list[Picture]]:
         """The options among the fields, and the pictures in their order."""
-        if self._state != self._epilogue:
+        if self._state is not FormBody._epilogue:
             raise _damaged("it ends before its last boundary")
         try:
             options = PredictOptions.model_validate(self._options)
@@ -76,7 +76,7 @@ class FormBody:
         found = data.find(self._delimiter, at)
         if found < 0:
             return max(at, len(data) - len(self._delimiter) + 1)
-        self._state = self._boundary
+        self._state = FormBody._boundary
         return found + len(self._delimiter)
 
     def _boundary(self, data: bytes, at: int) -> int:
@@ -84,14 +84,14 @@ class FormBody:
         if len(data) - at < 2:
             return at
         if data.startswith(b"--", at):
-            self._state = self._epilogue
+            self._state = FormBody._epilogue
             return len(data)
         end = data.find(b"\r\n", at, at + MOST_PADDING)
         if data[at : end if end >= 0 else len(data)].strip(b" \t\r") or (end < 0 and len(data) - at >= MOST_PADDING):
             raise _damaged("what follows a boundary is no end of line")
         if end < 0:
             return at
-        self._state = self._head
+        self._state = FormBody._head
         return end
 
     def _head(self, data: bytes, at: int) -> int:
@@ -101,7 +101,7 @@ class FormBody:
                 raise _damaged(f"the headers of a part are larger than {MOST_HEAD_BYTES} bytes, or have no end")
             return at
         self._begin_part(data[at:end])
-        self._state = self._content
+        self._state = FormBody._content
         return end + 4
 
     def _content(self, data: bytes, at: int) -> int:
@@ -113,7 +113,7 @@ class FormBody:
         if found < 0:
             return end
         self._end_part()
-        self._state = self._boundary
+        self._state = FormBody._boundary
         return found + len(self._delimiter)
 
     def _epilogue(self, data: bytes, at: int) -> int:

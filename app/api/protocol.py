@@ -25,6 +25,8 @@ STALL_SECONDS = 15.0
 STALL_BYTES = 64 * 1024
 """A client that takes less than that of its answer in that time is cut off: its room is held for it."""
 MOST_PIPELINED = 64
+LINGER_BYTES = 1024 * 1024
+"""So much more of what is no request is received, so that the client reads why."""
 SMALL_CHUNK = 64
 MOST_SMALL_CHUNKS = 1024
 """Chunks of fewer bytes than `SMALL_CHUNK` on average are work without a picture; so many may come all the same."""
@@ -255,6 +257,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.abort()  # an answer is under way, into which another cannot be written
             return
         self._in_message = True  # whatever else comes belongs to what was refused
+        cast(PoliteTransport, self.transport).linger_bytes = LINGER_BYTES
         self._write_problem(status, code, detail, retryable=retryable)
         self._give_up()
         self.transport.close()

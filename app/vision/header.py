@@ -28,7 +28,7 @@ _FOREIGN: tuple[tuple[str, str], ...] = (
     (r"\x00\x00\x01\x00", "an ICO"),
     (r"8BPS", "a Photoshop"),
     (r"%PDF", "a PDF"),
-    (r"\s*<svg|\s*<\?xml", "an SVG or XML"),
+    (r"\s{0,1000}(?:<svg|<\?xml)", "an SVG or XML"),
     (r"....ftyp|RIFF....AVI |\x1a\x45\xdf\xa3", "a video"),
     (r"data:|/9j/|iVBOR|UklGR", "a base64-encoded (send the bytes themselves)"),
 )

@@ -16,6 +16,8 @@ _SERVED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _LOSSLESS = {0xC3, 0xC7, 0xCB, 0xCF}
 _BARE = {0x01, *range(0xD0, 0xD8)}
 _BLOCK_BYTES = 64 * 2
+_MOST_STRAY = 256 * 1024
+"""Bytes outside of all segments that are skipped: in 20 MB of them the event loop would look for 70 ms."""
 
 
 def read_jpeg(data: bytes) -> ImageHeader:
@@ -25,11 +27,13 @@ def read_jpeg(data: bytes) -> ImageHeader:
     kinds that are not served (lossless, hierarchical, more than 8 bits), `InvalidImage` where the header is damaged,
     and `struct.error` where it ends too early.
     """
-    frame, exif, position = None, None, 2
+    frame, exif, position, stray = None, None, 2, _MOST_STRAY
     for _ in range(MAX_PARTS):
-        found = _MARKER.search(data, position)  # as libjpeg does: stray bytes before a marker are skipped
+        # As libjpeg does: stray bytes before a marker are skipped.
+        found = _MARKER.search(data, position, position + stray)
         if found is None:
-            raise InvalidImage("The JPEG ends inside its header: it is truncated. Send the whole file.")
+            raise InvalidImage(_endless(position + stray < len(data)))
+        stray -= found.start() - position
         marker, position = data[found.start() + 1], found.end()
         if marker in _BARE:
             continue
@@ -44,6 +48,12 @@ def read_jpeg(data: bytes) -> ImageHeader:
     if frame is None:
         raise InvalidImage("The JPEG's header has no frame: it is damaged. Send the original file.")
     return _header(data, *frame, position, exif or 1)
+
+
+def _endless(more: bool) -> str:
+    if more:
+        return f"The JPEG's header has over {_MOST_STRAY} bytes of nothing: it is damaged. Send the original file."
+    return "The JPEG ends inside its header: it is truncated. Send the whole file."
 
 
 def _header(data: bytes, marker: int, frame: int, scan: int, orientation: int) -> ImageHeader:

@@ -96,6 +96,8 @@ def test_reads_an_orientation_stored_as_a_long_number() -> None:
         (b"\0\0\0\x18ftypmp42", "a video"),
         (b"%PDF-1.7", "a PDF"),
         (b"<?xml version='1.0'?><svg/>", "an SVG"),
+        (b"\r\n \t<svg/>", "an SVG"),
+        (b" " * 10**6 + b"<svg/>", "no picture format that we know"),
         (b"/9j/4AAQSkZJRg", "base64"),
         (b"data:image/png;base64,iVBOR", "base64"),
         (b"RIFF\0\0\0\0WAVE", "no picture format that we know"),
@@ -241,3 +243,13 @@ def test_a_jpeg_of_a_rare_kind_is_not_called_damaged(marker: int, named: str) ->
     data[data.index(b"\xff\xc0") + 1] = marker
     with pytest.raises(UnsupportedImage, match=f"{named} JPEG, which is not served"):
         read_header(bytes(data))
+
+
+@pytest.mark.parametrize("stray", [b"\xff", b"\0", b"\xff\0"])
+def test_a_marker_is_searched_within_bounds(stray: bytes) -> None:
+    whole = file_of(Image.new("RGB", (8, 8)), "JPEG")
+    after = 2 + 2 + int.from_bytes(whole[4:6], "big")  # behind the first segment, where the start is known
+    few, many = (whole[:after] + stray * count + whole[after:] for count in (1000, 300_000))
+    assert read_header(few).size == (8, 8)
+    with pytest.raises(InvalidImage, match="damaged"):
+        read_header(many)
