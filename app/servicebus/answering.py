@@ -14,7 +14,7 @@ from app.errors import DeadlineExceeded, InvalidMessage, ResultTooLarge
 from app.servicebus import results
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.message import Job, MessageOptions, read_job
-from app.servicebus.outbox import Outboxes
+from app.servicebus.outboxes import Outboxes
 from app.servicebus.results import Replies
 from app.telemetry import tracing
 from app.wire.rendering import Renderer

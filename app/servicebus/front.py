@@ -5,7 +5,7 @@ from app.servicebus.answering import Answering, SizeLimits
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
 from app.servicebus.depth import QueueDepth
-from app.servicebus.outbox import Outboxes
+from app.servicebus.outboxes import Outboxes
 from app.servicebus.results import Replies
 from app.servicebus.worker import QueueWorker
 from app.settings import Settings
@@ -22,7 +22,7 @@ def build(service: InferenceService, settings: Settings) -> QueueWorker:
     answering = Answering(
         service,
         Replies(settings.results_queue, settings.queue, connection.namespace, frozenset(settings.reply_to)),
-        Outboxes(connection.sender),
+        Outboxes(connection.sender, settings.results_queue),
         BlobStore(settings.blob_accounts, container.get_secret_value() if container else None, connection.credential),
         SizeLimits(settings.max_image_bytes, settings.result_bytes),
     )

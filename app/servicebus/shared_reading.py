@@ -32,6 +32,11 @@ class SharedReading:
         connection._transport.write = self._write_alone
         connection._transport.socket_lock = contextlib.nullcontext()
 
+    @property
+    def failed(self) -> bool:
+        """Whether the connection cannot be read any more."""
+        return self._failure is not None
+
     async def __call__(self, *_: Any, **__: Any) -> None:
         """Return when something has come, or nothing has for a while; raises why the connection cannot be read."""
         if self._failure is not None:

@@ -31,7 +31,7 @@ from app.errors import (
 from app.servicebus.answering import Answering, SizeLimits, _deadline
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
-from app.servicebus.outbox import Outboxes
+from app.servicebus.outboxes import Outboxes
 from app.servicebus.results import Replies, result_id
 from app.servicebus.settlement import COMPLETE
 from tests.fixtures.engines import Gate, MeanColourEngine

@@ -14,17 +14,31 @@ from azure.servicebus.aio import ServiceBusSender
 from app.devbus.broker import Broker
 from app.errors import ReplyRefused, ResultsUnavailable, ResultTooLarge
 from app.servicebus import outbox
+from app.servicebus import outboxes as outboxes_module
+from app.servicebus import sending as sending_module
 from app.servicebus.connection import Access, Connection
-from app.servicebus.outbox import Outbox, Outboxes
-from tests.fixtures.waiting import until_async
+from app.servicebus.link_errors import LinkLost
+from app.servicebus.outbox import Outbox
+from app.servicebus.outboxes import Outboxes
+from tests.fixtures.waiting import PATIENCE, until_async
 
 # The SDK takes half a second to open a sender, and as long to close it: the tests share theirs, and one event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+QUEUES = [
+    "results,dedup=60",
+    "other",
+    "sessions,sessions",
+    "partitioned,no_batches,dedup=60",
+    "full,full=1",
+    "forbidden",
+]
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def broker() -> AsyncIterator[Broker]:
-    async with Broker(["results,dedup=60", "other"], {"events": ["all"]}) as broker:
+    async with Broker(QUEUES, {"events": ["all"]}) as broker:
         yield broker
 
 
@@ -188,24 +202,31 @@ async def test_closing_fails_what_waits_and_whatever_comes_after(broker: Broker,
         await post.send("late")
 
 
-async def test_closing_ends_even_where_a_cancellation_is_swallowed(broker: Broker) -> None:
+async def test_closing_ends_even_where_a_cancellation_is_swallowed() -> None:
     tries = 0
 
     class Deaf:
-        async def send_messages(self, _: object) -> None:
+        async def open(self) -> None:
+            return
+
+        async def send(self, _: object) -> None:
             nonlocal tries
             tries += 1
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
-            raise AzureError("the connection was closed meanwhile")
+            raise LinkLost("the connection was closed meanwhile")
 
         async def close(self) -> None:
             return
 
-    post = Post(broker, Outboxes(lambda _: Deaf()), "deaf/")  # type: ignore[arg-type, return-value]
-    waiting = asyncio.create_task(post.send("m1"))
+    class DeafConnection:
+        def sender(self, _: str) -> Deaf:
+            return Deaf()
+
+    box = Outbox("results", DeafConnection())  # type: ignore[arg-type]
+    waiting = asyncio.create_task(box.send(ServiceBusMessage(b"{}"), 2))
     await until_async(lambda: tries)
-    await post.outboxes.close()
+    await box.close()
     with pytest.raises(ResultsUnavailable, match="shutting down"):
         await waiting
     assert tries == 1
@@ -247,3 +268,110 @@ async def test_an_idle_outbox_ends_and_a_new_one_takes_its_place(
     await post.send("m3")
     assert post.stored() == ["m1", "m3"]
     await post.outboxes.close()
+
+
+async def test_what_is_refused_together_is_tried_alone_and_the_culprit_fails_with_the_brokers_words(
+    post: Post,
+) -> None:
+    def message(number: int) -> ServiceBusMessage:
+        return post.message(f"m{number}", session_id=None if number == 5 else "r7")
+
+    sending = (post.outboxes.send("sessions", message(number), 2) for number in range(24))
+    outcomes = await asyncio.gather(*sending, return_exceptions=True)
+    assert [number for number, outcome in enumerate(outcomes) if outcome is not None] == [5]
+    assert isinstance(outcomes[5], ReplyRefused)
+    assert "requires a session id and the message names none" in str(outcomes[5])
+    assert "The SessionId was not set" in str(outcomes[5])
+    assert len(post.stored("sessions")) == 23
+
+
+async def test_an_entity_that_takes_no_batches_is_sent_to_one_by_one(post: Post) -> None:
+    for round_number in range(2):
+        names = [f"m{round_number}-{number}" for number in range(8)]
+        await asyncio.gather(*(post.send(name, "partitioned") for name in names))
+        assert set(names) <= set(post.stored("partitioned"))
+
+
+async def test_many_destinations_share_one_connection_and_are_bounded(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outboxes_module, "MOST_OPEN", 6)
+    async with Broker([f"robot-{number}" for number in range(20)]) as broker:
+        elsewhere = Connection(Access(None, broker.connection_string))
+        post = Post(broker, Outboxes(elsewhere.sender), "many/")
+        for round_number in range(2):
+            await asyncio.gather(*(post.send(f"m{round_number}", f"robot-{number}") for number in range(20)))
+            assert broker.connections == 1
+        await post.send("last", "robot-0")
+        await until_async(lambda: len(post.outboxes) <= 6)
+        assert all(post.stored(f"robot-{number}")[:2] == ["m0", "m1"] for number in range(20))
+        await post.outboxes.close()
+        await until_async(lambda: broker.connections == 0)
+        await elsewhere.close()
+
+
+async def test_wrong_destinations_leave_nothing_behind(broker: Broker, connection: Connection) -> None:
+    post = Post(broker, Outboxes(connection.sender), "wrong/")
+    before = len(asyncio.all_tasks())
+    for part in range(0, 120, 30):
+        sending = (post.send("m", f"no-such-{number}") for number in range(part, part + 30))
+        outcomes = await asyncio.gather(*sending, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {ReplyRefused}
+    assert len(post.outboxes) == 0
+    await until_async(lambda: len(asyncio.all_tasks()) <= before + 1)  # one reads the connection
+    await post.outboxes.close()
+
+
+async def test_a_refused_destination_is_not_tried_for_each_message_but_again_after_a_while(
+    broker: Broker, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outboxes_module, "REFUSED_SECONDS", 0.5)
+    post = Post(broker, Outboxes(connection.sender), "refused/")
+    broker.forbid("other")
+    with pytest.raises(ResultsUnavailable, match="Unauthorized"):
+        await post.send("m1", "other")
+    broker.forbid("other", False)
+    asked = len(broker.tokens)
+    with pytest.raises(ResultsUnavailable, match="Unauthorized"):
+        await post.send("m2", "other")
+    assert len(broker.tokens) == asked  # nobody was asked
+
+    async def sent() -> bool:
+        try:
+            await post.send("m3", "other")
+        except ResultsUnavailable:
+            return False
+        return True
+
+    async with asyncio.timeout(PATIENCE):
+        while not await sent():  # noqa: ASYNC110  there is no event for it
+            await asyncio.sleep(0.01)
+    assert post.stored("other") == ["m3"]
+    await post.outboxes.close()
+
+
+@pytest.mark.parametrize("place", ["missing", "forbidden", "full"])
+async def test_where_the_operators_own_destination_refuses_no_message_is_to_blame(
+    place: str, connection: Connection, broker: Broker
+) -> None:
+    post = Post(broker, Outboxes(connection.sender, place), f"{place}/")
+    if place == "forbidden":
+        broker.forbid(place)
+    with pytest.raises(ResultsUnavailable, match=place):
+        await asyncio.gather(*(post.send(f"m{number}", place) for number in range(4)))
+    if place != "full":
+        with pytest.raises(ResultsUnavailable, match=place):
+            await post.outboxes.check_default()
+    await post.outboxes.close()
+
+
+async def test_a_result_that_is_stored_and_not_confirmed_is_sent_again_and_dropped(
+    broker: Broker, post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending_module, "SEND_SECONDS", 0.3)
+    broker.faults.set(unconfirmed=1.0)
+    sending = asyncio.create_task(post.send("m1"))
+    await until_async(lambda: broker.faults.happened["unconfirmed"])
+    broker.faults.set(unconfirmed=0.0)
+    await sending
+    assert post.stored() == ["m1"]
