@@ -101,8 +101,11 @@ class Call:
         result = await self._infer(upload, 0)
         assert isinstance(upload.content, bytes)
         header = image.read_header(upload.content)
-        levels = self._service.registry.get(self._model, self._version).input_spec.range
-        picture = await renderer.draw(upload.content, header, result.prediction, media_type, self._deadline, levels)
+        model = self._service.registry.get(self._model, self._version)
+        levels, memory = model.input_spec.range, model.memory
+        picture = await renderer.draw(
+            upload.content, header, result.prediction, media_type, self._deadline, levels, memory
+        )
         return Response(picture, media_type=media_type)
 
 

@@ -111,8 +111,11 @@ class Answering:
         if options.annotate is None:
             return None
         header = image.read_header(picture)
-        levels = self._service.registry.get(result.model, result.version).input_spec.range
-        drawn = await self._renderer.draw(picture, header, result.prediction, options.annotate, deadline, levels)
+        model = self._service.registry.get(result.model, result.version)
+        levels, memory = model.input_spec.range, model.memory
+        drawn = await self._renderer.draw(
+            picture, header, result.prediction, options.annotate, deadline, levels, memory
+        )
         return await self._blobs.store(_name(result, options.annotate.rpartition("/")[2]), drawn, options.annotate)
 
     async def _outsource(self, body: bytes, result: InferenceResult) -> bytes:

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from app.core.request import Deadline
+from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.errors import DeadlineExceeded, NotAcceptable
 from app.vision import drawing, image
+from app.vision.drawing_memory import drawing_bytes
 from app.vision.image import FULL_RANGE, ImageHeader, Levels
 from app.wire.prediction import AnyPrediction
 
@@ -33,15 +35,17 @@ class Renderer:
         media_type: DrawnType,
         deadline: Deadline,
         levels: Levels = FULL_RANGE,
+        memory: WorkingMemory | None = None,
     ) -> bytes:
         """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in, encoded.
 
-        `levels` are what becomes black and white of sixteen bits. Raises `DeadlineExceeded` at the deadline, or at once
+        `levels` are what becomes black and white of sixteen bits; `memory` is what the picture has to wait for, where
+        it is bounded. Raises `DeadlineExceeded` at the deadline, or at once
         where it has passed, `NotAcceptable` where the format cannot hold the picture, and `InvalidImage`.
         """
         if deadline.remaining() <= 0:
             raise _late()
-        work = _Drawing(data, header, prediction, media_type, levels)
+        work = _Drawing(data, header, prediction, media_type, levels, memory or WorkingMemory(UNBOUNDED))
         try:
             async with asyncio.timeout(deadline.remaining()):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -59,12 +63,19 @@ class _Drawing:
     """One picture's drawing, which its caller may abandon at any time."""
 
     def __init__(
-        self, data: bytes, header: ImageHeader, prediction: AnyPrediction, media_type: DrawnType, levels: Levels
+        self,
+        data: bytes,
+        header: ImageHeader,
+        prediction: AnyPrediction,
+        media_type: DrawnType,
+        levels: Levels,
+        memory: WorkingMemory,
     ) -> None:
         self._work: tuple[bytes, AnyPrediction] | None = (data, prediction)
         self._header = header
         self._media_type = media_type
         self._levels = levels
+        self._memory = memory
         self._abandoned = threading.Event()
 
     def abandon(self) -> None:
@@ -76,7 +87,12 @@ class _Drawing:
         work = self._work
         if work is None:
             return b""
-        data, prediction = work
+        with self._memory.hold(drawing_bytes(self._header, len(work[0]), self._levels)):
+            return self._drawn(*work)
+
+    def _drawn(self, data: bytes, prediction: AnyPrediction) -> bytes:
+        if self._abandoned.is_set():
+            return b""
         picture = image.decode(data, self._header, drawing.canvas_size(self._header.upright), self._levels)
         if self._abandoned.is_set():
             return b""

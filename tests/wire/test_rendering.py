@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from app.core.request import Deadline
+from app.core.working_memory import WorkingMemory
 from app.errors import DeadlineExceeded, InvalidImage, NotAcceptable
 from app.vision import image
 from app.vision.classification import Classification
 from app.wire.prediction import AnyPrediction
 from app.wire.rendering import DrawnType, Renderer
+from tests.fixtures.waiting import until_async
 from tests.vision.pictures import file_of, photograph, png_of
 
 DATA = file_of(photograph(160, 120), "PNG")
@@ -103,3 +105,16 @@ async def test_a_cameras_range_holds_for_the_drawn_picture_too() -> None:
     with renderer(workers=1) as own:
         answer = Image.open(io.BytesIO(await drawn(own, data, levels=(0, 4095))))
     assert answer.getpixel((3, 3)) == (128, 128, 128)
+
+
+async def test_drawing_waits_for_memory_and_gives_it_back() -> None:
+    memory, header = WorkingMemory(200 << 20), image.read_header(DATA)
+    with renderer(workers=1) as own:
+        with memory.hold(200 << 20):
+            waiting = asyncio.ensure_future(
+                own.draw(DATA, header, NOTHING, "image/png", Deadline.after(60), memory=memory)
+            )
+            await until_async(memory._turn.locked)
+            assert not waiting.done()
+        assert await waiting
+    assert memory.held == 0
