@@ -78,7 +78,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         28 * MIB, ge=1, description="Largest body of a form or JSON (several pictures), in bytes."
     )
-    max_pixels: int = Field(50_000_000, ge=1, description="Most pixels a picture's header may declare.")
+    max_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="Most pixels of a picture that are decoded; a JPEG that is reduced may declare 4 times as many.",
+    )
     max_decode_bytes: int = Field(
         448 * MIB, ge=1 * MIB, description="Memory that decoded pictures may take at once, in bytes; others wait."
     )

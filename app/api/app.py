@@ -17,6 +17,7 @@ from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
 from app.core.health import Health
 from app.core.service import InferenceService
+from app.settings import usable_cores
 from app.wire.rendering import Renderer
 
 DESCRIPTION = """\
@@ -43,7 +44,7 @@ def create_app(
 
     Without `predict` there are only probes, metrics and the list of models.
     """
-    renderer = Renderer()
+    renderer = Renderer(usable_cores())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -16,6 +16,7 @@ from app.api.uploads import ReceivedBody, Upload
 from app.core.admission import Permit
 from app.core.request import Deadline, InferenceRequest, InferenceResult
 from app.core.service import InferenceService
+from app.vision import image
 from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
 
@@ -99,11 +100,12 @@ class Call:
         upload = body.uploads[0]
         result = await self._infer(upload, 0)
         assert isinstance(upload.content, bytes)
-        try:
-            async with asyncio.timeout(max(0.0, self._deadline.remaining())):
-                picture = await renderer.draw(upload.content, result.prediction, media_type)
-        except TimeoutError:
-            raise errors.DeadlineExceeded("The deadline passed before the answer was drawn.") from None
+        header = image.read_header(upload.content)
+        model = self._service.registry.get(self._model, self._version)
+        levels, memory = model.input_spec.range, model.memory
+        picture = await renderer.draw(
+            upload.content, header, result.prediction, media_type, self._deadline, levels, memory
+        )
         return Response(picture, media_type=media_type)
 
 

@@ -120,7 +120,8 @@ def _print(path: Path, prediction: Prediction, job: Job) -> None:
 
 
 def _write_drawn(content: bytes, prediction: Prediction, target: Path) -> None:
-    picture = image.decode(content, image.read_header(content))
+    header = image.read_header(content)
+    picture = image.decode(content, header, drawing.canvas_size(header.upright))
     target.write_bytes(drawing.encode(drawing.draw(picture, _to_arrays(prediction)), "image/jpeg"))
 
 

@@ -18,6 +18,9 @@ from app.vision import image
 from app.vision.decode_memory import worst_bytes
 from app.vision.image import ImageHeader
 
+MOST_DECLARED = 4
+"""How many times as many pixels as are decoded a reduced JPEG may declare: all of its coded data takes its time."""
+
 HELD_SECONDS = 0.1
 """Longest time that an answer waits for others, even where every lane is stuck."""
 
@@ -124,10 +127,11 @@ class InferenceService:
         if len(data) > self.limits.image_bytes:
             raise PayloadTooLarge(f"The picture has {len(data)} bytes; at most {self.limits.image_bytes} are taken.")
         header = image.read_header(data)
-        if header.pixels > self.limits.pixels and model.decoded_pixels(header) > self.limits.pixels:
+        limit = self.limits.pixels
+        if header.pixels > limit and (header.pixels > MOST_DECLARED * limit or model.decoded_pixels(header) > limit):
             raise ImageTooLarge(
-                f"The picture declares {header.size.width} x {header.size.height} pixels; at most "
-                f"{self.limits.pixels} in all are decoded. Send a smaller one."
+                f"The picture declares {header.size.width} x {header.size.height} pixels; at most {limit} in all are "
+                "decoded. Send a smaller one, or an ordinary JPEG, which is decoded at a reduced size."
             )
         most = model.memory.limit
         if worst_bytes(header.pixels, len(data)) > most and (needed := model.working_bytes(header, len(data))) > most:

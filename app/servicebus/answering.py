@@ -16,7 +16,9 @@ from app.servicebus.claimcheck import BlobStore
 from app.servicebus.message import Job, MessageOptions, read_job
 from app.servicebus.outboxes import Outboxes
 from app.servicebus.results import Replies
+from app.settings import usable_cores
 from app.telemetry import tracing
+from app.vision import image
 from app.wire.rendering import Renderer
 
 SOURCE = "queue"
@@ -44,7 +46,7 @@ class Answering:
         self._outboxes = outboxes
         self._blobs = blobs
         self._limits = limits
-        self._renderer = Renderer()
+        self._renderer = Renderer(usable_cores())
         self.begun = 0
         """Messages whose pictures the core has been asked about."""
 
@@ -64,7 +66,7 @@ class Answering:
                 result = await self._service.infer(self._request(message, job.options, picture, deadline), permit)
             finally:
                 self.begun -= 1
-            annotated_url = await self._annotate(picture, result, job.options)
+            annotated_url = await self._annotate(picture, result, job.options, deadline)
         body = results.body_of(job, result, annotated_url)
         if len(body) > self._limits.result_bytes:
             body = await self._outsource(body, result)
@@ -103,10 +105,17 @@ class Answering:
         if options.annotate and not self._blobs.takes_results:
             raise InvalidMessage("`annotate` needs a container for the pictures: set ROO_RESULTS_CONTAINER.")
 
-    async def _annotate(self, picture: bytes, result: InferenceResult, options: MessageOptions) -> str | None:
+    async def _annotate(
+        self, picture: bytes, result: InferenceResult, options: MessageOptions, deadline: Deadline
+    ) -> str | None:
         if options.annotate is None:
             return None
-        drawn = await self._renderer.draw(picture, result.prediction, options.annotate)
+        header = image.read_header(picture)
+        model = self._service.registry.get(result.model, result.version)
+        levels, memory = model.input_spec.range, model.memory
+        drawn = await self._renderer.draw(
+            picture, header, result.prediction, options.annotate, deadline, levels, memory
+        )
         return await self._blobs.store(_name(result, options.annotate.rpartition("/")[2]), drawn, options.annotate)
 
     async def _outsource(self, body: bytes, result: InferenceResult) -> bytes:

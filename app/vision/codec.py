@@ -11,6 +11,7 @@ import secrets
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import prod
 from typing import Any
 
 import cv2
@@ -45,7 +46,7 @@ def decoded(parts: Parts, flags: int, shape: Shape, dtype: type[np.generic] = np
 
     Raises `WrongSize` where that is not what the file gives, `InvalidImage` where it cannot be decoded.
     """
-    if FILES_IN_MEMORY and int(np.prod(shape)) * np.dtype(dtype).itemsize >= IN_PLACE_BYTES:
+    if FILES_IN_MEMORY and prod(shape) * np.dtype(dtype).itemsize >= IN_PLACE_BYTES:
         return _in_place(parts, flags, shape, dtype)
     pixels = _from_buffer(parts[0] if len(parts) == 1 else b"".join(parts), flags)
     if pixels is None:

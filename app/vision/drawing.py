@@ -1,7 +1,8 @@
 """A prediction drawn onto its picture, for people to look at."""
 
 import colorsys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -17,30 +18,49 @@ Colour = tuple[int, int, int]
 Canvas = NDArray[np.uint8]
 Names = tuple[str, ...]
 
+DRAWN_PIXELS = 3840 * 2160
+"""Most pixels of a drawn picture: as many as a large screen shows."""
+
 _GOLDEN_ANGLE = 0.381966
 _FIRST_HUE = 0.57
 _PANEL, _TRACK = (17, 20, 26), (70, 74, 82)
 _INK_LIGHT, _INK_DARK = (255, 255, 255), (16, 18, 22)
 _LONGEST_TEXT = 80
-_STRIP = 256
+_STRIP_PIXELS = 2**18
 # Inside the text's em: how far down the baseline lies, and how high a line is.
 _BASELINE, _LINE = 0.80, 1.0
 
 
+def canvas_size(size: Size) -> Size:
+    """How large a picture of this upright size is drawn: as it is, or reduced to `DRAWN_PIXELS`."""
+    share = (DRAWN_PIXELS / (size.width * size.height)) ** 0.5
+    if share >= 1:
+        return size
+    width, height = (max(1, int(side * share)) for side in size)
+    width = min(width, DRAWN_PIXELS // height)  # one of a single row was reduced by its length alone
+    return Size(width, min(height, DRAWN_PIXELS // width))
+
+
 def draw(picture: Picture, prediction: Detections | Classification | Segmentation) -> NDArray[np.uint8]:
-    """The picture with the prediction on it: uint8 [height, width, 3] RGB at the upright original's size.
+    """The picture with the prediction on it: uint8 [height, width, 3] RGB, of `canvas_size`.
 
     A class has the same colour on every picture. `picture` itself is not changed.
     """
-    canvas = picture.pixels.copy()
-    if canvas.shape[:2] != (picture.size.height, picture.size.width):
-        canvas = np.asarray(cv2.resize(canvas, picture.size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    pen = _Pen.for_picture(picture.size)
+    size = canvas_size(picture.size)
+    height, width = picture.pixels.shape[:2]
+    across, down = size.width / width, size.height / height
+    if (width, height) == size:
+        canvas = picture.pixels.copy()
+    else:
+        way = cv2.INTER_AREA if across <= 1 and down <= 1 else cv2.INTER_CUBIC
+        canvas = np.asarray(cv2.resize(picture.pixels, size, interpolation=way), np.uint8)
+    stretch = np.array([across, down] * 2, np.float32)
+    pen = _Pen.for_picture(size)
     if isinstance(prediction, Detections):
-        _draw_detections(canvas, prediction, pen)
+        _draw_detections(canvas, replace(prediction, boxes=picture.located(prediction.boxes) * stretch), pen)
         return canvas
     if isinstance(prediction, Segmentation):
-        _paint(canvas, prediction)
+        _paint(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch)
         shares = prediction.shares
     else:
         shares = prediction.scores
@@ -172,12 +192,12 @@ def _readable_on(colour: Colour) -> Colour:
     return _INK_DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else _INK_LIGHT
 
 
-def _paint(canvas: Canvas, found: Segmentation) -> None:
+def _paint(canvas: Canvas, found: Segmentation, box: NDArray[np.float32]) -> None:
     """Half of each class's colour over its places; what is no class that is listed stays as it is.
 
     In strips, so that it takes little more memory than the picture has.
     """
-    left, top, right, bottom = (round(edge) for edge in found.map_box)
+    left, top, right, bottom = (round(edge) for edge in box.tolist())
     region = canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
     listed, colours = np.zeros(256, np.uint8), np.zeros((256, 3), np.uint8)
     for class_id in found.class_ids.tolist():
@@ -186,9 +206,8 @@ def _paint(canvas: Canvas, found: Segmentation) -> None:
         (2 * np.arange(length) + 1) * cells // max(1, 2 * length)  # the cell under each pixel's centre
         for length, cells in zip(region.shape[:2], found.class_map.shape, strict=True)
     )
-    for start in range(0, len(rows) if len(columns) else 0, _STRIP):
-        strip = region[start : start + _STRIP]
-        classes = found.class_map[np.ix_(rows[start : start + _STRIP], columns)]
+    for strip, start in _strips(region):
+        classes = found.class_map[np.ix_(rows[start : start + len(strip)], columns)]
         tinted = cv2.addWeighted(strip, 0.5, colours.take(classes, axis=0), 0.5, 0)
         cv2.copyTo(tinted, listed.take(classes), strip)  # a hundred times faster than numpy's
 
@@ -223,5 +242,14 @@ def _darken(canvas: Canvas, left: int, top: int, right: int, bottom: int, radius
     mask = np.zeros((height, width), np.uint8)
     cv2.rectangle(mask, (radius, radius), (width - 1 - radius, height - 1 - radius), 255, 2 * radius, cv2.LINE_AA)
     mask[radius : height - radius, radius : width - radius] = 255
-    share = mask[..., None] * np.float32(0.82 / 255)
-    under[:] = under * (1 - share) + np.array(_PANEL, np.float32) * share
+    for strip, start in _strips(under):
+        share = mask[start : start + len(strip), :, None] * np.float32(0.82 / 255)
+        strip[:] = strip * (1 - share) + np.array(_PANEL, np.float32) * share
+
+
+def _strips(region: Canvas) -> Iterator[tuple[Canvas, int]]:
+    """Some rows after the other, and where they begin, so that working on them takes little more memory."""
+    height, width = region.shape[:2]
+    rows = max(1, _STRIP_PIXELS // max(1, width))
+    for start in range(0, height if width else 0, rows):
+        yield region[start : start + rows], start

@@ -493,8 +493,10 @@ async def test_pictures_wait_for_memory_to_decode_them() -> None:
 
 
 async def test_a_large_jpeg_that_is_decoded_reduced_is_taken() -> None:
-    with running_core(colour_model(MeanColourEngine()), limits=replace(LIMITS, pixels=100_000)) as core:
+    with running_core(colour_model(MeanColourEngine()), limits=replace(LIMITS, pixels=300_000)) as core:
         picture = solid(RED, (1200, 900), "JPEG")
         assert seen_colour(await core.infer(ask(RED, image=picture)))[0] > 250
         with pytest.raises(ImageTooLarge, match="pixels"):
             await core.infer(ask(RED, image=solid(RED, (1200, 900))))
+        with pytest.raises(ImageTooLarge, match="pixels"):  # its coded data would take a lane too long
+            await core.infer(ask(RED, image=solid(RED, (1300, 1000), "JPEG")))

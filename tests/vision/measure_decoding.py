@@ -3,6 +3,7 @@
 Resident memory does not show the copy of the file that is lent to the decoder, so that is added.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -11,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from app.core.request import Deadline
 from app.host.allocator import keep_buffers
 from app.vision import codec, image, preprocessing
 from app.vision.barcodes import read_barcodes
+from app.vision.classification import Classification
 from app.vision.image import Picture, Size
+from app.wire.rendering import DrawnType, Renderer
 
 CAMERA = (0, 4095)
+NOTHING = Classification(np.zeros(0, np.int64), np.zeros(0, np.float32), ())
 
 
 def status(name: str) -> int:
@@ -57,6 +62,9 @@ def main(path: str, width: int, height: int) -> None:
         corner = np.array([0, 0, 800, 800], np.float32)
         read_barcodes(picture, np.stack([everything, corner]))
 
+    async def draw(media_type: DrawnType) -> None:
+        await Renderer(1).draw(data, header, NOTHING, media_type, Deadline.after(600))
+
     lent = len(data) if codec.FILES_IN_MEMORY else 0
     ways: dict[str, Callable[[], object]] = {
         "whole": lambda: prepared(image.decode(data, header)),
@@ -64,6 +72,8 @@ def main(path: str, width: int, height: int) -> None:
         "for a model": lambda: prepared(image.decode(data, header, Size(width, height))),
         "grey": lambda: sought(image.decode_grey(data, header)),
         "grey, 12 bits": lambda: sought(image.decode_grey(data, header, CAMERA)),
+        "drawn as PNG": lambda: asyncio.run(draw("image/png")),
+        "drawn as JPEG": lambda: asyncio.run(draw("image/jpeg")),
     }
     sys.stdout.write(json.dumps({name: peak(way, lent) for name, way in ways.items()}))
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.vision import decode_memory, image
+from app.vision import decode_memory, drawing_memory, image
 from app.vision.image import ImageHeader, Size
 from tests.vision.pictures import chunk, exif, file_of, png_of
 
@@ -81,11 +81,14 @@ def test_no_kind_of_picture_takes_more_than_its_header_promises(kind: str, tmp_p
         "for a model": decode_memory.decode_bytes(header, len(data), TARGET),
         "grey": decode_memory.grey_bytes(header, len(data)),
         "grey, 12 bits": decode_memory.grey_bytes(header, len(data), (0, 4095)),
+        "drawn as PNG": drawing_memory.drawing_bytes(header, len(data)),
+        "drawn as JPEG": drawing_memory.drawing_bytes(header, len(data)),
     }
     assert taken.keys() == promised.keys()
     for way, most in promised.items():
         assert taken[way] <= most, way
-        assert most <= decode_memory.worst_bytes(header.pixels, len(data)), way
+        worst = drawing_memory.worst_drawing_bytes if way.startswith("drawn") else decode_memory.worst_bytes
+        assert most <= worst(header.pixels, len(data)), way
 
 
 @pytest.mark.parametrize("kind", ["PNG, RGBA", "PNG, RGB", "JPEG"])

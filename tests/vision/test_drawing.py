@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from app.vision.classification import Classification
 from app.vision.detection import Detections
-from app.vision.drawing import colour_of, draw, encode
+from app.vision.drawing import DRAWN_PIXELS, canvas_size, colour_of, draw, encode
 from app.vision.image import Picture, Size, decode, read_header
 from app.vision.segmentation import UNKNOWN, Segmentation, encode_map
-from tests.vision.pictures import photograph, picture_of
+from tests.vision.pictures import exif, file_of, photograph, picture_of
 
 
 def detections(*boxes: tuple[float, float, float, float], labels: tuple[str, ...] | None = None) -> Detections:
@@ -59,7 +59,7 @@ def test_a_label_stays_inside_the_picture() -> None:
 
 
 def test_a_reduced_picture_is_drawn_at_full_size() -> None:
-    drawn = draw(Picture(photograph(100, 75), Size(400, 300)), detections((100, 120, 300, 250)))
+    drawn = draw(Picture(photograph(100, 75), Size(400, 300), 4), detections((100, 120, 300, 250)))
     assert drawn.shape == (300, 400, 3)
     assert tuple(drawn[200, 100]) == colour_of(0)
 
@@ -179,3 +179,34 @@ def test_encoded_pixels_come_back() -> None:
 def test_a_size_that_jpeg_cannot_hold_is_refused() -> None:
     with pytest.raises(ValueError, match="70000 x 1 pixels do not fit"):
         encode(np.zeros((1, 70000, 3), np.uint8), "image/jpeg")
+
+
+@pytest.mark.parametrize("size", [(4000, 3000), (3841, 2161), (20_000, 600), (1, 60_000), (9_000_000, 1)])
+def test_a_large_picture_is_drawn_smaller(size: tuple[int, int]) -> None:
+    width, height = canvas_size(Size(*size))
+    assert 1 <= width * height <= DRAWN_PIXELS
+    if size[0] * size[1] > DRAWN_PIXELS and min(size) > 1:
+        assert width * height > 0.98 * DRAWN_PIXELS
+        assert width / height == pytest.approx(size[0] / size[1], rel=0.01)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_what_is_drawn_smaller_is_drawn_in_its_place(kind: str, orientation: int) -> None:
+    stored = np.zeros((3001, 4003, 3), np.uint8)
+    data = file_of(stored, kind, exif=exif(orientation), **({"compress_level": 1} if kind == "PNG" else {}))
+    header = read_header(data)
+    size, box = canvas_size(header.upright), (1000, 700, 2000, 2100)
+    drawn = draw(decode(data, header, size), detections(box))
+    assert drawn.shape == (size.height, size.width, 3)
+    ys, xs = np.nonzero((drawn == colour_of(0)).all(axis=2))
+    scale = size.width / header.upright.width
+    assert abs(xs.max() + 1 - box[2] * scale) <= 1
+    assert abs(ys.max() + 1 - box[3] * scale) <= 1
+    assert abs(xs.min() - box[0] * scale) <= 1
+
+
+def test_a_panel_over_a_whole_picture_is_darkened_everywhere() -> None:
+    pixels = np.full((1000, 1200, 3), 255, np.uint8)
+    drawn = draw(picture_of(pixels), classification(*["a name that is as long as names can be" * 3] * 60))
+    assert (drawn[100:900, 18] < 100).all()  # between its edge and its text
