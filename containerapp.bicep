@@ -223,7 +223,7 @@ resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (crea
   properties: {
     // The worker plans with half of it and renews; a crashed replica's messages come back after a minute.
     lockDuration: 'PT1M'
-    maxDeliveryCount: 5
+    maxDeliveryCount: 10
     deadLetteringOnMessageExpiration: true
     defaultMessageTimeToLive: 'P1D'
     maxSizeInMegabytes: 5120
@@ -234,7 +234,7 @@ resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = i
   parent: newServiceBus
   name: resultsQueue
   properties: {
-    // A redelivered picture gives a result with the same id. An hour is longer than five deliveries can take.
+    // A redelivered picture gives a result with the same id. An hour is longer than ten deliveries take.
     requiresDuplicateDetection: true
     duplicateDetectionHistoryTimeWindow: 'PT1H'
     lockDuration: 'PT1M'

@@ -44,6 +44,7 @@ def observe_queue(worker: "QueueWorker") -> None:
         lambda: [(count, (worker.queue, state)) for state, count in list(worker.depth().items())]
     )
     metrics.queue_connected.observe(lambda: [(float(worker.status.connected), labels)])
+    metrics.queue_halted.observe(lambda: [(float(bool(worker.status.halted)), labels)])
 
 
 def observe_process() -> None:

@@ -5,13 +5,21 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from azure.servicebus import ServiceBusReceivedMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
 from app.core.admission import Permit
 from app.core.request import Deadline, InferenceRequest, InferenceResult, Priority
 from app.core.service import InferenceService
-from app.errors import DeadlineExceeded, InvalidMessage, ResultTooLarge
+from app.errors import (
+    DeadlineExceeded,
+    InvalidMessage,
+    ReplyRefused,
+    ResultsUnavailable,
+    ResultTooLarge,
+    StorageUnavailable,
+)
 from app.servicebus import results
+from app.servicebus.breaker import Breaker
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.message import Job, MessageOptions, read_job
 from app.servicebus.outboxes import Outboxes
@@ -47,6 +55,7 @@ class Answering:
         self._blobs = blobs
         self._limits = limits
         self._renderer = Renderer(usable_cores())
+        self.breaker = Breaker(replies.source)
         self.begun = 0
         """Messages whose pictures the core has been asked about."""
 
@@ -55,7 +64,19 @@ class Answering:
 
         Cancelling frees the place in the core.
         """
-        entity = self._replies.entity_for(message.reply_to)
+        try:
+            await self._answer(message)
+        except StorageUnavailable as error:
+            self.breaker.fail(str(error), results.request_id_of(message, self._replies.source))
+            raise
+        self.breaker.succeed()
+
+    async def check_results(self) -> None:
+        """Raises `ResultsUnavailable` where the operator's destination for results is not there, or forbidden."""
+        await self._outboxes.check_default()
+
+    async def _answer(self, message: ServiceBusReceivedMessage) -> None:
+        entity = self._destination(message)
         job = read_job(message, self._limits.image_bytes)
         self._check_annotation(job.options)
         deadline = _deadline(message, job.options.deadline_ms)
@@ -72,7 +93,25 @@ class Answering:
             body = await self._outsource(body, result)
         with tracing.sending(entity):
             reply = results.message_of(message, result, body, job.options.robot_id)
-            await self._outboxes.send(entity, reply, len(body))
+            await self._send(entity, reply, len(body))
+
+    def _destination(self, message: ServiceBusReceivedMessage) -> str:
+        """Where nothing has ever had a place to go to, the operator has forgotten it, and no message is to blame."""
+        try:
+            return self._replies.entity_for(message.reply_to)
+        except ReplyRefused as error:
+            if message.reply_to or self.breaker.proven:
+                raise
+            self.breaker.fail(str(error))
+            raise ResultsUnavailable(str(error)) from None
+
+    async def _send(self, entity: str, reply: ServiceBusMessage, size: int) -> None:
+        try:
+            await self._outboxes.send(entity, reply, size)
+        except ResultsUnavailable as error:
+            if entity == self._replies.default:  # another is the affair of who named it
+                self.breaker.fail(str(error))
+            raise
 
     async def close(self) -> None:
         """Close the senders and the connections to the storage."""

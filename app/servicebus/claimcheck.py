@@ -11,7 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import AzureError, HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceNotFoundError,
+)
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.storage.blob import ContentSettings
 from azure.storage.blob.aio import BlobClient
@@ -83,6 +87,7 @@ class BlobStore:
         size = int(properties.size)
         if size == 0:
             raise InvalidMessage("The blob is empty.")
+        _check_encoding(properties.content_settings.content_encoding)
         if size > most_bytes:
             raise PayloadTooLarge(f"The blob has {size} bytes; at most {most_bytes} are taken.")
         reserve(size)
@@ -157,12 +162,23 @@ def _writing(place: BlobPlace) -> Iterator[None]:
 
 
 def _not_read(place: BlobPlace, error: HttpResponseError) -> RequestError:
-    status = error.status_code or 500
+    if error.status_code is None:  # the client has tried several times by then
+        return StorageUnavailable(f"The storage cut the body of {place} short at every try.")
+    status = error.status_code
     if 300 <= status < 400:
         return SourceRefused(f"The storage points elsewhere for {place}, and no redirect is followed.")
     if place.signature and status in (401, 403):
         return SourceRefused(f"The storage refuses the signature of the link to {place}: {_said(error)}.")
     return StorageUnavailable(f"The storage does not give {place}: {_said(error)}.")
+
+
+def _check_encoding(encoding: str | None) -> None:
+    """The client decodes what is stored so, to whatever size that has, while its size is the stored one's."""
+    if encoding and encoding.lower() != "identity":
+        raise InvalidMessage(
+            f"The blob is stored with Content-Encoding {encoding[:50]!r}. Store the picture as it is: JPEG, PNG and "
+            "WebP are compressed already."
+        )
 
 
 def _silent(place: BlobPlace, error: AzureError | TimeoutError) -> StorageUnavailable:

@@ -5,13 +5,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from azure.servicebus import ServiceBusReceivedMessage
 
-from app.errors import Draining, EngineFailure, Overloaded, RequestError
+from app.errors import Draining, EngineFailure, Overloaded, RequestError, ResultsUnavailable, StorageUnavailable
 from app.servicebus import results, settlement
 from app.servicebus.answering import Answering
+from app.servicebus.breaker import Breaker
 from app.servicebus.locks import HeldLock, LockKeeper
 from app.servicebus.receiver import Received
 from app.servicebus.settlement import Settlement, Verb
@@ -21,6 +23,8 @@ from app.telemetry import logs, metrics, tracing
 log = logging.getLogger(__name__)
 
 _OVERLOADED_PAUSE = 0.5
+_OPERATORS = (ResultsUnavailable, StorageUnavailable)
+"""Errors that no message is to blame for."""
 _LAST_SECONDS = 1.0
 """What is kept of the time to finish for giving back what could not be finished."""
 
@@ -29,9 +33,16 @@ class Deliveries:
     """The messages that are held; each has a task, and each task ends in one row of the settlement table."""
 
     def __init__(
-        self, queue: str, answering: Answering, settler: Settler, locks: LockKeeper, on_end: Callable[[], object]
+        self,
+        queue: str,
+        answering: Answering,
+        settler: Settler,
+        locks: LockKeeper,
+        breaker: Breaker,
+        on_end: Callable[[], object],
     ) -> None:
         self._queue = queue
+        self._breaker = breaker
         self._answering = answering
         self._settler = settler
         self._locks = locks
@@ -69,7 +80,9 @@ class Deliveries:
             await asyncio.wait(self._tasks, timeout=max(0.0, seconds))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
+        received = self._tasks.pop(task, None)
+        if received is not None:
+            self._breaker.forget(self._id_of(received.message))
         self._on_end()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("a message was left to its lock by a defect", exc_info=error)
@@ -116,7 +129,7 @@ class Deliveries:
         except RequestError as error:
             decided = settlement.settlement_for(error)
             if decided.verb is Verb.ABANDON:
-                await self._pause(settlement.delay_before_abandoning(received.message.delivery_count or 0))
+                return await self._before_abandoning(received, error, decided)
             return decided
         except asyncio.CancelledError:
             return settlement.LEAVE if lock.lost else settlement.RELEASE
@@ -125,9 +138,12 @@ class Deliveries:
             return settlement.settlement_for(EngineFailure("The service failed on this message."))
 
     async def _answer(self, message: ServiceBusReceivedMessage) -> None:
-        """Where all places are taken, wait here: the lock is kept, and a new delivery would fare no better."""
+        """Where all places are taken, or what every message needs is away, wait here: the lock is kept, and a new
+        delivery would fare no better.
+        """
         if self._ending.is_set():
             raise Draining("The service is shutting down.")
+        tries = 0
         while True:
             try:
                 return await self._answering.answer(message)
@@ -135,6 +151,27 @@ class Deliveries:
                 if self._ending.is_set():
                     raise
                 await self._pause(error.retry_after or _OVERLOADED_PAUSE)
+            except _OPERATORS:
+                tries += 1
+                if self._ending.is_set() or not self._keeps(message, tries):
+                    raise
+                await self._pause(self._breaker.pause(tries))
+
+    def _keeps(self, message: ServiceBusReceivedMessage, tries: int) -> bool:
+        """Without a link it could not be given back, and when there is one again it will go through."""
+        return not self._settler.connected or self._breaker.keeps(self._id_of(message), tries)
+
+    async def _before_abandoning(self, received: Received, error: RequestError, decided: Settlement) -> Settlement:
+        """Keep a failed message for a while; where no message is to blame, this delivery is not to count."""
+        if not self._is_excused(error):
+            await self._pause(settlement.delay_before_abandoning(received.message.delivery_count or 0))
+        return replace(decided, verb=Verb.RELEASE) if self._is_excused(error) else decided
+
+    def _is_excused(self, error: RequestError) -> bool:
+        return isinstance(error, _OPERATORS) and (self._breaker.is_open or self._ending.is_set())
+
+    def _id_of(self, message: ServiceBusReceivedMessage) -> str:
+        return results.request_id_of(message, self._queue)
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, but not into the end."""

@@ -5,8 +5,10 @@ import time
 from collections import OrderedDict
 
 from azure.servicebus import ServiceBusMessage
+from azure.servicebus.exceptions import ServiceBusError
 
 from app.errors import RequestError, ResultsUnavailable
+from app.servicebus.link_errors import LinkLost, words
 from app.servicebus.outbox import Outbox
 from app.servicebus.sending import OpenSender, SharedConnection
 
@@ -96,8 +98,10 @@ class Outboxes:
         sender = self._connection.sender(self._default)
         try:
             await sender.open()
-        except Exception as error:
-            raise ResultsUnavailable(f"{self._default!r} takes no results: {error}") from None
+        except LinkLost:
+            return  # it is not the destination that is away
+        except ServiceBusError as error:
+            raise ResultsUnavailable(f"{self._default!r} takes no results: {words(error)}") from None
         finally:
             await sender.close()
 

@@ -21,6 +21,8 @@ class QueueStatus:
     state: LinkState = LinkState.CONNECTING
     reason: str = ""
     credit: int = 0
+    halted: str = ""
+    """Why nothing is taken although there is a link; empty while all is well."""
 
     @property
     def connected(self) -> bool:
@@ -29,4 +31,6 @@ class QueueStatus:
 
     def __str__(self) -> str:
         words = f"{self.queue}: {self.state.value}"
-        return f"{words} ({self.reason})" if self.reason else words
+        if self.reason:
+            words += f" ({self.reason})"
+        return f"{words}, not receiving: {self.halted}" if self.halted else words

@@ -32,6 +32,11 @@ class Settler:
         self._opened.set()
         self._opened = asyncio.Event()
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link to settle over."""
+        return self._link is not None and not self._link.lost
+
     async def renew(self, received: Received) -> None:
         """Renew the message's lock; raises `MessageLockLostError`, or `LinkLost` between two links too."""
         if self._link is None:
@@ -66,7 +71,7 @@ class Settler:
         """The link, or the next where it is lost; None where none comes before the lock ends."""
         ends = time.monotonic() + lock.remaining()
         while (left := ends - time.monotonic()) > 0:
-            if self._link is not None and not self._link.lost:
+            if self.connected:
                 return self._link
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._opened.wait(), min(left, _PAUSE))

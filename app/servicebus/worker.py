@@ -11,7 +11,7 @@ from azure.servicebus.exceptions import MessageLockLostError
 
 from app.core.request import Priority
 from app.core.service import InferenceService
-from app.errors import StartupError
+from app.errors import ResultsUnavailable, StartupError
 from app.servicebus.answering import SOURCE, Answering
 from app.servicebus.connection import Connection
 from app.servicebus.delivery import Deliveries
@@ -60,9 +60,12 @@ class QueueWorker:
         self._locks = LockKeeper(queue, self._settler.renew)
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
+        self._first_link = asyncio.Event()
         self._closing: set[asyncio.Task[None]] = set()
         self._trouble = Trouble(log, f"receiving from {queue}")
-        self._deliveries = Deliveries(queue, answering, self._settler, self._locks, self._nudge)
+        self._breaker = answering.breaker
+        self._breaker.changed = self._breaker_changed
+        self._deliveries = Deliveries(queue, answering, self._settler, self._locks, self._breaker, self._nudge)
 
     @property
     def queue(self) -> str:
@@ -90,6 +93,7 @@ class QueueWorker:
         tasks = [asyncio.create_task(supervised("the queue's receiver", self._receive_for_ever), name="queue-receiver")]
         if self._depth:
             tasks.append(asyncio.create_task(supervised("the queue's depth", self._depth.run), name="queue-depth"))
+        tasks.append(asyncio.create_task(supervised("the check of the results queue", self._check_results)))
         closed = asyncio.create_task(self._closed.wait())
         try:
             await asyncio.wait([closed, tasks[0]], return_when=asyncio.FIRST_COMPLETED)
@@ -181,13 +185,16 @@ class QueueWorker:
     def _room(self) -> int:
         """How many messages more the core can finish inside their locks, and has permits for."""
         held, capacity = len(self._deliveries), self._service.capacity
+        if self._breaker.is_open and held >= self._breaker.places:
+            return 0
         if not held:
             # One is always taken where anything is computed at all: its lock tells how long they last here, and the
             # locks of a model that is slower than them are renewed.
             room = max(min(1, capacity.credit(None, _FOR_EVER)), self._inside_locks())
         else:
             room = self._inside_locks() - (held - self._answering.begun)
-        return max(0, min(self._most_held - held, room, self._permits()))
+        most = self._breaker.places if self._breaker.is_open else self._most_held
+        return max(0, min(most - held, room, self._permits()))
 
     def _permits(self) -> int:
         """How many pictures of bulk would be admitted; where nothing is in flight, one always is."""
@@ -198,6 +205,18 @@ class QueueWorker:
         """How many pictures beside those in the core can be finished inside a lock; 0 before a lock was seen."""
         seconds = _LOCK_SHARE * math.ceil(self._locks.period)  # whole seconds, that arrive a bit shorter
         return self._service.capacity.credit(None, seconds) if seconds else 0
+
+    def _breaker_changed(self) -> None:
+        self.status.halted = self._breaker.reason
+        self._nudge()
+
+    async def _check_results(self) -> None:
+        """Say at the start, and not with the first message, that results have nowhere to go."""
+        await self._first_link.wait()
+        try:
+            await self._answering.check_results()
+        except ResultsUnavailable as error:
+            self._breaker.trip(str(error))
 
     def _nudge(self) -> None:
         """Something has changed that the receiver should know now."""
@@ -213,6 +232,7 @@ class QueueWorker:
     def _connected(self) -> None:
         if not self._stopping.is_set():
             self.status.state, self.status.reason = LinkState.CONNECTED, ""
+        self._first_link.set()
         self._trouble.over()
         log.info("receiving from %s", self.queue)
 

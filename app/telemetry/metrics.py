@@ -94,6 +94,7 @@ queue_depth = _observed(
     "roo_queue_depth", "Messages on the queue, as the broker counts them at most every 30 s.", "queue", "state"
 )
 queue_connected = _observed("roo_queue_connected", "1 while there is a link to the queue.", "queue")
+queue_halted = _observed("roo_queue_halted", "1 while nothing is received because results or pictures fail.", "queue")
 
 # What is loaded, and on what.
 device = _observed("roo_device", "1 for the device in use.", "device", "asked")

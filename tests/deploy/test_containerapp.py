@@ -146,8 +146,8 @@ def test_the_queues_do_what_the_service_relies_on() -> None:
     assert "deadLetteringOnMessageExpiration: true" in pictures
     assert "lockDuration: 'PT1M'" in pictures
     devbus = (KUBERNETES / "overlays/local/devbus.yaml").read_text()
-    assert "pictures,lock=60,max_delivery=5" in devbus
-    assert "maxDeliveryCount: 5" in pictures
+    assert "pictures,lock=60,max_delivery=10" in devbus
+    assert "maxDeliveryCount: 10" in pictures
     assert "dedup=3600" in devbus
     assert "duplicateDetectionHistoryTimeWindow: 'PT1H'" in results
 

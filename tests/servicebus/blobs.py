@@ -39,6 +39,7 @@ class Blob:
     content: bytes
     content_type: str = "application/octet-stream"
     claimed: int | None = None
+    content_encoding: str = ""
     cut_at: int | None = None
     """Octets after which the connection ends, although more were announced."""
 
@@ -96,7 +97,7 @@ class Blobs:
         """A blob's URL."""
         return f"{self.account}/{name}"
 
-    def put(self, name: str, content: bytes, **settings: int) -> str:
+    def put(self, name: str, content: bytes, **settings: int | str) -> str:
         """Store a blob; returns its URL."""
         self.blobs[name] = Blob(content, **settings)  # type: ignore[arg-type]
         return self.url(name)
@@ -135,6 +136,8 @@ def _refusal(status: int, code: str, location: str = "") -> web.Response:
 def _properties(blob: Blob) -> web.Response:
     size = len(blob.content) if blob.claimed is None else blob.claimed
     headers = {**_TIMES, "Content-Length": str(size), "Content-Type": blob.content_type, "x-ms-blob-type": "BlockBlob"}
+    if blob.content_encoding:
+        headers["Content-Encoding"] = blob.content_encoding
     return web.Response(headers=headers)
 
 
@@ -146,6 +149,7 @@ async def _content(request: web.Request, blob: Blob) -> web.StreamResponse:
         "Content-Length": str(len(part)),
         "Content-Range": f"bytes {first}-{first + len(part) - 1}/{len(blob.content)}",
         "x-ms-blob-type": "BlockBlob",
+        **({"Content-Encoding": blob.content_encoding} if blob.content_encoding else {}),
     }
     response = web.StreamResponse(status=206, headers=headers)
     await response.prepare(request)

@@ -482,6 +482,23 @@ async def test_a_blob_that_comes_short_is_not_taken(storage: Blobs, store: BlobS
     await refusal(store, storage.put("shots/1.jpg", b"picture", **fault), StorageUnavailable)
 
 
+async def test_a_body_that_is_cut_at_every_try_is_called_so(storage: Blobs, store: BlobStore) -> None:
+    assert "cut the body" in await refusal(store, storage.put("shots/1.jpg", b"picture", cut_at=3), StorageUnavailable)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "identity, gzip"])
+async def test_a_blob_that_is_stored_encoded_is_refused_for_good_before_it_is_fetched(
+    storage: Blobs, store: BlobStore, encoding: str
+) -> None:
+    url = storage.put("shots/1.jpg", b"whatever", content_encoding=encoding)
+    assert encoding in await refusal(store, url, InvalidMessage)
+    assert storage.methods == ["HEAD"]
+
+
+async def test_a_blob_that_says_it_is_stored_as_it_is_is_fetched(storage: Blobs, store: BlobStore) -> None:
+    assert await fetch(store, storage.put("shots/1.jpg", b"picture", content_encoding="identity")) == b"picture"
+
+
 async def test_a_fetch_can_be_cancelled_while_the_storage_is_silent(storage: Blobs, store: BlobStore) -> None:
     url, room = storage.put("shots/1.jpg", b"picture"), Room()
     storage.troubles["shots/1.jpg"].append(Trouble(method="GET", silent=True))

@@ -41,6 +41,20 @@ def test_the_settlement_table_is_the_one_that_is_used() -> None:
     assert documented == {kind.__name__: WORDS[verb] for kind, verb in VERBS.items()}
 
 
+def test_a_message_has_as_many_deliveries_wherever_a_queue_is_described() -> None:
+    root = Path(__file__).parents[2]
+    (documented,) = (value for name, value, _ in rows("Setting it up") if name == "maximum delivery count")
+    places = {
+        "containerapp.bicep": r"maxDeliveryCount: (\d+)",
+        "k8s/README.md": r"--max-delivery-count (\d+)",
+        "k8s/overlays/local/devbus.yaml": r"max_delivery=(\d+)",
+        "docs/devbus.md": r"--queue jobs,lock=30,max_delivery=(\d+)",
+    }
+    found = {place: re.findall(pattern, (root / place).read_text()) for place, pattern in places.items()}
+    assert all(found.values())
+    assert {count for counts in found.values() for count in counts} == {documented}
+
+
 def test_every_option_is_documented() -> None:
     assert {name.strip("`") for name, _ in rows("Options")} == set(MessageOptions.model_fields)
 

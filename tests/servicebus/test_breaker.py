@@ -1,0 +1,187 @@
+"""An operator's fault empties no queue: receiving stops, deliveries are not used up, and it goes on by itself."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from azure.servicebus import ServiceBusMessage
+
+from app.core.admission import Budget
+from app.devbus.broker import Broker
+from app.servicebus import breaker as breaker_module
+from app.servicebus import outboxes
+from app.servicebus.breaker import LIMIT, Breaker
+from app.servicebus.worker import QueueWorker
+from tests.fixtures.engines import Gate, MeanColourEngine
+from tests.fixtures.pictures import Colour, solid
+from tests.fixtures.queue import colour_in, picture, put, results, working
+from tests.fixtures.service import ask, colour_model, infer, running
+from tests.fixtures.waiting import until_async
+from tests.servicebus.blobs import Blobs, Trouble
+
+COUNT = 24
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes come soon after each other."""
+    monkeypatch.setattr(breaker_module, "_LONGEST_PAUSE", 0.5)
+    monkeypatch.setattr(outboxes, "REFUSED_SECONDS", 0.2)
+
+
+def colours(count: int = COUNT) -> dict[str, Colour]:
+    return {f"message-{number}": (number * 9 % 256, number * 11 % 256, 77) for number in range(count)}
+
+
+@asynccontextmanager
+async def halted(bus: Broker, **settings: object) -> AsyncIterator[QueueWorker]:
+    """A worker that has stopped receiving, with a backlog before it."""
+    with running(colour_model(MeanColourEngine(), max_batch_size=1)) as service:
+        async with working(service, bus, **settings) as worker:
+            await put(bus, (picture(colour, name) for name, colour in colours().items()))
+            await until_async(lambda: worker.status.halted)
+            await until_async(lambda: worker.held <= worker._breaker.places)
+            yield worker
+
+
+async def no_delivery_was_used(bus: Broker, worker: QueueWorker) -> None:
+    """However often the probes have failed meanwhile."""
+    enough = worker._breaker._failures + 8
+    await until_async(lambda: worker._breaker._failures >= enough)
+    entries = bus.queue("jobs").peek()
+    assert len(entries) == COUNT
+    assert all(entry.delivery_count == 0 for entry in entries)
+
+
+async def goes_on(bus: Broker, worker: QueueWorker) -> None:
+    found = await results(bus, COUNT)
+    await until_async(lambda: bus.queue("jobs").depths.total == 0)
+    assert {name: colour_in(body) for name, body in found.items()} == colours()
+    assert not worker.status.halted
+
+
+async def test_a_results_queue_that_is_forbidden_uses_up_no_delivery_and_it_goes_on_by_itself() -> None:
+    async with Broker(["jobs,lock=30,max_delivery=2", "results,dedup=600"]) as bus:
+        bus.forbid("results")
+        async with halted(bus) as worker:
+            assert "Unauthorized" in str(worker.status)
+            await no_delivery_was_used(bus, worker)
+            assert worker.held <= 4
+            bus.forbid("results", False)
+            await goes_on(bus, worker)
+
+
+async def test_a_results_queue_that_is_full_uses_up_no_delivery() -> None:
+    async with Broker(["jobs,lock=30,max_delivery=2", "results,dedup=600,full=1"]) as bus:
+        await put(bus, [picture((1, 2, 3), "plug")], "results")
+        async with halted(bus) as worker:
+            assert "maximum entity size" in str(worker.status)
+            await no_delivery_was_used(bus, worker)
+            object.__setattr__(bus.queue("results").options, "most_messages", 1000)
+            (plug,) = bus.queue("results").peek()
+            bus.queue("results").take()
+            assert plug.message_id == "plug"
+            await goes_on(bus, worker)
+
+
+async def test_a_results_queue_that_is_missing_is_said_at_the_start_and_empties_nothing() -> None:
+    async with Broker(["jobs,lock=30,max_delivery=2"]) as bus:
+        with running(colour_model(MeanColourEngine())) as service:
+            async with working(service, bus) as worker:
+                await until_async(lambda: "results" in worker.status.halted)
+                assert "connected, not receiving" in str(worker.status)
+                await put(bus, (picture(colour, name) for name, colour in colours().items()))
+                await no_delivery_was_used(bus, worker)
+
+
+async def test_a_results_queue_that_was_never_set_empties_nothing() -> None:
+    async with Broker(["jobs,lock=30,max_delivery=2"]) as bus, halted(bus, results_queue=None) as worker:
+        assert "ROO_RESULTS_QUEUE" in str(worker.status)
+        await no_delivery_was_used(bus, worker)
+
+
+async def test_one_robots_own_destination_stops_nobody_else() -> None:
+    async with Broker(["jobs,lock=30,max_delivery=50", "results,dedup=600", "private"]) as bus:
+        bus.forbid("private")
+        with running(colour_model(MeanColourEngine())) as service:
+            async with working(service, bus) as worker:
+                await put(bus, (picture((9, 9, 9), f"private-{n}", reply_to="private") for n in range(6)))
+                await put(bus, (picture(colour, name) for name, colour in colours().items()))
+                await results(bus, COUNT)
+                assert not worker.status.halted
+
+
+def test_a_fault_that_may_be_one_messages_own_is_believed_of_several_messages_only() -> None:
+    breaker = Breaker("jobs")
+    for _ in range(10 * LIMIT):
+        breaker.fail("403", "the same")
+    assert not breaker.is_open
+    for number in range(LIMIT):
+        breaker.fail("403", f"m{number}")
+    assert breaker.is_open
+
+
+def test_only_failures_in_a_row_count() -> None:
+    breaker = Breaker("jobs")
+    for _ in range(10):
+        for _ in range(LIMIT - 1):
+            breaker.fail("full")
+        breaker.succeed()
+    assert not breaker.is_open
+
+
+def test_a_probe_that_keeps_failing_gets_company_and_no_crowd() -> None:
+    breaker = Breaker("jobs")
+    breaker.trip("403")
+    kept = [[breaker.keeps(f"m{number}", tries) for number in range(10)].count(True) for tries in range(1, 12)]
+    assert kept[0] == 1
+    assert max(kept) == 4
+    breaker.succeed()
+    assert (breaker.is_open, breaker.places) == (False, 0)
+
+
+async def test_a_storage_that_lets_nobody_in_uses_up_no_delivery_and_it_goes_on_once_it_does() -> None:
+    """A role that was granted a minute ago: 403 for up to ten."""
+    async with Blobs() as storage, Broker(["jobs,lock=30,max_delivery=2", "results,dedup=600"]) as bus:
+        for name, colour in colours().items():
+            storage.put(f"shots/{name}.png", solid(colour))
+            storage.troubles[f"shots/{name}.png"].append(Trouble(403, "AuthorizationPermissionMismatch"))
+        with running(colour_model(MeanColourEngine())) as service:
+            async with working(service, bus, blob_accounts=(storage.account,)) as worker:
+                links = ({"image_url": storage.url(f"shots/{name}.png")} for name in colours())
+                messages = (
+                    ServiceBusMessage(json.dumps(link), content_type="application/json", message_id=name)
+                    for name, link in zip(colours(), links, strict=True)
+                )
+                await put(bus, messages)
+                await until_async(lambda: worker.status.halted)
+                assert "403 AuthorizationPermissionMismatch" in worker.status.halted
+                await no_delivery_was_used(bus, worker)
+                storage.troubles.clear()
+                await goes_on(bus, worker)
+
+
+async def test_a_blob_is_fetched_once_however_long_people_have_all_places() -> None:
+    gate = Gate()
+    async with Blobs() as storage, Broker(["jobs,lock=30", "results,dedup=600"]) as bus:
+        url = storage.put("shots/1.png", solid((1, 2, 3)))
+        with running(colour_model(MeanColourEngine(gate)), budget=Budget(4, 2**30, 10**10)) as service:
+            async with working(service, bus, blob_accounts=(storage.account,)) as worker:
+                people = [asyncio.create_task(infer(service, ask((0, 255, 0)))) for _ in range(4)]
+                await until_async(lambda: gate.entered and service.admission.used.pictures == 4)
+                await until_async(lambda: worker.status.credit == 0)
+                await put(
+                    bus,
+                    (
+                        ServiceBusMessage(
+                            json.dumps({"image_url": url}), content_type="application/json", message_id=f"m{n}"
+                        )
+                        for n in range(6)
+                    ),
+                )
+                gate.open()
+                await asyncio.gather(*people)
+                await results(bus, 6)
+                assert storage.methods.count("GET") == 6
