@@ -115,7 +115,7 @@ def _area(place: Sequence[float]) -> float:
     return (place[2] - place[0]) * (place[3] - place[1])
 
 
-def _read(crop: _Crop, place: Sequence[float], formats: Any, reading: Reading) -> list[_Found]:
+def _read(crop: _Crop, place: Sequence[float], formats: zxingcpp.BarcodeFormats, reading: Reading) -> list[_Found]:
     """The codes in a crop; where none lies in the box that it was made for, it is looked at once more."""
     found: list[_Found] = []
     for pixels, matrix in _views(crop.pixels):

@@ -37,8 +37,8 @@ class DetectionSpec(TaskSpec):
     that is not the graph's own. With `background`, class 0 means nothing and is not among the labels. At most
     `max_candidates` go into the suppression (class by class), so that a noisy picture costs no more than a busy one.
 
-    With `read_barcodes`, codes on the detections of `barcode_labels` are read: of `barcode_formats` (all, where none is
-    named), and of those in `barcode_check_digits` only where their last character is a right check digit.
+    With `read_barcodes`, codes on the detections of `barcode_labels` are read: of `barcode_formats` (all common ones,
+    where none is named), and of those in `barcode_check_digits` only where their last character is a right check digit.
     """
 
     decoder: Decoder
