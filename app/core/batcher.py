@@ -7,24 +7,15 @@ together, an item is whatever the lanes understand.
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
+from app.core.batch import Batch, BatchKey, Entry
 from app.core.coalescing import ResultCoalescer
+from app.core.fair_queue import FairQueue
 from app.core.request import Deadline, Priority
-from app.errors import DeadlineExceeded, Draining, EngineFailure
-
-
-class BatchKey(Hashable, Protocol):
-    """What items must share to be computed together; in the service, a model."""
-
-    @property
-    def max_batch_size(self) -> int:
-        """Most items in one batch."""
-
+from app.errors import DeadlineExceeded, Draining
 
 UNMEASURED = 0.001
 """Seconds of lane time that an item is taken for while nobody knows."""
@@ -34,131 +25,6 @@ _ROUNDING = 1e-6
 K = TypeVar("K", bound=BatchKey)
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Entry(Generic[K, T, R]):
-    """One waiter: its item and the future through which it is answered, exactly once."""
-
-    __slots__ = ("_answered", "_batcher", "deadline", "enqueued_at", "future", "item", "key", "priority")
-
-    def __init__(
-        self,
-        batcher: "Batcher[K, T, R]",
-        key: K,
-        item: T,
-        priority: Priority,
-        deadline: Deadline | None,
-        enqueued_at: float,
-    ) -> None:
-        self._batcher = batcher
-        self._answered = False
-        self.key = key
-        self.item = item
-        self.priority = priority
-        self.deadline = deadline
-        self.enqueued_at = enqueued_at
-        self.future: Future[R] = Future()
-
-    def answer(self, result: R) -> None:
-        """Give the waiter its result; a second answer is dropped."""
-        if not self._answered:
-            self._answered = True
-            self._batcher.deliver(self, result)
-
-    def fail(self, error: BaseException) -> None:
-        """Give the waiter its error; a second answer is dropped."""
-        if not self._answered:
-            self._answered = True
-            self.future.set_exception(error)
-
-
-class Batch(Generic[K, T, R]):
-    """Items taken together. Leaving its `with` block answers whoever is still waiting, whatever happened inside."""
-
-    def __init__(self, key: K, entries: list[Entry[K, T, R]], taken_at: float) -> None:
-        self.key = key
-        self.entries = entries
-        self.taken_at = taken_at
-
-    def __enter__(self) -> "Batch[K, T, R]":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for entry in self.entries:
-            entry.fail(EngineFailure("The model could not answer this request. Trying again may help."))
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-
-class _Queue(Generic[K, T, R]):
-    """Waiting entries of one priority, in order of arrival within each key; keys take turns by the lane time they used.
-
-    Source of the turns: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996); a batch is its packet.
-    """
-
-    def __init__(self) -> None:
-        self._by_key: dict[K, deque[Entry[K, T, R]]] = {}
-        self._used_until: dict[K, float] = {}
-        self._virtual_time = 0.0
-        self.count = 0
-
-    def push(self, entry: Entry[K, T, R]) -> None:
-        self._by_key.setdefault(entry.key, deque()).append(entry)
-        self.count += 1
-
-    def discard(self, entry: Entry[K, T, R]) -> None:
-        waiting = self._by_key.get(entry.key)
-        if waiting is None or entry not in waiting:
-            return
-        waiting.remove(entry)
-        self._removed(entry.key, 1)
-
-    def pop(self, key: K, most: int, cost: float) -> list[Entry[K, T, R]]:
-        """The longest-waiting of `key`, each of which uses so much lane time."""
-        waiting = self._by_key.get(key)
-        if waiting is None or most <= 0:
-            return []
-        taken = [waiting.popleft() for _ in range(min(most, len(waiting)))]
-        self._used_until[key] = self._start(key) + cost * len(taken)
-        self._removed(key, len(taken))
-        return taken
-
-    def next_key(self) -> K | None:
-        """Whose turn it is: the key that used least, and among equals the one that waits longest."""
-        if len(self._by_key) <= 1:
-            return next(iter(self._by_key), None)
-        return min(self._by_key, key=lambda key: (self._start(key), self._by_key[key][0].enqueued_at))
-
-    def begin_turn(self, key: K) -> None:
-        """Now is `key`'s turn. Who used more than it has to wait; who was away has saved nothing up."""
-        self._virtual_time = self._start(key)
-        if len(self._used_until) > len(self._by_key):
-            self._used_until = {key: until for key, until in self._used_until.items() if until > self._virtual_time}
-
-    def oldest(self) -> Entry[K, T, R] | None:
-        heads = (waiting[0] for waiting in self._by_key.values())
-        return min(heads, key=lambda entry: entry.enqueued_at, default=None)
-
-    def waiting(self, key: K) -> int:
-        return len(self._by_key.get(key, ()))
-
-    def by_key(self) -> dict[K, int]:
-        return {key: len(waiting) for key, waiting in self._by_key.items()}
-
-    def __iter__(self) -> Iterator[Entry[K, T, R]]:
-        for waiting in list(self._by_key.values()):
-            yield from list(waiting)
-
-    def _start(self, key: K) -> float:
-        return max(self._used_until.get(key, 0.0), self._virtual_time)
-
-    def _removed(self, key: K, count: int) -> None:
-        self.count -= count
-        if key in self._by_key and not self._by_key[key]:
-            del self._by_key[key]
 
 
 class Batcher(Generic[K, T, R]):
@@ -172,7 +38,7 @@ class Batcher(Generic[K, T, R]):
     def __init__(self, bulk_share: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
         self.bulk_share = bulk_share
         self._cost: Callable[[K], float] = lambda _: 1.0
-        self._queues: dict[Priority, _Queue[K, T, R]] = {priority: _Queue() for priority in Priority}
+        self._queues: dict[Priority, FairQueue[K, T, R]] = {priority: FairQueue() for priority in Priority}
         self._coalescer: ResultCoalescer[R] = ResultCoalescer()
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -190,7 +56,7 @@ class Batcher(Generic[K, T, R]):
 
         Cancelling the future before a lane has taken the item removes it. Raises `Draining` after `close`.
         """
-        entry: Entry[K, T, R] = Entry(self, key, item, priority, deadline, self._clock())
+        entry: Entry[K, T, R] = Entry(self.deliver, key, item, priority, deadline, self._clock())
         with self._lock:
             if self._closed:
                 raise Draining("The service is shutting down. Send the request again; another instance will take it.")
@@ -287,7 +153,7 @@ class Batcher(Generic[K, T, R]):
         self._account(cost, len(first), len(reserved) + len(rest), competing=competing)
         return key, reserved + first + rest
 
-    def _next_turn(self, people: _Queue[K, T, R], bulk: _Queue[K, T, R]) -> tuple[K, int]:
+    def _next_turn(self, people: FairQueue[K, T, R], bulk: FairQueue[K, T, R]) -> tuple[K, int]:
         """Which key, and how many of its bulk items go before people."""
         bulk_key, key = bulk.next_key(), people.next_key()
         if bulk_key is not None:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
-from app.core.batcher import Batch, Batcher, Entry
+from app.core.batch import Batch, Entry
+from app.core.batcher import Batcher
 from app.core.capacity import Capacity
 from app.core.device_path import DevicePath
 from app.core.model import Model

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.core.batcher import Batch, Batcher
+from app.core.batch import Batch
+from app.core.batcher import Batcher
 from app.core.request import Deadline, Priority
 from app.errors import DeadlineExceeded, Draining, EngineFailure
 from tests.fixtures.waiting import until

@@ -3,7 +3,8 @@
 import threading
 from concurrent.futures import Future
 
-from app.core.batcher import Batch, Batcher
+from app.core.batch import Batch
+from app.core.batcher import Batcher
 from app.core.coalescing import COMPANY
 from app.core.request import Deadline, Priority
 from tests.fixtures.waiting import until
