@@ -100,7 +100,8 @@ def _shrunk(images: torch.Tensor, factor: int) -> torch.Tensor:
 
 def _resized(images: torch.Tensor, size: Size, interpolation: str) -> torch.Tensor:
     for step in halvings(Size(images.shape[3], images.shape[2]), size, interpolation):
-        images = functional.interpolate(images, (step.height, step.width), mode="bilinear", align_corners=False)
+        halved = (1 + (step.height < images.shape[2]), 1 + (step.width < images.shape[3]))
+        images = functional.avg_pool2d(images, halved, ceil_mode=True, count_include_pad=False)
     if (images.shape[3], images.shape[2]) == size:
         return images
     if interpolation == "area":

@@ -180,7 +180,8 @@ def geometry(
     elif spec.align == "center":
         left, top = (spec.size.width - target.width) // 2, (spec.size.height - target.height) // 2
     # Cuts are at whole pixels and reductions round up, so the scale is what it came to, not what was asked for.
-    scale_x, scale_y = content.width / (cut[2] - cut[0]), content.height / (cut[3] - cut[1])
+    scale_x = _scale(cut[2] - cut[0], content.width, spec.interpolation)
+    scale_y = _scale(cut[3] - cut[1], content.height, spec.interpolation)
     offset_x, offset_y = left + (offset[0] - cut[0]) * scale_x, top + (offset[1] - cut[1]) * scale_y
     placement = Placement(scale_x / factor, scale_y / factor, offset_x, offset_y, original, spec.size)
     return Geometry(cut, content, left, top, placement)
@@ -190,7 +191,8 @@ def halvings(size: Size, target: Size, interpolation: str) -> list[Size]:
     """The sizes that a picture passes through before it is resized to `target`, so that nothing is aliased.
 
     Linear and cubic look at a few neighbours only, so a picture that is twice too large or more is halved first: at
-    half the size, linear is the mean of two neighbours. After a scaled JPEG decode there is nothing left to halve.
+    half the size, linear is the mean of two neighbours. After a scaled JPEG decode there is nothing left to halve. The
+    last pixel of an odd side becomes one by itself, as in such a decode, so that both show a model the same.
     """
     width, height = size
     sizes = []
@@ -199,6 +201,14 @@ def halvings(size: Size, target: Size, interpolation: str) -> list[Size]:
         height = (height + 1) // 2 if height >= 2 * target.height else height
         sizes.append(Size(width, height))
     return sizes
+
+
+def _scale(length: int, target: int, interpolation: str) -> float:
+    """How long a pixel becomes where so many become `target` on the way that `halvings` says."""
+    factor = 1
+    while interpolation != "area" and length >= 2 * target:
+        length, factor = (length + 1) // 2, 2 * factor
+    return target / (length * factor)
 
 
 def prepare(picture: Picture, spec: InputSpec, out: NDArray[Any]) -> Placement:
@@ -230,10 +240,30 @@ def _middle(length: int, share: float) -> tuple[int, int]:
 def _resized(pixels: MatLike, size: Size, interpolation: str) -> MatLike:
     """Resize without aliasing, at a tenth of the price of `INTER_AREA`."""
     for step in halvings(Size(pixels.shape[1], pixels.shape[0]), size, interpolation):
-        pixels = cv2.resize(pixels, step, interpolation=cv2.INTER_LINEAR)
+        pixels = _halved(pixels, step)
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     return cv2.resize(pixels, size, interpolation=_INTERPOLATIONS[interpolation])
+
+
+def _halved(pixels: MatLike, size: Size) -> MatLike:
+    """Halve one or both sides; the last pixel of an odd one is not mixed with any other."""
+    height, width = pixels.shape[:2]
+    across, down = 1 + (size.width < width), 1 + (size.height < height)
+    columns, rows = width // across, height // down
+    if (columns, rows) == size:
+        return cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+    halved = np.empty((size.height, size.width, pixels.shape[2]), np.uint8)
+    even = pixels[: rows * down, : columns * across]
+    cv2.resize(even, (columns, rows), dst=halved[:rows, :columns], interpolation=cv2.INTER_LINEAR)
+    if columns < size.width:
+        halved[:rows, -1:] = cv2.resize(pixels[: rows * down, -1:], (1, rows), interpolation=cv2.INTER_LINEAR)
+    if rows < size.height:
+        halved[-1:, :columns] = cv2.resize(
+            pixels[-1:, : columns * across], (columns, 1), interpolation=cv2.INTER_LINEAR
+        )
+        halved[-1, -1] = pixels[-1, -1] if columns < size.width else halved[-1, -1]
+    return halved
 
 
 def _write(content: MatLike, left: int, top: int, spec: InputSpec, out: NDArray[Any]) -> None:

@@ -8,8 +8,8 @@ from PIL import Image
 
 from app.vision import image
 from app.vision.image import Size, decode, displacement, read_header
-from app.vision.preprocessing import InputSpec, Placement, prepare, target_size
-from tests.vision.pictures import exif, file_of
+from app.vision.preprocessing import InputSpec, Placement, _halved, halvings, prepare, target_size
+from tests.vision.pictures import exif, file_of, photograph
 from tests.vision.test_decode import STORED
 
 SIZES = [(1024, 576), (1025, 577), (1031, 583), (2049, 1153), (577, 1025)]
@@ -68,3 +68,35 @@ def test_a_reduced_picture_says_where_the_original_begins(orientation: int) -> N
     assert left in (0.0, spare_x)
     assert top in (0.0, spare_y)
     assert displacement(Size(1001, 603), orientation, 1) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+def test_a_jpeg_and_a_png_of_one_picture_show_a_model_the_same(
+    size: tuple[int, int], orientation: int, resize: str
+) -> None:
+    shrunk = cv2.resize(photograph(size[0] // 4, size[1] // 4), size, interpolation=cv2.INTER_CUBIC)
+    upright = Image.fromarray(shrunk)
+    stored = upright.transpose(STORED[orientation]) if orientation in STORED else upright
+    spec = InputSpec.model_validate({"size": [160, 160], "resize": resize, "dtype": "uint8"})
+    rows, placements = [], []
+    for kind, options in (("PNG", {"compress_level": 1}), ("JPEG", {"quality": 97, "subsampling": 0})):
+        data = file_of(stored, kind, exif=exif(orientation), **options)
+        header = read_header(data)
+        rows.append(np.zeros(spec.shape, np.uint8))
+        placements.append(prepare(decode(data, header, target_size(header.upright, spec)), spec, rows[-1]))
+    if orientation == 1:  # turned, the one is reduced from another edge than the other
+        assert placements[0] == placements[1]
+    assert np.abs(rows[0].astype(int) - rows[1]).mean() < (1 if orientation == 1 else 4)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (64, 65), (65, 65), (1001, 3), (3, 1001), (2, 2), (129, 257)])
+def test_halving_mixes_whole_pairs_only(size: tuple[int, int]) -> None:
+    width, height = size
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for target in halvings(Size(width, height), Size(max(1, width // 3), max(1, height // 3)), "linear")[:1]:
+        across, down = 1 + (target.width < width), 1 + (target.height < height)
+        padded = np.pad(pixels, ((0, height % down), (0, width % across), (0, 0)), "edge").astype(float)
+        wanted = padded.reshape(target.height, down, target.width, across, 3).mean(axis=(1, 3))
+        assert np.abs(_halved(pixels, target) - wanted).max() <= 1
