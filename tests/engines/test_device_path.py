@@ -18,7 +18,6 @@ from app.core import device_path
 from app.core.device_path import DevicePath
 from app.core.model import Decoding, Model
 from app.core.request import AdmittedRequest, InferenceRequest
-from app.core.service import InferenceService
 from app.engines import catalog, devices
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, DeviceUnavailable, EngineUnavailable, InvalidImage
@@ -27,7 +26,7 @@ from app.vision.image import read_header
 from tests.engines.conftest import need
 from tests.fixtures.engines import SIZE, Gate, MeanColourEngine, mean_colours
 from tests.fixtures.pictures import Colour, solid
-from tests.fixtures.service import ask, colour_model, infer, running, running_core, seen_colour
+from tests.fixtures.service import Running, ask, colour_model, infer, running, running_core, seen_colour
 from tests.fixtures.waiting import until_async
 from tests.vision.pictures import exif, file_of, photograph
 
@@ -78,7 +77,7 @@ def with_path(engine: MeanColourEngine, place: "torch.device", max_batch_size: i
 
 def prepared(model: Model, files: list[bytes]) -> device_path.PreparedBatch:
     assert model.device_path is not None
-    return model.device_path.prepare([admitted(data) for data in files], model.empty_batch(), model.prepare)
+    return model.device_path.prepare([admitted(data) for data in files], model.empty_batch(), model.prepare_row)
 
 
 def colours(batch: device_path.PreparedBatch) -> dict[int, Colour]:
@@ -121,9 +120,9 @@ def test_only_ordinary_jpegs_are_decoded_there(place: "torch.device") -> None:
 
     def on_host(picture: AdmittedRequest, out: Array) -> object:
         hosted.append(files.index(picture.request.image))
-        return model.prepare(picture, out)
+        return model.prepare_row(picture, out)
 
-    files = [jpeg(RED), solid(GREEN), jpeg(BLUE)[:-2], jpeg(GREEN)]
+    files = [jpeg(RED), solid(GREEN), CUT, jpeg(GREEN)]
     batch = model.device_path.prepare([admitted(data) for data in files], model.empty_batch(), on_host)  # type: ignore[arg-type]
     assert hosted == [1, 2]
     assert [place for place, _ in batch.placed] == [0, 3, 1]
@@ -135,7 +134,7 @@ PHOTO = file_of(photograph(160, 120), "JPEG")
 CUT = PHOTO[: len(PHOTO) // 2]
 
 
-@pytest.mark.parametrize("damaged", [PHOTO[:-2], CUT, undecodable()], ids=["no end", "cut", "nonsense"])
+@pytest.mark.parametrize("damaged", [CUT, undecodable()], ids=["cut", "nonsense"])
 def test_a_damaged_picture_fails_alone(place: "torch.device", damaged: bytes) -> None:
     model = with_path(MeanColourEngine(), place)
     batch = prepared(model, [jpeg(RED), damaged, jpeg(BLUE)])
@@ -145,9 +144,15 @@ def test_a_damaged_picture_fails_alone(place: "torch.device", damaged: bytes) ->
     assert near(found[2], BLUE)
 
 
+def test_a_picture_that_lacks_only_its_end_is_left_to_the_cpu(place: "torch.device") -> None:
+    batch = prepared(with_path(MeanColourEngine(), place), [jpeg(RED), jpeg(BLUE)[:-2]])
+    assert batch.failures == []
+    assert near(colours(batch)[1], BLUE)
+
+
 def test_a_batch_of_nothing_but_damaged_pictures(place: "torch.device") -> None:
     model = with_path(MeanColourEngine(), place)
-    batch = prepared(model, [undecodable(), jpeg(RED)[:-2]])
+    batch = prepared(model, [undecodable(), CUT])
     assert len(batch.rows) == 0
     assert [place for place, _ in batch.failures] == [0, 1]
 
@@ -186,9 +191,9 @@ def test_a_file_with_a_second_larger_frame_is_not_believed(place: "torch.device"
 
 
 @contextmanager
-def held_batch(engine: TensorColourEngine, gate: Gate, place: "torch.device") -> Iterator[InferenceService]:
-    with running(with_path(engine, place)) as service:
-        yield service
+def held_batch(engine: TensorColourEngine, gate: Gate, place: "torch.device") -> Iterator[Running]:
+    with running_core(with_path(engine, place)) as core:
+        yield core
         gate.open()
 
 
