@@ -47,7 +47,8 @@ def create_app(
     renderer = Renderer(usable_cores())
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        application.openapi()  # kept from now on: made for the first who asks, it would hold up all others
         async with perimeter.kept_fresh():
             yield
         renderer.close()

@@ -10,6 +10,8 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 _WHITESPACE = b" \t\r\n"
 _PREFIX = b"data:"
 _MOST_PREFIX = 256
+_USUAL = ((rb"\/", b"/"), (rb"\u002B", b"+"), (rb"\u002b", b"+"), (rb"\n", b""), (rb"\r", b""))
+"""Replaced at once; the JSON parser, which knows all escapes, takes fifty times as long for many."""
 
 
 class Base64Text:
@@ -54,6 +56,12 @@ class Base64Text:
 
 
 def _unescaped(text: bytes) -> bytes:
+    if b"\\\\" in text:  # an escaped backslash, which base64 has not, and which would mislead what follows
+        raise _damaged()
+    for escape, meant in _USUAL:
+        text = text.replace(escape, meant)
+    if b"\\" not in text:
+        return text
     try:
         read: str = json.loads(b'"%s"' % text, strict=False)
         return read.encode("ascii")

@@ -29,7 +29,6 @@ class PoliteTransport:
         self.pause_reading = transport.pause_reading
         self.resume_reading = transport.resume_reading
         self.get_extra_info = transport.get_extra_info
-        self.get_write_buffer_size = transport.get_write_buffer_size
 
     def is_closing(self) -> bool:
         """Whether nothing more can be answered."""

@@ -98,8 +98,8 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
         head = read_head(scope, receive)
         try:
             await _answer(scope, head, receive, send)
-        except errors.RequestError:
-            if head.body.much_is_left:
+        except errors.RequestError as error:
+            if head.body.much_is_left or isinstance(error, errors.UploadTimeout):
                 scope["state"]["hang_up"] = True
             raise
 

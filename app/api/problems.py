@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.api import request_id
 from app.api.request_id import request_id_of
 
 log = logging.getLogger(__name__)
@@ -102,6 +104,19 @@ async def _request_error(request: Request, error: Exception) -> JSONResponse:
 def response_of(error: errors.RequestError, request_id: str, headers: dict[str, str] | None = None) -> JSONResponse:
     """The whole answer that the table makes of an error, for those who stand before the application as well."""
     return _response(problem_of(error, request_id), {**retry_header(error), **(headers or {})})
+
+
+def last_answer(body: Problem, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The whole answer as it goes over the wire, after which the connection ends: for what was no request."""
+    content = body.model_dump_json().encode()
+    own = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", b"%d" % len(content)),
+        (b"connection", b"close"),
+        (request_id.HEADER, body.request_id.encode()),
+    ]
+    lines = [b"%s: %s\r\n" % header for header in (*headers, *own)]
+    return b"".join([b"HTTP/1.1 %d %s\r\n" % (body.status, body.title.encode()), *lines, b"\r\n", content])
 
 
 def retry_header(error: errors.RequestError) -> dict[str, str]:

@@ -3,27 +3,28 @@ as problems, `Upgrade` passed over, and connections that end so that nobody lose
 """
 
 import asyncio
+import logging
 import select
 from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app import errors
 from app.api import problems
 from app.api.farewell import PoliteTransport
-from app.api.request_id import HEADER as REQUEST_ID
 from app.api.request_id import id_for
+from app.api.slow_reader import SlowReader
+from app.telemetry import metrics
+
+log = logging.getLogger(__name__)
 
 MOST_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 20.0
 """From the first byte of a request's head to its last; also for the rest of a body that nobody reads any more."""
-STALL_SECONDS = 15.0
-STALL_BYTES = 64 * 1024
-"""A client that takes less than that of its answer in that time is cut off: its room is held for it."""
 MOST_PIPELINED = 64
 LINGER_BYTES = 1024 * 1024
 """So much more of what is no request is received, so that the client reads why."""
@@ -56,9 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
     _chunks = 0
     _body_bytes = 0
     _in_message = False
-    _unread = 0
     _head_timer: asyncio.TimerHandle | None = None
-    _stall_timer: asyncio.TimerHandle | None = None
 
     def __init__(
         self,
@@ -73,6 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected; it has the time of an idle connection to begin."""
         polite = PoliteTransport(transport, self, lambda: self._in_message)
+        self._reading = SlowReader(transport)
         super().connection_made(cast(asyncio.Transport, polite))
         self._expect_more()
 
@@ -81,6 +81,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._stop_head_timer()
         super().connection_lost(exc)
+        self._reading.stop()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, and count it where it was nothing but header."""
@@ -102,25 +103,12 @@ class HttpProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client is slower to read than its answer is to write."""
         super().pause_writing()
-        if self._stall_timer is None:
-            self._watch_reading()
+        self._reading.watch()
 
     def resume_writing(self) -> None:
         """Most of the answer has been taken."""
         super().resume_writing()
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
-
-    def _watch_reading(self) -> None:
-        self._unread = self.transport.get_write_buffer_size()
-        self._stall_timer = self.loop.call_later(STALL_SECONDS, self._check_reading)
-
-    def _check_reading(self) -> None:
-        if self._unread - self.transport.get_write_buffer_size() < STALL_BYTES:
-            self.transport.abort()
-        else:
-            self._watch_reading()
+        self._reading.stop()
 
     def _feed(self, data: bytes) -> None:
         """Requests that ask for another protocol are answered in this one (RFC 9110 section 7.8 allows that): the
@@ -208,7 +196,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The process ends: who still waits is told so now."""
         if self.answering and not self.cycle.response_started:
             detail = "The service is shutting down and could not finish this in time. Send it again."
-            self._write_problem(HTTPStatus.SERVICE_UNAVAILABLE, errors.Draining.code, detail, retryable=True)
+            self._write(HTTPStatus.SERVICE_UNAVAILABLE, errors.Draining.code, detail, retryable=True)
             self._give_up()
         self.transport.close()
 
@@ -258,7 +246,9 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._in_message = True  # whatever else comes belongs to what was refused
         cast(PoliteTransport, self.transport).linger_bytes = LINGER_BYTES
-        self._write_problem(status, code, detail, retryable=retryable)
+        metrics.refusals.add(1, (code,))
+        log.debug("%s: %s", status, detail)
+        self._write(status, code, detail, retryable=retryable)
         self._give_up()
         self.transport.close()
 
@@ -268,15 +258,6 @@ class HttpProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
-    def _write_problem(self, status: HTTPStatus, code: str, detail: str, *, retryable: bool) -> None:
-        request_id = id_for(self.headers or [])
-        body = problems.problem(status, code, detail, request_id, retryable=retryable).model_dump_json().encode()
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", problems.MEDIA_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-            (REQUEST_ID, request_id.encode()),
-        ]
-        lines = b"".join(b"%s: %s\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[status] + lines + b"\r\n" + body)
+    def _write(self, status: HTTPStatus, code: str, detail: str, *, retryable: bool) -> None:
+        problem = problems.problem(status, code, detail, id_for(self.headers or []), retryable=retryable)
+        self.transport.write(problems.last_answer(problem, self.server_state.default_headers))

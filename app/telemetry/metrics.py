@@ -54,7 +54,7 @@ http_seconds = _histogram(
     "http.route",
     "http.response.status_code",
 )
-refusals = _counter("roo_refusals", "HTTP requests turned away at the gate, by the error's code.", "code")
+refusals = _counter("roo_refusals", "HTTP requests turned away before the application, by the error's code.", "code")
 
 # The core.
 requests = _counter("roo_requests", "Pictures answered, by outcome.", "source", "model", "version", "outcome")

@@ -1,8 +1,10 @@
 """What happens before a request is one: upgrades, damaged and endless heads, pipelines, connections that end."""
 
 import json
+import re
 import socket
 
+import httpx
 import pytest
 
 from tests.fixtures.pictures import solid
@@ -68,6 +70,17 @@ def test_a_wish_whose_body_comes_later_and_byte_by_byte(server: Server) -> None:
 )
 def test_what_is_no_request_is_a_problem(server: Server, request_bytes: bytes) -> None:
     assert "HTTP/1.1" in problem(talk(server, request_bytes), 400, "invalid_request")
+
+
+def test_what_is_no_request_is_counted(server: Server) -> None:
+    def count() -> float:
+        text = httpx.get(f"{server.url}/metrics", timeout=PATIENCE).text
+        found = re.search(r'^roo_refusals_total\{code="invalid_request"\} (\S+)$', text, re.MULTILINE)
+        return float(found.group(1)) if found else 0.0
+
+    before = count()
+    talk(server, b"nonsense\r\n\r\n")
+    assert count() == before + 1
 
 
 def test_a_damaged_request_keeps_its_id(server: Server) -> None:
