@@ -24,6 +24,11 @@ _RAW = ("image/", "application/octet-stream")
 _JSON = ("application/json", "application/cloudevents+json", "text/plain")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+_A_STRING = (
+    "The message's body is a JSON string, and no envelope is in it. The JavaScript SDK encodes every string as JSON: "
+    "give it the envelope as an object, and a picture as a Buffer."
+)
+
 _AROUND_BYTES = 64 * 1024
 """What an envelope or an event may have beside the picture. Event Grid's events have a few kilobytes."""
 
@@ -33,7 +38,12 @@ class MessageOptions(RequestOptions):
 
     model: str | None = Field(None, max_length=256, description="Model to ask; the default one where left out.")
     version: str | None = Field(None, max_length=64, description="Version of the model; the newest where left out.")
-    robot_id: str | None = Field(None, max_length=256, description="Who took the picture; comes back with the result.")
+    robot_id: str | None = Field(
+        None,
+        max_length=256,
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
+        description="Who took the picture; comes back with the result. No control characters.",
+    )
     annotate: Literal["image/jpeg", "image/png"] | None = Field(
         None, description="Also store the picture with the answers drawn in, and link it in the result."
     )
@@ -91,6 +101,8 @@ def read_job(message: ServiceBusReceivedMessage, most_bytes: int) -> Job:
     properties = _options_of(message.application_properties or {})
     body = _body(message)
     kind = str(_text(message.content_type or "")).partition(";")[0].strip().lower()
+    if kind.startswith(_RAW) and body.startswith(b'"'):
+        raise InvalidMessage(_A_STRING)
     if kind.startswith(_RAW) or (not kind and not _looks_like_json(body)):
         return Job(_checked(body, most_bytes), None, properties)
     if not kind or kind in _JSON:
@@ -109,21 +121,29 @@ def _body(message: ServiceBusReceivedMessage) -> bytes:
 
 
 def _looks_like_json(body: bytes) -> bool:
-    """No picture begins with a brace."""
-    return body.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith(b"{")
+    """No picture begins with a brace or a quote."""
+    return body.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith((b"{", b'"'))
 
 
 def _parse(body: bytes, most_bytes: int) -> dict[str, Any]:
     """The object that is the body. The parser refuses NaN, lone surrogates and nesting that would overflow a stack."""
     if len(body) > most_bytes:
         raise PayloadTooLarge(f"The message has {len(body)} bytes; at most {most_bytes} of JSON are taken.")
-    try:
-        parsed = from_json(body.removeprefix(_BYTE_ORDER_MARK), allow_inf_nan=False)
-    except ValueError:
-        raise InvalidMessage("The message says that it is JSON and is not.") from None
+    parsed = _from_json(body.removeprefix(_BYTE_ORDER_MARK), "The message says that it is JSON and is not.")
+    if isinstance(parsed, str):  # the JavaScript SDK encodes a string as JSON, also one that is JSON already
+        parsed = _from_json(parsed.encode(), _A_STRING)
+        if not isinstance(parsed, dict):
+            raise InvalidMessage(_A_STRING)
     if not isinstance(parsed, dict):
         raise InvalidMessage("The message's JSON is not an object. Send one envelope, or one event, a message.")
     return parsed
+
+
+def _from_json(text: bytes, otherwise: str) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        raise InvalidMessage(otherwise) from None
 
 
 def _read_json(parsed: dict[str, Any], properties: MessageOptions, most_bytes: int) -> Job:

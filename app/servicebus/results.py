@@ -76,8 +76,11 @@ def _first(path: str) -> str:
 
 
 def request_id_of(message: ServiceBusReceivedMessage, queue: str) -> str:
-    """The message's id, or what else is the same each time that it is delivered."""
-    return str(message.message_id) if message.message_id else f"{queue}:{message.sequence_number}"
+    """The message's id, which may be a number too, or what else is the same each time that it is delivered."""
+    found: object = message.message_id
+    if isinstance(found, bytes):
+        found = found.decode("utf-8", "backslashreplace")
+    return f"{queue}:{message.sequence_number}" if found in (None, "") else str(found)
 
 
 def result_id(request_id: str, model: str, version: str) -> str:

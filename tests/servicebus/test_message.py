@@ -282,7 +282,7 @@ def test_what_only_calls_itself_json_is_refused(body: bytes) -> None:
     assert refusal(body) == "The message says that it is JSON and is not."
 
 
-@pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"null", b"true", b'[{"image_url": "x"}]'])
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b"true", b'[{"image_url": "x"}]'])
 def test_json_that_is_no_object_is_refused(body: bytes) -> None:
     assert "not an object" in refusal(body)
 
@@ -351,3 +351,39 @@ def test_whatever_comes_is_a_job_or_a_readable_refusal(
 
 def test_the_documented_schema_is_the_envelopes() -> None:
     assert json.loads(SCHEMA.read_text()) == Envelope.model_json_schema(), f"make it anew:\n{REGENERATE}"
+
+
+@pytest.mark.parametrize("kind", ["application/json", None, "text/plain"])
+def test_an_envelope_that_was_encoded_twice_is_understood(kind: str | None) -> None:
+    """The JavaScript SDK makes JSON of every string, and of what `JSON.stringify` has made too."""
+    body = json.dumps(json.dumps({"image_url": URL, "robot_id": "r7"})).encode()
+    job = read(body, content_type=kind)
+    assert (job.image_url, job.options.robot_id) == (URL, "r7")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (json.dumps("just words"), "application/json"),
+        (json.dumps(json.dumps(json.dumps({"image_url": URL}))), "application/json"),
+        (json.dumps(json.dumps([1])), None),
+        (json.dumps(in_base64(PICTURE)), "image/png"),
+        (json.dumps(in_base64(PICTURE)), "application/octet-stream"),
+    ],
+)
+def test_a_string_that_is_no_envelope_is_refused_with_the_cause(body: str, kind: str | None) -> None:
+    with pytest.raises(InvalidMessage, match="JavaScript SDK"):
+        read(body.encode(), content_type=kind)
+
+
+@pytest.mark.parametrize("robot", ["r7\n", "\x00", "a\x1b[2J", "\x7f", "\x85"])
+def test_control_characters_in_a_robots_name_are_refused(robot: str) -> None:
+    with pytest.raises(InvalidMessage, match="robot_id"):
+        read(envelope(image_url=URL, robot_id=robot))
+    with pytest.raises(InvalidMessage, match="robot_id"):
+        read(PICTURE, content_type="image/png", application_properties={"robot_id": robot})
+
+
+@pytest.mark.parametrize("robot", ["r7", "Röbi 7", "机器人", "a/b:c", ""])
+def test_other_names_are_taken(robot: str) -> None:
+    assert read(envelope(image_url=URL, robot_id=robot)).options.robot_id == robot

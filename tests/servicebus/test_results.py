@@ -256,3 +256,8 @@ def test_a_pointer_says_where_the_result_is() -> None:
         "request_id": "m1",
         "result_url": URL,
     }
+
+
+@pytest.mark.parametrize(("message_id", "known_as"), [(0, "0"), (7, "7"), ("", "jobs:1"), (None, "jobs:1"), ("0", "0")])
+def test_a_number_is_an_id_also_where_it_is_nought(message_id: object, known_as: str) -> None:
+    assert request_id_of(received(b"picture", message_id=message_id), "jobs") == known_as
