@@ -17,6 +17,7 @@ from app.telemetry.tracing import Stage
 from app.vision import image
 from app.vision.decode_memory import worst_bytes
 from app.vision.image import ImageHeader
+from app.vision.image_header import LONGEST_SIDE
 
 MOST_DECLARED = 4
 """How many times as many pixels as are decoded a reduced JPEG may declare: all of its coded data takes its time."""
@@ -127,20 +128,22 @@ class InferenceService:
         if len(data) > self.limits.image_bytes:
             raise PayloadTooLarge(f"The picture has {len(data)} bytes; at most {self.limits.image_bytes} are taken.")
         header = image.read_header(data)
+        self._check_pixels(header, model)
+        _check_memory(header, len(data), model)
+        return header
+
+    def _check_pixels(self, header: ImageHeader, model: Model) -> None:
         limit = self.limits.pixels
         if header.pixels > limit and (header.pixels > MOST_DECLARED * limit or model.decoded_pixels(header) > limit):
             raise ImageTooLarge(
                 f"The picture declares {header.size.width} x {header.size.height} pixels; at most {limit} in all are "
                 "decoded. Send a smaller one, or an ordinary JPEG, which is decoded at a reduced size."
             )
-        most = model.memory.limit
-        if worst_bytes(header.pixels, len(data)) > most and (needed := model.working_bytes(header, len(data))) > most:
+        if max(header.size) > LONGEST_SIDE:
             raise ImageTooLarge(
-                f"Decoding this picture of {header.size.width} x {header.size.height} pixels would take {needed >> 20} "
-                f"MiB of memory; at most {most >> 20} are used. Send a smaller one, or an ordinary JPEG (baseline, not "
-                "progressive), which is decoded at a reduced size."
+                f"The picture is {header.size.width} x {header.size.height} pixels; neither side may have more than "
+                f"{LONGEST_SIDE}."
             )
-        return header
 
     def _refuse_hopeless(self, model: Model, priority: Priority, deadline: Deadline) -> None:
         """What cannot be answered in time by the measured speed is refused now, not after having waited for nothing."""
@@ -154,6 +157,16 @@ class InferenceService:
                 "The queue is too long for this deadline. Try again later or allow more time.",
                 retry_after=max(1.0, wait),
             )
+
+
+def _check_memory(header: ImageHeader, file_bytes: int, model: Model) -> None:
+    most = model.memory.limit
+    if worst_bytes(header.pixels, file_bytes) > most and (needed := model.working_bytes(header, file_bytes)) > most:
+        raise ImageTooLarge(
+            f"Decoding this picture of {header.size.width} x {header.size.height} pixels would take {needed >> 20} "
+            f"MiB of memory; at most {most >> 20} are used. Send a smaller one, or an ordinary JPEG (baseline, not "
+            "progressive), which is decoded at a reduced size."
+        )
 
 
 def _record(request: InferenceRequest, result: InferenceResult, trace: SpanContext | None) -> None:

@@ -9,6 +9,8 @@ MEDIA_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 GREY_MODES = ("1", "L", "I;16")
 """Modes of pictures without colours or an alpha channel."""
 SEND_INSTEAD = "Send a JPEG, PNG or WebP file."
+LONGEST_SIDE = 1_000_000
+"""Pixels along a side that are decoded: libpng takes no more; the other formats cannot have so many."""
 MAX_PARTS = 4096
 """Segments or chunks that are looked at: one of two million four-byte ones would hold the event loop for a second."""
 

@@ -500,3 +500,12 @@ async def test_a_large_jpeg_that_is_decoded_reduced_is_taken() -> None:
             await core.infer(ask(RED, image=solid(RED, (1200, 900))))
         with pytest.raises(ImageTooLarge, match="pixels"):  # its coded data would take a lane too long
             await core.infer(ask(RED, image=solid(RED, (1300, 1000), "JPEG")))
+
+
+async def test_a_side_longer_than_the_decoder_takes_is_told_so() -> None:
+    limits = replace(LIMITS, pixels=10**7)
+    with (
+        running_core(colour_model(MeanColourEngine()), limits=limits) as core,
+        pytest.raises(ImageTooLarge, match="side"),
+    ):
+        await core.infer(ask(RED, image=png_header_claiming(1_000_001, 1)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from app.errors import InvalidImage, RequestError, UnsupportedImage
 from app.vision.header import ImageHeader, Size, read_header
@@ -253,3 +253,11 @@ def test_a_marker_is_searched_within_bounds(stray: bytes) -> None:
     assert read_header(few).size == (8, 8)
     with pytest.raises(InvalidImage, match="damaged"):
         read_header(many)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 6, 7, 8, 9, 13])
+def test_an_orientation_of_any_type_is_read_as_pillow_reads_it(kind: int) -> None:
+    tiff = b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, kind, 1, 6) + b"\0\0\0\0"
+    data = file_of(PHOTO, "JPEG", exif=b"Exif\0\0" + tiff)
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert read_header(data).upright == turned.size
