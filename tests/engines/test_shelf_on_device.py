@@ -58,11 +58,11 @@ def test_detections_agree(shelf: Model, place: "torch.device", path: Path) -> No
     data = path.read_bytes()
     picture = AdmittedRequest(InferenceRequest(data, request_id="test", options=UNREAD), read_header(data))
     buffer = shelf.empty_batch()
-    batch = DevicePath(shelf.input_spec, place).prepare([picture], buffer, shelf.prepare)
+    batch = DevicePath(shelf.input_spec, place).prepare([picture], buffer, shelf.prepare_row)
     ((_, placement),) = batch.placed
     compute = shelf.compute_on_device if place.type == "cpu" else lambda rows: shelf.compute(rows.cpu().numpy())
     there = shelf.finish(compute(batch.rows)[0], placement, picture)
-    placement = shelf.prepare(picture, buffer[0])
+    placement = shelf.prepare_row(picture, buffer[0])
     here = shelf.finish(shelf.compute(buffer[:1])[0], placement, picture)
     sure = shelf.task.spec.score_threshold + 0.2
     assert sum(here.scores > sure) > 3
