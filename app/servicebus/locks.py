@@ -19,8 +19,8 @@ from app.servicebus.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 5.0
-"""How long a renewal may take."""
+RENEW_SECONDS = 6.0
+"""How long a renewal may take: a little longer than the link waits for the answer, for it is to know of its silence."""
 _RETRY_SECONDS = 0.5
 _SHORTEST_WAIT = 0.05
 _MARGIN_SECONDS, _MARGIN_SHARE = 1.0, 0.1

@@ -20,7 +20,7 @@ from azure.servicebus.aio import ServiceBusReceiver
 
 from app.servicebus.link_errors import LinkLost, speaking
 from app.servicebus.settlement import Settlement, Verb
-from app.servicebus.shared_reading import SharedReading
+from app.servicebus.shared_reading import SharedReading, close_socket
 
 PREFETCH = 1
 """What the SDK is told: with 0 it gives back what comes while nobody calls it. The credit is granted here instead."""
@@ -51,6 +51,8 @@ class Receiver:
     def __init__(self, receiver: ServiceBusReceiver) -> None:
         self._receiver: Any = receiver
         self._handler: Any = None
+        self._made: list[Any] = []
+        self._connection: Any = None
         self._reading: SharedReading | None = None
         self._arrived: queue.Queue[Any] = queue.Queue()
         self._lost = asyncio.Event()
@@ -74,12 +76,14 @@ class Receiver:
         def create_with_heartbeat(auth: Any) -> None:
             create(auth)
             self._receiver._handler._idle_timeout = _HEARTBEAT_SECONDS
+            self._made.append(self._receiver._handler)
 
         self._receiver._create_handler = create_with_heartbeat
         with speaking():
             await self._receiver.__aenter__()
             self._handler = self._receiver._handler
             self._arrived = self._handler._received_messages
+            self._connection = self._handler._connection
             self._reading = SharedReading(self._handler._connection)
 
     async def grant(self, count: int) -> None:
@@ -133,12 +137,12 @@ class Receiver:
     async def close(self) -> None:
         """Give back what was sent and is not read, and disconnect. Raises nothing."""
         self._lose("closed")
+        connections = [self._connection, *(made._connection for made in self._made)]
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await self._receiver.close()
-        if self._handler is not None and (connection := self._handler._connection) is not None:
-            with contextlib.suppress(Exception):  # the SDK leaves it open where it fails half-way
-                await connection._disconnect()
+        for connection in connections:
+            await close_socket(connection)
         if self._reading is not None:
             await self._reading.end()
 

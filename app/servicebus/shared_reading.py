@@ -21,6 +21,7 @@ class SharedReading:
     """Stands in for `listen` of one connection, and reads it without end. A call may be cancelled at any time."""
 
     def __init__(self, connection: Any) -> None:
+        self._connection = connection
         self._listen = connection.listen
         self._waiting: list[asyncio.Future[None]] = []
         self._waking: asyncio.TimerHandle | None = None
@@ -31,6 +32,10 @@ class SharedReading:
         self._writing = asyncio.Lock()
         connection._transport.write = self._write_alone
         connection._transport.socket_lock = contextlib.nullcontext()
+
+    def silent_since(self, moment: float) -> bool:
+        """Whether no frame has come since then, on `time.time`'s clock."""
+        return (self._connection._last_frame_received_time or 0.0) < moment
 
     @property
     def failed(self) -> bool:
@@ -78,3 +83,10 @@ class SharedReading:
             if self._waking is not None:
                 self._waking.cancel()
             self.wake()
+
+
+async def close_socket(connection: Any) -> None:
+    """Close a connection's socket, which the SDK leaves open where it fails half-way. Raises nothing; None is none."""
+    if connection is not None:
+        with contextlib.suppress(Exception):
+            await connection._transport.close()

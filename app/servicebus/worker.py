@@ -32,6 +32,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 _LOCK_SHARE = 0.5
 """Of a lock's period, how much may be planned with."""
 _FOR_EVER = 86_400.0
+IDLE_LINK_SECONDS = 600.0
+"""A link over which nothing has come for so long is opened anew: credit that was lost on it would never come back."""
+REFRESH_SECONDS = 10.0
+"""Credit that was granted so long ago is granted again: were the broker not to know of it, nothing would ever come."""
 _STEP = 4
 """Credit is granted in steps of this part of what may be held, so that not every message costs a frame."""
 
@@ -61,6 +65,7 @@ class QueueWorker:
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
         self._first_link = asyncio.Event()
+        self._granted_at = 0.0
         self._closing: set[asyncio.Task[None]] = set()
         self._trouble = Trouble(log, f"receiving from {queue}")
         self._breaker = answering.breaker
@@ -160,10 +165,14 @@ class QueueWorker:
 
     async def _receive(self, link: Receiver) -> None:
         """Read without end, whatever is held: so a loss is noticed at once. Credit is what room there is."""
+        heard = time.monotonic()
         while not self._stopping.is_set():
             await self._grant(link)
             for received in await link.read():
                 self._deliveries.start(received)
+                heard = time.monotonic()
+            if link.credit and time.monotonic() - heard > IDLE_LINK_SECONDS:
+                return
         await link.drain()
         while not self._closed.is_set():  # what was under way still comes
             for received in await link.read():
@@ -179,7 +188,9 @@ class QueueWorker:
         room, promised = self._room(), link.credit
         self.status.credit = room
         step = max(1, self._most_held // _STEP)
-        if room < promised or room >= promised + step or room > promised == 0:
+        stale = promised > 0 and time.monotonic() - self._granted_at > REFRESH_SECONDS
+        if room < promised or room >= promised + step or room > promised == 0 or stale:
+            self._granted_at = time.monotonic()
             await link.grant(room)
 
     def _room(self) -> int:
