@@ -33,7 +33,12 @@ def odd(number: int) -> ServiceBusMessage:
         message_id=words,
         subject=words,
         correlation_id=words,
-        application_properties={"model": f"odd-{number}", "robot_id": words, words: words, "traceparent": words},
+        application_properties={
+            "model": f"odd-{number}",
+            "robot_id": " ".join(words.split()),
+            words: words,
+            "traceparent": words,
+        },
     )
 
 
