@@ -12,8 +12,6 @@ from app.errors import InvalidRequest, PayloadTooLarge, UploadTimeout
 
 PACE_SECONDS = 5.0
 """How long a body may stand still at first; from then on its pace counts, from its beginning."""
-THROWN_AWAY = 4 * 1024 * 1024
-"""Largest rest of a refused body that is received and thrown away, so that the connection can be used again."""
 
 Feed = Callable[[bytes], None]
 Work = Callable[[bytes], Awaitable[None]]
@@ -39,21 +37,15 @@ def content_length(declared: bytes) -> int:
 class Body:
     """What a request's headers say of its body, and the way to read it."""
 
-    __slots__ = ("_receive", "arrived", "chunked", "complete", "declared", "encoding")
+    __slots__ = ("_receive", "arrived", "complete", "declared", "encoding")
 
-    def __init__(self, receive: Receive, declared: int, encoding: bytes, *, chunked: bool) -> None:
+    def __init__(self, receive: Receive, declared: int, encoding: bytes) -> None:
         """`declared` is its length by the header, 0 without one; `encoding` is `Content-Encoding`."""
         self._receive = receive
         self.declared = declared
         self.encoding = encoding
-        self.chunked = chunked
         self.arrived = 0
         self.complete = False
-
-    @property
-    def much_is_left(self) -> bool:
-        """Whether more is still to come than is worth receiving after the request was refused."""
-        return not self.complete and (self.chunked or self.declared - self.arrived > THROWN_AWAY)
 
     async def read(self, feed: Feed, most: int, limits: UploadLimits) -> None:
         """Hand all of it to `feed`, as it arrives and as it is.

@@ -16,7 +16,7 @@ from app.api.body import UploadLimits
 from app.api.replies import Call, hand_over, or_hang_up
 from app.api.schemas import PredictionList, PredictOptions
 from app.api.security.gate import caller_of
-from app.api.uploads import RAW_TYPES, Head, Uploads, read_head
+from app.api.uploads import RAW_TYPES, Uploads, read_head
 from app.core.service import InferenceService
 from app.wire.prediction import Prediction
 from app.wire.rendering import Renderer
@@ -96,14 +96,6 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         head = read_head(scope, receive)
-        try:
-            await _answer(scope, head, receive, send)
-        except errors.RequestError as error:
-            if head.body.much_is_left or isinstance(error, errors.UploadTimeout):
-                scope["state"]["hang_up"] = True
-            raise
-
-    async def _answer(scope: Scope, head: Head, receive: Receive, send: Send) -> None:
         drawn = negotiation.choose(head.accept)
         options = _options(scope["query_string"])
         model, version = scope["path_params"].get("name"), scope["path_params"].get("version")

@@ -96,9 +96,7 @@ def _response(body: Problem, headers: dict[str, str] | None = None) -> JSONRespo
 
 async def _request_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.RequestError)
-    # Of a body that nobody wants, too much is still to come.
-    headers = {"connection": "close"} if request.scope["state"].get("hang_up") else None
-    return response_of(error, request_id_of(request), headers)
+    return response_of(error, request_id_of(request))
 
 
 def response_of(error: errors.RequestError, request_id: str, headers: dict[str, str] | None = None) -> JSONResponse:

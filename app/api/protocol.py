@@ -9,20 +9,21 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app import errors
-from app.api import problems
+from app.api import problems, request_head
 from app.api.farewell import PoliteTransport
+from app.api.request_head import MOST_HEAD_BYTES, RefusedError
 from app.api.request_id import id_for
 from app.api.slow_reader import SlowReader
 from app.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-MOST_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 20.0
 """From the first byte of a request's head to its last; also for the rest of a body that nobody reads any more."""
 MOST_PIPELINED = 64
@@ -33,8 +34,8 @@ MOST_SMALL_CHUNKS = 1024
 """Chunks of fewer bytes than `SMALL_CHUNK` on average are work without a picture; so many may come all the same."""
 
 
-class _HeadTooLargeError(httptools.HttpParserError):
-    pass
+class _PipelineFullError(httptools.HttpParserError):
+    """More requests came at once than are kept; who sent them sends the rest again (RFC 9112 section 9.3.2)."""
 
 
 class ConnectionsState(ServerState):
@@ -50,6 +51,9 @@ class HttpProtocol(HttpToolsProtocol):
     Hangs up on who sends more than `MOST_HEAD_BYTES` of headers (of trailers or chunk extensions, that and one read):
     they are what arrives without a byte of a body and without an end of head or message. Nobody has proven who he is by
     then, and all of it is held in memory.
+
+    Answers come in the order of the requests: what is wrong with one is told once those before it are answered. An
+    answer that comes before all of its request's body says `Connection: close`.
     """
 
     _events = 0
@@ -57,6 +61,11 @@ class HttpProtocol(HttpToolsProtocol):
     _chunks = 0
     _body_bytes = 0
     _in_message = False
+    _in_body = False
+    _keep_alive = True
+    _ending = False
+    _refusal: problems.Problem | None = None
+    _running: RequestResponseCycle | None = None
     _head_timer: asyncio.TimerHandle | None = None
 
     def __init__(
@@ -80,12 +89,14 @@ class HttpProtocol(HttpToolsProtocol):
         """The client has gone, or was let go."""
         self._unset_keepalive_if_required()
         self._stop_head_timer()
+        self._give_up()
         super().connection_lost(exc)
         self._reading.stop()
 
     def data_received(self, data: bytes) -> None:
         """Parse what has arrived, and count it where it was nothing but header."""
-        self._unset_keepalive_if_required()
+        if self._ending:
+            return  # it belongs to what is refused, or comes after the last request that is taken
         before = self._events
         self._held += len(data)
         try:
@@ -93,11 +104,14 @@ class HttpProtocol(HttpToolsProtocol):
             if self._events != before:
                 self._held = 0
             elif self._held > MOST_HEAD_BYTES:
-                raise _HeadTooLargeError
+                raise request_head.too_large()
         except httptools.HttpParserError as error:
-            self._refuse_error(error)
+            if isinstance(error.__context__, _PipelineFullError):
+                self._take_no_more()
+            else:
+                self._refuse(request_head.refusal(error))
             return
-        if self.cycle is None or self.cycle.response_complete:
+        if not self.answering:
             self._expect_more()
 
     def pause_writing(self) -> None:
@@ -119,20 +133,12 @@ class HttpProtocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                data = self._without_upgrade() + data[upgrade.args[0] :]
+                data = request_head.without_upgrade(self.parser, self.url, self.headers) + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
-
-    def _without_upgrade(self) -> bytes:
-        method = self.parser.get_method()
-        if method == b"CONNECT":
-            raise httptools.HttpParserError("CONNECT is not taken; this is no proxy")
-        version = self.parser.get_http_version().encode()
-        lines = [b"%s %s HTTP/%s\r\n" % (method, self.url, version)]
-        lines += [b"%s: %s\r\n" % (name, value) for name, value in self.headers if name != b"upgrade"]
-        return b"".join([*lines, b"\r\n"])
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._unset_keepalive_if_required()
         self._in_message = True
         self._chunks = self._body_bytes = 0
         super().on_message_begin()
@@ -142,21 +148,24 @@ class HttpProtocol(HttpToolsProtocol):
         self._events += 1
         if self._head_timer is not None:
             self._stop_head_timer()
-        if self._held > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES:
-            raise _HeadTooLargeError
+        if self._held > MOST_HEAD_BYTES:
+            request_head.measure(self.url, self.headers)
         if self.parser.should_upgrade():
             return
+        request_head.check(self.parser.get_http_version(), self.headers)
+        if len(self.pipeline) == MOST_PIPELINED:
+            raise _PipelineFullError
         before = self.cycle
         super().on_headers_complete()
-        if len(self.pipeline) > MOST_PIPELINED:
-            raise httptools.HttpParserError("too many requests at once")
-        if self._state.draining:
-            if before is not None and not before.response_started:
-                before.keep_alive = True  # not the last one any more: this one is
-            self.cycle.keep_alive = False
+        if self._state.draining and before is not None and not before.response_started:
+            before.keep_alive = True  # not the last one any more: this one is
+        self._in_body = True
+        self._keep_alive = self.cycle.keep_alive and not self._state.draining
+        self.cycle.keep_alive = False  # until the body is here
 
-    def _head_bytes(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body."""
@@ -164,7 +173,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._chunks += 1
         self._body_bytes += len(body)
         if self._chunks > MOST_SMALL_CHUNKS and self._body_bytes < SMALL_CHUNK * self._chunks:
-            raise httptools.HttpParserError("the body comes in chunks of a few bytes; send larger ones")
+            raise RefusedError("The body comes in chunks of a few bytes; send larger ones.")
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -172,8 +181,21 @@ class HttpProtocol(HttpToolsProtocol):
         self._events += 1
         if self.parser.should_upgrade():
             return
-        self._in_message = False
+        self._in_message = self._in_body = False
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = self._keep_alive
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """One is answered: go on with the next, or with what is to be said last."""
+        super().on_response_complete()
+        if self.answering or self.transport.is_closing():
+            return
+        if self._ending:
+            self._end()
+        elif self._in_message:
+            self._unset_keepalive_if_required()
+            self._expect_more()
 
     @property
     def answering(self) -> bool:
@@ -183,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
     def say_close(self) -> None:
         """The answer that is under way is the last one, unless it has begun."""
         if self.answering and not self.cycle.response_started:
-            self.cycle.keep_alive = False
+            self.cycle.keep_alive = self._keep_alive = False
 
     def close_if_idle(self, *, patient: bool) -> None:
         """Close unless something is to be answered; `patient`, also where a request may be about to come."""
@@ -194,10 +216,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def refuse_unanswered(self) -> None:
         """The process ends: who still waits is told so now."""
-        if self.answering and not self.cycle.response_started:
+        if self._running is not None and not self._running.response_started:
             detail = "The service is shutting down and could not finish this in time. Send it again."
-            self._write(HTTPStatus.SERVICE_UNAVAILABLE, errors.Draining.code, detail, retryable=True)
-            self._give_up()
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            request_id = id_for(self._running.scope["headers"])
+            self._write(problems.problem(status, errors.Draining.code, detail, request_id, retryable=True))
+        self._give_up()
         self.transport.close()
 
     def _readable(self) -> bool:
@@ -206,13 +230,16 @@ class HttpProtocol(HttpToolsProtocol):
         return bool(poll.poll(0))
 
     def _expect_more(self) -> None:
-        """Give an idle connection its time, and a request that has begun the shorter one of a head."""
+        """Give an idle connection its time, which bytes that begin no request do not lengthen, and a request that has
+        begun the shorter one of a head.
+        """
         if self.transport.is_closing():
             return
         if not self._in_message:
             self._stop_head_timer()
-            handler = self.timeout_keep_alive_handler
-            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
+            if self.timeout_keep_alive_task is None:
+                handler = self.timeout_keep_alive_handler
+                self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, handler)
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
@@ -223,41 +250,49 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _head_timed_out(self) -> None:
         detail = f"The request's head did not arrive within {HEAD_SECONDS:g} seconds."
-        if self.cycle is not None and self.cycle.response_complete:
-            self.transport.abort()  # it was answered, and what still comes is nothing that an answer would help
-        else:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, errors.UploadTimeout.code, detail, retryable=True)
+        code = errors.UploadTimeout.code
+        self._refuse(RefusedError(detail, HTTPStatus.REQUEST_TIMEOUT, code), retryable=True)
 
-    def _refuse_error(self, error: httptools.HttpParserError) -> None:
-        cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-        if isinstance(cause, _HeadTooLargeError):
-            detail = f"The request's headers are larger than the {MOST_HEAD_BYTES} bytes that are taken."
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", detail)
-        else:
-            said = str(cause) if isinstance(cause, httptools.HttpParserError) else "the address cannot be read"
-            detail = f"This is not a request in HTTP/1.1: {said}."
-            self._refuse(HTTPStatus.BAD_REQUEST, errors.InvalidRequest.code, detail)
+    def _take_no_more(self) -> None:
+        """The last request that was taken is told to be the last."""
+        self._ending = self._in_message = True  # what else comes is listened to only so that the answers are read
+        self.cycle.keep_alive = False
 
-    def _refuse(self, status: HTTPStatus, code: str, detail: str, *, retryable: bool = False) -> None:
+    def _refuse(self, error: RefusedError, *, retryable: bool = False) -> None:
+        """Say what is wrong with the request that arrives, once those before it are answered, and end."""
         if self.transport.is_closing():
             return
-        if self.answering and (self.cycle.response_started or self.pipeline):
-            self.transport.abort()  # an answer is under way, into which another cannot be written
-            return
-        self._in_message = True  # whatever else comes belongs to what was refused
+        self._ending = self._in_message = True  # whatever else comes belongs to what was refused
         cast(PoliteTransport, self.transport).linger_bytes = LINGER_BYTES
-        metrics.refusals.add(1, (code,))
-        log.debug("%s: %s", status, detail)
-        self._write(status, code, detail, retryable=retryable)
-        self._give_up()
+        log.debug("%s: %s", error.status, error.detail)
+        if not self._in_body or not self.cycle.response_started:  # else it has an answer, or the beginning of one
+            metrics.refusals.add(1, (error.code,))
+            request_id = id_for(self.headers or [])
+            self._refusal = problems.problem(error.status, error.code, error.detail, request_id, retryable=retryable)
+            if self._in_body:
+                self._withdraw()
+        if not self.answering or self.cycle.disconnected:
+            self._end()
+
+    def _withdraw(self) -> None:
+        """The request that arrives has an answer of ours: nobody need work on another."""
+        if self.cycle is self._running:
+            self._give_up()
+        else:
+            assert self._running is not None
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._running
+
+    def _end(self) -> None:
+        if self._refusal is not None:
+            self._write(self._refusal)
         self.transport.close()
 
     def _give_up(self) -> None:
         """Whoever works on an answer need not go on."""
-        if self.answering:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
-    def _write(self, status: HTTPStatus, code: str, detail: str, *, retryable: bool) -> None:
-        problem = problems.problem(status, code, detail, id_for(self.headers or []), retryable=retryable)
+    def _write(self, problem: problems.Problem) -> None:
         self.transport.write(problems.last_answer(problem, self.server_state.default_headers))

@@ -55,7 +55,7 @@ class Head:
 
 def read_head(scope: Scope, receive: Receive) -> Head:
     """Look at the headers once."""
-    content_type, declared, encoding, accept, chunked = b"", b"", b"", None, False
+    content_type, declared, encoding, accept = b"", b"", b"", None
     for name, value in scope["headers"]:
         if name == b"content-type":
             content_type = value
@@ -65,9 +65,7 @@ def read_head(scope: Scope, receive: Receive) -> Head:
             accept = value if accept is None else accept + b"," + value
         elif name == b"content-encoding":
             encoding = value.strip().lower()
-        elif name == b"transfer-encoding":
-            chunked = True
-    body = Body(receive, content_length(declared), encoding, chunked=chunked)
+    body = Body(receive, content_length(declared), encoding)
     return Head(content_type.partition(b";")[0].strip().lower(), content_type, accept, body)
 
 

@@ -19,7 +19,6 @@ from starlette.types import Message
 from app.api.request_id import RequestIdMiddleware
 from app.api.security import api_keys, signing_keys
 from app.api.security.api_keys import ApiKeys
-from app.api.security.gate import THROWN_AWAY
 from app.api.security.perimeter import Perimeter
 from app.api.security.signing_keys import COOLDOWN_SECONDS, TRUSTED_SECONDS, SigningKeys
 from app.api.security.tokens import Tokens
@@ -488,21 +487,6 @@ async def test_all_that_is_not_open_is_closed(keyed: Application, path: str) -> 
 
 async def test_a_web_socket_is_no_way_around(keyed: Application) -> None:
     assert await keyed.ask("/v1/predict", kind="websocket") == [{"type": "websocket.close", "code": 1008}]
-
-
-@pytest.mark.parametrize(
-    ("announced", "cut_off"),
-    [
-        ((b"content-length", str(THROWN_AWAY).encode()), False),
-        ((b"content-length", str(THROWN_AWAY + 1).encode()), True),
-        ((b"transfer-encoding", b"chunked"), True),
-    ],
-)
-async def test_who_is_refused_with_a_large_body_is_cut_off(
-    keyed: Application, announced: tuple[bytes, bytes], cut_off: bool
-) -> None:
-    answer = await keyed.ask("/v1/predict", announced)
-    assert (header(answer, b"connection") == b"close") is cut_off
 
 
 async def test_keys_and_tokens_together_but_not_both_at_once(tmp_path: Path, issuer: Issuer) -> None:

@@ -147,15 +147,19 @@ def test_a_large_picture_is_refused_before_it_is_sent(guarded: Server, expecting
         (b"GET /livez HTTP/1.1\r\n", b"x-more: " + b"a" * 4000 + b"\r\n"),
         (b"GET /livez HTTP/1.1\r\nx-endless: ", b"a" * 4000),
         (b"GET /", b"a" * 4000),
-        (b"POST /livez HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"x-more: " + b"a" * 4000 + b"\r\n"),
-        (b"POST /livez HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1;x=", b"a" * 4000),
+        (
+            b"POST /livez HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\n",
+            b"x-more: " + b"a" * 4000 + b"\r\n",
+        ),
+        (b"POST /livez HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1;x=", b"a" * 4000),
     ],
 )
 def test_headers_without_end_are_cut_off(guarded: Server, beginning: bytes, piece: bytes) -> None:
     with socket.create_connection(("127.0.0.1", guarded.port), PATIENCE) as connection:
         connection.sendall(beginning)
-        with pytest.raises(ConnectionError):
-            connection.sendall(piece * 10_000)
+        with pytest.raises(ConnectionError):  # noqa: PT012  which of them fails is the kernel's affair
+            for _ in range(100):
+                connection.sendall(piece * 10_000)
 
 
 def test_large_headers_and_pipelined_requests_are_still_taken(guarded: Server) -> None:
@@ -168,7 +172,7 @@ def test_large_headers_and_pipelined_requests_are_still_taken(guarded: Server) -
             assert client.post("/v1/predict", content=large, headers={"x-api-key": OLD}).status_code == 200
 
 
-def test_a_refused_small_picture_leaves_the_connection_usable(guarded: Server) -> None:
+def test_who_is_refused_may_ask_again_with_a_key(guarded: Server) -> None:
     with guarded.client() as client:
         assert client.post("/v1/predict", content=solid(RED)).status_code == 401
         assert client.post("/v1/predict", content=solid(RED), headers={"x-api-key": OLD}).status_code == 200

@@ -58,6 +58,28 @@ async def test_a_head_that_does_not_end_is_not_waited_for(settings: Settings, mo
     assert b'"upload_timeout"' in answer
 
 
+async def test_a_second_head_that_does_not_end_is_told_so_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.05)
+    async with connected(settings) as (_, reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(LARGE))
+        assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_line_ends_alone_do_not_keep_a_connection() -> None:
+    async with connected(Settings(host="127.0.0.1", port=0, keep_alive=0.2)) as (server, _, writer):
+        await until_async(lambda: bool(server.server_state.connections))
+
+        def gone() -> bool:
+            writer.write(b"\r\n")
+            return not server.server_state.connections
+
+        await until_async(gone)
+
+
 async def test_a_client_that_does_not_read_is_cut_off(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slow_reader, "STALL_SECONDS", 0.05)
     async with connected(settings) as (server, reader, writer):

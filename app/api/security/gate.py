@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
-from app.api.body import THROWN_AWAY, content_length
 from app.api.security.rate_limit import RateLimiter
 from app.api.security.scheme import Scheme
 from app.errors import CallerError, Forbidden, Unauthorized
@@ -69,20 +68,8 @@ class Gate:
         headers = {}
         if isinstance(error, Unauthorized | Forbidden):
             headers["www-authenticate"] = self._challenges
-        if _is_large(scope["headers"]):
-            headers["connection"] = "close"
         response = problems.response_of(error, scope["state"]["request_id"], headers)
         await response(scope, receive, send)
-
-
-def _is_large(headers: Headers) -> bool:
-    length = b"0"
-    for name, value in headers:
-        if name == b"transfer-encoding":
-            return True
-        if name == b"content-length":
-            length = value
-    return not length.isdigit() or content_length(length) > THROWN_AWAY
 
 
 def caller_of(scope: Scope) -> str:
