@@ -16,6 +16,8 @@ from app.errors import StartupError
 from app.host import cgroup
 
 MIB = 2**20
+RECEIVED_SHARE = 1.25
+"""So much more than its bytes a picture may take while it arrives, with the piece that is being read."""
 IDLE_BYTES, LANE_BYTES = 240 * MIB, 8 * MIB
 """What the service with the bundled model on a CPU takes beside pictures and their bytes, and each of its lanes."""
 GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -88,7 +90,12 @@ class Settings(BaseSettings):
     )
     max_images_per_request: int = Field(32, ge=1, description="Most pictures in one request.")
     max_inflight: int = Field(256, ge=1, description="Pictures admitted and not yet answered.")
-    max_inflight_bytes: int = Field(256 * MIB, ge=1, description="Encoded bytes being received or admitted.")
+    max_inflight_bytes: int = Field(
+        256 * MIB,
+        ge=1,
+        description="Encoded bytes being received or admitted; at least 1.25 times `ROO_MAX_IMAGE_BYTES` and "
+        "`ROO_MAX_BODY_BYTES`. A picture counts an eighth more while it arrives in pieces.",
+    )
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
     upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
@@ -162,9 +169,10 @@ class Settings(BaseSettings):
     def _fits(self) -> "Settings":
         if self.drain_delay >= self.grace_period:
             raise ValueError("ROO_DRAIN_DELAY must be shorter than ROO_GRACE_PERIOD, or nothing is left for draining")
-        if self.max_image_bytes > self.max_inflight_bytes or self.max_body_bytes > self.max_inflight_bytes:
+        if max(self.max_image_bytes, self.max_body_bytes) * RECEIVED_SHARE > self.max_inflight_bytes:
             raise ValueError(
-                "ROO_MAX_INFLIGHT_BYTES must hold at least one ROO_MAX_IMAGE_BYTES and one ROO_MAX_BODY_BYTES"
+                "ROO_MAX_INFLIGHT_BYTES must hold at least one ROO_MAX_IMAGE_BYTES and one ROO_MAX_BODY_BYTES, each "
+                "with a quarter more while it arrives"
             )
         if self.max_pixels > self.max_inflight_pixels:
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")

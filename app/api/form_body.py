@@ -1,6 +1,7 @@
 """A `multipart/form-data` body (RFC 7578), parsed while it arrives, straight into each picture's own memory."""
 
 import re
+from itertools import islice
 from urllib.parse import unquote
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ MOST_HEAD_BYTES = 8 * 1024
 MOST_BOUNDARY = 200
 MOST_PADDING = 256
 MOST_OPTION_BYTES = 1024
+MOST_PARAMETERS = 32
 MOST_OTHERS = 64
 """Parts that are no pictures: options, and files that nobody chose."""
 
@@ -195,8 +197,8 @@ def _names(head: bytes) -> tuple[str, str | None]:
 
 def _parameters(value: bytes) -> dict[str, bytes]:
     return {
-        name.decode("ascii", "replace").lower(): _ESCAPE.sub(rb"\1", quoted) if quoted else plain
-        for name, quoted, plain in _PARAMETER.findall(value)
+        name.decode("ascii", "replace").lower(): _ESCAPE.sub(rb"\1", quoted) if quoted else plain or b""
+        for name, quoted, plain in (found.groups() for found in islice(_PARAMETER.finditer(value), MOST_PARAMETERS))
     }
 
 

@@ -4,6 +4,7 @@ import re
 import secrets
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from app.api.base64_text import Base64Text
 from app.api.body import UploadLimits
@@ -14,6 +15,8 @@ from app.errors import InvalidRequest, Overloaded, RequestError
 
 SHORT = 1024
 """Bytes of a string that stays in the JSON; longer ones are taken for pictures."""
+MOST_NAMES = 64
+"""In one object; each that is not known is an error of its own, and thousands take tens of milliseconds to make."""
 PLACE_BYTES = 16 * 1024
 PICTURE_BYTES = 2 * SHORT
 """How much JSON there may be beside pictures: for options, and more for each picture that may be sent."""
@@ -21,6 +24,8 @@ MOST_BYTES = 1024 * 1024
 """Whatever the settings say: what is not bounded so takes the event loop's time and memory."""
 
 _IN_STRING = re.compile(rb'[^"\\]*+(?:\\(?:u[0-9a-fA-F]{4}|[^u])[^"\\]*+)*+', re.DOTALL)
+_SHORT_STRINGS = re.compile(rb'(?:[^"]*+"(?:[^"\\]|\\.){0,512}+")*+', re.DOTALL)
+"""As many strings as end here and are none too long, with all in between: one by one they would take milliseconds."""
 _LONGEST_ESCAPE = 6
 _POSITION = re.compile(r" at line \d+ column \d+")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -54,8 +59,10 @@ class JsonBody:
 
     def finish(self) -> tuple[JsonPredictRequest, list[Picture]]:
         """The request, and its pictures in their order."""
+        kept = bytes(self._kept).removeprefix(_BYTE_ORDER_MARK)
+        _check_names(kept)
         try:
-            request = JsonPredictRequest.model_validate_json(bytes(self._kept).removeprefix(_BYTE_ORDER_MARK))
+            request = JsonPredictRequest.model_validate_json(kept)
         except ValidationError as error:
             raise InvalidRequest(f"The JSON body is not as documented at /docs: {self._explain(error)}") from None
         if len(request.images) > self._limits.images:
@@ -69,6 +76,10 @@ class JsonBody:
         ]
 
     def _outside(self, data: bytes, at: int) -> int:
+        short = _SHORT_STRINGS.match(data, at)
+        if short is not None and short.end() > at:
+            self._keep(data[at : short.end()])
+            return short.end()
         quote = data.find(b'"', at)
         end = quote + 1 if quote >= 0 else len(data)
         self._keep(data[at:end])
@@ -137,6 +148,17 @@ class JsonBody:
         found = [f"{'.'.join(map(str, item['loc']))[:100] or 'body'}: {item['msg']}" for item in problems]
         said = "; ".join(found).replace(self._name, "picture ")[:1000]
         return _POSITION.sub("", said) if self._pictures else said  # positions of the JSON without its pictures
+
+
+def _check_names(kept: bytes) -> None:
+    try:
+        body = from_json(kept)
+    except ValueError:
+        return  # what is no JSON is told by who reads it in earnest
+    images = body.get("images") if isinstance(body, dict) else None
+    for found in (body, *(images if isinstance(images, list) else ())):
+        if isinstance(found, dict) and len(found) > MOST_NAMES:
+            raise InvalidRequest(f"The JSON body has more than {MOST_NAMES} names in one object; see /docs.")
 
 
 class _LongString:

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from copy import copy
+from functools import partial
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
@@ -17,11 +18,14 @@ from app.core.admission import Permit
 from app.core.request import Deadline, InferenceRequest, InferenceResult
 from app.core.service import InferenceService
 from app.vision import image
+from app.vision.detection import Detections
 from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
 
 T = TypeVar("T")
 
+MANY_DETECTIONS = 500
+"""So many take the event loop a millisecond to write; ten thousand would take it 27."""
 AT_ONCE_BYTES = 64 * 1024
 """A larger answer is waited for until the client has taken most of it, so that its room is held for so long."""
 
@@ -52,7 +56,7 @@ class Call:
             return await self._drawn(body, renderer, drawn)
         if body.single:
             result = await self._infer(body.uploads[0], 0)
-            return Response(to_json(to_wire(result)), media_type=negotiation.JSON)
+            return Response(await _written(to_wire, result), media_type=negotiation.JSON)
         return Response(await self._several(body.uploads), media_type=negotiation.JSON)
 
     async def _infer(self, upload: Upload, index: int) -> InferenceResult:
@@ -79,7 +83,10 @@ class Call:
             _raise_common(answers)
             items = []
             for upload, answer in zip(uploads, answers, strict=True):
-                items.append(to_json(self._item(upload, answer)))
+                if isinstance(answer, InferenceResult):
+                    items.append(await _written(partial(_with_id, upload.id), answer))
+                else:
+                    items.append(to_json(self._failed(upload, answer)))
                 await asyncio.sleep(0)  # many boxes take a while to write: others have their turn in between
             return b'{"results":[%s]}' % b",".join(items)
         finally:
@@ -87,9 +94,7 @@ class Call:
             # until the garbage collector finds the ring.
             answers.clear()
 
-    def _item(self, upload: Upload, answer: InferenceResult | BaseException) -> dict[str, Any]:
-        if isinstance(answer, InferenceResult):
-            return {"id": upload.id, "prediction": to_wire(answer), "error": None}
+    def _failed(self, upload: Upload, answer: BaseException) -> dict[str, Any]:
         assert isinstance(answer, errors.RequestError)
         problem = problems.problem_of(answer, self.request_id)
         return {"id": upload.id, "prediction": None, "error": problem.model_dump()}
@@ -107,6 +112,18 @@ class Call:
             upload.content, header, result.prediction, media_type, self._deadline, levels, memory
         )
         return Response(picture, media_type=media_type)
+
+
+def _with_id(identifier: str | None, result: InferenceResult) -> dict[str, Any]:
+    return {"id": identifier, "prediction": to_wire(result), "error": None}
+
+
+async def _written(shape: Callable[[InferenceResult], dict[str, Any]], result: InferenceResult) -> bytes:
+    """In JSON; a long result in a thread, which lets the event loop have its turn while it makes the objects."""
+    found = result.prediction
+    if isinstance(found, Detections) and len(found.labels) > MANY_DETECTIONS:
+        return await asyncio.to_thread(lambda: to_json(shape(result)))
+    return to_json(shape(result))
 
 
 def _raise_common(answers: list[InferenceResult | BaseException]) -> None:

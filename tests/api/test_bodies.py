@@ -2,6 +2,7 @@
 
 import base64
 import json
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from app.api.body import UploadLimits
 from app.api.form_body import FormBody
 from app.api.json_body import JsonBody
+from app.api.picture_buffer import PictureBuffer
 from app.core.admission import Admission, Budget, Permit
 from app.core.request import Priority
 from app.errors import InvalidRequest, Overloaded, PayloadTooLarge
@@ -83,6 +85,24 @@ def test_what_is_no_base64_is_that_picture_s_own_error(permit: Permit, damaged: 
     assert permit._bytes == len(LARGE)
 
 
+@pytest.mark.parametrize("size", [1, 100, 999, 1000])
+def test_what_a_growing_picture_allocates_is_counted(admission: Admission, permit: Permit, size: int) -> None:
+    buffer = PictureBuffer(permit, 10**5)
+    for _ in range(5000 // size):
+        buffer.write(bytes(size))
+        held = sys.getsizeof(buffer._more) if buffer._more is not None else len(buffer._first)
+        assert held <= admission.used.image_bytes + 128  # its own object
+    content = buffer.content()
+    assert admission.used.image_bytes == len(content)
+
+
+def test_no_step_makes_an_error_of_each_of_a_thousand_names(permit: Permit) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_json(permit, b"{%s}" % b",".join(b'"k%d":1' % at for at in range(1500)))
+    assert caught.value.__cause__ is None
+    assert len(str(caught.value)) < 200
+
+
 def test_a_picture_that_is_too_large_is_its_own_error_too(permit: Permit) -> None:
     body = json.dumps({"images": [{"image": encoded(bytes(5001))}, {"image": encoded(LARGE)}]})
     _, contents = read_json(permit, body.encode(), 999)
@@ -104,6 +124,11 @@ def test_a_picture_that_is_too_large_is_its_own_error_too(permit: Permit) -> Non
         (b'{"images": [{"image": "%s"}], "images": [{"image": "AA=="}]}' % (b"A" * 2000), "where no picture belongs"),
         (b'{"images": [{"image": "A\\uZZZZ"}]}', "JSON"),
         (b'{"images": [{"image": "AAA', "JSON body is not"),
+        (
+            b'{"images": [{"image": "AAAA"}], %s}' % b",".join(b'"k%d": 1' % at for at in range(99)),
+            "more than 64 names",
+        ),
+        (b'{"images": [{%s}]}' % b",".join(b'"k%d": 1' % at for at in range(99)), "more than 64 names"),
         ('{"images": []}'.encode("utf-16"), "JSON body is not"),
     ],
 )
