@@ -16,7 +16,7 @@ import pytest
 
 from tests.fixtures.models import add_colour_model, add_slow_colour_model
 from tests.fixtures.pictures import solid
-from tests.fixtures.server import Server, serving
+from tests.fixtures.server import START_PATIENCE, Server, serving
 from tests.fixtures.waiting import PATIENCE, until
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -118,7 +118,7 @@ def test_an_idle_connection_is_kept_as_long_as_the_setting_says(slow_repository:
 async def test_the_grace_period_ends_whatever_is_still_computed(tmp_path: Path) -> None:
     add_slow_colour_model(tmp_path, steps=10_000)  # its first answer would come long after
     with serving(tmp_path, grace_period=2.5, lanes=1, max_batch=1) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=START_PATIENCE) as client:
             request = asyncio.create_task(client.post("/v1/predict", content=solid(RED)))
             await asyncio.to_thread(until, lambda: in_flight(server) == 1)
             server.terminate()
@@ -130,9 +130,14 @@ async def test_the_grace_period_ends_whatever_is_still_computed(tmp_path: Path) 
 
 async def test_what_cannot_be_finished_in_the_grace_period_is_told_so(slow_repository: Path) -> None:
     with serving(slow_repository, grace_period=2.2, lanes=1, max_batch=1) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
-            requests = [asyncio.create_task(client.post("/v1/predict", content=solid(RED))) for _ in range(30)]
-            await asyncio.to_thread(until, lambda: in_flight(server) == 30)
+        async with httpx.AsyncClient(base_url=server.url, timeout=START_PATIENCE) as client:
+            requests = [asyncio.create_task(client.post("/v1/predict", content=solid(RED))) for _ in range(60)]
+
+            def all_sent_and_one_answered() -> bool:
+                answered = sum(request.done() for request in requests)
+                return bool(answered) and answered + in_flight(server) == 60
+
+            await asyncio.to_thread(until, all_sent_and_one_answered, patience=START_PATIENCE)
             server.terminate()
             responses = await asyncio.gather(*requests)
         statuses = [response.status_code for response in responses]
@@ -171,7 +176,9 @@ def test_a_client_that_stops_sending_is_not_waited_for(slow_repository: Path) ->
         socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as connection,
     ):
         connection.sendall(b"POST /v1/predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nonly this")
-        assert connection.recv(200).startswith(b"HTTP/1.1 408 ")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))  # until the service hangs up
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nconnection: close\r\n" in answer
 
 
 @pytest.mark.parametrize(
