@@ -73,12 +73,13 @@ class Answering:
 
         Cancelling frees the place in the core.
         """
+        request_id = results.request_id_of(message, self._replies.source)
         try:
             await self._answer(message)
         except StorageUnavailable as error:
-            self.breaker.fail(str(error), results.request_id_of(message, self._replies.source))
+            self.breaker.fail(str(error), request_id)
             raise
-        self.breaker.succeed()
+        self.breaker.succeed(request_id)
 
     async def report(self, message: ServiceBusReceivedMessage, error: RequestError) -> None:
         """Tell who waits for the result, where that is wanted, that the message is about to be dead-lettered."""

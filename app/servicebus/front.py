@@ -30,6 +30,7 @@ def build(service: InferenceService, settings: Settings) -> QueueWorker:
         SizeLimits(settings.max_image_bytes, settings.result_bytes),
         FailureReports(replies, outboxes) if settings.report_failures else None,
     )
+    answering.breaker.most_probes = settings.queue_held
     administration = connection.administration()
     depth = QueueDepth(settings.queue, administration) if administration else None
     return QueueWorker(service, connection, answering, settings.queue, settings.queue_held, depth)
