@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from app.commands.dead_letters import dead_letters_cli
 from app.devbus.command import devbus
 from app.errors import RooError
 
@@ -23,6 +24,7 @@ cli = typer.Typer(
 )
 models_cli = typer.Typer(help="Look at a model repository without serving it.", no_args_is_help=True)
 cli.add_typer(models_cli, name="models")
+cli.add_typer(dead_letters_cli, name="dead-letters")
 cli.command()(devbus)
 
 ModelsDir = Annotated[

@@ -151,6 +151,9 @@ class Settings(BaseSettings):
     reply_to: Names = Field(
         (), description="Queues and topics that a message's `reply_to` may name, with commas; empty means all."
     )
+    report_failures: bool = Field(
+        False, description="Send the problem of a message that is dead-lettered to where its result would have gone."
+    )
     queue_held: int = Field(32, ge=1, le=1024, description="Most messages that are held at once.")
     result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
     results_container: SecretStr | None = Field(

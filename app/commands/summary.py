@@ -5,7 +5,9 @@ from typing import Any
 
 
 def summary(prediction: dict[str, Any]) -> str:
-    """What was found, of a prediction as it is on the wire."""
+    """What was found, of a prediction as it is on the wire, or what went wrong, of a problem."""
+    if "code" in prediction:
+        return _printable(f"{prediction['code']}: {prediction.get('detail', '')}")
     if prediction.get("classes") is not None:
         return ", ".join(f"{item['label']} {item['score']:.2f}" for item in prediction["classes"])
     if prediction.get("segmentation") is not None:

@@ -14,6 +14,7 @@ from app.errors import (
     DeadlineExceeded,
     InvalidMessage,
     ReplyRefused,
+    RequestError,
     ResultsUnavailable,
     ResultTooLarge,
     StorageUnavailable,
@@ -21,6 +22,7 @@ from app.errors import (
 from app.servicebus import results
 from app.servicebus.breaker import Breaker
 from app.servicebus.claimcheck import BlobStore
+from app.servicebus.failure_reports import FailureReports
 from app.servicebus.message import Job, MessageOptions, read_job
 from app.servicebus.outboxes import Outboxes
 from app.servicebus.results import Replies
@@ -47,13 +49,20 @@ class Answering:
     """All that one message after the other goes through; knows nothing of locks and settlements."""
 
     def __init__(
-        self, service: InferenceService, replies: Replies, outboxes: Outboxes, blobs: BlobStore, limits: SizeLimits
+        self,
+        service: InferenceService,
+        replies: Replies,
+        outboxes: Outboxes,
+        blobs: BlobStore,
+        limits: SizeLimits,
+        reports: FailureReports | None = None,
     ) -> None:
         self._service = service
         self._replies = replies
         self._outboxes = outboxes
         self._blobs = blobs
         self._limits = limits
+        self._reports = reports
         self._renderer = Renderer(usable_cores())
         self.breaker = Breaker(replies.source)
         self.begun = 0
@@ -64,12 +73,18 @@ class Answering:
 
         Cancelling frees the place in the core.
         """
+        request_id = results.request_id_of(message, self._replies.source)
         try:
             await self._answer(message)
         except StorageUnavailable as error:
-            self.breaker.fail(str(error), results.request_id_of(message, self._replies.source))
+            self.breaker.fail(str(error), request_id)
             raise
-        self.breaker.succeed()
+        self.breaker.succeed(request_id)
+
+    async def report(self, message: ServiceBusReceivedMessage, error: RequestError) -> None:
+        """Tell who waits for the result, where that is wanted, that the message is about to be dead-lettered."""
+        if self._reports is not None:
+            await self._reports.send(message, error)
 
     async def check_results(self) -> None:
         """Raises `ResultsUnavailable` where the operator's destination for results is not there, or forbidden."""

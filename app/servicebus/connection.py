@@ -52,10 +52,14 @@ class Connection:
         """The namespace's host name."""
         return str(self._client.fully_qualified_namespace)
 
-    def receiver(self, queue: str) -> Receiver:
-        """A link on which the queue is received, not open yet."""
+    def receiver(self, queue: str, *, dead_letters: bool = False) -> Receiver:
+        """A link on which the queue, or what is dead-lettered of it, is received, not open yet."""
         receiver = self._client.get_queue_receiver(
-            queue, prefetch_count=PREFETCH, socket_timeout=_SOCKET_SECONDS, timeout=CONFIRM_SECONDS
+            queue,
+            sub_queue=ServiceBusSubQueue.DEAD_LETTER if dead_letters else None,
+            prefetch_count=PREFETCH,
+            socket_timeout=_SOCKET_SECONDS,
+            timeout=CONFIRM_SECONDS,
         )
         return Receiver(receiver)
 

@@ -130,6 +130,9 @@ class Deliveries:
             decided = settlement.settlement_for(error)
             if decided.verb is Verb.ABANDON:
                 return await self._before_abandoning(received, error, decided)
+            if decided.verb is Verb.DEAD_LETTER:
+                with contextlib.suppress(asyncio.CancelledError):  # out of time: it is dead-lettered all the same
+                    await self._answering.report(received.message, error)
             return decided
         except asyncio.CancelledError:
             return settlement.LEAVE if lock.lost else settlement.RELEASE

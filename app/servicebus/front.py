@@ -5,6 +5,7 @@ from app.servicebus.answering import Answering, SizeLimits
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
 from app.servicebus.depth import QueueDepth
+from app.servicebus.failure_reports import FailureReports
 from app.servicebus.outboxes import Outboxes
 from app.servicebus.results import Replies
 from app.servicebus.worker import QueueWorker
@@ -19,13 +20,17 @@ def build(service: InferenceService, settings: Settings) -> QueueWorker:
     assert settings.queue is not None
     secret, container = settings.servicebus_connection_string, settings.results_container
     connection = Connection(Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None))
+    replies = Replies(settings.results_queue, settings.queue, connection.namespace, frozenset(settings.reply_to))
+    outboxes = Outboxes(connection.sender, settings.results_queue)
     answering = Answering(
         service,
-        Replies(settings.results_queue, settings.queue, connection.namespace, frozenset(settings.reply_to)),
-        Outboxes(connection.sender, settings.results_queue),
+        replies,
+        outboxes,
         BlobStore(settings.blob_accounts, container.get_secret_value() if container else None, connection.credential),
         SizeLimits(settings.max_image_bytes, settings.result_bytes),
+        FailureReports(replies, outboxes) if settings.report_failures else None,
     )
+    answering.breaker.most_probes = settings.queue_held
     administration = connection.administration()
     depth = QueueDepth(settings.queue, administration) if administration else None
     return QueueWorker(service, connection, answering, settings.queue, settings.queue_held, depth)

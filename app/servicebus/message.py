@@ -7,6 +7,7 @@ Event Grid sends when a blob was created (https://learn.microsoft.com/azure/even
 
 import base64
 import binascii
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -111,6 +112,16 @@ def read_job(message: ServiceBusReceivedMessage, most_bytes: int) -> Job:
         f"Messages of content type {kind[:100]!r} are not taken. Send the picture itself as image/jpeg, image/png or "
         "image/webp, or a JSON envelope as application/json."
     )
+
+
+def robot_in(message: ServiceBusReceivedMessage) -> str | None:
+    """The robot that a message names, be it good for anything else or not; raises `InvalidMessage` or returns None."""
+    said = {_text(name): _text(value) for name, value in (message.application_properties or {}).items()}
+    body = _body(message)
+    if _looks_like_json(body):
+        with contextlib.suppress(InvalidMessage, PayloadTooLarge):
+            said |= _parse(body, len(body))
+    return str(said["robot_id"]) if said.get("robot_id") is not None else None
 
 
 def _body(message: ServiceBusReceivedMessage) -> bytes:

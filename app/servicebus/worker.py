@@ -196,16 +196,16 @@ class QueueWorker:
     def _room(self) -> int:
         """How many messages more the core can finish inside their locks, and has permits for."""
         held, capacity = len(self._deliveries), self._service.capacity
+        early = held - self._answering.begun  # their pictures still come, and neither wait nor have a permit yet
         if self._breaker.is_open and held >= self._breaker.places:
             return 0
+        room = self._inside_locks() - early
         if not held:
             # One is always taken where anything is computed at all: its lock tells how long they last here, and the
             # locks of a model that is slower than them are renewed.
-            room = max(min(1, capacity.credit(None, _FOR_EVER)), self._inside_locks())
-        else:
-            room = self._inside_locks() - (held - self._answering.begun)
+            room = max(min(1, capacity.credit(None, _FOR_EVER)), room)
         most = self._breaker.places if self._breaker.is_open else self._most_held
-        return max(0, min(most - held, room, self._permits()))
+        return max(0, min(most - held, room, self._permits() - (0 if self._breaker.is_open else early)))
 
     def _permits(self) -> int:
         """How many pictures of bulk would be admitted; where nothing is in flight, one always is."""

@@ -128,7 +128,7 @@ def test_only_failures_in_a_row_count() -> None:
     for _ in range(10):
         for _ in range(LIMIT - 1):
             breaker.fail("full")
-        breaker.succeed()
+        breaker.succeed("m0")
     assert not breaker.is_open
 
 
@@ -138,7 +138,7 @@ def test_a_probe_that_keeps_failing_gets_company_and_no_crowd() -> None:
     kept = [[breaker.keeps(f"m{number}", tries) for number in range(10)].count(True) for tries in range(1, 12)]
     assert kept[0] == 1
     assert max(kept) == 4
-    breaker.succeed()
+    breaker.succeed("m0")
     assert (breaker.is_open, breaker.places) == (False, 0)
 
 
@@ -185,3 +185,68 @@ async def test_a_blob_is_fetched_once_however_long_people_have_all_places() -> N
                 await asyncio.gather(*people)
                 await results(bus, 6)
                 assert storage.methods.count("GET") == 6
+
+
+@pytest.mark.parametrize("bad", [LIMIT, 8, 20])
+async def test_messages_whose_own_blobs_are_refused_do_not_hold_up_the_others_for_ever(bad: int) -> None:
+    """One container's role is missing, and its messages are at the head of the queue."""
+    async with Blobs() as storage, Broker(["jobs,lock=30,max_delivery=2", "results,dedup=600"]) as bus:
+        refused = [f"refused/{number}.png" for number in range(bad)]
+        for name in refused:
+            storage.put(name, solid((1, 2, 3)))
+            storage.troubles[name].append(Trouble(403, "AuthorizationPermissionMismatch"))
+        with running(colour_model(MeanColourEngine(), max_batch_size=1)) as service:
+            async with working(service, bus, blob_accounts=(storage.account,)) as worker:
+                links = ((name, json.dumps({"image_url": storage.url(name)})) for name in refused)
+                await put(
+                    bus,
+                    (ServiceBusMessage(link, content_type="application/json", message_id=name) for name, link in links),
+                )
+                await until_async(lambda: worker.status.halted)
+                await put(bus, (picture(colour, name) for name, colour in colours().items()))
+                await goes_on_without(bus, worker, bad)
+
+
+async def goes_on_without(bus: Broker, worker: QueueWorker, bad: int) -> None:
+    """All others are answered; those to blame are dead letters once their deliveries are used up."""
+    found = await results(bus, COUNT)
+    assert {name: colour_in(body) for name, body in found.items()} == colours()
+    await until_async(lambda: bus.queue("jobs").depths.dead_lettered == bad, patience=60)
+    await until_async(lambda: not worker.status.halted)
+
+
+def test_what_failed_while_another_went_through_opens_nothing_any_more() -> None:
+    breaker = Breaker("jobs")
+    ids = [f"m{number}" for number in range(LIMIT)]
+    for name in ids:
+        breaker.fail("403", name)
+        breaker.keeps(name, 1)
+    assert breaker.is_open
+    breaker.succeed("another")
+    for _ in range(5):
+        for name in ids:
+            breaker.fail("403", name)
+    assert not breaker.is_open
+    breaker.succeed(ids[0])  # its blob is let go after all: what it says counts again
+    for name in (ids[0], "n1", "n2"):
+        breaker.fail("403", name)
+    assert breaker.is_open
+
+
+def test_those_to_blame_are_remembered_in_bounded_number() -> None:
+    breaker = Breaker("jobs")
+    for number in range(5000):
+        breaker.fail("403", f"m{number}")
+        breaker.keeps(f"m{number}", 1)
+        breaker.succeed("another")
+        breaker.trip("403")
+    assert len(breaker._suspects) <= breaker_module._MOST_SUSPECTS
+
+
+def test_probes_are_many_only_where_each_may_fail_for_a_reason_of_its_own() -> None:
+    breaker = Breaker("jobs")
+    breaker.most_probes = 10
+    for number in range(20):
+        breaker.fail("403", f"m{number}")
+    kept = [[breaker.keeps(f"m{number}", tries) for number in range(20)].count(True) for tries in range(1, 30)]
+    assert max(kept) == 10

@@ -10,10 +10,13 @@ from azure.servicebus import ServiceBusReceivedMessage
 
 from app.devbus.amqp.message import delivery_sections
 from app.devbus.broker import Broker
+from app.errors import InvalidImage
+from app.servicebus.failure_reports import report_of
 from app.servicebus.message import MessageOptions, read_job
 from app.servicebus.settlement import VERBS, Verb
 from app.wire.prediction import Prediction
 from tests.fixtures.pictures import solid
+from tests.servicebus.wire import received
 
 TEXT = (Path(__file__).parents[2] / "docs" / "queue.md").read_text()
 WORDS = {
@@ -59,8 +62,18 @@ def test_every_option_is_documented() -> None:
     assert {name.strip("`") for name, _ in rows("Options")} == set(MessageOptions.model_fields)
 
 
+def test_the_documented_problem_has_every_field() -> None:
+    _, example = (json.loads(block) for block in blocks("json"))
+    report, _ = report_of(received(b"x", message_id="m"), InvalidImage("It is cut short."), "jobs")
+    body = json.loads(b"".join(report.body))
+    assert list(example) == list(body)
+    assert {name: example[name] for name in ("type", "title", "code")} == {
+        name: body[name] for name in ("type", "title", "code")
+    }
+
+
 def test_the_documented_result_has_every_field() -> None:
-    (example,) = (json.loads(block) for block in blocks("json"))
+    example, _ = (json.loads(block) for block in blocks("json"))
     assert set(example) == {*Prediction.model_fields, "robot_id", "image_url", "annotated_url"}
     Prediction.model_validate({name: example[name] for name in Prediction.model_fields})
 
