@@ -125,14 +125,20 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def stop_event() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; a second one ends the process at once, as if nobody had listened."""
+    """Set by the first SIGTERM or SIGINT.
+
+    Another SIGTERM changes nothing: supervisors repeat it, and what was accepted is being answered already. Another
+    SIGINT, from somebody at a keyboard who wants it over, ends the process at once, as if nobody had listened.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def on_signal() -> None:
+        if stop.is_set():
+            log.info("stopping already; what was accepted is being finished")
+            return
         stop.set()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        loop.remove_signal_handler(signal.SIGINT)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)

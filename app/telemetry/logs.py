@@ -17,6 +17,7 @@ from typing import NamedTuple, TextIO
 
 from opentelemetry.trace import SpanContext
 
+from app.errors import StartupError
 from app.telemetry import tracing
 from app.telemetry.log_lines import JsonFormatter, TextFormatter, without_secrets
 
@@ -173,13 +174,20 @@ _writer: Writer | None = None
 
 
 def configure(level: str, stream: TextIO | None = None) -> Writer:
-    """Log to `stream` (standard output) from `level` on; SIGUSR1 switches to debug and back. Close what is returned."""
+    """Log to `stream` (standard output) from `level` on; SIGUSR1 switches to debug and back. Close what is returned.
+
+    Raises `StartupError` where standard output is closed: the next socket or file would take its place.
+    """
     global _writer
+    chosen: TextIO | None = stream or sys.stdout
+    if chosen is None:
+        raise StartupError(
+            "Standard output is closed, and the log goes there. Send it to /dev/null where nobody reads it."
+        )
     # Nothing of this is written, and finding it out for every line is half of what a line costs.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
-    stream = stream or sys.stdout
-    _writer = Writer(stream, TextFormatter() if stream.isatty() else JsonFormatter())
+    _writer = Writer(chosen, TextFormatter() if chosen.isatty() else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [_writer]
     _set_level(logging.getLevelNamesMapping()[level.upper()])

@@ -57,6 +57,28 @@ async def test_sigterm_loses_no_request_in_flight(slow_repository: Path) -> None
         assert "Traceback" not in server.log
 
 
+async def test_a_second_sigterm_loses_nothing_either(slow_repository: Path) -> None:
+    with serving(slow_repository) as server:
+        async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
+            requests = [asyncio.create_task(client.post("/v1/predict", content=solid(RED))) for _ in range(8)]
+            await asyncio.to_thread(until, lambda: in_flight(server) == 8)
+            server.terminate()
+            await asyncio.to_thread(until, lambda: "not ready" in server.log)
+            server.terminate()
+            await asyncio.to_thread(until, lambda: "stopping already" in server.log)
+            responses = await asyncio.gather(*requests)
+        assert [response.status_code for response in responses] == [200] * 8
+        assert await asyncio.to_thread(server.wait) == 0
+
+
+def test_a_closed_standard_output_is_one_readable_message(repository: Path) -> None:
+    command = f"exec {sys.executable} -m app serve --models-dir {repository} >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "Standard output is closed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 async def test_while_draining_it_is_not_ready_but_still_answers(slow_repository: Path) -> None:
     with serving(slow_repository, drain_delay=2) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE) as client:
