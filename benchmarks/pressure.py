@@ -20,7 +20,14 @@ from app.vision import image
 from benchmarks import hostile_bodies, timed_models
 from benchmarks.command_line import ModelsDir, Out, Quick, start
 from benchmarks.hostile_bodies import MIB, RAW, Hostile
-from benchmarks.pressure_stage import LivezWatch, State, send_at_once, silent_uploads, state_before
+from benchmarks.pressure_stage import (
+    LivezWatch,
+    State,
+    mean_compute_seconds,
+    send_at_once,
+    silent_uploads,
+    state_before,
+)
 
 console = Console(stderr=True)
 
@@ -44,7 +51,9 @@ class UnderFire:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A fast model's latencies, alone and beside a saturated slow one; `refused` of so many pictures sent."""
+    """A fast model's latencies, alone and beside a saturated slow one, whose batches then took `slow_batch_ms` on
+    average; `refused` of so many pictures sent.
+    """
 
     lanes: int
     slow_batch_ms: float
@@ -133,10 +142,10 @@ def _beside_slow(state: State, lanes: int, seconds: float, folder: Path) -> Neig
     with state.serving(models, folder, default_model="fast", lanes=str(lanes), calibrate="false") as (child, port):
         target = load.Target(port, child.cpu_seconds)
         alone = load.press(target, fast, 1, 0.5, seconds)
-        one = load.press(target, slow, 1, SLOW_SECONDS, 3 * SLOW_SECONDS)
         with _saturated(target, slow, seconds):
-            beside = load.press(target, fast, 2, 3 * SLOW_SECONDS, 3 * seconds)
-    return Neighbour(lanes, one.p50_ms, alone.p99_ms, beside.p99_ms, beside.errors, beside.errors + beside.pictures)
+            beside = load.press(target, fast, 1, 3 * SLOW_SECONDS, 6 * seconds)
+        batch_ms = 1e3 * mean_compute_seconds(port, "slow")
+    return Neighbour(lanes, batch_ms, alone.p99_ms, beside.p99_ms, beside.errors, beside.errors + beside.pictures)
 
 
 @contextlib.contextmanager
@@ -144,7 +153,7 @@ def _saturated(target: load.Target, requests: list[bytes], seconds: float) -> It
     """Eight requests in flight for as long as the block needs, and a little longer."""
     found: list[Measurement] = []
     thread = threading.Thread(
-        target=lambda: found.append(load.press(target, requests, 8, 0.0, 3 * seconds + 4 * SLOW_SECONDS))
+        target=lambda: found.append(load.press(target, requests, 8, 0.0, 6 * seconds + 4 * SLOW_SECONDS))
     )
     thread.start()
     try:

@@ -1,6 +1,7 @@
 """The stage of the pressure benchmark: a service of some state of the code, and those who press it."""
 
 import contextlib
+import http.client
 import socket
 import subprocess
 import sys
@@ -104,6 +105,24 @@ def silent_uploads(port: int, count: int, announced: int) -> Iterator[None]:
             connection.sendall(head.encode())
         time.sleep(1)  # until the last of them has been read
         yield
+
+
+def mean_compute_seconds(port: int, model: str) -> float:
+    """How long a model's batches have taken on average since the start, as the service's own metrics say."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    labels = (f'model="{model}"', 'stage="compute"')
+    found = {
+        part: sum(
+            float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.startswith(f"roo_stage_seconds_{part}{{") and all(label in line for label in labels)
+        )
+        for part in ("sum", "count")
+    }
+    return found["sum"] / found["count"]
 
 
 def _ask(port: int, request: bytes) -> str:
