@@ -32,7 +32,7 @@ def guarded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     keys.write_text("robot:this-is-the-key-of-a-robot-0123456789\n")
     keys.chmod(0o600)
     settings = {"auth": "keys", "api_keys_file": keys, "metrics_open": True, "max_body_bytes": 2**21}
-    with serving(repository, max_image_bytes=2**20, max_inflight_bytes=2**21, **settings) as running:
+    with serving(repository, max_image_bytes=2**20, max_inflight_bytes=2**22, **settings) as running:
         yield running
 
 
