@@ -73,8 +73,10 @@ class Reading:
     checked: tuple[CheckedFormat, ...] = ()
 
     def wanted(self) -> zxingcpp.BarcodeFormats:
-        """The formats in zxing-cpp's words, as `zxingcpp.read_barcodes` takes them."""
-        return _wanted(self.formats)
+        """The formats as `zxingcpp.read_barcodes` takes them; made anew each time, since zxing-cpp complains
+        on standard error about what is still kept of it when the process ends.
+        """
+        return zxingcpp.barcode_formats_from_str(_wanted(self.formats))
 
     def barcode(self, found: zxingcpp.Barcode) -> Barcode | None:
         """What was found, or None where its check digit is wrong."""
@@ -99,8 +101,8 @@ def _as_printed(found: zxingcpp.Barcode, upc: bool) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=64)
-def _wanted(formats: tuple[Format, ...]) -> zxingcpp.BarcodeFormats:
+def _wanted(formats: tuple[Format, ...]) -> str:
     names: set[str] = set(formats) or set(get_args(Format)) - _BY_NAME_ONLY
     if names >= _RETAIL:  # sought together they take a tenth less time than one by one
         names = names - _RETAIL | {"EAN/UPC"}
-    return zxingcpp.barcode_formats_from_str(",".join(_ZXING.get(name, name) for name in sorted(names)))
+    return ",".join(_ZXING.get(name, name) for name in sorted(names))

@@ -71,6 +71,17 @@ async def test_a_second_sigterm_loses_nothing_either(slow_repository: Path) -> N
         assert await asyncio.to_thread(server.wait) == 0
 
 
+def test_no_library_has_the_last_word() -> None:
+    shelf = Path(__file__).parents[2] / "models"
+    with serving(shelf) as server:
+        picture = sorted((shelf / "shelf" / "examples").glob("*.jpg"))[0].read_bytes()
+        answer = httpx.post(f"{server.url}/v1/predict", content=picture, timeout=PATIENCE).json()
+        assert any(found["text"] for found in answer["detections"])
+        server.terminate()
+        assert server.wait() == 0
+        assert all(line.startswith("{") for line in server.lines), server.lines[-3:]
+
+
 def test_a_closed_standard_output_is_one_readable_message(repository: Path) -> None:
     command = f"exec {sys.executable} -m app serve --models-dir {repository} >&-"
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60, check=False)
