@@ -10,7 +10,6 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.api.app import create_app
@@ -93,7 +92,7 @@ def build(settings: Settings) -> Core:
     executor = Executor(batcher, capacity)
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
     limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
-    admission = Admission(budget, partial(capacity.retry_after, None))
+    admission = Admission(budget, capacity.retry_after)
     registry = Registry(settings.default_model)
     service = InferenceService(registry, batcher, admission, capacity, limits)
     health = Health(registry, executor, capacity, serving.device)
