@@ -10,6 +10,7 @@ from it. The SDK has no public way for that; what is used of its inside is used 
 import asyncio
 import contextlib
 import queue
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,14 +56,14 @@ class Receiver:
         self._connection: Any = None
         self._reading: SharedReading | None = None
         self._arrived: queue.Queue[Any] = queue.Queue()
-        self._lost = asyncio.Event()
+        self._lost = False
         self.reason = ""
         """Why it is lost."""
 
     @property
     def lost(self) -> bool:
         """Whether it is of no use any more."""
-        return self._lost.is_set()
+        return self._lost
 
     @property
     def credit(self) -> int:
@@ -109,14 +110,23 @@ class Receiver:
                     raise LinkLost("the link is detached")
         return self._read_arrived()
 
-    async def renew(self, received: Received) -> None:
-        """Hold the message's lock for another of its periods.
+    async def renew(self, received: Received, seconds: float = CONFIRM_SECONDS) -> None:
+        """Hold the message's lock for another of its periods; the answer is waited for `seconds` at most.
 
-        Raises `MessageLockLostError`, or `LinkLost`, which an answer that does not come is too.
+        Raises `MessageLockLostError`; `TimeoutError` where the answer is late and others come over the link; else
+        `LinkLost`.
         """
+        asked, late = time.time(), False
         with self._watching():
-            async with asyncio.timeout(CONFIRM_SECONDS):
-                await self._receiver.renew_message_lock(received.message)
+            try:
+                async with asyncio.timeout(min(seconds, CONFIRM_SECONDS)):
+                    await self._receiver.renew_message_lock(received.message)
+            except TimeoutError:
+                if seconds >= CONFIRM_SECONDS or self._reading is None or self._reading.silent_since(asked):
+                    raise
+                late = True
+        if late:
+            raise TimeoutError(f"a renewal was not answered within {seconds:.1f} s")
         _never_expires_here(received.message)
 
     async def settle(self, received: Received, settlement: Settlement) -> None:
@@ -145,10 +155,6 @@ class Receiver:
             await close_socket(connection)
         if self._reading is not None:
             await self._reading.end()
-
-    async def wait_lost(self) -> None:
-        """Return once it is lost."""
-        await self._lost.wait()
 
     async def _settle(self, received: Received, settlement: Settlement) -> None:
         message = received.message
@@ -211,7 +217,7 @@ class Receiver:
     def _lose(self, reason: str) -> None:
         if not self.lost:
             self.reason = reason
-            self._lost.set()
+            self._lost = True
 
 
 def _never_expires_here(message: ServiceBusReceivedMessage) -> None:
