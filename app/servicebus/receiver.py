@@ -108,7 +108,7 @@ class Receiver:
                     await self._handler._connection.listen()
                 elif self._handler._link.get_state().value != _ATTACHED:
                     raise LinkLost("the link is detached")
-        return self._read_arrived()
+        return self.take_arrived()
 
     async def renew(self, received: Received, seconds: float = CONFIRM_SECONDS) -> None:
         """Hold the message's lock for another of its periods; the answer is waited for `seconds` at most.
@@ -136,7 +136,7 @@ class Receiver:
         applied and only its confirmation lost), `LinkLost`, or another answer of the broker.
         """
         message = received.message
-        if not self._is_ours(received):
+        if not self.brought(received):
             # A delivery number is worth nothing on another link. What the SDK knows as a deferred message it settles
             # by lock token through the management link, and there is no public way to ask for that.
             message._is_deferred_message = True
@@ -173,20 +173,25 @@ class Receiver:
                 pass
 
     async def _release(self, received: Received) -> None:
-        """Back to the queue as if it had never been delivered; over another link only abandoning is possible."""
+        """Back to the queue as if it had never been delivered.
+
+        Over another link only abandoning is possible: by a lock token Service Bus completes, abandons, defers and
+        dead-letters, and knows nothing of releasing (AMQP in Azure Service Bus, request-response operations).
+        """
         message = received.message
-        if not self._is_ours(received):
+        if not self.brought(received):
             await self._receiver.abandon_message(message)
             return
         await self._handler.settle_messages_async(
             message._delivery_id, message._delivery_tag, "released", await_outcome=True, outcome_timeout=CONFIRM_SECONDS
         )
 
-    def _is_ours(self, received: Received) -> bool:
-        """Whether a message came over this link."""
+    def brought(self, received: Received) -> bool:
+        """Whether a message came over this link: only then it can be released."""
         return received.link is self._handler
 
-    def _read_arrived(self) -> list[Received]:
+    def take_arrived(self) -> list[Received]:
+        """The messages that have come and were not read, also those of a link that is lost."""
         found = []
         with contextlib.suppress(queue.Empty):
             while True:

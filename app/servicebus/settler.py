@@ -37,6 +37,10 @@ class Settler:
         """Whether there is a link to settle over."""
         return self._link is not None and not self._link.lost
 
+    def can_release(self, received: Received) -> bool:
+        """Whether a message can be given back without using up a delivery: it came over the link that is open now."""
+        return self._link is not None and self.connected and self._link.brought(received)
+
     async def renew(self, received: Received, seconds: float) -> None:
         """See `Receiver.renew`; raises `LinkLost` between two links too."""
         if self._link is None:
