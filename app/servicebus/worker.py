@@ -157,6 +157,8 @@ class QueueWorker:
         try:
             await self._receive(link)
         except LinkLost as error:
+            for received in link.take_arrived():  # left alone, it would be locked for nobody
+                self._deliveries.start(received)
             self._disconnected(str(error))
         except Exception as error:
             self._disconnected(words(error))
