@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app import settings
+from app import queue_settings, settings
 from app.errors import StartupError
 from app.settings import Settings, load_settings
 
@@ -108,7 +108,7 @@ def test_what_a_queue_needs_is_refused_without_it() -> None:
 
 def test_every_refusal_names_the_variables() -> None:
     """Whoever starts the service sets `ROO_*` variables, and knows no fields."""
-    tree = ast.parse(inspect.getsource(settings))
+    tree = ast.parse(inspect.getsource(settings) + inspect.getsource(queue_settings))
     raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
     said = ["".join(_texts(call)) for call in raised if ast.unparse(call.func) == "ValueError"]
     assert len(said) > 15

@@ -7,13 +7,15 @@ from urllib.parse import urlsplit
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import DefaultAzureCredential
-from azure.servicebus import ServiceBusSubQueue, parse_connection_string
+from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusSubQueue, parse_connection_string
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
 from app.errors import StartupError
 from app.servicebus.loopback import is_loopback
 from app.servicebus.receiver import CONFIRM_SECONDS, PREFETCH, Receiver
+from app.servicebus.session_link import ACCEPT_SECONDS, SessionLink
+from app.servicebus.shared_connection import SharedConnection
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,18 @@ class Connection:
             timeout=CONFIRM_SECONDS,
         )
         return Receiver(receiver)
+
+    def session(self, queue: str, shared: SharedConnection) -> SessionLink:
+        """A link on which the next session of the queue is received, not open yet; `shared` is for all of them."""
+        receiver = self._client.get_queue_receiver(
+            queue,
+            session_id=NEXT_AVAILABLE_SESSION,
+            max_wait_time=ACCEPT_SECONDS,
+            prefetch_count=PREFETCH,
+            socket_timeout=_SOCKET_SECONDS,
+            timeout=CONFIRM_SECONDS,
+        )
+        return SessionLink(receiver, shared)
 
     def sender(self, entity: str) -> ServiceBusSender:
         """A sender to a queue or a topic; both are only an address to the broker."""

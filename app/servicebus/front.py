@@ -4,10 +4,14 @@ from app.core.service import InferenceService
 from app.servicebus.answering import Answering, SizeLimits
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
+from app.servicebus.credit import Credit
 from app.servicebus.depth import QueueDepth
 from app.servicebus.failure_reports import FailureReports
+from app.servicebus.intake import Intake, LinkIntake
 from app.servicebus.outboxes import Outboxes
+from app.servicebus.queue_status import QueueStatus
 from app.servicebus.results import Replies
+from app.servicebus.session_intake import SessionIntake
 from app.servicebus.worker import QueueWorker
 from app.settings import Settings
 
@@ -33,4 +37,12 @@ def build(service: InferenceService, settings: Settings) -> QueueWorker:
     answering.breaker.most_probes = settings.queue_held
     administration = connection.administration()
     depth = QueueDepth(settings.queue, administration) if administration else None
-    return QueueWorker(service, connection, answering, settings.queue, settings.queue_held, depth)
+    status = QueueStatus(settings.queue)
+    intake = _intake(connection, status, settings)
+    return QueueWorker(service, connection, answering, intake, Credit(service, settings.queue_held), status, depth)
+
+
+def _intake(connection: Connection, status: QueueStatus, settings: Settings) -> Intake:
+    if settings.queue_sessions is None:
+        return LinkIntake(connection, status, settings.queue_held)
+    return SessionIntake(connection, status, settings.queue_sessions)
