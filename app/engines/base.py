@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.generic]
 EngineName = Literal["onnx", "openvino", "torch", "tensorrt"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,10 @@ class TensorSpec:
 class EngineOptions:
     """How a model file is to be opened.
 
-    `precision` is that of the computation; inputs and outputs keep the graph's types. `lanes` is how many threads will
-    call `run` at once, `threads` how many cores each of them may use; `max_batch` bounds the batch. `memory_limit`
-    bounds what the engine takes of a GPU's memory, in bytes, where it can be bounded. `cache_dir` is a folder where
+    `precision` is that of the computation; inputs and outputs keep the graph's types. For `int8` the file must be a
+    quantized graph (QDQ), whose other nodes are computed in fp32. `lanes` is how many threads will call `run` at once,
+    `threads` how many cores each of them may use; `max_batch` bounds the batch. `memory_limit` bounds what the engine
+    takes of a GPU's memory, in bytes, where it can be bounded. `cache_dir` is a folder where
     compiled models may be kept between starts. `graphs` says whether CUDA graphs may be captured.
     """
 

@@ -45,8 +45,12 @@ def cuda_problem() -> str | None:
 
 
 def precisions(device: Device, engine: EngineName) -> tuple[Precision, ...]:
-    """What it can compute in, the fastest first. Its CPU and CUDA kernels compute in the graph's own types."""
-    return ("fp16", "fp32") if engine == "tensorrt" and device.kind == "cuda" else ("fp32",)
+    """What it can compute in, the fastest first. Its CPU and CUDA kernels compute in the graph's own types; those for
+    integers are the CPU's.
+    """
+    if device.kind == "cpu":
+        return ("int8", "fp32") if engine == "onnx" else ("fp32",)
+    return ("fp16", "fp32") if engine == "tensorrt" else ("fp32",)
 
 
 class OnnxEngine:

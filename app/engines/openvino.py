@@ -23,13 +23,13 @@ try:
 except (ImportError, OSError) as error:
     raise not_installed("openvino", error) from error
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def precisions(device: Device) -> tuple[Precision, ...]:
     """What it can compute in on this machine, the fastest first."""
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
+    return ("int8", "bf16", "fp32") if "BF16" in capabilities else ("int8", "fp32")
 
 
 class OpenVinoEngine:

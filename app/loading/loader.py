@@ -14,7 +14,7 @@ from app.errors import EngineUnavailable, InvalidManifest
 from app.loading import decode_placement
 from app.loading.serving import BatchLimit, Serving
 from app.repository.manifest import FILE_NAME
-from app.repository.repository import ModelEntry, model_file
+from app.repository.repository import ModelEntry, model_file, precision_file
 from app.telemetry import metrics
 
 log = logging.getLogger(__name__)
@@ -49,10 +49,12 @@ def open_version(entry: ModelEntry, version: str, path: Path, serving: Serving) 
     """One version of a model, not warm yet; whoever opens it closes it. Raises what `load` raises."""
     engine, path = _engine_and_file(entry, path, serving)
     device = _device(engine, serving)
+    precision = _precision(entry, engine, device, serving)
+    path = _file_for(path, precision)
     limit = batch_limit(entry, version, device, serving)
     options = EngineOptions(
         device=device,
-        precision=_precision(entry, engine, device, serving),
+        precision=precision,
         lanes=serving.lanes,
         threads=serving.threads,
         max_batch=limit.size,
@@ -97,7 +99,8 @@ def _precision(entry: ModelEntry, engine: EngineName, device: Device, serving: S
     """The fastest of what the manifest allows and the engine can, or what was asked for."""
     able = catalog.precisions(engine, device)
     if serving.precision == "auto":
-        return next((precision for precision in able if precision in entry.manifest.precisions), "fp32")
+        listed = set(entry.manifest.precisions) - {"int8"}
+        return next((precision for precision in able if precision in listed), "fp32")
     if serving.precision not in able:
         raise EngineUnavailable(
             f"ROO_PRECISION={serving.precision}: the engine {engine} cannot compute in it on {device.name}; "
@@ -106,6 +109,16 @@ def _precision(entry: ModelEntry, engine: EngineName, device: Device, serving: S
     if serving.precision not in entry.manifest.precisions:
         log.warning("%s computes in %s, which its manifest does not list", entry.name, serving.precision)
     return serving.precision
+
+
+def _file_for(path: Path, precision: Precision) -> Path:
+    file = precision_file(path, precision)
+    if not file.is_file():
+        raise EngineUnavailable(
+            f"ROO_PRECISION={precision}: there is no {file}, the same network quantized. Make it with "
+            f"`roo-vision models quantize {path.parent.parent.name}`, or set ROO_PRECISION=auto."
+        )
+    return file
 
 
 def batch_limit(entry: ModelEntry, version: str, device: Device, serving: Serving) -> BatchLimit:
