@@ -1,6 +1,6 @@
 """The protocol that every engine keeps, and what an engine is opened with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -29,6 +29,10 @@ class TensorSpec:
     def batch_size(self) -> int | None:
         """The fixed batch dimension, or None where it is dynamic."""
         return self.shape[0] if self.shape else None
+
+    def one_by_one(self) -> "TensorSpec":
+        """The same with a batch dimension of 1, where it is dynamic."""
+        return self if self.batch_size is not None else replace(self, shape=(1, *self.shape[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,16 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds; it is not used afterwards."""
+
+
+@runtime_checkable
+class IntegerEngine(Engine, Protocol):
+    """An engine that computes quantized graphs, and can say how much of one it really computes in integers."""
+
+    def integer_layers(self) -> tuple[int, int]:
+        """How many of the convolutions and matrix products are computed in integers, and how many there are, in the
+        graph as the engine has optimised it.
+        """
 
 
 @runtime_checkable

@@ -12,6 +12,9 @@ MODEL_FILES = ("model.onnx", "model.pt2", "model.pt")
 INT8_FILE = "model.int8.onnx"
 """Beside `model.onnx`: the same network, quantized. Other precisions are computed from the model's one file."""
 
+EXAMPLES = "examples"
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
@@ -59,6 +62,13 @@ def model_file(folder: Path, engine: str) -> Path | None:
 def precision_file(path: Path, precision: str) -> Path:
     """The file, beside a version's model file, that is read to compute in this precision; it need not be there."""
     return path.with_name(INT8_FILE) if precision == "int8" else path
+
+
+def example_pictures(path: Path) -> list[Path]:
+    """The pictures that ship with the model to which this version's model file belongs, in its folder `examples`."""
+    examples = path.parent.parent / EXAMPLES
+    found = examples.iterdir() if examples.is_dir() else ()
+    return sorted(file for file in found if file.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def _check_precisions(folder: Path, path: Path, manifest: Manifest) -> None:
