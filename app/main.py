@@ -72,7 +72,8 @@ class Core:
 
         Takes seconds: not for the event loop.
         """
-        serving = calibration.calibrate(self.entries, self.main_entry, self.serving)
+        serving = loader.with_precisions(self.entries, self.serving)
+        serving = calibration.calibrate(self.entries, self.main_entry, serving)
         for entry in self.entries:
             for model in loader.load(entry, serving):
                 self.service.registry.add(model)
@@ -216,6 +217,7 @@ async def _load(core: Core, stop: asyncio.Event) -> None:
     # What start-up made lives for ever; the garbage collector need not walk it again and again.
     gc.collect()
     gc.freeze()
+    allocator.give_back()
 
 
 def _in_background(core: Core) -> "asyncio.Future[None]":
