@@ -116,10 +116,10 @@ class Model:
         Waits until there is memory for it. Raises `InvalidImage` where the picture cannot be decoded.
         """
         data, header, spec = admitted.request.image, admitted.header, self.input_spec
-        target = preprocessing.target_size(header.upright, spec)
-        with self.memory.hold(decode_bytes(header, len(data), target, spec.range)):
+        target = preprocessing.decoding_target(header.upright, spec)
+        with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
-            picture = image.decode(data, header, target, spec.range)
+            picture = image.decode(data, header, target, spec.range, spec.has_alpha)
             seconds = time.monotonic() - started
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
 
@@ -129,14 +129,14 @@ class Model:
 
     def decoded_pixels(self, header: ImageHeader) -> int:
         """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
-        factor = image.reduction(header, preprocessing.target_size(header.upright, self.input_spec))
+        factor = image.reduction(header, preprocessing.decoding_target(header.upright, self.input_spec))
         return -(-header.size.width // factor) * -(-header.size.height // factor)
 
     def working_bytes(self, header: ImageHeader, file_bytes: int) -> int:
         """Most bytes that any step takes at once for a picture of so many bytes."""
-        target = preprocessing.target_size(header.upright, self.input_spec)
-        levels = self.input_spec.range
-        return max(decode_bytes(header, file_bytes, target, levels), grey_bytes(header, file_bytes, levels))
+        target = preprocessing.decoding_target(header.upright, self.input_spec)
+        levels, alpha = self.input_spec.range, self.input_spec.has_alpha
+        return max(decode_bytes(header, file_bytes, target, levels, alpha), grey_bytes(header, file_bytes, levels))
 
     def compute(self, batch: Array, lane: int = 0) -> list[dict[str, Array]]:
         """Run the engine of this lane's GPU on `batch`; returns the output rows of each picture.

@@ -59,6 +59,7 @@ def open_version(entry: ModelEntry, version: str, path: Path, serving: Serving) 
         memory_limit=serving.gpu_memory,
         cache_dir=serving.cache_dir,
         graphs=serving.cuda_graphs,
+        constants={name: entry.manifest.input.constant(name) for name in entry.manifest.input.constants},
     )
     with ExitStack() as undo:
         engines = [_open(engine, path, _on(options, member), undo) for member in device.members]
