@@ -69,10 +69,11 @@ class Model:
         device: Device,
         batch_reason: str = "the manifest's",
         memory: WorkingMemory | None = None,
+        batch_dimension: bool = True,
     ) -> None:
         """`engines` has one for each GPU, all alike, or one for the CPU; `device` is what they are on, and why;
         `batch_reason` says where the largest batch's size is from; `memory` is what decoded pictures may take together
-        with those of other models.
+        with those of other models; without a `batch_dimension` the outputs are those of one picture.
         """
         self.name = name
         self.version = version
@@ -91,6 +92,7 @@ class Model:
         self.decoding = Decoding("cpu", "nothing else was tried")
         self.memory = memory or WorkingMemory(UNBOUNDED)
         self._spare: list[Array] = []
+        self._batch_dimension = batch_dimension
 
     def __repr__(self) -> str:
         return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
@@ -198,7 +200,7 @@ class Model:
         buffer = self.empty_batch()
         for size in range(1, self.max_batch_size + 1):
             self.warm_up_batch(buffer[:size])
-        self.answer_specimens(buffer[:1])
+        self._try_to_answer(buffer[:1])
         data = image.specimen()
         image.decode_grey(data, image.read_header(data))
         self.give_back(buffer)
@@ -215,6 +217,15 @@ class Model:
         placements = [self.prepare_row(admitted, row) for row in batch]
         for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
             self.finish(rows, placement, admitted)
+
+    def _try_to_answer(self, batch: Array) -> None:
+        try:
+            self.answer_specimens(batch)
+        except EngineFailure as error:
+            cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
+            raise InvalidManifest(
+                f"{self.name} version {self.version}: a picture cannot be answered: {error}{cause}"
+            ) from error
 
     def close(self) -> None:
         """Free the engines."""
@@ -235,6 +246,8 @@ class Model:
     def _rows(
         self, batch: Rows, run: Callable[[Rows], dict[str, Array]], pad: Callable[[Rows, int], Rows]
     ) -> list[dict[str, Array]]:
+        if not self._batch_dimension:
+            return [run(batch[index : index + 1]) for index in range(len(batch))]
         fixed = self.engine.input.batch_size
         outputs = run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed, run, pad)
         for name, rows in outputs.items():

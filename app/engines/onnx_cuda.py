@@ -148,7 +148,8 @@ class Bound:
         for name in self._names:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding)
-        return [np.asarray(rows)[:count] for rows in binding.copy_outputs_to_cpu()]
+        outputs = [np.asarray(rows) for rows in binding.copy_outputs_to_cpu()]
+        return outputs if self._size(count) == count else [rows[:count] for rows in outputs]
 
     def _size(self, count: int) -> int:
         return count if self._input.batch_size is not None else bucket(count, self._most)
