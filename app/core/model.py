@@ -70,10 +70,12 @@ class Model:
         batch_reason: str = "the manifest's",
         memory: WorkingMemory | None = None,
         precision_reason: str = "the manifest's",
+        batch_dimension: bool = True,
     ) -> None:
         """`engines` has one for each GPU, all alike, or one for the CPU; `device` is what they are on, and why;
         `batch_reason` says where the largest batch's size is from; `memory` is what decoded pictures may take together
-        with those of other models; `precision_reason` says why the engines compute in what they do.
+        with those of other models; `precision_reason` says why the engines compute in what they do; without a
+        `batch_dimension` the outputs are those of one picture.
         """
         self.name = name
         self.version = version
@@ -93,6 +95,7 @@ class Model:
         self.decoding = Decoding("cpu", "nothing else was tried")
         self.memory = memory or WorkingMemory(UNBOUNDED)
         self._spare: list[Array] = []
+        self._batch_dimension = batch_dimension
 
     def __repr__(self) -> str:
         return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
@@ -118,10 +121,10 @@ class Model:
         Waits until there is memory for it. Raises `InvalidImage` where the picture cannot be decoded.
         """
         data, header, spec = admitted.request.image, admitted.header, self.input_spec
-        target = preprocessing.target_size(header.upright, spec)
-        with self.memory.hold(decode_bytes(header, len(data), target, spec.range)):
+        target = preprocessing.decoding_target(header.upright, spec)
+        with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
-            picture = image.decode(data, header, target, spec.range)
+            picture = image.decode(data, header, target, spec.range, spec.has_alpha)
             seconds = time.monotonic() - started
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
 
@@ -131,14 +134,14 @@ class Model:
 
     def decoded_pixels(self, header: ImageHeader) -> int:
         """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
-        factor = image.reduction(header, preprocessing.target_size(header.upright, self.input_spec))
+        factor = image.reduction(header, preprocessing.decoding_target(header.upright, self.input_spec))
         return -(-header.size.width // factor) * -(-header.size.height // factor)
 
     def working_bytes(self, header: ImageHeader, file_bytes: int) -> int:
         """Most bytes that any step takes at once for a picture of so many bytes."""
-        target = preprocessing.target_size(header.upright, self.input_spec)
-        levels = self.input_spec.range
-        return max(decode_bytes(header, file_bytes, target, levels), grey_bytes(header, file_bytes, levels))
+        target = preprocessing.decoding_target(header.upright, self.input_spec)
+        levels, alpha = self.input_spec.range, self.input_spec.has_alpha
+        return max(decode_bytes(header, file_bytes, target, levels, alpha), grey_bytes(header, file_bytes, levels))
 
     def compute(self, batch: Array, lane: int = 0) -> list[dict[str, Array]]:
         """Run the engine of this lane's GPU on `batch`; returns the output rows of each picture.
@@ -200,7 +203,7 @@ class Model:
         buffer = self.empty_batch()
         for size in range(1, self.max_batch_size + 1):
             self.warm_up_batch(buffer[:size])
-        self.answer_specimens(buffer[:1])
+        self._try_to_answer(buffer[:1])
         data = image.specimen()
         image.decode_grey(data, image.read_header(data))
         self.give_back(buffer)
@@ -217,6 +220,15 @@ class Model:
         placements = [self.prepare_row(admitted, row) for row in batch]
         for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
             self.finish(rows, placement, admitted)
+
+    def _try_to_answer(self, batch: Array) -> None:
+        try:
+            self.answer_specimens(batch)
+        except EngineFailure as error:
+            cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
+            raise InvalidManifest(
+                f"{self.name} version {self.version}: a picture cannot be answered: {error}{cause}"
+            ) from error
 
     def close(self) -> None:
         """Free the engines."""
@@ -237,6 +249,8 @@ class Model:
     def _rows(
         self, batch: Rows, run: Callable[[Rows], dict[str, Array]], pad: Callable[[Rows, int], Rows]
     ) -> list[dict[str, Array]]:
+        if not self._batch_dimension:
+            return [run(batch[index : index + 1]) for index in range(len(batch))]
         fixed = self.engine.input.batch_size
         outputs = run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed, run, pad)
         for name, rows in outputs.items():

@@ -17,6 +17,7 @@ from app.loading.serving import BatchLimit, PrecisionChoice, Serving
 from app.repository.manifest import FILE_NAME
 from app.repository.repository import ModelEntry, model_file, precision_file
 from app.telemetry import metrics
+from app.vision.tasks import AnyTask
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +97,13 @@ def _open_in(
         max_batch=limit.size,
         memory_limit=serving.gpu_memory,
         cache_dir=serving.cache_dir,
-        graphs=serving.cuda_graphs,
+        graphs=serving.cuda_graphs and entry.manifest.batching.batch_dimension,
+        constants={name: entry.manifest.input.constant(name) for name in entry.manifest.input.constants},
     )
     with ExitStack() as undo:
         engines = [_open(engine, path, _on(options, member), undo) for member in device.members]
         _check_input(entry, path, engines[0])
-        task = entry.manifest.build_task(entry.labels)
+        task = _task(entry, version)
         undo.pop_all()
     return Model(
         entry.name,
@@ -114,7 +116,15 @@ def _open_in(
         limit.reason,
         serving.memory,
         choice.reason,
+        entry.manifest.batching.batch_dimension,
     )
+
+
+def _task(entry: ModelEntry, version: str) -> AnyTask:
+    try:
+        return entry.manifest.build_task(entry.labels)
+    except InvalidManifest as error:
+        raise InvalidManifest(f"{entry.name} version {version}: {FILE_NAME}: {error}") from error
 
 
 def _engine_and_file(entry: ModelEntry, path: Path, serving: Serving) -> tuple[EngineName, Path]:

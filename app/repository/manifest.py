@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from app.errors import InvalidManifest
+from app.repository import presets
 from app.repository.labels import read_names
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
@@ -24,12 +25,15 @@ class Batching(BaseModel):
     """The `batching:` section: the most pictures that are computed together, and on a CPU where that is not measured.
 
     A GPU wants large batches; on a CPU a large input's activations fall out of the cache, and one by one can be faster.
+    With `batch_dimension: false` the graph's outputs are those of a single picture, without a dimension for the batch
+    (torchvision's detectors, graphs that end in a NonMaxSuppression), so that pictures are computed one by one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_size: int = Field(4, ge=1, le=256)
     max_size_cpu: int | None = Field(None, ge=1, le=256)
+    batch_dimension: bool = True
 
     def limit(self, device_kind: str) -> int:
         """The most pictures in one batch on a device of this kind, `cpu` or `cuda`, where nothing is measured."""
@@ -42,6 +46,7 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     task: Literal["detection", "classification", "segmentation"]
+    like: str | None = Field(None, description="A family of models whose fields are the defaults of this manifest.")
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
     precisions: list[Literal["fp32", "bf16", "fp16", "int8"]] = Field(
@@ -59,6 +64,12 @@ class Manifest(BaseModel):
     sha256: dict[Version, Sha256 | dict[str, Sha256]] = Field(
         default_factory=dict, description="Version → digest of its model file, or of each file by name."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, content: Any) -> Any:
+        known = isinstance(content, dict) and content.get("like") is not None
+        return presets.expanded(content) if known else content
 
     @model_validator(mode="after")
     def _has_its_section(self) -> "Manifest":
