@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.core.model import Model
 from app.engines import catalog, devices
-from app.engines.base import Engine, EngineName, EngineOptions, Precision
+from app.engines.base import Engine, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
 from app.errors import EngineUnavailable, InvalidManifest
 from app.loading import decode_placement
@@ -131,6 +131,8 @@ def _on(options: EngineOptions, device: Device) -> EngineOptions:
 def _check_input(entry: ModelEntry, path: Path, engine: Engine) -> None:
     """The graph's input must be what the manifest prepares; said before the first run fails less clearly."""
     manifest, graph = entry.manifest.input, engine.input
+    if manifest is None:
+        return _check_row(path, graph)
     place = f"{path.parent.parent / FILE_NAME}: input"
     if graph.dtype != manifest.numpy_dtype:
         raise InvalidManifest(f"{place}.dtype: is {manifest.dtype}, but {path.name} takes {graph.dtype}.")
@@ -141,4 +143,12 @@ def _check_input(entry: ModelEntry, path: Path, engine: Engine) -> None:
         raise InvalidManifest(
             f"{place}: size and layout give [batch, {', '.join(map(str, manifest.shape))}], but {path.name} takes "
             f"{[size or 'any' for size in graph.shape]}."
+        )
+
+
+def _check_row(path: Path, graph: TensorSpec) -> None:
+    if not graph.shape or None in graph.shape[1:]:
+        raise InvalidManifest(
+            f"{path}: the input {graph.name} takes {[size or 'any' for size in graph.shape]}; with `task: tensors` all "
+            "its sides but the first, the batch, must be fixed in the graph."
         )

@@ -11,6 +11,7 @@ from app.repository.labels import read_names
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
 from app.vision.preprocessing import InputSpec
+from app.vision.raw_outputs import RawOutputs
 from app.vision.segmentation import SegmentationSpec, SegmentationTask
 from app.vision.tasks import AnyTask
 
@@ -41,15 +42,17 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    task: Literal["detection", "classification", "segmentation"]
+    task: Literal["detection", "classification", "segmentation", "tensors"]
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
     precisions: list[Literal["fp32", "bf16", "fp16"]] = Field(
         ["fp32"], min_length=1, description="What the model may be computed in without losing quality."
     )
-    labels: list[str] | str = Field(description="Class names in the model's order, or a text file with one a line.")
+    labels: list[str] | str = Field(
+        default_factory=list, description="Class names in the model's order, or a text file with one a line."
+    )
     versions: Literal["latest"] | list[Version] = "latest"
-    input: InputSpec
+    input: InputSpec | None = Field(None, description="How pictures become the graph's input; none with `tensors`.")
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
     segmentation: SegmentationSpec = SegmentationSpec()
@@ -62,6 +65,12 @@ class Manifest(BaseModel):
     def _has_its_section(self) -> "Manifest":
         if self.task == "detection" and self.detection is None:
             raise ValueError("task is detection, so a section `detection:` must name its `decoder`")
+        if self.task == "tensors":
+            if self.input is not None:
+                raise ValueError("task is tensors, for which no picture is prepared; remove the section `input:`")
+            return self
+        if self.input is None:
+            raise ValueError("input: is missing; add it")
         if not self.labels:
             raise ValueError("labels must list at least one class")
         if isinstance(self.labels, list) and not all(map(str.strip, self.labels)):
@@ -75,6 +84,8 @@ class Manifest(BaseModel):
             return DetectionTask(self.detection, labels)
         if self.task == "segmentation":
             return SegmentationTask(self.segmentation, labels)
+        if self.task == "tensors":
+            return RawOutputs(labels)
         return ClassificationTask(self.classification, labels)
 
 
