@@ -12,6 +12,8 @@ from app.api import documentation, inference, operations, problems
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
 from app.api.head_as_get import HeadAsGet
+from app.api.oip import routes as oip
+from app.api.oip.schemas import InferRequest
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
@@ -68,7 +70,11 @@ def create_app(
     problems.install(app)
     if predict:
         # Before all others, because it is asked most, and not by `include_router`, which matches every request twice.
-        app.router.routes[:0] = inference.router(service, limits, renderer).routes
+        app.router.routes[:0] = [
+            *inference.router(service, limits, renderer).routes,
+            *oip.inference(service, limits).routes,
+        ]
+    app.include_router(oip.descriptions(service, health))
     app.include_router(operations.router(service.registry, health, metrics_text))
     app.include_router(documentation.router())
     return app
@@ -94,7 +100,7 @@ class _Application(FastAPI):
         if self.openapi_schema is not None:
             return self.openapi_schema
         document = super().openapi()
-        for model in (JsonPredictRequest, problems.Problem):
+        for model in (JsonPredictRequest, InferRequest, problems.Problem, problems.InferenceError):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             document["components"]["schemas"].update(schema.pop("$defs", {}))
             document["components"]["schemas"][model.__name__] = schema

@@ -68,7 +68,7 @@ class Gate:
         headers = {}
         if isinstance(error, Unauthorized | Forbidden):
             headers["www-authenticate"] = self._challenges
-        response = problems.response_of(error, scope["state"]["request_id"], headers)
+        response = problems.response_of(error, scope, headers)
         await response(scope, receive, send)
 
 

@@ -22,12 +22,12 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ALWAYS_OPEN = ("/livez", "/startupz", "/readyz", *documentation.PATHS)
+ALWAYS_OPEN = ("/livez", "/startupz", "/readyz", "/v2/health/live", "/v2/health/ready", *documentation.PATHS)
 """Probes, because platforms send no keys; the documentation, because it describes the program and nobody's data."""
 METRICS = "/metrics"
 
-_MAY_BE_SENT = ("Authorization", "Content-Type", "X-Api-Key", "X-Request-Id")
-_MAY_BE_READ = ("Retry-After", "WWW-Authenticate", "X-Request-Id")
+_MAY_BE_SENT = ("Authorization", "Content-Type", "Inference-Header-Content-Length", "X-Api-Key", "X-Request-Id")
+_MAY_BE_READ = ("Inference-Header-Content-Length", "Retry-After", "WWW-Authenticate", "X-Request-Id")
 
 RESPONSE_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -88,8 +88,8 @@ class Perimeter:
         if schemes:
             openapi["components"]["securitySchemes"] = schemes
             openapi["security"] = [{name: []} for name in schemes]
-        responses = problems.responses(*self._refusals())
         for path, operations in openapi["paths"].items():
+            responses = problems.responses(*self._refusals(), path=path)
             for operation in operations.values():
                 if path not in self.open_paths:
                     for status, response in responses.items():
