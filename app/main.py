@@ -10,7 +10,6 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.api.app import create_app
@@ -73,7 +72,8 @@ class Core:
 
         Takes seconds: not for the event loop.
         """
-        serving = calibration.calibrate(self.entries, self.main_entry, self.serving)
+        serving = loader.with_precisions(self.entries, self.serving)
+        serving = calibration.calibrate(self.entries, self.main_entry, serving)
         for entry in self.entries:
             for model in loader.load(entry, serving):
                 self.service.registry.add(model)
@@ -93,7 +93,7 @@ def build(settings: Settings) -> Core:
     executor = Executor(batcher, capacity)
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
     limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
-    admission = Admission(budget, partial(capacity.retry_after, None))
+    admission = Admission(budget, capacity.retry_after)
     registry = Registry(settings.default_model)
     service = InferenceService(registry, batcher, admission, capacity, limits)
     health = Health(registry, executor, capacity, serving.device)
@@ -217,6 +217,7 @@ async def _load(core: Core, stop: asyncio.Event) -> None:
     # What start-up made lives for ever; the garbage collector need not walk it again and again.
     gc.collect()
     gc.freeze()
+    allocator.give_back()
 
 
 def _in_background(core: Core) -> "asyncio.Future[None]":

@@ -43,7 +43,7 @@ class Settings(QueueSettings):
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = Field(
         "auto", description="Engine of models whose manifest names none; `auto` goes by the model's file."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         "auto", description="`auto` is the fastest that a model's manifest lists and its engine and device can."
     )
     gpu_memory: int | None = Field(

@@ -69,10 +69,11 @@ class Model:
         device: Device,
         batch_reason: str = "the manifest's",
         memory: WorkingMemory | None = None,
+        precision_reason: str = "the manifest's",
     ) -> None:
         """`engines` has one for each GPU, all alike, or one for the CPU; `device` is what they are on, and why;
         `batch_reason` says where the largest batch's size is from; `memory` is what decoded pictures may take together
-        with those of other models.
+        with those of other models; `precision_reason` says why the engines compute in what they do.
         """
         self.name = name
         self.version = version
@@ -83,6 +84,7 @@ class Model:
         self._engines = tuple(engines)
         self.max_batch_size = max_batch_size
         self.batch_reason = batch_reason
+        self.precision_reason = precision_reason
         self._largest_batch = max_batch_size
         self._told_reason = batch_reason
         self._full_batches = 0

@@ -44,8 +44,10 @@ class Manifest(BaseModel):
     task: Literal["detection", "classification", "segmentation"]
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
-    precisions: list[Literal["fp32", "bf16", "fp16"]] = Field(
-        ["fp32"], min_length=1, description="What the model may be computed in without losing quality."
+    precisions: list[Literal["fp32", "bf16", "fp16", "int8"]] = Field(
+        ["fp32"],
+        min_length=1,
+        description="What the model may be computed in without losing quality; `int8` has a file of its own.",
     )
     labels: list[str] | str = Field(description="Class names in the model's order, or a text file with one a line.")
     versions: Literal["latest"] | list[Version] = "latest"
@@ -62,6 +64,8 @@ class Manifest(BaseModel):
     def _has_its_section(self) -> "Manifest":
         if self.task == "detection" and self.detection is None:
             raise ValueError("task is detection, so a section `detection:` must name its `decoder`")
+        if "int8" in self.precisions and self.engine in ("torch", "tensorrt"):
+            raise ValueError(f"precisions lists int8, which the engine {self.engine} does not read; remove it")
         if not self.labels:
             raise ValueError("labels must list at least one class")
         if isinstance(self.labels, list) and not all(map(str.strip, self.labels)):

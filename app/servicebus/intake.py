@@ -131,6 +131,8 @@ class LinkIntake:
         try:
             await self._receive(link, start, room)
         except LinkLost as error:
+            for received in link.take_arrived():  # left alone, it would be locked for nobody
+                start(received)
             self._disconnected(str(error))
         except Exception as error:
             self._disconnected(words(error))

@@ -94,18 +94,18 @@ class SessionLink(Receiver):
                 await self._handler.client_ready_async()  # renews the token, too
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._came.wait(), _LOOK_SECONDS)
-        return self._read_arrived()
+        return self.take_arrived()
 
     def look(self) -> None:
         """Notice a loss although nothing is read or written."""
         with contextlib.suppress(LinkLost), self._watching():
             self._check_attached()
 
-    async def renew(self, _: Received | None = None) -> None:
+    async def renew(self, received: Received | None = None, seconds: float = CONFIRM_SECONDS) -> None:
         """Hold the session for another of its locks' periods; raises as `Receiver.renew`."""
         async with self._speaking():
             with self._watching():
-                async with asyncio.timeout(CONFIRM_SECONDS):
+                async with asyncio.timeout(min(seconds, CONFIRM_SECONDS)):
                     await self._receiver.session.renew_lock()
         self._never_expires_here()
 

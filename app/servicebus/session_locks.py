@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from azure.servicebus.exceptions import MessageLockLostError
 
 from app.servicebus.link_errors import words
-from app.servicebus.locks import RENEW_SECONDS
-from app.servicebus.receiver import Received
+from app.servicebus.receiver import CONFIRM_SECONDS, Received
 from app.servicebus.session_link import SessionLink
 from app.servicebus.trouble import Trouble
 
@@ -68,8 +67,9 @@ class SessionLock:
 
     async def _renew(self) -> bool:
         asked = time.monotonic()
+        patience = (self.remaining() - self._margin) / 2  # so that another try fits in
         try:
-            async with asyncio.timeout(max(_SHORTEST_WAIT, min(RENEW_SECONDS, self.remaining() - self._margin))):
+            async with asyncio.timeout(max(_SHORTEST_WAIT, min(CONFIRM_SECONDS, patience))):
                 await self.link.renew()
         except MessageLockLostError:
             self._ends = 0.0

@@ -27,6 +27,11 @@ class SessionSettler:
         self._locks = locks
         self._trouble = Trouble(log, f"settling messages of {queue}")
 
+    def can_release(self, received: Received) -> bool:
+        """Whether a message can be given back without using up a delivery: its session is held."""
+        held = self._locks.of(received)
+        return held is not None and not held.link.lost
+
     async def settle(self, received: Received, decided: Settlement, lock: Lock) -> bool:
         """Settle for as long as the session is held; False where it was lost first."""
         held = self._locks.of(received)

@@ -46,11 +46,15 @@ class Settler:
         """Whether there is a link to settle over."""
         return self._link is not None and not self._link.lost
 
-    async def renew(self, received: Received) -> None:
-        """Renew the message's lock; raises `MessageLockLostError`, or `LinkLost` between two links too."""
+    def can_release(self, received: Received) -> bool:
+        """Whether a message can be given back without using up a delivery: it came over the link that is open now."""
+        return self._link is not None and self.connected and self._link.brought(received)
+
+    async def renew(self, received: Received, seconds: float) -> None:
+        """See `Receiver.renew`; raises `LinkLost` between two links too."""
         if self._link is None:
             raise LinkLost("not connected yet")
-        await self._link.renew(received)
+        await self._link.renew(received, seconds)
 
     async def settle(self, received: Received, decided: Settlement, lock: Lock) -> bool:
         """Settle for as long as the lock is held; False where it was lost first.

@@ -23,7 +23,7 @@ COUNT = 40
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not answered is given up soon."""
     monkeypatch.setattr(receiver, "CONFIRM_SECONDS", 1.0)
-    monkeypatch.setattr(locks, "RENEW_SECONDS", 1.5)
+    monkeypatch.setattr(locks, "CONFIRM_SECONDS", 1.0)
     monkeypatch.setattr(connection, "_OPEN_SECONDS", 1.0)
     monkeypatch.setattr(intake, "IDLE_LINK_SECONDS", 2.0)
     monkeypatch.setattr(sending, "SEND_SECONDS", 1.0)

@@ -388,3 +388,24 @@ async def test_locks_are_kept_while_stopping() -> None:
             gate.open()
             await stopping
             assert (entry.delivery_count, bus.queue("jobs").totals["completed"]) == (0, 1)
+
+
+async def test_a_renewal_that_is_never_answered_costs_no_lock() -> None:
+    """Of the shortest locks that Service Bus grants: what is left of one when it is renewed is less than a timeout."""
+    gate = Gate()
+    engine = MeanColourEngine(gate)
+    with running(colour_model(engine, max_batch_size=1)) as service:
+        async with broker("lock=5") as bus, working(service, bus, queue_held=4):
+            await put(bus, (picture(colour, name) for name, colour in colours(4).items()))
+            await until_async(lambda: gate.entered and bus.queue("jobs").depths.locked == 4)
+            bus.faults.set(unanswered=1.0)
+            await until_async(lambda: bus.faults.happened["unanswered"])
+            bus.faults.set(unanswered=0.0)
+            begun = {entry.sequence_number: entry.locked_until for entry in bus.queue("jobs").peek()}
+            await until_async(
+                lambda: all(entry.locked_until > begun[entry.sequence_number] for entry in bus.queue("jobs").peek())
+            )
+            gate.open()
+            await results(bus, 4)
+            await settled(bus)
+            assert sum(engine.batches) == bus.queue("jobs").totals["completed"] == 4

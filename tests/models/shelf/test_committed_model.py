@@ -20,14 +20,18 @@ from models.shelf.training.scenes import render
 
 FOLDER = Path(__file__).resolve().parents[3] / "models" / "shelf"
 MODEL = FOLDER / "1" / "model.onnx"
+QUANTIZED = FOLDER / "1" / "model.int8.onnx"
 MANIFEST = yaml.safe_load((FOLDER / "model.yaml").read_text())
 CARD = json.loads((FOLDER / "docs" / "metrics.json").read_text())
 
 
 def test_the_manifest_names_this_file() -> None:
-    assert MANIFEST["sha256"]["1"] == hashlib.sha256(MODEL.read_bytes()).hexdigest()
+    assert MANIFEST["sha256"]["1"] == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (MODEL, QUANTIZED)
+    }
     assert MANIFEST["labels"] == list(CLASSES)
     assert MODEL.stat().st_size <= 8 * 2**20
+    assert QUANTIZED.stat().st_size <= 2.5 * 2**20
 
 
 def test_the_manifest_says_what_evaluation_assumed() -> None:
