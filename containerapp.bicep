@@ -103,6 +103,17 @@ param serviceBusSku string = 'Standard'
 @description('Queue that pictures are received from.')
 param queue string = 'pictures'
 
+@description('Topic that pictures are received from in place of the queue, by a subscription. Empty: the queue.')
+param topic string = ''
+
+@description('Subscription of the topic.')
+param subscription string = 'vision'
+
+@description('Sessions that a replica receives at once, one message after the other in each. 0: the queue, or subscription, has no sessions.')
+@minValue(0)
+@maxValue(1024)
+param sessions int = 0
+
 @description('Queue that results are sent to.')
 param resultsQueue string = 'results'
 
@@ -217,16 +228,39 @@ resource newServiceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (create
   }
 }
 
-resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus) {
+resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus && empty(topic)) {
   parent: newServiceBus
   name: queue
   properties: {
+    requiresSession: sessions > 0
     // The worker plans with half of it and renews; a crashed replica's messages come back after a minute.
     lockDuration: 'PT1M'
     maxDeliveryCount: 10
     deadLetteringOnMessageExpiration: true
     defaultMessageTimeToLive: 'P1D'
     maxSizeInMegabytes: 5120
+  }
+}
+
+resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' = if (createServiceBus && !empty(topic)) {
+  parent: newServiceBus
+  name: empty(topic) ? 'none' : topic
+  properties: {
+    defaultMessageTimeToLive: 'P1D'
+    maxSizeInMegabytes: 5120
+  }
+}
+
+resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2024-01-01' = if (createServiceBus && !empty(topic)) {
+  parent: newTopic
+  name: subscription
+  properties: {
+    // As the queue's.
+    requiresSession: sessions > 0
+    lockDuration: 'PT1M'
+    maxDeliveryCount: 10
+    deadLetteringOnMessageExpiration: true
+    deadLetteringOnFilterEvaluationExceptions: true
   }
 }
 
@@ -249,9 +283,19 @@ resource serviceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' existing = {
   name: serviceBusName
 }
 
-resource pictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
+resource pictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = if (empty(topic)) {
   parent: serviceBus
   name: queue
+}
+
+resource pictureTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' existing = if (!empty(topic)) {
+  parent: serviceBus
+  name: empty(topic) ? 'none' : topic
+}
+
+resource pictureSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2024-01-01' existing = if (!empty(topic)) {
+  parent: pictureTopic
+  name: subscription
 }
 
 resource results 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
@@ -259,7 +303,7 @@ resource results 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = 
   name: resultsQueue
 }
 
-resource workerReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource workerReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (empty(topic)) {
   name: guid(pictures.id, worker.id, roles.serviceBusDataReceiver)
   scope: pictures
   properties: {
@@ -268,6 +312,17 @@ resource workerReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
   }
   dependsOn: [newQueue]
+}
+
+resource workerSubscribes 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(topic)) {
+  name: guid(pictureSubscription.id, worker.id, roles.serviceBusDataReceiver)
+  scope: pictureSubscription
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
+  }
+  dependsOn: [newSubscription]
 }
 
 resource workerSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
@@ -281,7 +336,7 @@ resource workerSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   dependsOn: [newResultsQueue]
 }
 
-resource scalerCounts 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource scalerCounts 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (empty(topic)) {
   name: guid(pictures.id, scaler.id, roles.serviceBusDataOwner)
   scope: pictures
   properties: {
@@ -290,6 +345,17 @@ resource scalerCounts 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
   }
   dependsOn: [newQueue]
+}
+
+resource scalerCountsSubscription 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(topic)) {
+  name: guid(pictureTopic.id, scaler.id, roles.serviceBusDataOwner)
+  scope: pictureTopic
+  properties: {
+    principalId: scaler.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
+  }
+  dependsOn: [newSubscription]
 }
 
 // ── Registry, vault, storage ────────────────────────────────────────────────────────────────────────────────────────
@@ -418,7 +484,7 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
 var environmentVariables = [
   { name: 'ROO_DEVICE', value: size.device }
   { name: 'ROO_SERVICEBUS_NAMESPACE', value: '${serviceBusName}.servicebus.windows.net' }
-  { name: 'ROO_QUEUE', value: queue }
+  { name: 'ROO_QUEUE', value: empty(topic) ? queue : '${topic}/subscriptions/${subscription}' }
   { name: 'ROO_RESULTS_QUEUE', value: resultsQueue }
   { name: 'ROO_REPLY_TO', value: resultsQueue }
   { name: 'ROO_QUEUE_HELD', value: string(size.held) }
@@ -473,6 +539,22 @@ var storageVariables = empty(storageAccountName)
       { name: 'ROO_BLOB_ACCOUNTS', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}' }
       { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
     ]
+
+var sessionVariables = sessions == 0
+  ? []
+  : [
+      { name: 'ROO_QUEUE_SESSIONS', value: string(sessions) }
+    ]
+
+// What the scaler counts.
+var counted = empty(topic)
+  ? {
+      queueName: queue
+    }
+  : {
+      topicName: topic
+      subscriptionName: subscription
+    }
 
 resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
   name: name
@@ -552,7 +634,8 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             tokenVariables,
             tenantVariables,
             issuerVariables,
-            storageVariables
+            storageVariables,
+            sessionVariables
           )
           resources: {
             cpu: json(size.cpu)
@@ -625,12 +708,11 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             custom: {
               type: 'azure-servicebus'
               identity: scaler.id
-              metadata: {
+              metadata: union(counted, {
                 namespace: serviceBusName
-                queueName: queue
                 messageCount: string(messageCount)
                 activationMessageCount: '0'
-              }
+              })
             }
           }
           {
@@ -651,7 +733,9 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
     scalerPulls
     scalerCounts
     scalerReadsSecrets
+    scalerCountsSubscription
     workerReceives
+    workerSubscribes
     workerSends
     workerReadsBlobs
     workerWritesResults

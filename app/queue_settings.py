@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
+from app.queue_source import QueueSource
 from app.setting_types import Names
 
 
@@ -17,7 +18,9 @@ class QueueSettings(BaseSettings):
     servicebus_connection_string: SecretStr | None = Field(
         None, description="Connection string of the namespace, instead of its name and an identity."
     )
-    queue: str | None = Field(None, description="Queue that pictures are received from; empty means none.")
+    queue: str | None = Field(
+        None, description="Queue, or `TOPIC/subscriptions/NAME`, that pictures are received from; empty means none."
+    )
     results_queue: str | None = Field(
         None, description="Queue or topic for the results of messages that name no `reply_to`."
     )
@@ -49,10 +52,18 @@ class QueueSettings(BaseSettings):
             raise ValueError("ROO_QUEUE needs either ROO_SERVICEBUS_NAMESPACE or ROO_SERVICEBUS_CONNECTION_STRING")
         if self.queue is None and (ways or self.results_queue):
             raise ValueError("Service Bus is set up, but ROO_QUEUE does not say which queue to read")
-        if self.queue is not None and self.queue == self.results_queue:
-            raise ValueError(
-                "ROO_RESULTS_QUEUE is the queue that is read (ROO_QUEUE): results would come back as requests"
-            )
+        if self.queue is not None:
+            self._check_source(self.queue)
         if self.queue_sessions is not None and self.queue_sessions > self.queue_held:
             raise ValueError("ROO_QUEUE_SESSIONS must not be more than ROO_QUEUE_HELD: a session holds one message")
         return self
+
+    def _check_source(self, path: str) -> None:
+        try:
+            source = QueueSource.of(path)
+        except ValueError as error:
+            raise ValueError(f"ROO_QUEUE: {error}") from None
+        if self.results_queue is not None and source.name.lower() == self.results_queue.lower():
+            raise ValueError(
+                "ROO_RESULTS_QUEUE is the queue or topic that is read (ROO_QUEUE): results would come back as requests"
+            )

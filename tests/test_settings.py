@@ -102,8 +102,15 @@ def test_what_a_queue_needs_is_refused_without_it() -> None:
         load_settings(queue="jobs")
     with pytest.raises(StartupError, match="ROO_QUEUE does not say"):
         load_settings(servicebus_namespace="n.servicebus.windows.net")
-    with pytest.raises(StartupError, match="ROO_RESULTS_QUEUE is the queue that is read"):
-        load_settings(queue="jobs", results_queue="jobs", servicebus_namespace="n.servicebus.windows.net")
+    bus = {"servicebus_namespace": "n.servicebus.windows.net"}
+    for queue in ("jobs", "Jobs/Subscriptions/vision"):
+        with pytest.raises(StartupError, match="ROO_RESULTS_QUEUE is the queue or topic that is read"):
+            load_settings(queue=queue, results_queue="jobs", **bus)
+    for queue in ("jobs/subscriptions", "/jobs", "jobs/subscriptions/", "a b", "$cbs"):
+        with pytest.raises(StartupError, match=r"ROO_QUEUE: .* is neither a queue's name nor TOPIC/subscriptions/NAME"):
+            load_settings(queue=queue, **bus)
+    with pytest.raises(StartupError, match="ROO_QUEUE_SESSIONS must not be more than ROO_QUEUE_HELD"):
+        load_settings(queue="jobs", queue_sessions=33, **bus)
 
 
 def test_every_refusal_names_the_variables() -> None:

@@ -69,9 +69,17 @@ def _write(file: Path, content: bytes) -> None:
         raise StartupError(f"{file} cannot be written: {error.strerror}.") from None
 
 
-async def resubmit(settings: Settings, choice: Choice, duplicate_window: float | None, *, as_json: bool) -> bool:
-    """Send letters again; True where none of them stays."""
-    return await _resubmit(_open(settings), choice, duplicate_window, as_json=as_json)
+async def resubmit(
+    settings: Settings, choice: Choice, duplicate_window: float | None, *, as_json: bool, to_topic: bool = False
+) -> bool:
+    """Send letters again, those of a subscription only where `to_topic` is said; True where none of them stays."""
+    dead_letters = _open(settings)
+    if dead_letters.topic is not None and not to_topic:
+        raise StartupError(
+            f"Copies can only be sent to the topic {dead_letters.topic!r}, and every subscription of it whose rules "
+            "match gets them. Say --to-topic to do that."
+        )
+    return await _resubmit(dead_letters, choice, duplicate_window, as_json=as_json)
 
 
 async def drop(settings: Settings, choice: Choice, *, as_json: bool, ask: bool) -> bool:

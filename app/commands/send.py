@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.commands.summary import summary
 from app.errors import StartupError
+from app.queue_source import QueueSource
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Reply, Robot
 from app.settings import Settings
@@ -55,7 +56,11 @@ def run(errand: Errand, settings: Settings) -> bool:
         raise StartupError("--wait needs the queue on which results come back: set ROO_RESULTS_QUEUE, or --results.")
     secret = settings.servicebus_connection_string
     access = Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None)
-    return asyncio.run(_run(errand, Robot(access, settings.queue, settings.results_queue if errand.wait else None)))
+    return asyncio.run(
+        _run(
+            errand, Robot(access, QueueSource.of(settings.queue).name, settings.results_queue if errand.wait else None)
+        )
+    )
 
 
 async def _run(errand: Errand, robot: Robot) -> bool:

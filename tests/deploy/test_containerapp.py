@@ -23,7 +23,7 @@ def base_settings() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables")
+EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables", "sessionVariables")
 CALLERS = {
     "none": (),
     "keys": ("keyVariables",),
@@ -33,8 +33,14 @@ CALLERS = {
 """What is set for each way of asking; `keys+entra` with an issuer in place of the tenant."""
 
 
-def values(auth: str = "keys") -> dict[str, str]:
-    """What the expressions of the container's variables come to, on a CPU, where people ask in this way."""
+QUEUE_OR_SUBSCRIPTION = "empty(topic) ? queue : '${topic}/subscriptions/${subscription}'"
+
+
+def values(auth: str = "keys", queue: str = "") -> dict[str, str]:
+    """What the expressions of the container's variables come to, on a CPU, where people ask in this way.
+
+    `queue` is what is received from, where that is not the queue by default.
+    """
     size = BICEP.sizes()["cpu"]
     known = {
         "size.device": size["device"],
@@ -43,7 +49,8 @@ def values(auth: str = "keys") -> dict[str, str]:
         "string(size.decodeBytes)": size["decodeBytes"],
         "string(drainDelay)": BICEP.variable("drainDelay"),
         "string(gracePeriod)": BICEP.variable("gracePeriod"),
-        "queue": BICEP.default("queue"),
+        QUEUE_OR_SUBSCRIPTION: queue or BICEP.default("queue"),
+        "string(sessions)": "8",
         "resultsQueue": BICEP.default("resultsQueue"),
         "auth": auth,
         "keys || tokens ? 'true' : 'false'": str(auth != "none").lower(),
@@ -70,6 +77,27 @@ def test_the_service_would_start_with_it(monkeypatch: pytest.MonkeyPatch, auth: 
     assert settings.reply_to == ("results",)
     assert settings.environment == "production"
     assert settings.http is (auth != "none")
+
+
+def test_a_subscription_takes_the_queues_place_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert BICEP.default("topic") == ""
+    for name, value in values(queue="shots/subscriptions/vision").items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().queue == "shots/subscriptions/vision"
+    queue, subscription = BICEP.resource("newQueue"), BICEP.resource("newSubscription")
+    for setting in ("requiresSession", "lockDuration", "maxDeliveryCount", "deadLetteringOnMessageExpiration"):
+        (of_queue,), (of_it,) = (re.findall(rf"{setting}: (.+)", text) for text in (queue, subscription))
+        assert of_queue == of_it
+    counted = BICEP.block("counted")
+    assert re.findall(r"(\w+): (\w+)", counted) == [
+        ("queueName", "queue"),
+        ("topicName", "topic"),
+        ("subscriptionName", "subscription"),
+    ]
+    for name in ("newQueue", "pictures", "workerReceives", "scalerCounts"):
+        assert re.search(r"if \((createServiceBus && )?empty\(topic\)\)", BICEP.resource(name)), name
+    for name in ("newTopic", "newSubscription", "pictureTopic", "workerSubscribes", "scalerCountsSubscription"):
+        assert re.search(r"if \((createServiceBus && )?!empty\(topic\)\)", BICEP.resource(name)), name
 
 
 def test_every_variable_is_one_that_some_way_of_asking_gets() -> None:
@@ -136,7 +164,8 @@ def test_queues_have_the_same_names_everywhere() -> None:
     assert BICEP.default("queue") == azure["queue"]
     assert BICEP.default("resultsQueue") == azure["resultsQueue"]
     app = BICEP.resource("app")
-    assert "queueName: queue" in app
+    assert "metadata: union(counted, {" in app
+    assert "queueName: queue" in BICEP.block("counted")
     assert "namespace: serviceBusName" in app
 
 

@@ -57,6 +57,7 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "hpa"),
         ("azure", "keda", "keep-one"),
         ("azure", "entra", "keda"),
+        ("azure", "keda", "subscription"),
         ("azure", "keda", "monitoring", "gpu"),
     ],
     ids="-".join,
@@ -65,6 +66,17 @@ def test_components_fit_together_in_other_ways_too(
     compose: Callable[..., list[Document]], components: tuple[str, ...]
 ) -> None:
     assert problems(compose(*components)) == []
+
+
+def test_a_subscription_is_received_and_counted_in_the_queues_place(
+    compose: Callable[..., list[Document]],
+) -> None:
+    documents = compose("azure", "keda", "keep-one", "subscription")
+    assert environment(documents)["ROO_QUEUE"] == "shots/subscriptions/vision"
+    (scaled,) = of_kind(documents, "ScaledObject")
+    (trigger,) = scaled["spec"]["triggers"]
+    assert (trigger["metadata"]["topicName"], trigger["metadata"]["subscriptionName"]) == ("shots", "vision")
+    assert "queueName" not in trigger["metadata"]
 
 
 def test_keeping_one_replica_is_a_component(compose: Callable[..., list[Document]]) -> None:
