@@ -74,12 +74,15 @@ class Answering:
         Cancelling frees the place in the core.
         """
         request_id = results.request_id_of(message, self._replies.source)
+        entity = self._destination(message)
+        job = read_job(message, self._limits.image_bytes)
         try:
-            await self._answer(message)
+            await self._answer(message, entity, job)
         except StorageUnavailable as error:
             self.breaker.fail(str(error), request_id)
             raise
-        self.breaker.succeed(request_id)
+        fetched, stored = job.image is None, self._replies.default in (None, entity)
+        self.breaker.succeed(request_id, fetched=fetched, stored=stored)
 
     async def report(self, message: ServiceBusReceivedMessage, error: RequestError) -> None:
         """Tell who waits for the result, where that is wanted, that the message is about to be dead-lettered."""
@@ -90,9 +93,7 @@ class Answering:
         """Raises `ResultsUnavailable` where the operator's destination for results is not there, or forbidden."""
         await self._outboxes.check_default()
 
-    async def _answer(self, message: ServiceBusReceivedMessage) -> None:
-        entity = self._destination(message)
-        job = read_job(message, self._limits.image_bytes)
+    async def _answer(self, message: ServiceBusReceivedMessage, entity: str, job: Job) -> None:
         self._check_annotation(job.options)
         deadline = _deadline(message, job.options.deadline_ms)
         with self._service.admission.permit(Priority.BULK) as permit:
