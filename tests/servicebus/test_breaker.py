@@ -180,7 +180,7 @@ async def test_pictures_inside_messages_say_nothing_of_a_storage_that_lets_nobod
             storage.put(f"shots/{name}.png", solid(colour))
             storage.troubles[f"shots/{name}.png"].append(Trouble(403, "AuthorizationPermissionMismatch"))
         with running(colour_model(MeanColourEngine(), max_batch_size=1)) as service:
-            async with working(service, bus, blob_accounts=(storage.account,)) as worker:
+            async with working(service, bus, blob_accounts=(storage.account,)):
                 for name in colours():
                     link = linked(name, storage.url(f"shots/{name}.png"))
                     await put(bus, [link, picture((1, 2, 3), f"inside-{name}")])
