@@ -62,6 +62,7 @@ class QueueWorker:
         self._link: Receiver | None = None
         self._settler = Settler(queue)
         self._locks = LockKeeper(queue, self._settler.renew)
+        answering.clock_ahead = lambda: self._locks.clock_ahead
         self._stopping = asyncio.Event()
         self._closed = asyncio.Event()
         self._first_link = asyncio.Event()
