@@ -37,7 +37,7 @@ check: lint types contracts test ## All of the above
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/python -m benchmarks.comparison
 
-bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people beside robots, chaos
+bench-queue: $(VENV)/.dev ## Measure the queue: throughput, losses, a spike, people, chaos; beside an earlier commit
 	$(BIN)/python -m benchmarks.queue_run
 
 bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
