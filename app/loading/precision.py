@@ -17,7 +17,7 @@ from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines import catalog
 from app.engines.base import EngineName, IntegerEngine, Precision
 from app.engines.devices import Device
-from app.errors import EngineUnavailable, StartupError
+from app.errors import EngineUnavailable, RooError
 from app.host import cpu
 from app.loading.serving import PrecisionChoice
 from app.repository.repository import ModelEntry, example_pictures
@@ -113,7 +113,7 @@ def _try_int8(entry: ModelEntry, path: Path, able: tuple[Precision, ...], open_i
     try:
         with closing(open_in("fp32")) as exact, closing(open_in("int8")) as quantized:
             return _verdict(exact, quantized, [picture.read_bytes() for picture in pictures], instructions)
-    except StartupError as error:
+    except RooError as error:
         return f"it could not be tried: {error}", ""
 
 
