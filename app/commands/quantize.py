@@ -91,6 +91,8 @@ def _source(job: Quantizing) -> Source:
             f"{served.parent}: holds no model.onnx, only {served.name}, and only ONNX graphs are quantized. "
             "`roo-vision models export --format both` writes both."
         )
+    if manifest.input is None:
+        raise StartupError(f"{folder / FILE_NAME}: task is tensors; only models that take pictures are quantized.")
     if manifest.input.dtype == "float16":
         raise StartupError(f"{path}: takes float16; give the graph in float32 that it was made from.")
     if path.with_name(INT8_FILE).exists() and not job.replace:
