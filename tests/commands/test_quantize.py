@@ -115,6 +115,11 @@ def test_what_is_refused_before_anything_is_computed(tmp_path: Path, data: Path)
     write_manifest(half, colour_manifest(input={"size": [16, 16], "dtype": "float16"}))
     with pytest.raises(StartupError, match="takes float16; give the graph in float32"):
         quantize.run(Quantizing(models, "half", data))
+    tensors = models / "tensors"
+    save_mean_colour(tensors / "1" / "model.onnx")
+    write_manifest(tensors, {"task": "tensors"})
+    with pytest.raises(StartupError, match="only models that take pictures are quantized"):
+        quantize.run(Quantizing(models, "tensors", data))
 
 
 def test_a_graph_without_layers_is_refused_and_leaves_nothing(tmp_path: Path, data: Path) -> None:
