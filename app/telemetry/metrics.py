@@ -57,7 +57,9 @@ http_seconds = _histogram(
 refusals = _counter("roo_refusals", "HTTP requests turned away before the application, by the error's code.", "code")
 
 # The core.
-requests = _counter("roo_requests", "Pictures answered, by outcome.", "source", "model", "version", "outcome")
+requests = _counter(
+    "roo_requests", "Pictures, and rows of tensors, answered, by outcome.", "source", "model", "version", "outcome"
+)
 request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
 stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "version", "stage")
 batch_size = _histogram(

@@ -1,10 +1,11 @@
 """What is sent and answered at `/v2`, as it is checked and as OpenAPI documents it."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field
 
 Parameters = dict[str, Any]
+Side = Annotated[int, Field(strict=True, le=2**63 - 1)]
 _MOST_TENSORS = 64
 
 
@@ -16,7 +17,7 @@ class RequestInput(_Sent):
     """A tensor that is sent: in `data`, or after the JSON, where `parameters` has a `binary_data_size`."""
 
     name: str = Field(examples=["image"])
-    shape: list[StrictInt] = Field(max_length=32, examples=[[1]])
+    shape: list[Side] = Field(max_length=32, examples=[[1]])
     datatype: str = Field(examples=["BYTES"])
     parameters: Parameters | None = None
     data: list[Any] | None = Field(None, description="Elements, row after row: flat, or nested as `shape` says.")
