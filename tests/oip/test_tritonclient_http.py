@@ -184,9 +184,7 @@ def test_the_best_classes_of_an_output(client: triton.InferenceServerClient) -> 
     found = best("colour", pictures(ORANGE, BLUE), "probabilities")
     assert found == [[b"1.000000:0:red", b"0.501961:1:green"], [b"1.000000:2:blue", b"0.000000:0:red"]]
     row = np.array([[1, 3, 2]], np.int32)
-    assert best("identity_int32", tensor("x", "INT32", row), "y").tolist() == [
-        [b"3.000000:1:middle", b"2.000000:2:right"]
-    ]
+    assert best("identity_int32", tensor("x", "INT32", row), "y") == [[b"3.000000:1:middle", b"2.000000:2:right"]]
 
 
 def test_errors_are_readable_in_the_clients_own_words(client: triton.InferenceServerClient) -> None:
