@@ -108,7 +108,7 @@ class InferenceService:
         return result
 
     async def _answer(self, admitted: AdmittedRequest, priority: Priority, model: Model, deadline: Deadline) -> Answer:
-        future = self._batcher.submit(model, admitted, priority, deadline)
+        future = self._batcher.submit(model, admitted, priority, deadline, admitted.request.flow)
         if self._releasing is None:
             self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release)
         try:
