@@ -5,7 +5,7 @@ ENGINES ?= .venv-engines
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry bench-pressure gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-engines bench-telemetry bench-pressure gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpo
 
 bench-queue: $(VENV)/.dev ## Measure the queue: throughput, losses, a spike, people, chaos; beside an earlier commit
 	$(BIN)/python -m benchmarks.queue_run
+
+bench-engines: $(ENGINES)/.engines ## Measure the bundled model served by each engine and precision
+	$(ENGINES)/bin/python -m benchmarks.served_engines
 
 bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 	$(BIN)/python -m benchmarks.telemetry_run
