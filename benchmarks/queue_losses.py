@@ -22,9 +22,11 @@ class Cut:
 
     backlog: int
     longest_gap: list[float]
-    """Seconds without a completion, from the cut on."""
+    """Seconds without a completion, from the cut on and for as long as messages wait on the queue."""
     computed_twice: list[int]
     """Pictures that were computed beyond one for each message."""
+    lost_on_the_way: list[int]
+    """Messages that were on their way when the connection was cut, and came again when their locks had ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,18 @@ class Robots:
     grown_mb: list[float]
 
 
-async def cut(stage: Stage, backlog: int) -> tuple[float, int]:
-    """Longest gap, in seconds, and the pictures that were computed twice; from a queue that was full before."""
-    before = stage.bus.total("completed")
+async def cut(stage: Stage, backlog: int, found: Cut) -> None:
+    """One round, from a queue that was full before."""
+    before, ended = stage.bus.total("completed"), stage.bus.total("lock_ended")
     await stage.fill(backlog, f"cut-{before}")
     with stage.service() as service:
         port = await stage.ready(service)
         await _until_completed(stage, before + backlog // 7)
         stage.bus.disturb("/cut")
-        gap = await _longest_gap(stage, before + backlog)
-        return gap, round(metric(port, _COMPUTED)) - backlog
+        found.longest_gap.append(await _longest_gap(stage))
+        await _until_completed(stage, before + backlog)
+        found.computed_twice.append(round(metric(port, _COMPUTED)) - backlog)
+        found.lost_on_the_way.append(stage.bus.total("lock_ended") - ended)
 
 
 async def restarts(stage: Stage, count: int) -> Restarts:
@@ -86,9 +90,9 @@ async def robots(stage: Stage, warm: int) -> float:
         return service.resident_mb() - resident
 
 
-async def _longest_gap(stage: Stage, count: int) -> float:
+async def _longest_gap(stage: Stage) -> float:
     longest, last, done = 0.0, time.monotonic(), stage.bus.total("completed")
-    while done < count:
+    while stage.bus.depths(JOBS)["active"]:
         await asyncio.sleep(_POLL_SECONDS)
         now, found = time.monotonic(), stage.bus.total("completed")
         if found > done:

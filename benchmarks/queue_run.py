@@ -82,15 +82,22 @@ def run(plan: QueuePlan, repository: Repository) -> None:
     with sigterm_as_exit(), tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
         states = [opened.enter_context(state_before(plan.before))] if plan.before else []
         states.append(NOW)
-        found = asyncio.run(_Run(plan, repository, Path(folder), states).all())
+        run_ = _Run(plan, repository, Path(folder), states)
+        found: Found = {}
+        for part in plan.parts:
+            console.print(f"{part} ...")
+            found[part] = asyncio.run(run_.part(part, found))
+            _write(plan, found)  # what was measured is there even if the next part fails
+    Console(soft_wrap=True).print("\n".join(_words(found)), markup=False, highlight=False)
+    console.print(f"wrote {plan.out}/bench-queue.json and {plan.out}/bench-queue.md")
+
+
+def _write(plan: QueuePlan, found: Found) -> None:
     plan.out.mkdir(parents=True, exist_ok=True)
     figures = {part: {state: asdict(each) for state, each in states.items()} for part, states in found.items()}
     record = {"machine": asdict(machine.describe()), **figures}
     (plan.out / "bench-queue.json").write_text(json.dumps(record, indent=1) + "\n")
-    text = "\n".join(_words(found))
-    (plan.out / "bench-queue.md").write_text(text)
-    Console(soft_wrap=True).print(text, markup=False, highlight=False)
-    console.print(f"wrote {plan.out}/bench-queue.json and {plan.out}/bench-queue.md")
+    (plan.out / "bench-queue.md").write_text("\n".join(_words(found)))
 
 
 class _Run:
@@ -102,17 +109,13 @@ class _Run:
         self._folder = folder
         self._states = states
         self._pictures = pictures.workloads(repository.models_dir / repository.model, 8)[0].pictures
-        self._found: Found = {}
 
-    async def all(self) -> Found:
-        for part in self._plan.parts:
-            console.print(f"{part} ...")
-            if part == "throughput":
-                self._found[part] = await self._throughput()
-                continue
-            for state in [NOW] if part in _OF_NOW else self._states:
-                self._found.setdefault(part, {})[state.name] = await self._part(part, state)
-        return self._found
+    async def part(self, part: str, known: Found) -> dict[str, Any]:
+        """One part's figures, by state; `known` are those of the parts before."""
+        if part == "throughput":
+            return await self._throughput()
+        states = [NOW] if part in _OF_NOW else self._states
+        return {state.name: await self._part(part, state, known) for state in states}
 
     async def _throughput(self) -> dict[str, Any]:
         plan = self._plan
@@ -121,13 +124,15 @@ class _Run:
             rates = await queue_scenarios.throughput(stages, plan.rounds, plan.seconds / 3, plan.messages)
         return {state.name: each for state, each in zip(self._states, rates, strict=True)}
 
-    async def _part(self, part: str, state: State) -> Any:
+    async def _part(self, part: str, state: State, known: Found) -> Any:
         plan = self._plan
         match part:
             case "cut":
                 with self._staged(state, LOSS_LOCK_SECONDS) as stage:
-                    rounds = [await queue_losses.cut(stage, plan.backlog) for _ in range(plan.rounds)]
-                return Cut(plan.backlog, [gap for gap, _ in rounds], [twice for _, twice in rounds])
+                    found = Cut(plan.backlog, [], [], [])
+                    for _ in range(plan.rounds):
+                        await queue_losses.cut(stage, plan.backlog, found)
+                return found
             case "restarts":
                 with self._staged(state, LOSS_LOCK_SECONDS) as stage:
                     return await queue_losses.restarts(stage, plan.restarts)
@@ -139,8 +144,8 @@ class _Run:
                 with self._staged(state, LOCK_SECONDS) as stage:
                     return await queue_scenarios.spike(stage, plan.spike_seconds)
             case "people":
-                known = self._found.get("throughput", {}).get(NOW.name)
-                per_second = spread(known.queue).median if known else 50.0
+                rates = known.get("throughput", {}).get(NOW.name)
+                per_second = spread(rates.queue).median if rates else 50.0
                 with self._staged(state, LOCK_SECONDS) as stage:
                     return await queue_scenarios.people(stage, plan.seconds, per_second)
             case _:

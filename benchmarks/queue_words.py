@@ -32,6 +32,8 @@ def losses(cuts: Mapping[str, Cut], restarts: Mapping[str, Restarts], robots: Ma
         twice = " | ".join(_ranged(cuts[state].computed_twice, 0) for state in states)
         lines.append(f"| longest gap without a completion after a cut, {backlog} messages, lock 30 s; s | {gaps} |")
         lines.append(f"| pictures computed twice after it | {twice} |")
+        lost = " | ".join(_ranged(cuts[state].lost_on_the_way, 0) for state in states)
+        lines.append(f"| messages that came again when their locks had ended | {lost} |")
     if restarts:
         used = " | ".join(f"{restarts[state].deliveries_used}" for state in states)
         lines.append(f"| deliveries used up by {restarts[states[0]].restarts} restarts under a backlog | {used} |")
