@@ -62,7 +62,7 @@ class QueueSettings(BaseSettings):
     queue_held: int = Field(32, ge=1, le=1024, description="Most messages that are held at once.")
     queue_sessions: Counts = Field(
         {},
-        description="Sessions received at once, where a queue has any: for all queues, or `QUEUE=COUNT` with commas.",
+        description="Sessions received at once, where a queue has any: for all, or `QUEUE=COUNT` with commas.",
     )
     result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
     results_container: SecretStr | None = Field(
