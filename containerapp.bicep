@@ -114,6 +114,14 @@ param subscription string = 'vision'
 @maxValue(1024)
 param sessions int = 0
 
+@description('A second queue, whose pictures come after those of the queue (or subscription) above. Empty: none.')
+param bulkQueue string = ''
+
+@description('Per cent of the robots\' part that the second queue keeps while the first has work.')
+@minValue(1)
+@maxValue(99)
+param bulkShare int = 10
+
 @description('Queue that results are sent to.')
 param resultsQueue string = 'results'
 
@@ -242,6 +250,19 @@ resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (crea
   }
 }
 
+resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus && !empty(bulkQueue)) {
+  parent: newServiceBus
+  name: empty(bulkQueue) ? 'none' : bulkQueue
+  properties: {
+    // As the first's, but that it has no sessions.
+    lockDuration: 'PT1M'
+    maxDeliveryCount: 10
+    deadLetteringOnMessageExpiration: true
+    defaultMessageTimeToLive: 'P1D'
+    maxSizeInMegabytes: 5120
+  }
+}
+
 resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' = if (createServiceBus && !empty(topic)) {
   parent: newServiceBus
   name: empty(topic) ? 'none' : topic
@@ -288,6 +309,11 @@ resource pictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing =
   name: queue
 }
 
+resource bulkPictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = if (!empty(bulkQueue)) {
+  parent: serviceBus
+  name: empty(bulkQueue) ? 'none' : bulkQueue
+}
+
 resource pictureTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' existing = if (!empty(topic)) {
   parent: serviceBus
   name: empty(topic) ? 'none' : topic
@@ -325,6 +351,17 @@ resource workerSubscribes 'Microsoft.Authorization/roleAssignments@2022-04-01' =
   dependsOn: [newSubscription]
 }
 
+resource workerReceivesBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(bulkQueue)) {
+  name: guid(bulkPictures.id, worker.id, roles.serviceBusDataReceiver)
+  scope: bulkPictures
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
+  }
+  dependsOn: [newBulkQueue]
+}
+
 resource workerSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(results.id, worker.id, roles.serviceBusDataSender)
   scope: results
@@ -356,6 +393,17 @@ resource scalerCountsSubscription 'Microsoft.Authorization/roleAssignments@2022-
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
   }
   dependsOn: [newSubscription]
+}
+
+resource scalerCountsBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(bulkQueue)) {
+  name: guid(bulkPictures.id, scaler.id, roles.serviceBusDataOwner)
+  scope: bulkPictures
+  properties: {
+    principalId: scaler.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
+  }
+  dependsOn: [newBulkQueue]
 }
 
 // ── Registry, vault, storage ────────────────────────────────────────────────────────────────────────────────────────
@@ -481,10 +529,13 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
 
 // ── The app ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+// What pictures are received from first.
+var source = empty(topic) ? queue : '${topic}/subscriptions/${subscription}'
+
 var environmentVariables = [
   { name: 'ROO_DEVICE', value: size.device }
   { name: 'ROO_SERVICEBUS_NAMESPACE', value: '${serviceBusName}.servicebus.windows.net' }
-  { name: 'ROO_QUEUE', value: empty(topic) ? queue : '${topic}/subscriptions/${subscription}' }
+  { name: 'ROO_QUEUE', value: empty(bulkQueue) ? source : '${source},${bulkQueue}' }
   { name: 'ROO_RESULTS_QUEUE', value: resultsQueue }
   { name: 'ROO_REPLY_TO', value: resultsQueue }
   { name: 'ROO_QUEUE_HELD', value: string(size.held) }
@@ -543,10 +594,16 @@ var storageVariables = empty(storageAccountName)
 var sessionVariables = sessions == 0
   ? []
   : [
-      { name: 'ROO_QUEUE_SESSIONS', value: string(sessions) }
+      { name: 'ROO_QUEUE_SESSIONS', value: '${source}=${sessions}' }
     ]
 
-// What the scaler counts.
+var bulkVariables = empty(bulkQueue)
+  ? []
+  : [
+      { name: 'ROO_QUEUE_SHARE', value: '${bulkQueue}=0.${padLeft(bulkShare, 2, '0')}' }
+    ]
+
+// What the scaler counts; of several rules the one that wants most replicas decides.
 var counted = empty(topic)
   ? {
       queueName: queue
@@ -555,6 +612,24 @@ var counted = empty(topic)
       topicName: topic
       subscriptionName: subscription
     }
+
+var bulkRules = empty(bulkQueue)
+  ? []
+  : [
+      {
+        name: 'bulk-queue'
+        custom: {
+          type: 'azure-servicebus'
+          identity: scaler.id
+          metadata: {
+            namespace: serviceBusName
+            queueName: bulkQueue
+            messageCount: string(messageCount)
+            activationMessageCount: '0'
+          }
+        }
+      }
+    ]
 
 resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
   name: name
@@ -635,7 +710,8 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             tenantVariables,
             issuerVariables,
             storageVariables,
-            sessionVariables
+            sessionVariables,
+            bulkVariables
           )
           resources: {
             cpu: json(size.cpu)
@@ -702,7 +778,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
         maxReplicas: maxReplicas
         pollingInterval: 10
         cooldownPeriod: 300
-        rules: [
+        rules: concat(bulkRules, [
           {
             name: 'queue'
             custom: {
@@ -723,7 +799,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
               }
             }
           }
-        ]
+        ])
       }
     }
   }
@@ -734,7 +810,9 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
     scalerCounts
     scalerReadsSecrets
     scalerCountsSubscription
+    scalerCountsBulk
     workerReceives
+    workerReceivesBulk
     workerSubscribes
     workerSends
     workerReadsBlobs

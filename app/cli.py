@@ -113,12 +113,12 @@ def send(
     """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
     from app.commands import send as command
     from app.commands.predict import find_pictures
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
     wanted = {"model": model, "robot_id": robot_id}
     properties = {name: value for name, value in wanted.items() if value is not None}
     errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties)
-    sys.exit(OK if command.run(errand, load_settings(queue=queue, results_queue=results)) else FAILED)
+    sys.exit(OK if command.run(errand, load_client_settings(queue, results_queue=results)) else FAILED)
 
 
 @cli.command()

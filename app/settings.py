@@ -235,6 +235,21 @@ def load_settings(**overrides: object) -> Settings:
         raise StartupError("\n".join(_explain(problem) for problem in error.errors())) from None
 
 
+def load_client_settings(queue: str | None, **overrides: object) -> Settings:
+    """As `load_settings`, for who only asks about one queue: what the service's settings say of others is left out."""
+    alone = {} if queue is None else {"queue": queue, "queue_model": {}, "queue_share": {}, "queue_sessions": {}}
+    return load_settings(**alone, **overrides)
+
+
+def the_queue(settings: Settings, question: str) -> str:
+    """The one queue that is meant. Raises `StartupError`, which begins with the question, where none or several are."""
+    if not settings.queue:
+        raise StartupError(f"{question} Give --queue, or set ROO_QUEUE.")
+    if len(settings.queue) > 1:
+        raise StartupError(f"{question} Give --queue, one of {', '.join(settings.queue)}.")
+    return settings.queue[0]
+
+
 def _url(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
@@ -246,7 +261,7 @@ def _url(text: str) -> SplitResult:
 
 def _explain(problem: object) -> str:
     assert isinstance(problem, dict)
-    place = ".".join(str(part) for part in problem["loc"])
+    place = str(problem["loc"][0]) if problem["loc"] else ""
     name = f"ROO_{place.upper()}: " if place else ""
     value = f" (is {str(problem['input'])[:80]!r})" if place else ""
     return f"{name}{problem['msg'].removeprefix('Value error, ')}{value}. See docs/configuration.md."

@@ -33,9 +33,9 @@ def list_letters(
 ) -> None:
     """List dead letters, the oldest first: reason, description, delivery count, age, robot."""
     from app.commands import letters
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
-    asyncio.run(letters.print_list(load_settings(queue=queue), reason, limit, as_json=json))
+    asyncio.run(letters.print_list(load_client_settings(queue), reason, limit, as_json=json))
 
 
 @dead_letters_cli.command("show")
@@ -47,9 +47,9 @@ def show_letter(
 ) -> None:
     """Show all of one dead letter; its body goes to a file."""
     from app.commands import letters
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
-    asyncio.run(letters.print_one(load_settings(queue=queue), which, body, as_json=json))
+    asyncio.run(letters.print_one(load_client_settings(queue), which, body, as_json=json))
 
 
 @dead_letters_cli.command("resubmit")
@@ -74,11 +74,11 @@ def resubmit_letters(
 ) -> None:
     """Put dead letters on the queue again: one, those of a reason, or all. Nothing is lost where it is killed."""
     from app.commands import letters
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
     choice = letters.Choice.of(which, reason, everything=everything)
     done = asyncio.run(
-        letters.resubmit(load_settings(queue=queue), choice, duplicate_window, as_json=json, to_topic=to_topic)
+        letters.resubmit(load_client_settings(queue), choice, duplicate_window, as_json=json, to_topic=to_topic)
     )
     sys.exit(0 if done else 1)
 
@@ -94,8 +94,8 @@ def drop_letters(
 ) -> None:
     """Remove dead letters for good: one, those of a reason, or all."""
     from app.commands import letters
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
     choice = letters.Choice.of(which, reason, everything=everything)
-    done = asyncio.run(letters.drop(load_settings(queue=queue), choice, as_json=json, ask=not yes))
+    done = asyncio.run(letters.drop(load_client_settings(queue), choice, as_json=json, ask=not yes))
     sys.exit(0 if done else 1)

@@ -14,7 +14,7 @@ from app.errors import StartupError
 from app.servicebus.connection import Access
 from app.servicebus.dead_letters import DeadLetters, Step
 from app.servicebus.letter import DeadLetter
-from app.settings import Settings
+from app.settings import Settings, the_queue
 
 console = Console(stderr=True)
 
@@ -88,12 +88,9 @@ async def drop(settings: Settings, choice: Choice, *, as_json: bool, ask: bool) 
 
 
 def _open(settings: Settings) -> DeadLetters:
-    if settings.queue is None:
-        raise StartupError("Whose dead letters? Give --queue, or set ROO_QUEUE.")
+    queue = the_queue(settings, "Whose dead letters?")
     secret = settings.servicebus_connection_string
-    return DeadLetters(
-        Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None), settings.queue
-    )
+    return DeadLetters(Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None), queue)
 
 
 async def _first(dead_letters: DeadLetters, reason: str | None, limit: int) -> tuple[list[DeadLetter], bool]:

@@ -146,10 +146,8 @@ class Answering:
                 self.breaker.fail(str(error))
             raise
 
-    async def close(self) -> None:
-        """Close the senders and the connections to the storage."""
-        await self._outboxes.close()
-        await self._blobs.close()
+    def close(self) -> None:
+        """End what draws pictures; senders and storage are closed by whoever opened them."""
         self._renderer.close()
 
     async def _picture(self, job: Job, permit: Permit) -> bytes:

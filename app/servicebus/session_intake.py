@@ -27,8 +27,9 @@ from app.servicebus.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 1.0
-"""A session in which nothing has come for so long gives its place to another, where all places are taken."""
+IDLE_SECONDS = 0.2
+"""A session in which nothing has come for so long gives its place to another, where all places are taken. A message
+that is there comes within a round trip; and while one place waits for a session, no other is given up."""
 LONGEST_IDLE_SECONDS = 60.0
 """And in any case after so long."""
 TURN_SECONDS = 30.0

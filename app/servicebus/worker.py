@@ -7,7 +7,6 @@ from app.core.service import InferenceService
 from app.errors import ResultsUnavailable
 from app.servicebus.answering import SOURCE, Answering
 from app.servicebus.breaker import Breaker
-from app.servicebus.connection import Connection
 from app.servicebus.credit import Credit
 from app.servicebus.delivery import Deliveries
 from app.servicebus.depth import QueueDepth
@@ -22,7 +21,6 @@ class QueueWorker:
     def __init__(
         self,
         service: InferenceService,
-        connection: Connection,
         answering: Answering,
         intake: Intake,
         credit: Credit,
@@ -34,16 +32,13 @@ class QueueWorker:
         self._breaker = answering.breaker
         self._breaker.changed = self._breaker_changed
         self._service = service
-        self._connection = connection
         self._answering = answering
         self._intake = intake
         self._credit = credit
         self._depth = depth
         answering.clock_ahead = lambda: intake.locks.clock_ahead
         self._closed = asyncio.Event()
-        self._deliveries = Deliveries(
-            self.queue, answering, intake.settler, intake.locks, self._breaker, self._intake.nudge
-        )
+        self._deliveries = Deliveries(self.queue, answering, intake.settler, intake.locks, self._breaker, credit.freed)
 
     @property
     def queue(self) -> str:
@@ -74,6 +69,10 @@ class QueueWorker:
     def lock_period(self) -> float:
         """How long, in seconds, a fresh lock lasts; 0 before the first message."""
         return self._intake.locks.period
+
+    def nudge(self) -> None:
+        """There may be room for more."""
+        self._intake.nudge()
 
     def oldest_age(self) -> float:
         """Seconds since the oldest message that is held was sent; 0 where none is."""
@@ -116,8 +115,7 @@ class QueueWorker:
         """Disconnect; for after `stop`."""
         self._closed.set()
         await self._intake.close()
-        await self._answering.close()
-        await self._connection.close()
+        self._answering.close()
 
     async def _receive(self) -> None:
         await self._intake.run(self._deliveries.start, lambda: self._credit.of(self))

@@ -14,7 +14,8 @@ from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.engines.base import Array
 from app.errors import StartupError
-from app.servicebus import breaker, connection, front, outboxes, session_intake
+from app.servicebus import breaker, connection, outboxes, session_intake
+from app.servicebus.front import QueueFront
 from app.servicebus.queue_status import LinkState
 from app.servicebus.session_link import SessionLink
 from app.settings import Settings
@@ -301,7 +302,7 @@ async def test_a_queue_of_the_other_kind_is_refused_by_the_name_of_the_setting(
     with running(colour_model(MeanColourEngine())) as service:
         async with Broker([queue]) as bus:
             known = {"queue": "jobs", "servicebus_connection_string": bus.connection_string}
-            worker = front.build(service, Settings(**(known | settings)))
+            worker = QueueFront(service, Settings(**(known | settings)))
             with pytest.raises(StartupError, match=words):
                 await worker.run()
             await worker.close()

@@ -10,7 +10,7 @@ from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.engines.base import Array
 from app.errors import StartupError
-from app.servicebus import front
+from app.servicebus.front import QueueFront
 from app.servicebus.queue_status import LinkState
 from app.servicebus.receiver import Received, Receiver
 from app.settings import Settings
@@ -301,7 +301,7 @@ async def test_a_queue_that_requires_sessions_is_refused_with_a_clear_message() 
     with running(colour_model(MeanColourEngine())) as service:
         async with broker("sessions") as bus:
             settings = {"queue": "jobs", "servicebus_connection_string": bus.connection_string}
-            worker = front.build(service, Settings(**settings))
+            worker = QueueFront(service, Settings(**settings))
             with pytest.raises(StartupError, match="requires sessions"):
                 await worker.run()
             await worker.close()
