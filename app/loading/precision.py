@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 
 PICTURES = 4
 """So many of the examples are tried, each in both precisions."""
-ALIKE = 0.9
-"""The part of what is found that must be the same: scores near a threshold fall on either side of it."""
+ALIKE = 0.95
+"""The part of what is found that must be the same: scores near a threshold fall on either side of it. Of the bundled
+model's examples 0.975 are with VNNI, and 0.925 where it is masked and sums saturate (OpenVINO, ONEDNN_MAX_CPU_ISA).
+"""
 INTEGER_LAYERS = 0.5
 """The part of convolutions and matrix products that must be computed in integers."""
 
