@@ -1,7 +1,7 @@
 """What pyproject.toml cannot say: the description of the gRPC messages is compiled from its proto when this is built.
 
-Compiling needs grpcio-tools, running does not: what comes out is data (a `FileDescriptorSet`), from which protobuf makes
-the messages, whatever release of it is there.
+Compiling needs grpcio-tools, running does not: what comes out is data (a `FileDescriptorSet`), from which protobuf
+makes the messages, whatever release of it is there.
 """
 
 from pathlib import Path
