@@ -66,8 +66,10 @@ def test_its_settings_are_ones(dockerfile: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @both
-def test_it_exposes_the_port_that_is_listened_on(dockerfile: str) -> None:
-    assert int(one(dockerfile, "EXPOSE")) == Settings.model_fields["port"].default == PORT
+def test_it_exposes_the_ports_that_are_listened_on(dockerfile: str) -> None:
+    http, grpc = one(dockerfile, "EXPOSE").split()
+    assert int(http) == Settings.model_fields["port"].default == PORT
+    assert grpc == image_environment(dockerfile)["ROO_GRPC_PORT"]
 
 
 @both
