@@ -70,7 +70,7 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		--extra cpu -o requirements-cpu.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cuda -o requirements-cuda.lock pyproject.toml
-	echo 'setuptools>=77' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	printf 'grpcio-tools>=1.70\nsetuptools>=77\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate -o requirements-build.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra bench --extra dev -o requirements-dev.lock pyproject.toml

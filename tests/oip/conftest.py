@@ -24,7 +24,7 @@ def protocol_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def protocol_server(protocol_models: Path) -> Iterator[Server]:
     """One running service for all tests of the protocol that do not change it."""
-    settings = {"max_image_bytes": 2**20, "max_body_bytes": 2**22, "max_images_per_request": 8}
+    settings = {"max_image_bytes": 2**20, "max_body_bytes": 2**22, "max_images_per_request": 8, "grpc_port": 0}
     with serving(protocol_models, default_model="colour", **settings) as running:
         yield running
         assert "Traceback" not in running.log

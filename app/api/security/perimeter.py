@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from app.api import documentation, problems
 from app.api.security.api_keys import ApiKeys
-from app.api.security.gate import Gate
+from app.api.security.gate import Doorkeeper, Gate
 from app.api.security.rate_limit import RateLimiter
 from app.api.security.scheme import Scheme
 from app.errors import Forbidden, IdentityUnavailable, RateLimited, RequestError, Unauthorized
@@ -56,6 +56,10 @@ class Perimeter:
     def open_paths(self) -> tuple[str, ...]:
         """Paths that anybody may ask for."""
         return (*ALWAYS_OPEN, METRICS) if self.metrics_open else ALWAYS_OPEN
+
+    def doorkeeper(self) -> Doorkeeper:
+        """The same gate, for callers that do not come over HTTP."""
+        return Doorkeeper(self.schemes, self.limiter)
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """The application with the gate before it, and before that what browsers ask without a key (CORS)."""
