@@ -13,6 +13,8 @@ from app.api import documentation, inference, operations, problems
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
 from app.api.head_as_get import HeadAsGet
+from app.api.oip import routes as oip
+from app.api.oip.schemas import InferRequest
 from app.api.predict_first import PredictFirst
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
@@ -69,7 +71,13 @@ def create_app(
     )
     problems.install(app)
     if predict:
-        app.predict_first(inference.router(service, limits, renderer).routes)
+        app.predict_first(
+            [
+                *inference.router(service, limits, renderer).routes,
+                *oip.inference(service, limits).routes,
+            ]
+        )
+    app.include_router(oip.descriptions(service, health))
     app.include_router(operations.router(service.registry, health, metrics_text))
     app.include_router(documentation.router())
     return app
@@ -100,7 +108,7 @@ class _Application(FastAPI):
         if self.openapi_schema is not None:
             return self.openapi_schema
         document = super().openapi()
-        for model in (JsonPredictRequest, problems.Problem):
+        for model in (JsonPredictRequest, InferRequest, problems.Problem, problems.InferenceError):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             document["components"]["schemas"].update(schema.pop("$defs", {}))
             document["components"]["schemas"][model.__name__] = schema

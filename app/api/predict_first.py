@@ -32,13 +32,12 @@ class PredictFirst:
         except Exception as error:
             if "status" in scope["state"]:  # too late for another answer
                 raise
-            request_id = scope["state"]["request_id"]
             if isinstance(error, RequestError):
-                response = problems.response_of(error, request_id)
+                response = problems.response_of(error, scope)
             elif isinstance(error, RequestValidationError):
-                response = problems.of_validation(error, request_id)
+                response = problems.of_validation(error, scope)
             else:
-                await problems.unexpected(request_id)(scope, receive, send)
+                await problems.unexpected(scope)(scope, receive, send)
                 raise  # to the server, which logs it
             await response(scope, receive, send)
 
