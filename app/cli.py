@@ -244,6 +244,20 @@ def add_model(
     add.run(add.Addition(file, task, out, labels, name, sides, decoder, dynamic_batch, pixels))
 
 
+@models_cli.command("quantize")
+def quantize_model(
+    name: Annotated[str, typer.Argument(help="The model's folder name.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures as the model will meet them; 100 or more are best.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Write the file anew where there is one.")] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Make an int8 file of an ONNX model, and tell what it changes on your pictures. Needs roo-vision[tools]."""
+    from app.commands import quantize
+    from app.settings import load_settings
+
+    quantize.run(quantize.Quantizing(load_settings(models_dir=models_dir).models_dir, name, data, replace))
+
+
 @cli.command()
 def bench(
     seconds: Annotated[

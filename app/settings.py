@@ -33,7 +33,19 @@ class Settings(QueueSettings):
 
     host: str = Field("0.0.0.0", description="Address the HTTP server listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the HTTP server listens on; 0 takes a free one.")
-    http: bool = Field(True, description="Whether pictures are taken over HTTP; probes and metrics are served always.")
+    http: bool = Field(
+        True, description="Whether pictures are taken over HTTP and gRPC; probes and metrics are served always."
+    )
+    grpc_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the Open Inference Protocol over gRPC, 0 a free one; empty means none.",
+    )
+    grpc_tls_cert_file: Path | None = Field(
+        None, description="Certificate chain (PEM) of the gRPC port; without it and its key, gRPC is in clear text."
+    )
+    grpc_tls_key_file: Path | None = Field(None, description="Private key (PEM) of the gRPC port's certificate.")
     worker: bool = Field(True, description="Whether messages are taken from `ROO_QUEUE`, where it is set.")
     device: str = Field(
         "auto",
@@ -154,6 +166,8 @@ class Settings(QueueSettings):
             )
         if self.max_pixels > self.max_inflight_pixels:
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
+        if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
+            raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
         self._check_callers()
         self._check_entra()
         self._check_production()

@@ -108,8 +108,8 @@ def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
                 decode_reason=model.decoding.reason,
                 max_batch_size=model.max_batch_size,
                 batch_reason=model.batch_reason,
-                input_shape=list(model.input_spec.shape),
-                input_dtype=model.input_spec.dtype,
+                input_shape=list(model.row_shape),
+                input_dtype=model.row_dtype.name,
             )
             for model in versions
         ],

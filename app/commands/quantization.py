@@ -27,6 +27,8 @@ except ImportError as error:
 
 OPSET = 13
 """The first in which a scale for each channel can be written."""
+_SMALLEST = 64
+"""Weights of a layer. One with fewer is arithmetic written as a convolution: the mean over a box's bins in YOLOv8."""
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _QUANTIZED = [
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "Relu", "LeakyRelu", "Clip", "Sigmoid", "Concat"),
@@ -88,6 +90,8 @@ def _kept_in_float(source: Path, model: Any) -> list[str]:
     operators = {node.op_type for node in model.graph.node}
     if operators & {"QuantizeLinear", "DynamicQuantizeLinear"}:
         raise InvalidManifest(f"{source}: is quantized already; give the graph that it was made from.")
+    few = {tensor.name for tensor in model.graph.initializer if np.prod(tensor.dims) < _SMALLEST}
+    layers = {node.name for node in model.graph.node if node.op_type in _LAYERS and not few & set(node.input[:2])}
     readers: dict[str, list[Any]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -95,9 +99,9 @@ def _kept_in_float(source: Path, model: Any) -> list[str]:
     before_layer: set[str] = set()
     for node in reversed(model.graph.node):  # a graph is sorted: whoever reads a value comes later
         after = [reader for name in node.output for reader in readers.get(name, [])]
-        if any(reader.op_type in _LAYERS or reader.name in before_layer for reader in after):
+        if any(reader.name in layers or reader.name in before_layer for reader in after):
             before_layer.add(node.name)
-    if not any(node.op_type in _LAYERS and node.name in before_layer for node in model.graph.node):
+    if not layers & before_layer:
         raise InvalidManifest(
             f"{source}: there is nothing to quantize: no convolution or matrix product but the last ones, which stay "
             "in float."

@@ -1,6 +1,7 @@
 """The protocol that every engine keeps, and what an engine is opened with."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -43,7 +44,8 @@ class EngineOptions:
     quantized graph (QDQ), whose other nodes are computed in fp32. `lanes` is how many threads will call `run` at once,
     `threads` how many cores each of them may use; `max_batch` bounds the batch. `memory_limit` bounds what the engine
     takes of a GPU's memory, in bytes, where it can be bounded. `cache_dir` is a folder where
-    compiled models may be kept between starts. `graphs` says whether CUDA graphs may be captured.
+    compiled models may be kept between starts. `graphs` says whether CUDA graphs may be captured. `constants` are the
+    values of the graph's inputs beside the picture, for one picture, by name.
     """
 
     device: Device
@@ -54,6 +56,7 @@ class EngineOptions:
     memory_limit: int | None = None
     cache_dir: Path | None = None
     graphs: bool = True
+    constants: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -8,6 +8,7 @@ import mmap
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from app.errors import InvalidManifest
@@ -48,9 +49,14 @@ class GraphFacts:
 
 def read(path: Path) -> GraphFacts:
     """What the file says; nothing of one that is no ONNX file, of which an engine will say more. Raises `OSError`."""
+    status = path.stat()
+    return _read(path, status.st_size, status.st_mtime_ns) if status.st_size else GraphFacts()
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, size: int, changed: int) -> GraphFacts:
+    """A model is opened several times while it is found out how it is served best; its file stays the same."""
     facts = GraphFacts()
-    if not path.stat().st_size:
-        return facts
     with path.open("rb") as file:
         model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # unmapped with its last slice
     try:

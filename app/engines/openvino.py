@@ -15,6 +15,7 @@ import numpy as np
 
 from app.engines import onnx_file
 from app.engines.base import Array, EngineOptions, Precision, TensorSpec
+from app.engines.constants import Constants, picture_input
 from app.engines.devices import Device
 from app.engines.library_errors import first_line, not_installed
 from app.errors import DeviceUnavailable, InvalidManifest
@@ -42,8 +43,8 @@ class OpenVinoEngine:
     def __init__(self, path: Path, options: EngineOptions) -> None:
         """Load and compile the graph.
 
-        Raises `InvalidManifest` where the file is not a usable graph with one input, `DeviceUnavailable` where the
-        device is not the CPU.
+        Raises `InvalidManifest` where the file is not a usable graph with one input beside those of
+        `options.constants`, `DeviceUnavailable` where the device is not the CPU.
         """
         if options.device.kind != "cpu":
             raise DeviceUnavailable(
@@ -64,13 +65,11 @@ class OpenVinoEngine:
                 f"{path}: OpenVINO {openvino.__version__.partition('-')[0]} cannot load this model: "
                 f"{_meaning(error)}. Check that it is a whole ONNX file, or choose the engine onnx."
             ) from error
-        if len(graph.inputs) != 1:
-            raise InvalidManifest(
-                f"{path}: the graph must have exactly one input, a picture; it has {len(graph.inputs)}."
-            )
-        spec = _spec(graph.inputs[0])
+        inputs = [_spec(port) for port in graph.inputs]
+        spec = picture_input(inputs, options.constants, path)
         onnx_file.refuse_coupled_batch(path, facts, spec.batch_size)
         self.input = spec.one_by_one() if facts.couples_batch else spec
+        self._constants = Constants(inputs, options.constants)
         self.outputs = tuple(_spec(port) for port in graph.outputs)
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         self._requests = [model.create_infer_request() for model in compiled]
@@ -112,7 +111,8 @@ class OpenVinoEngine:
             self._free.put(request)
 
     def _outputs(self, request: Any, batch: Array) -> dict[str, Array]:
-        results = request.infer({0: batch}, share_inputs=True)
+        feeds = {self.input.name: batch, **self._constants.of_batch(len(batch))}
+        results = request.infer(feeds, share_inputs=True)
         return {spec.name: results[place] for place, spec in enumerate(self.outputs)}
 
 

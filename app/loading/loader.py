@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.core.model import Model
 from app.engines import catalog, devices, onnx_file
-from app.engines.base import Engine, EngineName, EngineOptions, Precision
+from app.engines.base import Array, Engine, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
 from app.errors import EngineUnavailable, InvalidManifest
 from app.loading import decode_placement, precision
@@ -17,6 +17,7 @@ from app.loading.serving import BatchLimit, PrecisionChoice, Serving
 from app.repository.manifest import FILE_NAME
 from app.repository.repository import ModelEntry, model_file, precision_file
 from app.telemetry import metrics
+from app.vision.tasks import AnyTask
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +97,13 @@ def _open_in(
         max_batch=limit.size,
         memory_limit=serving.gpu_memory,
         cache_dir=serving.cache_dir,
-        graphs=serving.cuda_graphs,
+        graphs=serving.cuda_graphs and entry.manifest.batching.batch_dimension,
+        constants=_constants(entry),
     )
     with ExitStack() as undo:
         engines = [_open(engine, path, _on(options, member), undo) for member in device.members]
         _check_input(entry, path, engines[0])
-        task = entry.manifest.build_task(entry.labels)
+        task = _task(entry, version)
         undo.pop_all()
     return Model(
         entry.name,
@@ -114,7 +116,20 @@ def _open_in(
         limit.reason,
         serving.memory,
         choice.reason,
+        entry.manifest.batching.batch_dimension,
     )
+
+
+def _constants(entry: ModelEntry) -> dict[str, Array]:
+    spec = entry.manifest.input
+    return {} if spec is None else {name: spec.constant(name) for name in spec.constants}
+
+
+def _task(entry: ModelEntry, version: str) -> AnyTask:
+    try:
+        return entry.manifest.build_task(entry.labels)
+    except InvalidManifest as error:
+        raise InvalidManifest(f"{entry.name} version {version}: {FILE_NAME}: {error}") from error
 
 
 def _engine_and_file(entry: ModelEntry, path: Path, serving: Serving) -> tuple[EngineName, Path]:
@@ -173,6 +188,8 @@ def _on(options: EngineOptions, device: Device) -> EngineOptions:
 def _check_input(entry: ModelEntry, path: Path, engine: Engine) -> None:
     """The graph's input must be what the manifest prepares; said before the first run fails less clearly."""
     manifest, graph = entry.manifest.input, engine.input
+    if manifest is None:
+        return _check_row(path, graph)
     place = f"{path.parent.parent / FILE_NAME}: input"
     if graph.dtype != manifest.numpy_dtype:
         raise InvalidManifest(f"{place}.dtype: is {manifest.dtype}, but {path.name} takes {graph.dtype}.")
@@ -183,4 +200,12 @@ def _check_input(entry: ModelEntry, path: Path, engine: Engine) -> None:
         raise InvalidManifest(
             f"{place}: size and layout give [batch, {', '.join(map(str, manifest.shape))}], but {path.name} takes "
             f"{[size or 'any' for size in graph.shape]}."
+        )
+
+
+def _check_row(path: Path, graph: TensorSpec) -> None:
+    if not graph.shape or None in graph.shape[1:]:
+        raise InvalidManifest(
+            f"{path}: the input {graph.name} takes {[size or 'any' for size in graph.shape]}; with `task: tensors` all "
+            "its sides but the first, the batch, must be fixed in the graph."
         )

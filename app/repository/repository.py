@@ -44,13 +44,21 @@ def scan(root: Path) -> list[ModelEntry]:
 
 
 def read_entry(folder: Path) -> ModelEntry:
-    """Read one model's folder; raises `InvalidManifest`."""
-    manifest = read_manifest(folder / FILE_NAME)
-    entry = ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
+    """Read one model's folder and check its files; raises `InvalidManifest`."""
+    entry = described_entry(folder)
+    manifest = entry.manifest
     for version, path in entry.versions.items():
         _check_precisions(folder, path, manifest)
         _check_digests(folder, path, manifest.sha256.get(version))
     return entry
+
+
+def described_entry(folder: Path) -> ModelEntry:
+    """One model's folder as its manifest describes it, its digests and files for precisions not looked at; raises
+    `InvalidManifest`.
+    """
+    manifest = read_manifest(folder / FILE_NAME)
+    return ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
 
 
 def model_file(folder: Path, engine: str) -> Path | None:

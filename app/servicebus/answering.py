@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -79,6 +80,8 @@ class Answering:
         self._reports = reports
         self._renderer = Renderer(usable_cores())
         self.breaker = Breaker(replies.source)
+        self.clock_ahead: Callable[[], float] = lambda: 0.0
+        """Seconds by which this machine's clock is known to be ahead of the broker's."""
         self.begun = 0
         """Messages whose pictures the core has been asked about."""
 
@@ -88,12 +91,15 @@ class Answering:
         Cancelling frees the place in the core.
         """
         request_id = results.request_id_of(message, self._replies.source)
+        entity = self._destination(message)
+        job = read_job(message, self._limits.image_bytes)
         try:
-            await self._answer(message)
+            await self._answer(message, entity, job)
         except StorageUnavailable as error:
             self.breaker.fail(str(error), request_id)
             raise
-        self.breaker.succeed(request_id)
+        fetched, stored = job.image is None, self._replies.default in (None, entity)
+        self.breaker.succeed(request_id, fetched=fetched, stored=stored)
 
     async def report(self, message: ServiceBusReceivedMessage, error: RequestError) -> None:
         """Tell who waits for the result, where that is wanted, that the message is about to be dead-lettered."""
@@ -104,11 +110,9 @@ class Answering:
         """Raises `ResultsUnavailable` where the operator's destination for results is not there, or forbidden."""
         await self._outboxes.check_default()
 
-    async def _answer(self, message: ServiceBusReceivedMessage) -> None:
-        entity = self._destination(message)
-        job = read_job(message, self._limits.image_bytes)
+    async def _answer(self, message: ServiceBusReceivedMessage, entity: str, job: Job) -> None:
         self._check_annotation(job.options)
-        deadline = _deadline(message, job.options.deadline_ms)
+        deadline = _deadline(message, job.options.deadline_ms, self.clock_ahead())
         with self._service.admission.permit(Priority.BULK) as permit:
             picture = await self._picture(job, permit)
             self.begun += 1
@@ -204,12 +208,12 @@ def _name(result: InferenceResult, suffix: str) -> str:
     return f"{request}/{result.model}-{result.version}.{suffix}"
 
 
-def _deadline(message: ServiceBusReceivedMessage, deadline_ms: int | None) -> Deadline:
+def _deadline(message: ServiceBusReceivedMessage, deadline_ms: int | None, clock_ahead: float = 0.0) -> Deadline:
     """The earlier of the message's expiry and its own deadline, which counts from when it was put on the queue.
 
     Raises `DeadlineExceeded` where it has passed, before anything is fetched or computed.
     """
-    now, moments = datetime.now(UTC), []
+    now, moments = datetime.now(UTC) - timedelta(seconds=clock_ahead), []
     expires: datetime | None = message.expires_at_utc
     enqueued: datetime | None = message.enqueued_time_utc
     if expires is not None:

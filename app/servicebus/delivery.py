@@ -37,6 +37,10 @@ class Locks(Protocol):
     def period(self) -> float:
         """How long, in seconds, a fresh lock lasts; 0 before the first message."""
 
+    @property
+    def clock_ahead(self) -> float:
+        """Seconds by which our clock is proven to be ahead of the broker's; negative where it is behind."""
+
     def hold(self, received: Received, on_loss: Callable[[], object]) -> AbstractContextManager[Lock]:
         """Keep the message's lock for the length of the block; `on_loss` is called where that fails."""
 

@@ -109,6 +109,11 @@ class LockKeeper:
         return self._period.seconds
 
     @property
+    def clock_ahead(self) -> float:
+        """See `LockPeriod.clock_ahead`."""
+        return self._period.clock_ahead
+
+    @property
     def margin(self) -> float:
         """A lock with so many seconds left is as good as lost."""
         return min(_MARGIN_SECONDS, _MARGIN_SHARE * self.period)

@@ -36,6 +36,7 @@ class QueueWorker:
         self._intake = intake
         self._credit = credit
         self._depth = depth
+        answering.clock_ahead = lambda: intake.locks.clock_ahead
         self._closed = asyncio.Event()
         self._deliveries = Deliveries(self.queue, answering, intake.settler, intake.locks, self._breaker, credit.freed)
 

@@ -12,7 +12,7 @@ import yaml
 
 from app.errors import StartupError
 from app.settings import load_settings
-from tests.deploy.places import PORT, PROBES
+from tests.deploy.places import GRPC_PORT, PORT, PROBES
 
 Document = dict[str, Any]
 
@@ -183,8 +183,8 @@ def _container(container: Document) -> Iterator[str]:
 def _probes(documents: list[Document]) -> Iterator[str]:
     container = service_container(documents)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    if ports != {"http": PORT}:
-        yield f"the service listens on {PORT}, not on {ports}"
+    if ports != {"http": PORT, "grpc": GRPC_PORT}:
+        yield f"the service listens on {PORT} and {GRPC_PORT}, not on {ports}"
     for kind, path in PROBES.items():
         probe = container.get(f"{kind}Probe", {}).get("httpGet", {})
         if probe.get("path") != path or ports.get(probe.get("port"), probe.get("port")) != PORT:

@@ -8,6 +8,7 @@ KUBERNETES = ROOT / "k8s"
 DOCKERFILES = ("Dockerfile", "Dockerfile.cuda")
 
 PORT = 8000
+GRPC_PORT = 8001
 PROBES = {"startup": "/startupz", "readiness": "/readyz", "liveness": "/livez"}
 
 

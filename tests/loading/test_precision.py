@@ -1,6 +1,9 @@
 """Eight bits are chosen where the machine has the instructions and the answers agree, and never else."""
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +84,20 @@ def test_a_processor_without_the_instructions_gives_the_answers_of_fp32(caplog: 
     row = np.random.default_rng(0).random((1, 3, 320, 512), np.float32)
     for name, values in exact.compute(row)[0].items():
         assert np.array_equal(values, model.compute(row)[0][name])
+
+
+def test_an_engine_that_is_kept_from_the_instructions_is_found_out_by_its_answers() -> None:
+    """The kernel's flags say nothing of this switch; the sums saturate, and the examples' answers show it."""
+    need("openvino")
+    program = (
+        "from tests.loading.test_precision import SHELF, choose\n"
+        "print(choose(SHELF, 'openvino').precision, choose(SHELF, 'openvino').reason)"
+    )
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    precision, _, reason = done.stdout.partition(" ")
+    assert precision in ("fp32", "bf16")
+    assert reason.startswith("not int8: ")
 
 
 @pytest.mark.usefixtures("plain_processor")

@@ -35,6 +35,8 @@ def refusal(tmp_path: Path, manifest: dict[str, Any]) -> str:
         ({"segmentation": {"layout": "mask"}}, "segmentation.layout:"),
         ({"sha256": {"1": "abc"}}, "sha256.1:"),
         ({"engine": "magic"}, "engine:"),
+        ({"input": None}, "input: is missing"),
+        ({"task": "tensors"}, "remove the section `input:`"),
     ],
 )
 def test_wrong_fields_are_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:

@@ -134,6 +134,7 @@ def test_a_wrong_clock_is_told_once_and_does_not_count(
         left = period.left(message(f"m{number}", lock=30, ahead=ahead))
         assert 0 < left <= 30.1
     assert period.seconds <= 30.1
+    assert period.clock_ahead == pytest.approx(ahead, abs=1)
     (told,) = [record.getMessage() for record in caplog.records]
     assert words in told
     assert "jobs" in told
@@ -149,7 +150,16 @@ def test_a_right_clock_is_believed_and_nothing_said(caplog: pytest.LogCaptureFix
     period = LockPeriod("jobs")
     assert period.left(message(lock=60, age=3600)) == pytest.approx(60, abs=1)
     assert period.seconds == pytest.approx(60, abs=1)
+    assert period.clock_ahead == 0
     assert not caplog.records
+
+
+def test_a_clock_that_is_set_right_is_believed_again() -> None:
+    period = LockPeriod("jobs")
+    period.left(message("before", lock=30, ahead=40))
+    assert period.clock_ahead == pytest.approx(40, abs=1)
+    period.left(message("after", lock=30))
+    assert period.clock_ahead == pytest.approx(0, abs=1)
 
 
 def test_a_message_that_waited_under_way_has_less_left() -> None:

@@ -325,7 +325,8 @@ async def test_with_a_clock_that_is_wrong_by_more_than_a_lock_messages_are_answe
     with running(colour_model(engine)) as service:
         bus = Broker(["jobs,lock=30", "results,dedup=600"], clock=lambda: time.time() - ahead)
         async with bus, working(service, bus):
-            await put(bus, (picture(colour, name) for name, colour in sent.items()))
+            soon = {"application_properties": {"deadline_ms": 20_000}}  # less than the clock is wrong by
+            await put(bus, (picture(colour, name, **soon) for name, colour in sent.items()))
             found = await results(bus, len(sent))
             await settled(bus)
             assert {name: colour_in(body) for name, body in found.items()} == sent

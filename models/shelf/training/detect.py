@@ -94,12 +94,6 @@ def _prepare(packed: bytes, row: F32, whole: bool = False) -> preprocessing.Plac
     return preprocessing.prepare(image.decode(packed, header, target), _SPEC, row)
 
 
-def read_box(picture: U8, box: F32) -> str | None:
-    """The text in one box [4] of a full-resolution RGB picture, if the service's reader can read it."""
-    (codes,) = read_barcodes(_grey(picture), np.asarray([box], np.float32))
-    return codes[0].text if codes else None
-
-
 def read_labels(picture: U8, found: Detections) -> list[str]:
     """Every text that the service reads from the detected labels of a picture."""
     read = read_barcodes(_grey(picture), found.boxes[found.kinds == LABEL])
