@@ -36,8 +36,10 @@ IDLE_LINK_SECONDS = 600.0
 """A link over which nothing has come for so long is opened anew: credit that was lost on it would never come back."""
 REFRESH_SECONDS = 10.0
 """Credit that was granted so long ago is granted again: were the broker not to know of it, nothing would ever come."""
-_STEP = 4
-"""Credit is granted in steps of this part of what may be held, so that not every message costs a frame."""
+_LOOK_SECONDS = 0.05
+"""How long the room that people have taken or left may go unnoticed."""
+_STEP = 8
+"""Credit is granted in steps of this part of what is held, so that not every message costs a frame."""
 
 
 class QueueWorker:
@@ -67,6 +69,8 @@ class QueueWorker:
         self._closed = asyncio.Event()
         self._first_link = asyncio.Event()
         self._granted_at = 0.0
+        self._changed = True
+        """Whether messages have come or gone since the room was last reckoned."""
         self._closing: set[asyncio.Task[None]] = set()
         self._trouble = Trouble(log, f"receiving from {queue}")
         self._breaker = answering.breaker
@@ -150,7 +154,7 @@ class QueueWorker:
             self._check_start(error)
             self._disconnected(words(error))
             return False
-        previous, self._link = self._link, link
+        previous, self._link, self._changed = self._link, link, True
         self._settler.use(link)
         self._connected()
         if previous is not None:
@@ -168,12 +172,15 @@ class QueueWorker:
 
     async def _receive(self, link: Receiver) -> None:
         """Read without end, whatever is held: so a loss is noticed at once. Credit is what room there is."""
-        heard = time.monotonic()
+        heard = looked = time.monotonic()
         while not self._stopping.is_set():
-            await self._grant(link)
+            # Most of what comes over a link confirms settlements, and says nothing of how much room there is.
+            if self._changed or time.monotonic() - looked > _LOOK_SECONDS:
+                self._changed, looked = False, time.monotonic()
+                await self._grant(link)
             for received in await link.read():
                 self._deliveries.start(received)
-                heard = time.monotonic()
+                heard, self._changed = time.monotonic(), True
             if link.credit and time.monotonic() - heard > IDLE_LINK_SECONDS:
                 return
         await link.drain()
@@ -190,9 +197,9 @@ class QueueWorker:
         """Let the broker send what there is room for, and no more: what it was promised before is taken back."""
         room, promised = self._room(), link.credit
         self.status.credit = room
-        step = max(1, self._most_held // _STEP)
+        step = max(1, (len(self._deliveries) + promised) // _STEP)
         stale = promised > 0 and time.monotonic() - self._granted_at > REFRESH_SECONDS
-        if room < promised or room >= promised + step or room > promised == 0 or stale:
+        if room < promised or room >= promised + step or stale:
             self._granted_at = time.monotonic()
             await link.grant(room)
 
@@ -234,6 +241,7 @@ class QueueWorker:
 
     def _nudge(self) -> None:
         """Something has changed that the receiver should know now."""
+        self._changed = True
         if self._link is not None:
             self._link.nudge()
 
