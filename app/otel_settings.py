@@ -33,11 +33,6 @@ class OtelSettings:
     metric_interval: float = 60.0
     delta: bool = False
 
-    @property
-    def traced(self) -> bool:
-        """Whether spans go anywhere."""
-        return "traces" in self.otlp or self.azure_monitor is not None
-
 
 def load_otel_settings() -> OtelSettings:
     """Read the environment; raises `StartupError` naming the variable that is wrong and what it must be."""

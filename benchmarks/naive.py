@@ -50,6 +50,8 @@ def create_app(entry: ModelEntry, device: str) -> FastAPI:
     task = entry.manifest.build_task(entry.labels)
     input_name = session.get_inputs()[0].name
     names = [node.name for node in session.get_outputs()]
+    spec = entry.manifest.input
+    assert spec is not None
     app = FastAPI()
 
     @app.get(READY_PATH)
@@ -58,7 +60,7 @@ def create_app(entry: ModelEntry, device: str) -> FastAPI:
 
     @app.post(PREDICT_PATH)
     def predict(picture: Annotated[bytes, Body(media_type="image/jpeg")]) -> dict[str, Any]:
-        row, placement = prepare(picture, entry.manifest.input)
+        row, placement = prepare(picture, spec)
         outputs = session.run(None, {input_name: row[None]})
         found = task.finish({name: value[0] for name, value in zip(names, outputs, strict=True)}, placement, Options())
         answer = {"labels": found.labels, "scores": found.scores.tolist()}
@@ -78,7 +80,8 @@ def prepare(picture: bytes, spec: InputSpec) -> tuple[NDArray[Any], Placement]:
     left, top = (spec.size.width - target.width) // 2, (spec.size.height - target.height) // 2
     if spec.align == "top_left" and spec.resize == "letterbox":
         left, top = 0, 0
-    canvas = Image.new("RGB", (spec.size.width, spec.size.height), (spec.pad,) * 3)
+    pad = spec.pad if isinstance(spec.pad, tuple) else (spec.pad,) * 3
+    canvas = Image.new("RGB", (spec.size.width, spec.size.height), pad)
     canvas.paste(image.resize((target.width, target.height), Image.Resampling.BILINEAR), (left, top))
     pixels = np.asarray(canvas)
     if spec.channels == "bgr":

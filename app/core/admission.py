@@ -43,8 +43,8 @@ class Budget:
 class Admission:
     """One budget for all fronts. Safe to use from several threads."""
 
-    def __init__(self, limit: Budget, retry_after: Callable[[Priority], float] = lambda _: 1.0) -> None:
-        """`retry_after` gives the seconds that a refused caller of a priority is advised to wait."""
+    def __init__(self, limit: Budget, retry_after: Callable[[], float] = lambda: 1.0) -> None:
+        """`retry_after` gives the seconds that a refused caller is advised to wait."""
         self.limit = limit
         self._ceilings = {Priority.INTERACTIVE: limit, Priority.BULK: limit.scaled(BULK_CEILING)}
         self._retry_after = retry_after
@@ -74,10 +74,10 @@ class Admission:
         finally:
             permit._give_back_all()
 
-    def _refuse(self, full: str, priority: Priority) -> Overloaded:
+    def _refuse(self, full: str) -> Overloaded:
         return Overloaded(
             f"The service is busy: as many {full} as it takes are in flight. Try again later.",
-            retry_after=self._retry_after(priority),
+            retry_after=self._retry_after(),
         )
 
 
@@ -105,14 +105,14 @@ class Permit:
             others = used - self._bytes
             ceiling = limit if not others else admission._ceilings[self.priority].image_bytes
             if used + size > ceiling:
-                raise admission._refuse("bytes", self.priority)
+                raise admission._refuse("bytes")
             if self.caller and others:
                 held = admission._by_caller[self.caller] + size
                 if held > CALLER_SHARE * (limit - used - size):
                     raise Overloaded(
                         "Your own requests hold as much of the room for uploads as one caller may. Wait for their "
                         "answers before you send more.",
-                        retry_after=admission._retry_after(self.priority),
+                        retry_after=admission._retry_after(),
                     )
             admission._bytes += size
             self._bytes += size
@@ -124,27 +124,28 @@ class Permit:
         with self._admission._lock:
             self._return_bytes(min(size, self._bytes))
 
-    def take_picture(self, model: Hashable, pixels: int, *, shared: bool = False) -> None:
-        """Take a picture's place and its pixels, for a model that shares the lanes with others or not.
+    def take_picture(self, model: Hashable, pixels: int, *, shared: bool = False, count: int = 1) -> None:
+        """Take a picture's place and its pixels, or the places of `count` rows, for a model that shares the lanes with
+        others or not.
 
         Raises `Overloaded` where there is no room; what exceeds a ceiling by itself is admitted as `take_bytes` does.
         """
         admission = self._admission
         ceiling, limit = admission._ceilings[self.priority], admission.limit
         with admission._lock:
-            if ((used := admission._pictures) and used + 1 > ceiling.pictures) or used + 1 > limit.pictures:
-                raise admission._refuse("pictures", self.priority)
+            if ((used := admission._pictures) and used + count > ceiling.pictures) or used + count > limit.pictures:
+                raise admission._refuse("pictures")
             of_model = admission._by_model[model]
-            if shared and of_model and of_model + 1 > MODEL_CEILING * ceiling.pictures:
-                raise admission._refuse("pictures for this model", self.priority)
+            if shared and of_model and of_model + count > MODEL_CEILING * ceiling.pictures:
+                raise admission._refuse("pictures for this model")
             if ((used := admission._pixels) and used + pixels > ceiling.pixels) or used + pixels > limit.pixels:
-                raise admission._refuse("pixels", self.priority)
-            admission._pictures += 1
+                raise admission._refuse("pixels")
+            admission._pictures += count
             admission._pixels += pixels
-            admission._by_model[model] += 1
-            self._pictures += 1
+            admission._by_model[model] += count
+            self._pictures += count
             self._pixels += pixels
-            self._models.append(model)
+            self._models += [model] * count
 
     def _return_bytes(self, size: int) -> None:
         admission = self._admission

@@ -18,6 +18,8 @@ _HALF_LIFE = 30.0
 """Seconds of rest after which only half of what a mean lies above the best that was seen is believed."""
 STUCK_SECONDS = 120.0
 """A lane longer than this on one batch will not come back."""
+UNKNOWN = 2**31
+"""A credit without a bound: nothing has been measured yet."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -101,11 +103,6 @@ class Capacity(Generic[K]):
             speed.measured_at = now
             self._slowest = max(speed.mean for speed in self._speeds.values())
 
-    def forget(self, model: K) -> None:
-        """A model is not served any more."""
-        with self._lock:
-            self._speeds.pop(model, None)
-
     def lose_device(self, reason: str) -> None:
         """The device will compute nothing more until the process is restarted."""
         self.device_failure = reason
@@ -120,6 +117,12 @@ class Capacity(Generic[K]):
         """Lane seconds for a picture of this model; 0 where it has not answered yet."""
         with self._lock:
             return self._seconds(model, self._clock())
+
+    def measured_at(self, model: K) -> float | None:
+        """When this model last answered, on the clock's time; None where it has not yet."""
+        with self._lock:
+            speed = self._speeds.get(model)
+            return None if speed is None else speed.measured_at
 
     def speeds(self) -> dict[K, float]:
         """Lane seconds for a picture of each model that has answered."""
@@ -165,9 +168,9 @@ class Capacity(Generic[K]):
         left = max(0.0, seconds - self._until_free(self._clock())) - self.pending()
         return max(0, int(left * max(1, self.lanes) / each))
 
-    def retry_after(self, model: K | None, priority: Priority) -> float:
+    def retry_after(self) -> float:
         """Seconds after which trying again is worth while, at least one."""
-        return max(1.0, self.pending() if model is None else self.wait(model, priority))
+        return max(1.0, self.pending())
 
     def _seconds(self, model: K, now: float) -> float:
         speed = self._speeds.get(model)
@@ -194,10 +197,6 @@ class Capacity(Generic[K]):
             return min(
                 max(0.0, run.size * self._seconds(run.model, now) - (now - run.since)) for run in self._running.values()
             )
-
-
-UNKNOWN = 2**31
-"""A credit without a bound: nothing has been measured yet."""
 
 
 def _fair(work: Mapping[K, float], model: K, own: float) -> float:

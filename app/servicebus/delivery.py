@@ -5,8 +5,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from azure.servicebus import ServiceBusReceivedMessage
 
@@ -14,10 +16,9 @@ from app.errors import Draining, EngineFailure, Overloaded, RequestError, Result
 from app.servicebus import results, settlement
 from app.servicebus.answering import Answering
 from app.servicebus.breaker import Breaker
-from app.servicebus.locks import HeldLock, LockKeeper
 from app.servicebus.receiver import Received
 from app.servicebus.settlement import Settlement, Verb
-from app.servicebus.settler import Settler
+from app.servicebus.settler import Lock
 from app.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,35 @@ _LAST_SECONDS = 1.0
 """What is kept of the time to finish for giving back what could not be finished."""
 
 
+class Locks(Protocol):
+    """Keeps the locks of the messages that are held."""
+
+    @property
+    def period(self) -> float:
+        """How long, in seconds, a fresh lock lasts; 0 before the first message."""
+
+    @property
+    def clock_ahead(self) -> float:
+        """Seconds by which our clock is proven to be ahead of the broker's; negative where it is behind."""
+
+    def hold(self, received: Received, on_loss: Callable[[], object]) -> AbstractContextManager[Lock]:
+        """Keep the message's lock for the length of the block; `on_loss` is called where that fails."""
+
+
+class Settling(Protocol):
+    """Settles the messages that are held."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link to settle over."""
+
+    def can_release(self, received: Received) -> bool:
+        """Whether a message can be given back without using up a delivery."""
+
+    async def settle(self, received: Received, decided: Settlement, lock: Lock) -> bool:
+        """Settle for as long as the lock is held; False where it was lost first."""
+
+
 class Deliveries:
     """The messages that are held; each has a task, and each task ends in one row of the settlement table."""
 
@@ -36,8 +66,8 @@ class Deliveries:
         self,
         queue: str,
         answering: Answering,
-        settler: Settler,
-        locks: LockKeeper,
+        settler: Settling,
+        locks: Locks,
         breaker: Breaker,
         on_end: Callable[[], object],
     ) -> None:
@@ -57,11 +87,12 @@ class Deliveries:
         """Seconds since the oldest of them was sent; 0 where there is none. May be asked from any thread."""
         return max((_age(received.message) for received in list(self._tasks.values())), default=0.0)
 
-    def start(self, received: Received) -> None:
-        """Take a message on."""
+    def start(self, received: Received) -> asyncio.Task[None]:
+        """Take a message on; the task ends when it is settled."""
         task = asyncio.create_task(self._deliver(received))
         self._tasks[task] = received
         task.add_done_callback(self._ended)
+        return task
 
     def begin_end(self) -> None:
         """From now on nothing is begun or waited for: what is taken on, or rests, is given back.
@@ -125,7 +156,7 @@ class Deliveries:
         }
         logs.tell(log, level, f"message {message.message_id}: {decided.verb.value}{words}", fields)
 
-    async def _decide(self, received: Received, answering: asyncio.Task[None], lock: HeldLock) -> Settlement:
+    async def _decide(self, received: Received, answering: asyncio.Task[None], lock: Lock) -> Settlement:
         """Wait for the answer and say what becomes of the message."""
         try:
             await answering

@@ -33,8 +33,8 @@ _HEARTBEAT_SECONDS = 60.0
 """The broker is asked to be heard from at least so often; a connection that is silent for longer is given up."""
 
 _CLOSE_SECONDS = 5.0
-_ATTACHED = 3
-_FAR = timedelta(days=365)
+ATTACHED = 3
+FAR = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,7 +106,7 @@ class Receiver:
             with self._watching():
                 if await self._handler.client_ready_async():  # renews the token, too, and raises the link's error
                     await self._handler._connection.listen()
-                elif self._handler._link.get_state().value != _ATTACHED:
+                elif self._handler._link.get_state().value != ATTACHED:
                     raise LinkLost("the link is detached")
         return self.take_arrived()
 
@@ -227,4 +227,4 @@ class Receiver:
 
 def _never_expires_here(message: ServiceBusReceivedMessage) -> None:
     """The SDK refuses to settle where a lock has ended by this machine's clock. The broker knows better."""
-    message._expiry = datetime.now(UTC) + _FAR
+    message._expiry = datetime.now(UTC) + FAR

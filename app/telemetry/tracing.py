@@ -68,11 +68,6 @@ def enable() -> None:
     _fields.update({name.lower().encode(): name for name in _propagator.fields})
 
 
-def enabled() -> bool:
-    """Whether spans are made at all."""
-    return _propagator is not None
-
-
 def current() -> SpanContext | None:
     """The current span's identity, sampled or not; None outside any trace."""
     if _propagator is None:

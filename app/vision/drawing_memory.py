@@ -1,7 +1,7 @@
 """How much memory a drawn answer takes: an upper bound, from the picture's header alone."""
 
-from app.vision.decode_memory import decode_bytes, worst_bytes
-from app.vision.drawing import DRAWN_PIXELS, canvas_size
+from app.vision.decode_memory import decode_bytes
+from app.vision.drawing import canvas_size
 from app.vision.eight_bits import FULL_RANGE, Levels
 from app.vision.image import ImageHeader
 
@@ -19,9 +19,3 @@ def drawing_bytes(header: ImageHeader, file_bytes: int, levels: Levels = FULL_RA
     pixels = canvas.width * canvas.height
     drawing = decode_bytes(header, file_bytes, canvas, levels) + _CANVAS * pixels
     return max(drawing, _ENCODING * pixels) + _BESIDE
-
-
-def worst_drawing_bytes(pixels: int, file_bytes: int) -> int:
-    """What no picture of so many pixels and bytes exceeds in `drawing_bytes`."""
-    drawn = min(pixels, DRAWN_PIXELS)
-    return max(worst_bytes(pixels, file_bytes) + _CANVAS * drawn, _ENCODING * drawn) + _BESIDE

@@ -127,7 +127,7 @@ def test_a_callers_requests_count_together_and_bytes_given_back_count_no_more() 
 
 
 def test_a_refusal_says_when_to_come_again() -> None:
-    admission = Admission(Budget(1, 10, 10), retry_after={PEOPLE: 3.0, BULK: 9.0}.__getitem__)
+    admission = Admission(Budget(1, 10, 10), retry_after=lambda: 9.0)
     with admission.permit(BULK) as permit, pytest.raises(Overloaded) as refused:
         permit.take_bytes(11)
     assert refused.value.retry_after == 9.0

@@ -135,9 +135,9 @@ def test_pending_is_all_work_that_waits(capacity: Capacity[str], queues: Queues,
     compute(capacity, clock, "fast", 0.01)
     queues.people, queues.bulk = {"slow": 3}, {"fast": 100}
     assert capacity.pending() == pytest.approx((6 + 1) / 2)
-    assert capacity.retry_after(None, PEOPLE) == pytest.approx(3.5)
+    assert capacity.retry_after() == pytest.approx(3.5)
     queues.people, queues.bulk = {}, {}
-    assert capacity.retry_after(None, PEOPLE) == 1.0
+    assert capacity.retry_after() == 1.0
 
 
 def test_credit_is_what_fits_beside_what_waits(capacity: Capacity[str], queues: Queues, clock: Clock) -> None:

@@ -10,7 +10,7 @@ from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.engines.base import Array
 from app.errors import StartupError
-from app.servicebus import front
+from app.servicebus.front import QueueFront
 from app.servicebus.queue_status import LinkState
 from app.servicebus.receiver import Received, Receiver
 from app.settings import Settings
@@ -301,7 +301,7 @@ async def test_a_queue_that_requires_sessions_is_refused_with_a_clear_message() 
     with running(colour_model(MeanColourEngine())) as service:
         async with broker("sessions") as bus:
             settings = {"queue": "jobs", "servicebus_connection_string": bus.connection_string}
-            worker = front.build(service, Settings(**settings))
+            worker = QueueFront(service, Settings(**settings))
             with pytest.raises(StartupError, match="requires sessions"):
                 await worker.run()
             await worker.close()
@@ -309,7 +309,7 @@ async def test_a_queue_that_requires_sessions_is_refused_with_a_clear_message() 
 
 async def test_however_often_it_is_cut_it_is_back_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause that grew with every loss would soon be longer than the locks."""
-    monkeypatch.setattr("app.servicebus.worker.LONGEST_PAUSE", 10_000.0)
+    monkeypatch.setattr("app.servicebus.intake.LONGEST_PAUSE", 10_000.0)
     with running(colour_model(MeanColourEngine())) as service:
         async with broker("lock=60,max_delivery=50") as bus, working(service, bus):
             for number in range(12):  # doubling from half a second, the twelfth would be after a quarter of an hour
