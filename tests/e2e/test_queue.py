@@ -116,6 +116,20 @@ async def test_killed_amid_sessions_it_loses_nothing_and_their_order_is_kept(slo
         ]
 
 
+async def test_one_process_works_off_several_queues_and_tells_of_each(repository: Path) -> None:
+    async with Broker(["urgent", "bulk,sessions", "results"]) as broker:
+        settings = {"queue": "urgent,bulk", "queue_sessions": "bulk=2", "default_model": "colour"}
+        with working(repository, broker, **settings) as server, server.client() as client:
+            await put(broker, [picture(RED, "u")], "urgent")
+            await put(broker, [picture(RED, "b", session_id="r7")], "bulk")
+            await results(broker, 2)
+            assert client.get("/readyz").json()["checks"]["queue"] == "urgent: connected; bulk: connected"
+            for queue in ("urgent", "bulk"):
+                counted = f'roo_messages_total{{outcome="complete",queue="{queue}",reason=""}} 1.0'
+                await until_async(lambda counted=counted: counted in client.get("/metrics").text)
+                assert f'roo_queue_connected{{queue="{queue}"}} 1.0' in client.get("/metrics").text
+
+
 async def test_a_front_can_be_left_out(repository: Path) -> None:
     async with bus() as broker:
         await put(broker, [picture(RED, "robot")])
