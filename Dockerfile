@@ -31,7 +31,7 @@ COPY requirements-build.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes -r requirements-build.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY app ./app
 RUN /opt/build/bin/pip --no-cache-dir wheel --no-deps --no-build-isolation --no-index --wheel-dir /tmp/wheel . \
  && pip --no-cache-dir --python /opt/venv/bin/python install --no-compile --no-deps --no-index --target /opt/roo /tmp/wheel/*.whl \
@@ -53,11 +53,12 @@ ENV PATH=/opt/roo/bin:/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     ORT_DISABLE_TELEMETRY=1 \
     ROO_MODELS_DIR=/models \
+    ROO_GRPC_PORT=8001 \
     ROO_MAX_INFLIGHT_BYTES=134217728
 
 USER 10001:10001
 WORKDIR /tmp
-EXPOSE 8000
+EXPOSE 8000 8001
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import http.client, os; probe = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('ROO_PORT', '8000')), timeout=2); probe.request('GET', '/readyz'); raise SystemExit(probe.getresponse().status != 200)"]

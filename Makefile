@@ -6,7 +6,7 @@ PARITY ?= .venv-parity
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines test-parity lint types contracts check bench bench-queue bench-telemetry bench-pressure gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines test-parity lint types contracts check bench bench-queue bench-engines bench-telemetry bench-pressure bench-peers gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,14 +41,20 @@ check: lint types contracts test ## All of the above
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/python -m benchmarks.comparison
 
-bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people beside robots, chaos
+bench-queue: $(VENV)/.dev ## Measure the queue: throughput, losses, a spike, people, chaos; beside an earlier commit
 	$(BIN)/python -m benchmarks.queue_run
+
+bench-engines: $(ENGINES)/.engines ## Measure the bundled model served by each engine and precision
+	$(ENGINES)/bin/python -m benchmarks.served_engines
 
 bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 	$(BIN)/python -m benchmarks.telemetry_run
 
 bench-pressure: $(VENV)/.dev ## Measure hostile bodies, silent uploads and a slow neighbour, beside an earlier commit
 	$(BIN)/python -m benchmarks.pressure
+
+bench-peers: $(VENV)/.dev ## Measure the service beside mosec, LitServe and plain FastAPI, each in an environment of its own
+	$(BIN)/python -m benchmarks.peers
 
 gpu-check: ## On a machine with a GPU: run what needs one, and write docs/gpu-report.json
 	$(PYTHON) -m benchmarks.gpu_check
@@ -68,7 +74,7 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		--extra cpu -o requirements-cpu.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cuda -o requirements-cuda.lock pyproject.toml
-	echo 'setuptools>=77' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+	printf 'grpcio-tools>=1.70\nsetuptools>=77\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate -o requirements-build.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra bench --extra dev -o requirements-dev.lock pyproject.toml
@@ -81,7 +87,7 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		--extra cpu --extra dev --extra parity -o requirements-parity.lock pyproject.toml
 
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) $(ENGINES) $(PARITY) build dist out *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(PARITY) .venv-peers build dist out *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

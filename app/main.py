@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from app.api.app import create_app
 from app.api.body import UploadLimits
 from app.api.security import perimeter
+from app.api.security.perimeter import Perimeter
 from app.core.admission import Admission, Budget
 from app.core.batcher import Batcher
 from app.core.capacity import Capacity
@@ -35,7 +36,8 @@ from app.settings import MIB, Settings
 from app.telemetry import logs, process, setup
 
 if TYPE_CHECKING:
-    from app.servicebus.worker import QueueWorker
+    from app.rpc.server import RpcServer
+    from app.servicebus.front import QueueFront
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,8 @@ class Core:
 
         Takes seconds: not for the event loop.
         """
-        serving = calibration.calibrate(self.entries, self.main_entry, self.serving)
+        serving = loader.with_precisions(self.entries, self.serving)
+        serving = calibration.calibrate(self.entries, self.main_entry, serving)
         for entry in self.entries:
             for model in loader.load(entry, serving):
                 self.service.registry.add(model)
@@ -132,23 +135,31 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     gauges.observe_process()
     try:
         with listen(settings) as listener:
-            server = _http_server(core, settings, telemetry)
+            around = perimeter.build(settings)
+            server = _http_server(core, settings, telemetry, around)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                computed = runner.run(_serve(core, server, listener, settings, writer))
+                computed = runner.run(_serve(core, server, listener, around, settings, writer))
     finally:
         telemetry.shutdown()
     return computed and core.health.started().ok
 
 
 async def _serve(
-    core: Core, server: HttpServer, listener: socket.socket, settings: Settings, writer: logs.Writer
+    core: Core,
+    server: HttpServer,
+    listener: socket.socket,
+    around: Perimeter,
+    settings: Settings,
+    writer: logs.Writer,
 ) -> bool:
     """Returns whether the lanes had finished when the service ended."""
     stop = stop_event()
     http = asyncio.create_task(server.serve(sockets=[listener]))
     watching = asyncio.create_task(process.watch_event_loop())
     queue: _Queue | None = None
+    rpc: RpcServer | None = None
     try:
+        rpc = await _start_rpc(core, around, settings)
         await _load(core, stop)
         if not stop.is_set():
             queue = _start_queue(core, settings)
@@ -156,7 +167,7 @@ async def _serve(
         await _until(stop, queue)
         _end_within(settings.grace_period, writer)
     finally:
-        finished = await _drain(core, server, http, queue, settings)
+        finished = await _drain(core, server, http, queue, rpc, settings)
         watching.cancel()
     return finished
 
@@ -175,31 +186,41 @@ async def _until(stop: asyncio.Event, queue: "_Queue | None") -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """The queue's worker and the task that runs it."""
+    """The queues' workers and the task that runs them."""
 
-    worker: "QueueWorker"
+    front: "QueueFront"
     task: "asyncio.Task[None]"
 
     async def stop(self, seconds: float) -> None:
         """Finish or give back what is held."""
-        await self.worker.stop(seconds)
+        await self.front.stop(seconds)
 
     async def close(self) -> None:
         """Disconnect, and end what still waits for a message."""
-        await self.worker.close()
+        await self.front.close()
         self.task.cancel()
         await asyncio.wait({self.task})
 
 
 def _start_queue(core: Core, settings: Settings) -> _Queue | None:
-    if settings.queue is None or not settings.worker:
+    if not settings.queue or not settings.worker:
         return None
-    from app.servicebus import front  # the SDK takes a third of a second to import; only those who use it wait for it
+    from app.servicebus.front import QueueFront  # the SDK takes a third of a second to import; only its users wait
 
-    worker = front.build(core.service, settings)
-    core.health.watch("queue", lambda: str(worker.status))
-    gauges.observe_queue(worker)
-    return _Queue(worker, asyncio.create_task(worker.run(), name="queue-worker"))
+    front = QueueFront(core.service, settings)
+    core.health.watch("queue", lambda: str(front))
+    gauges.observe_queues(front.workers)
+    return _Queue(front, asyncio.create_task(front.run(), name="queue-front"))
+
+
+async def _start_rpc(core: Core, around: Perimeter, settings: Settings) -> "RpcServer | None":
+    if settings.grpc_port is None or not settings.http:
+        return None
+    from app.rpc.server import RpcServer  # only those who use gRPC wait for its import
+
+    rpc = RpcServer(core.service, core.health, around.doorkeeper(), settings)
+    await rpc.start()
+    return rpc
 
 
 async def _load(core: Core, stop: asyncio.Event) -> None:
@@ -216,6 +237,7 @@ async def _load(core: Core, stop: asyncio.Event) -> None:
     # What start-up made lives for ever; the garbage collector need not walk it again and again.
     gc.collect()
     gc.freeze()
+    allocator.give_back()
 
 
 def _in_background(core: Core) -> "asyncio.Future[None]":
@@ -235,7 +257,12 @@ def _in_background(core: Core) -> "asyncio.Future[None]":
 
 
 async def _drain(
-    core: Core, server: HttpServer, http: "asyncio.Task[None]", queue: _Queue | None, settings: Settings
+    core: Core,
+    server: HttpServer,
+    http: "asyncio.Task[None]",
+    queue: _Queue | None,
+    rpc: "RpcServer | None",
+    settings: Settings,
 ) -> bool:
     """Not ready → receive no more → accept for the drain delay → finish what was accepted → answer who is still there.
 
@@ -249,13 +276,16 @@ async def _drain(
     if core.health.started().ok:
         await asyncio.sleep(settings.drain_delay)
     server.stop()
-    await asyncio.wait({http} | ({settling} if settling else set()), timeout=max(0.0, ends - time.monotonic()))
+    calling = asyncio.create_task(rpc.stop(max(0.0, ends - time.monotonic()))) if rpc else None
+    fronts: set[asyncio.Task[None]] = {task for task in (http, settling, calling) if task is not None}
+    await asyncio.wait(fronts, timeout=max(0.0, ends - time.monotonic()))
     closing = asyncio.create_task(queue.close()) if queue else None
     finished = await asyncio.to_thread(core.executor.stop, CLOSE_SECONDS if http.done() else 0.0)
     await asyncio.wait({http}, timeout=max(0.0, ends + CLOSE_SECONDS - LAST_WORDS_SECONDS - time.monotonic()))
     server.cut()
-    if closing is not None:
-        await asyncio.wait({closing}, timeout=CLOSE_SECONDS)
+    last: set[asyncio.Task[None]] = {task for task in (closing, calling) if task is not None}
+    if last:
+        await asyncio.wait(last, timeout=CLOSE_SECONDS)
     await http
     log.info("stopped")
     return finished
@@ -276,7 +306,7 @@ def _end_within(seconds: float, writer: logs.Writer) -> None:
     timer.start()
 
 
-def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry) -> HttpServer:
+def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry, around: Perimeter) -> HttpServer:
     limits = UploadLimits(
         settings.max_image_bytes,
         settings.max_body_bytes,
@@ -284,7 +314,6 @@ def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry) -> 
         settings.upload_timeout,
         settings.min_upload_rate,
     )
-    around = perimeter.build(settings)
     metrics_text = telemetry.metrics_text
     return HttpServer(
         create_app(core.service, core.health, limits, metrics_text, around, predict=settings.http), settings

@@ -105,8 +105,9 @@ def _repository(scratch: Path) -> Path:
 
         model = Detector()
         model.load_state_dict(torch.load(SHELF / "weights.pt", weights_only=True)["average"])
-        size = repository.read_entry(target).manifest.input.size
-        images = torch.zeros(2, 3, size.height, size.width)
+        spec = repository.read_entry(target).manifest.input
+        assert spec is not None
+        images = torch.zeros(2, 3, spec.size.height, spec.size.width)
         dynamic = {"images": {0: torch.export.Dim("batch", min=1, max=max(BATCHES))}}
         program = torch.export.export(Deployed(fuse(model)).eval(), (images,), dynamic_shapes=dynamic)
         torch.export.save(program, target / "1" / "model.pt2")

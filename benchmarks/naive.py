@@ -50,6 +50,8 @@ def create_app(entry: ModelEntry, device: str) -> FastAPI:
     task = entry.manifest.build_task(entry.labels)
     input_name = session.get_inputs()[0].name
     names = [node.name for node in session.get_outputs()]
+    spec = entry.manifest.input
+    assert spec is not None
     app = FastAPI()
 
     @app.get(READY_PATH)
@@ -58,7 +60,7 @@ def create_app(entry: ModelEntry, device: str) -> FastAPI:
 
     @app.post(PREDICT_PATH)
     def predict(picture: Annotated[bytes, Body(media_type="image/jpeg")]) -> dict[str, Any]:
-        row, placement = prepare(picture, entry.manifest.input)
+        row, placement = prepare(picture, spec)
         outputs = session.run(None, {input_name: row[None]})
         found = task.finish({name: value[0] for name, value in zip(names, outputs, strict=True)}, placement, Options())
         answer = {"labels": found.labels, "scores": found.scores.tolist()}

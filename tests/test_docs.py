@@ -71,6 +71,13 @@ def test_the_readmes_requests_are_answered(bundled: Server, clone: Path) -> None
         assert drawn.size == sent.size
 
 
+def test_the_readmes_three_lines_ask_over_the_open_inference_protocol(bundled: Server, clone: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (clone / "a.jpg").write_bytes((ROOT / "models/shelf/examples/shelf-1.jpg").read_bytes())
+    (clone / "ask.py").write_text(program.replace("localhost:8000", f"127.0.0.1:{bundled.port}"))
+    assert shell("python ask.py", clone).startswith("[[[")
+
+
 def test_the_readmes_picture_shows_sensible_things(bundled: Server) -> None:
     content = (ROOT / "models/shelf/examples/shelf-1.jpg").read_bytes()
     with bundled.client() as client:

@@ -10,7 +10,7 @@ from app.telemetry import logs, metrics, tracing
 log = logging.getLogger(__name__)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_QUIET = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
+_QUIET = frozenset({"/livez", "/readyz", "/startupz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Asked every few seconds by platforms: a line and a span for each would drown the others."""
 _FAILED = 500
 _MOST_PATH = 200

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from app import errors
 from app.api import request_id
@@ -63,6 +64,16 @@ class Problem(BaseModel):
     request_id: str
 
 
+OIP_PREFIX = "/v2"
+"""The Open Inference Protocol's clients read `error`, and expect `application/json`."""
+
+
+class InferenceError(Problem):
+    """What every error at `/v2` is: the protocol's own member `error`, and a problem's beside it."""
+
+    error: str = Field(examples=["The model shelf has no input 'x'."], description="The same as `detail`.")
+
+
 def problem(status: int, code: str, detail: str, request_id: str, *, retryable: bool = False) -> Problem:
     """A problem without a page of its own: RFC 9457 section 4.2.1 asks for the status phrase as its title."""
     title = HTTPStatus(status).phrase
@@ -90,18 +101,26 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def _response(body: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+def _response(body: Problem, scope: Scope, headers: dict[str, str] | None = None) -> JSONResponse:
+    if is_oip(scope["path"]):
+        return JSONResponse({"error": body.detail, **body.model_dump()}, body.status, headers)
     return JSONResponse(body.model_dump(), body.status, headers, media_type=MEDIA_TYPE)
+
+
+def is_oip(path: str) -> bool:
+    """Whether errors there are told as the Open Inference Protocol has them."""
+    return path == OIP_PREFIX or path.startswith(f"{OIP_PREFIX}/")
 
 
 async def _request_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.RequestError)
-    return response_of(error, request_id_of(request))
+    return response_of(error, request.scope)
 
 
-def response_of(error: errors.RequestError, request_id: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def response_of(error: errors.RequestError, scope: Scope, headers: dict[str, str] | None = None) -> JSONResponse:
     """The whole answer that the table makes of an error, for those who stand before the application as well."""
-    return _response(problem_of(error, request_id), {**retry_header(error), **(headers or {})})
+    body = problem_of(error, scope["state"]["request_id"])
+    return _response(body, scope, {**retry_header(error), **(headers or {})})
 
 
 def last_answer(body: Problem, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -126,9 +145,14 @@ def retry_header(error: errors.RequestError) -> dict[str, str]:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    return of_validation(error, request.scope)
+
+
+def of_validation(error: RequestValidationError, scope: Scope) -> JSONResponse:
+    """The answer to options or JSON that are not as documented."""
     detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
     code = errors.InvalidRequest.code
-    return _response(problem(HTTPStatus.BAD_REQUEST, code, detail[:1000], request_id_of(request)))
+    return _response(problem(HTTPStatus.BAD_REQUEST, code, detail[:1000], scope["state"]["request_id"]), scope)
 
 
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -140,17 +164,22 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     }
     code, detail = words.get(error.status_code, ("invalid_request", str(error.detail)))
     headers = dict(error.headers or {})
-    return _response(problem(error.status_code, code, detail, request_id_of(request)), headers)
+    return _response(problem(error.status_code, code, detail, request_id_of(request)), request.scope, headers)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    # The traceback goes to the log (Starlette raises it on to the server, which logs it), never to the caller.
+    return unexpected(request.scope)
+
+
+def unexpected(scope: Scope) -> JSONResponse:
+    """The answer to what nobody foresaw. The traceback goes to the server, which logs it, never to the caller."""
     detail = "Something went wrong inside the service. It has been logged under this request id."
-    return _response(problem(500, "internal_error", detail, request_id_of(request)))
+    return _response(problem(500, "internal_error", detail, scope["state"]["request_id"]), scope)
 
 
-def responses(*kinds: type[errors.RequestError]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` for these errors."""
+def responses(*kinds: type[errors.RequestError], path: str = "") -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for these errors at `path`."""
+    media_type, schema = ("application/json", InferenceError) if is_oip(path) else (MEDIA_TYPE, Problem)
     documented: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         status = int(STATUS[kind])
@@ -158,6 +187,6 @@ def responses(*kinds: type[errors.RequestError]) -> dict[int | str, dict[str, An
         known = documented.get(status, {}).get("description")
         documented[status] = {
             "description": f"{known} Or: {words}" if known else words,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "content": {media_type: {"schema": {"$ref": f"#/components/schemas/{schema.__name__}"}}},
         }
     return documented

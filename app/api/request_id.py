@@ -1,16 +1,12 @@
 """`X-Request-Id`: the caller's is echoed, or one is made; it stands in every line that is logged about the request."""
 
-import random
-import re
-from collections.abc import Iterable
-
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.telemetry import logs
+from app.telemetry.request_ids import HEADER, id_for
 
-HEADER = b"x-request-id"
-_ACCEPTED = re.compile(rb"[\x21-\x7e]{1,128}")
+__all__ = ["HEADER", "RequestIdMiddleware", "id_for", "request_id_of"]
 
 
 class RequestIdMiddleware:
@@ -42,11 +38,3 @@ def request_id_of(request: HTTPConnection) -> str:
     """The id that the middleware gave this request."""
     request_id: str = request.scope["state"]["request_id"]
     return request_id
-
-
-def id_for(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The id that the caller gave, or a new one."""
-    for name, value in headers:
-        if name == HEADER and _ACCEPTED.fullmatch(value):
-            return str(value.decode("ascii"))
-    return f"{random.getrandbits(128):032x}"  # unique is enough: nothing is kept secret by it

@@ -19,7 +19,7 @@ def print_list(root: Path) -> None:
     table = Table("name", "task", "versions", "input", "labels", "description")
     for entry in repository.scan(root):
         manifest = entry.manifest
-        size = "x".join(map(str, manifest.input.size))
+        size = "tensor" if manifest.input is None else "x".join(map(str, manifest.input.size))
         table.add_row(
             entry.name, manifest.task, ", ".join(entry.versions), size, str(len(entry.labels)), manifest.description
         )

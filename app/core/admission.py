@@ -124,27 +124,28 @@ class Permit:
         with self._admission._lock:
             self._return_bytes(min(size, self._bytes))
 
-    def take_picture(self, model: Hashable, pixels: int, *, shared: bool = False) -> None:
-        """Take a picture's place and its pixels, for a model that shares the lanes with others or not.
+    def take_picture(self, model: Hashable, pixels: int, *, shared: bool = False, count: int = 1) -> None:
+        """Take a picture's place and its pixels, or the places of `count` rows, for a model that shares the lanes with
+        others or not.
 
         Raises `Overloaded` where there is no room; what exceeds a ceiling by itself is admitted as `take_bytes` does.
         """
         admission = self._admission
         ceiling, limit = admission._ceilings[self.priority], admission.limit
         with admission._lock:
-            if ((used := admission._pictures) and used + 1 > ceiling.pictures) or used + 1 > limit.pictures:
+            if ((used := admission._pictures) and used + count > ceiling.pictures) or used + count > limit.pictures:
                 raise admission._refuse("pictures")
             of_model = admission._by_model[model]
-            if shared and of_model and of_model + 1 > MODEL_CEILING * ceiling.pictures:
+            if shared and of_model and of_model + count > MODEL_CEILING * ceiling.pictures:
                 raise admission._refuse("pictures for this model")
             if ((used := admission._pixels) and used + pixels > ceiling.pixels) or used + pixels > limit.pixels:
                 raise admission._refuse("pixels")
-            admission._pictures += 1
+            admission._pictures += count
             admission._pixels += pixels
-            admission._by_model[model] += 1
-            self._pictures += 1
+            admission._by_model[model] += count
+            self._pictures += count
             self._pixels += pixels
-            self._models.append(model)
+            self._models += [model] * count
 
     def _return_bytes(self, size: int) -> None:
         admission = self._admission

@@ -118,6 +118,12 @@ class Capacity(Generic[K]):
         with self._lock:
             return self._seconds(model, self._clock())
 
+    def measured_at(self, model: K) -> float | None:
+        """When this model last answered, on the clock's time; None where it has not yet."""
+        with self._lock:
+            speed = self._speeds.get(model)
+            return None if speed is None else speed.measured_at
+
     def speeds(self) -> dict[K, float]:
         """Lane seconds for a picture of each model that has answered."""
         now = self._clock()

@@ -21,7 +21,7 @@ from app.core.batcher import Batcher
 from app.core.capacity import Capacity
 from app.core.device_path import DevicePath
 from app.core.model import Model
-from app.core.request import AdmittedRequest, Answer, Priority, Timings
+from app.core.request import AdmittedRow, Answer, Item, Priority, Timings
 from app.engines.base import Array
 from app.engines.failures import Failure, classify
 from app.engines.library_errors import first_line
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Waiter = Entry[Model, AdmittedRequest, Answer]
-PictureBatcher = Batcher[Model, AdmittedRequest, Answer]
+Waiter = Entry[Model, Item, Answer]
+PictureBatcher = Batcher[Model, Item, Answer]
 ModelCapacity = Capacity[Model]
 Tensor = Union[Array, "torch.Tensor"]
 """A prepared batch, on the host or on the device."""
@@ -53,10 +53,10 @@ class LaneHealth:
 
 @dataclass(slots=True)
 class _Row:
-    """A prepared picture: one row of the batch."""
+    """A prepared picture, or a caller's own row: one row of the batch."""
 
     waiter: Waiter
-    placement: Placement
+    placement: Placement | None
     started_at: float
     decode_seconds: float
     prepare_seconds: float
@@ -148,7 +148,7 @@ class Executor:
             # The waiters' requests must not be kept alive by an idle lane.
             del batch
 
-    def _execute(self, batch: Batch[Model, AdmittedRequest, Answer], lane: _Lane) -> int:
+    def _execute(self, batch: Batch[Model, Item, Answer], lane: _Lane) -> int:
         """Carry a batch through to its answers; returns how many of its pictures were computed."""
         tensor, rows = self._prepare(batch.key, batch.entries, lane.buffer(batch.key))
         if rows:
@@ -156,8 +156,11 @@ class Executor:
         return len(rows)
 
     def _prepare(self, model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Tensor, list[_Row]]:
-        """Prepare a batch on the device where the model has a way there; else, or if that fails, in the buffer."""
-        if model.device_path is not None:
+        """Prepare a batch on the device where the model has a way there; else, or if that fails, in the buffer.
+
+        So is a batch with callers' own rows in it: they lie in the host's memory.
+        """
+        if model.device_path is not None and not any(isinstance(waiter.item, AdmittedRow) for waiter in waiters):
             try:
                 return _prepare_on_device(model, model.device_path, waiters, buffer)
             except Exception as error:  # torch raises what it likes; each means that it was the device's fault
@@ -212,7 +215,8 @@ def _prepare_on_device(
     """
     started = time.monotonic()
     there = [waiter for waiter in waiters if _in_time(waiter, started)]
-    prepared = path.prepare([waiter.item for waiter in there], buffer, model.prepare_row)
+    pictures = [waiter.item for waiter in there if not isinstance(waiter.item, AdmittedRow)]
+    prepared = path.prepare(pictures, buffer, model.prepare_row)
     seconds = time.monotonic() - started
     for place, error in prepared.failures:
         there[place].fail(_public(error, there[place], "preparing"))
@@ -268,7 +272,8 @@ def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace
         finish=ended - started,
     )
     queued_at = row.waiter.enqueued_at
-    row.waiter.answer(Answer(prediction, row.placement.size, batch.size, timings, batch, queued_at, ended))
+    size = None if row.placement is None else row.placement.size
+    row.waiter.answer(Answer(prediction, size, batch.size, timings, batch, queued_at, ended))
 
 
 def _public(error: Exception, waiter: Waiter, doing: str) -> RequestError:
@@ -276,4 +281,5 @@ def _public(error: Exception, waiter: Waiter, doing: str) -> RequestError:
     if isinstance(error, RequestError) and not isinstance(error, EngineFailure):
         return error
     log.error("failed while %s request %s", doing, waiter.item.request.request_id, exc_info=error)
-    return EngineFailure("The model failed on this picture. The service has logged why; trying again may help.")
+    what = "row of the input" if isinstance(waiter.item, AdmittedRow) else "picture"
+    return EngineFailure(f"The model failed on this {what}. The service has logged why; trying again may help.")

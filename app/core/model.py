@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from app.core.device_path import DevicePath
-from app.core.request import AdmittedRequest, InferenceRequest
+from app.core.request import AdmittedRequest, AdmittedRow, InferenceRequest, Item
 from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines.base import Array, Engine, TensorEngine
 from app.engines.buckets import bucket, padded, padded_on_device
 from app.engines.devices import Device
 from app.engines.library_errors import first_line
-from app.errors import EngineFailure, InvalidManifest
+from app.errors import EngineFailure, InvalidManifest, InvalidRequest
 from app.vision import image, preprocessing
 from app.vision.decode_memory import decode_bytes, grey_bytes
 from app.vision.image import ImageHeader, Picture
@@ -44,17 +44,20 @@ is short again, it takes twice as many.
 
 
 class Prepared(NamedTuple):
-    """Where a picture came to lie in its row, and how many seconds of that its decoding took."""
+    """Where a picture came to lie in its row, and how many seconds of that its decoding took; a caller's own row has no
+    placement.
+    """
 
-    placement: Placement
+    placement: Placement | None
     decode_seconds: float
 
 
 class Model:
     """prepare (bytes → one row of a batch) · compute (a batch → its outputs) · finish (one row → a prediction).
 
-    `prepare` and `finish` handle one picture and may fail for it alone; `compute` handles a batch. All may be called
-    from several threads. Where there is a `device_path`, it prepares whole batches in the place of `prepare`, for
+    `prepare` and `finish` handle one picture and may fail for it alone; `compute` handles a batch. A caller's
+    own row is copied by the one, and its outputs left as they are by the other. All may be called from several
+    threads. Where there is a `device_path`, it prepares whole batches in the place of `prepare`, for
     `compute_on_device`.
     """
 
@@ -63,27 +66,34 @@ class Model:
         name: str,
         version: str,
         task: AnyTask,
-        input_spec: InputSpec,
+        input_spec: InputSpec | None,
         engines: Sequence[Engine],
         max_batch_size: int,
         device: Device,
         batch_reason: str = "the manifest's",
         memory: WorkingMemory | None = None,
+        precision_reason: str = "the manifest's",
         batch_dimension: bool = True,
     ) -> None:
-        """`engines` has one for each GPU, all alike, or one for the CPU; `device` is what they are on, and why;
-        `batch_reason` says where the largest batch's size is from; `memory` is what decoded pictures may take together
-        with those of other models; without a `batch_dimension` the outputs are those of one picture.
+        """`input_spec` is None where the model takes tensors alone. `engines` has one for each GPU, all alike, or one
+        for the CPU; `device` is what they are on, and why; `batch_reason` says where the largest batch's size is from;
+        `memory` is what decoded pictures may take together with those of other models; `precision_reason` says why the
+        engines compute in what they do; without a `batch_dimension` the outputs are those of one picture.
         """
         self.name = name
         self.version = version
         self.task = task
-        self.input_spec = input_spec
+        self._input_spec = input_spec
         self.engine = engines[0]
+        declared = tuple(size or 1 for size in self.engine.input.shape[1:])
+        self.row_shape = input_spec.shape if input_spec is not None else declared
+        self.row_dtype = self.engine.input.dtype
+        self.row_output_bytes = 0
         self.device = device
         self._engines = tuple(engines)
         self.max_batch_size = max_batch_size
         self.batch_reason = batch_reason
+        self.precision_reason = precision_reason
         self._largest_batch = max_batch_size
         self._told_reason = batch_reason
         self._full_batches = 0
@@ -97,12 +107,27 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
 
+    @property
+    def takes_pictures(self) -> bool:
+        """Whether there is a way from a picture to the graph's input."""
+        return self._input_spec is not None
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """How pictures are prepared; raises `InvalidRequest` where the model takes tensors alone."""
+        if self._input_spec is None:
+            raise InvalidRequest(
+                f"The model {self.name} takes no pictures, but tensors, over the Open Inference Protocol: POST to "
+                f"/v2/models/{self.name}/infer."
+            )
+        return self._input_spec
+
     def empty_batch(self) -> Array:
         """A buffer for the largest batch, `[max_batch_size, …input]`; each lane keeps one."""
         try:
             return self._spare.pop()
         except IndexError:
-            return self.engine.host_buffer((self._largest_batch, *self.input_spec.shape), self.input_spec.numpy_dtype)
+            return self.engine.host_buffer((self._largest_batch, *self.row_shape), self.row_dtype)
 
     def give_back(self, buffer: Array) -> None:
         """Let somebody else have what `empty_batch` returned: a GPU's driver is slow to make such memory."""
@@ -112,11 +137,14 @@ class Model:
         """Prepare batches by `path` from now on, or each picture on the CPU where it is None; and why."""
         self.device_path, self.decoding = path, decoding
 
-    def prepare(self, admitted: AdmittedRequest, out: Array) -> Prepared:
-        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch.
+    def prepare(self, admitted: Item, out: Array) -> Prepared:
+        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch; copy a caller's row.
 
         Waits until there is memory for it. Raises `InvalidImage` where the picture cannot be decoded.
         """
+        if isinstance(admitted, AdmittedRow):
+            out[...] = admitted.row
+            return Prepared(None, 0.0)
         data, header, spec = admitted.request.image, admitted.header, self.input_spec
         target = preprocessing.decoding_target(header.upright, spec)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
@@ -127,7 +155,9 @@ class Model:
 
     def prepare_row(self, admitted: AdmittedRequest, out: Array) -> Placement:
         """`prepare` for those who ask only where the picture came to lie."""
-        return self.prepare(admitted, out).placement
+        placement = self.prepare(admitted, out).placement
+        assert placement is not None
+        return placement
 
     def decoded_pixels(self, header: ImageHeader) -> int:
         """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
@@ -178,8 +208,13 @@ class Model:
             return -(-pictures // fixed) * fixed
         return bucket(pictures, self._largest_batch) if self.device.kind == "cuda" else pictures
 
-    def finish(self, rows: Mapping[str, Array], placement: Placement, admitted: AdmittedRequest) -> Any:
-        """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again."""
+    def finish(self, rows: Mapping[str, Array], placement: Placement | None, admitted: Item) -> Any:
+        """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again. The
+        outputs of a caller's own row are given as they are.
+        """
+        if isinstance(admitted, AdmittedRow):
+            return rows
+        assert placement is not None
         request = admitted.request
         prediction = self.task.finish(rows, placement, request.options)
         with ExitStack() as held:
@@ -201,17 +236,23 @@ class Model:
         for size in range(1, self.max_batch_size + 1):
             self.warm_up_batch(buffer[:size])
         self._try_to_answer(buffer[:1])
-        data = image.specimen()
-        image.decode_grey(data, image.read_header(data))
+        if self.takes_pictures:
+            data = image.specimen()
+            image.decode_grey(data, image.read_header(data))
         self.give_back(buffer)
 
     def warm_up_batch(self, batch: Array) -> None:
         """Compute one batch on every device; raises as `warm_up` does."""
         for engine in self._engines:
-            self._check_outputs(self._warm_up_size(engine, batch)[0])
+            rows = self._warm_up_size(engine, batch)[0]
+            self._check_outputs(rows)
+            self.row_output_bytes = sum(row.nbytes for row in rows.values())
 
     def answer_specimens(self, batch: Array, lane: int = 0) -> None:
-        """Answer as many pictures as `batch` has rows, as a lane would."""
+        """Answer as many pictures as `batch` has rows, as a lane would; where it takes none, the rows as they are."""
+        if not self.takes_pictures:
+            self.compute(batch, lane)
+            return
         data = image.specimen()
         admitted = AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
         placements = [self.prepare_row(admitted, row) for row in batch]
@@ -238,7 +279,7 @@ class Model:
         except Exception as error:  # whatever an engine raises here means: it cannot compute what the manifest says
             raise InvalidManifest(
                 f"{self.name} version {self.version}: the model fails on a batch of {len(batch)} of shape "
-                f"{self.input_spec.shape} and type {self.input_spec.dtype}: {first_line(error)}. "
+                f"{self.row_shape} and type {self.row_dtype}: {first_line(error)}. "
                 f"Check `input` and `batching` in model.yaml; the graph takes {engine.input.shape} "
                 f"of {engine.input.dtype}."
             ) from error

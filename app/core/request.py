@@ -1,12 +1,14 @@
 """What goes into the core and what comes out."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from opentelemetry.trace import SpanContext
 
+from app.engines.base import Array
 from app.telemetry.tracing import BatchTrace
 from app.vision.image import ImageHeader, Size
 from app.vision.tasks import Options
@@ -17,6 +19,18 @@ class Priority(StrEnum):
 
     INTERACTIVE = "interactive"
     BULK = "bulk"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Who waits in order of arrival with whom. Flows of one priority share the lanes' time by their weights."""
+
+    name: str = ""
+    weight: float = 1.0
+
+
+EVEN = Flow()
+"""The flow of whoever belongs to no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class InferenceRequest:
     options: Options = field(default_factory=Options)
     deadline: Deadline | None = None
     source: str = "http"
+    flow: Flow = EVEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +70,31 @@ class AdmittedRequest:
     request: InferenceRequest
     header: ImageHeader
     trace: SpanContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRequest:
+    """Rows for a graph's own input, prepared by the caller: `rows` is `[n, …]`, n may be 0."""
+
+    rows: Array
+    request_id: str
+    model: str | None = None
+    version: str | None = None
+    deadline: Deadline | None = None
+    source: str = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedRow:
+    """One row of a `TensorRequest` that passed the door; `row` is a view of the request's memory."""
+
+    request: TensorRequest
+    row: Array
+    trace: SpanContext | None = None
+
+
+Item = AdmittedRequest | AdmittedRow
+"""What a lane takes: both become one row of a batch, and share batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +112,14 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a lane makes of one picture. `prediction` is the task's own type; `batch` is what it was computed in.
+    """What a lane makes of one item. `batch` is what it was computed in.
 
+    Of a picture, `prediction` is the task's own type; of a row it is the output's rows by name, and `image_size` None.
     `queued_at` and `ended_at` are moments on `time.monotonic`'s clock.
     """
 
     prediction: Any
-    image_size: Size
+    image_size: Size | None
     batch_size: int
     timings: Timings
     batch: BatchTrace
@@ -103,3 +144,13 @@ class InferenceResult:
     batch_size: int
     timings: Timings
     total: float
+
+
+@dataclass(frozen=True, slots=True)
+class TensorResult:
+    """The answer to a `TensorRequest`: of each output, in the graph's order, one array a row, all of one shape."""
+
+    request_id: str
+    model: str
+    version: str
+    outputs: Mapping[str, Sequence[Array]]

@@ -2,18 +2,32 @@
 
 import asyncio
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-
-from opentelemetry.trace import SpanContext
 
 from app.core.admission import Admission, Permit
 from app.core.executor import ModelCapacity, PictureBatcher
 from app.core.model import Model
+from app.core.recording import record
 from app.core.registry import Registry
-from app.core.request import AdmittedRequest, Answer, Deadline, InferenceRequest, InferenceResult, Priority
-from app.errors import DeadlineExceeded, ImageTooLarge, Overloaded, PayloadTooLarge, RequestError
+from app.core.request import (
+    EVEN,
+    AdmittedRequest,
+    AdmittedRow,
+    Answer,
+    Deadline,
+    Flow,
+    InferenceRequest,
+    InferenceResult,
+    Item,
+    Priority,
+    TensorRequest,
+    TensorResult,
+)
+from app.engines.base import Array
+from app.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, RequestError
 from app.telemetry import metrics, tracing
-from app.telemetry.tracing import Stage
 from app.vision import image
 from app.vision.decode_memory import worst_bytes
 from app.vision.image import ImageHeader
@@ -64,13 +78,30 @@ class InferenceService:
         computed.
         """
         started = time.monotonic()
+        with self._counted(request) as model:
+            return await self._infer(request, permit, model, started)
+
+    async def infer_tensors(self, request: TensorRequest, permit: Permit) -> TensorResult:
+        """Compute the rows of a graph's own input, in the batches of whatever else the model is asked.
+
+        Each row takes a picture's place of `permit`, and the outputs' bytes. Raises `InvalidRequest` where the rows are
+        not of the model's shape and type, and what `infer` raises; where one row fails, all do.
+        """
+        started = time.monotonic()
+        with self._counted(request, len(request.rows)) as model:
+            _check_rows(request, model)
+            answers = await self._infer_rows(request, permit, model, started)
+            return TensorResult(request.request_id, model.name, model.version, _by_output(answers, model))
+
+    @contextmanager
+    def _counted(self, request: InferenceRequest | TensorRequest, count: int = 1) -> Iterator[Model]:
+        """The model that is asked; so many pictures or rows are counted by their outcome."""
         outcome, labels = "defect", (request.source, "", "")
         try:
             model = self.registry.get(request.model, request.version)
             labels = (request.source, model.name, model.version)
-            result = await self._infer(request, permit, model, started)
+            yield model
             outcome = "ok"
-            return result
         except RequestError as error:
             outcome = error.code
             raise
@@ -78,7 +109,7 @@ class InferenceService:
             outcome = "cancelled"
             raise
         finally:
-            metrics.requests.add(1, (*labels, outcome))
+            metrics.requests.add(count, (*labels, outcome))
 
     def refuse_waiting(self, source: str) -> int:
         """Answer what no lane has taken yet from one front with `Draining`; returns how many there were."""
@@ -90,7 +121,8 @@ class InferenceService:
         self._refuse_hopeless(model, permit.priority, deadline)
         permit.take_picture(model, header.pixels, shared=self.registry.several)
         admitted = AdmittedRequest(request, header, tracing.sampled_context())
-        answer = await self._answer(admitted, permit.priority, model, deadline)
+        (answer,) = await self._answers([admitted], permit.priority, model, deadline, request.flow)
+        assert answer.image_size is not None
         result = InferenceResult(
             request_id=request.request_id,
             model=model.name,
@@ -102,20 +134,50 @@ class InferenceService:
             timings=answer.timings,
             total=time.monotonic() - started,
         )
-        _record(request, result, admitted.trace)
-        if admitted.trace is not None:
-            tracing.record_stages(_stages(started, answer), answer.batch)
+        record(request.source, model, answer, started, result.total, admitted.trace)
         return result
 
-    async def _answer(self, admitted: AdmittedRequest, priority: Priority, model: Model, deadline: Deadline) -> Answer:
-        future = self._batcher.submit(model, admitted, priority, deadline)
-        if self._releasing is None:
-            self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release)
+    async def _infer_rows(self, request: TensorRequest, permit: Permit, model: Model, started: float) -> list[Answer]:
+        deadline = request.deadline or Deadline.after(self.limits.timeout)
+        self._refuse_hopeless(model, permit.priority, deadline)
+        self._take_rows(len(request.rows), permit, model)
+        trace = tracing.sampled_context()
+        rows = [AdmittedRow(request, row, trace) for row in request.rows]
+        answers = await self._answers(rows, permit.priority, model, deadline)
+        for answer in answers:
+            record(request.source, model, answer, started, time.monotonic() - started, trace)
+        return answers
+
+    def _take_rows(self, count: int, permit: Permit, model: Model) -> None:
+        limit = self.admission.limit
+        if count > limit.pictures:
+            raise InvalidRequest(f"The batch has {count} rows; at most {limit.pictures} are taken in one request.")
+        if (size := count * model.row_output_bytes) > limit.image_bytes:
+            raise PayloadTooLarge(
+                f"The outputs of {count} rows would take {size >> 20} MiB; at most {limit.image_bytes >> 20} are kept. "
+                "Send fewer rows."
+            )
+        permit.take_picture(model, 0, shared=self.registry.several, count=count)
+        permit.take_bytes(size)
+
+    async def _answers(
+        self, items: Sequence[Item], priority: Priority, model: Model, deadline: Deadline, flow: Flow = EVEN
+    ) -> list[Answer]:
+        """Everybody's answer, or the first error; then nobody else's is computed any more."""
+        waiting: list[asyncio.Future[Answer]] = []
         try:
             async with asyncio.timeout(max(0.0, deadline.remaining())):
-                return await asyncio.wrap_future(future)
+                waiting.extend(
+                    asyncio.wrap_future(self._batcher.submit(model, item, priority, deadline, flow)) for item in items
+                )
+                if self._releasing is None:
+                    self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release)
+                return await asyncio.gather(*waiting) if len(waiting) != 1 else [await waiting[0]]
         except TimeoutError:
-            raise DeadlineExceeded("The deadline passed before the picture was answered.") from None
+            raise DeadlineExceeded("The deadline passed before the answer was there.") from None
+        finally:
+            for future in waiting:
+                future.cancel()
 
     def _release(self) -> None:
         """Lanes release what they hold; here for the answer whose lane is stuck. Runs only while pictures wait."""
@@ -125,6 +187,7 @@ class InferenceService:
 
     def _check_picture(self, data: bytes, model: Model) -> ImageHeader:
         """Bytes first, then the pixels that the header declares, and what decoding them takes; nothing is decoded."""
+        _ = model.input_spec  # raises for a model that takes no pictures
         if len(data) > self.limits.image_bytes:
             raise PayloadTooLarge(f"The picture has {len(data)} bytes; at most {self.limits.image_bytes} are taken.")
         header = image.read_header(data)
@@ -149,7 +212,7 @@ class InferenceService:
         """What cannot be answered in time by the measured speed is refused now, not after having waited for nothing."""
         remaining = deadline.remaining()
         if remaining <= 0:
-            raise DeadlineExceeded("The deadline had passed when the picture arrived.")
+            raise DeadlineExceeded("The deadline had passed when the request arrived.")
         if self._batcher.idle_lanes or not self.capacity.may_exceed(remaining):
             return
         if (wait := self.capacity.wait(model, priority)) > remaining:
@@ -169,27 +232,25 @@ def _check_memory(header: ImageHeader, file_bytes: int, model: Model) -> None:
         )
 
 
-def _record(request: InferenceRequest, result: InferenceResult, trace: SpanContext | None) -> None:
-    labels, timings, record = (
-        (request.source, result.model, result.version),
-        result.timings,
-        metrics.stage_seconds.record,
-    )
-    metrics.request_seconds.record(result.total, labels, trace)
-    record(timings.queue, (*labels, "queue"), trace)
-    record(timings.decode, (*labels, "decode"), trace)
-    record(timings.prepare, (*labels, "prepare"), trace)
-    record(timings.compute, (*labels, "compute"), trace)
-    record(timings.finish, (*labels, "finish"), trace)
+def _check_rows(request: TensorRequest, model: Model) -> None:
+    rows = request.rows
+    if rows.dtype != model.row_dtype or rows.shape[1:] != model.row_shape:
+        raise InvalidRequest(
+            f"The input of {model.name} is {model.row_dtype} of shape {['rows', *model.row_shape]}, not "
+            f"{rows.dtype} of {list(rows.shape)}."
+        )
 
 
-def _stages(received_at: float, answer: Answer) -> list[Stage]:
-    timings = answer.timings
-    return [
-        Stage("admission", received_at, answer.queued_at - received_at),
-        Stage("queue", answer.queued_at, timings.queue),
-        Stage("decode", answer.queued_at + timings.queue, timings.decode),
-        Stage("prepare", answer.queued_at + timings.queue + timings.decode, timings.prepare),
-        Stage("compute", answer.batch.started_at, timings.compute),
-        Stage("finish", answer.ended_at - timings.finish, timings.finish),
-    ]
+def _by_output(answers: Sequence[Answer], model: Model) -> dict[str, list[Array]]:
+    outputs: dict[str, list[Array]] = {spec.name: [] for spec in model.engine.outputs}
+    for answer in answers:
+        for name, row in answer.prediction.items():
+            outputs[name].append(row)
+    for name, rows in outputs.items():
+        shapes = {row.shape for row in rows}
+        if len(shapes) > 1:
+            raise InvalidRequest(
+                f"The output {name} of {model.name} has not the same shape for every row, so that they make no tensor. "
+                "Send one row in each request."
+            )
+    return outputs

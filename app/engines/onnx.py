@@ -1,12 +1,16 @@
 """ONNX Runtime: the CPU, and CUDA or TensorRT where they work."""
 
 import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.engines import onnx_cuda
+from app.engines import onnx_cuda, onnx_file
 from app.engines.base import Array, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.constants import Constants, picture_input
 from app.engines.devices import Device
@@ -36,8 +40,12 @@ def cuda_problem() -> str | None:
 
 
 def precisions(device: Device, engine: EngineName) -> tuple[Precision, ...]:
-    """What it can compute in, the fastest first. Its CPU and CUDA kernels compute in the graph's own types."""
-    return ("fp16", "fp32") if engine == "tensorrt" and device.kind == "cuda" else ("fp32",)
+    """What it can compute in, the fastest first. Its CPU and CUDA kernels compute in the graph's own types; those for
+    integers are the CPU's.
+    """
+    if device.kind == "cpu":
+        return ("int8", "fp32") if engine == "onnx" else ("fp32",)
+    return ("fp16", "fp32") if engine == "tensorrt" else ("fp32",)
 
 
 class OnnxEngine:
@@ -58,6 +66,7 @@ class OnnxEngine:
         self.device = options.device.name
         self.precision = options.precision
         self._options = options
+        self._path = path
         graphs = options.graphs and options.device.kind == "cuda" and name == "onnx" and not options.constants
         self._runs = Runs(
             lambda captured: _open(path, options, name, captured),
@@ -93,11 +102,32 @@ class OnnxEngine:
             self._pinned.append(onnx_cuda.Pinned(buffer))
         return buffer
 
+    def integer_layers(self) -> tuple[int, int]:
+        """See `IntegerEngine.integer_layers`; the graph is optimised once more and written where it can be read."""
+        session_options = _session_options(self._options)
+        session_options.log_severity_level = 4  # it warns that the file is for this machine only
+        with _file_in_memory() as optimised:
+            session_options.optimized_model_filepath = str(optimised)
+            ort.InferenceSession(self._path, session_options, providers=["CPUExecutionProvider"])
+            facts = onnx_file.read(optimised)
+        return facts.integer_layers, facts.layers
+
     def close(self) -> None:
         """Free the session once no lane computes with it any more."""
         for pinned in self._pinned:
             pinned.release()
         self._runs.close()
+
+
+@contextmanager
+def _file_in_memory() -> Iterator[Path]:
+    """A file that needs no disk, which a container may have none of; on Linux."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("optimised"), "wb") as file:
+            yield Path(f"/proc/self/fd/{file.fileno()}")
+        return
+    with tempfile.TemporaryDirectory(prefix="roo-optimised-") as scratch:
+        yield Path(scratch) / "optimised.onnx"
 
 
 def _open(path: Path, options: EngineOptions, name: EngineName, graphs: bool) -> ort.InferenceSession:
@@ -120,7 +150,9 @@ def _describe(
         inputs, outputs = inputs_of(session), outputs_of(session)
     except InvalidManifest as error:
         raise InvalidManifest(f"{path}: {error}") from None
-    return picture_input(inputs, options.constants, path), outputs
+    spec, facts = picture_input(inputs, options.constants, path), onnx_file.read(path)
+    onnx_file.refuse_coupled_batch(path, facts, spec.batch_size)
+    return spec.one_by_one() if facts.couples_batch else spec, outputs
 
 
 def _check_provider(session: ort.InferenceSession, providers: list[onnx_cuda.Provider]) -> None:

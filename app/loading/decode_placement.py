@@ -42,6 +42,8 @@ def choose(model: Model, asked: GpuDecode, lanes: int) -> None:
 
     Raises `DeviceUnavailable` where the GPU was demanded and cannot be used for it.
     """
+    if not model.takes_pictures:
+        return model.decode_with(None, Decoding("cpu", "it takes no pictures"))
     if asked == "off":
         return model.decode_with(None, Decoding("cpu", "ROO_GPU_DECODE=off"))
     path = _path(model)

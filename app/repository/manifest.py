@@ -12,6 +12,7 @@ from app.repository.labels import read_names
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
 from app.vision.preprocessing import InputSpec
+from app.vision.raw_outputs import RawOutputs
 from app.vision.segmentation import SegmentationSpec, SegmentationTask
 from app.vision.tasks import AnyTask
 
@@ -45,16 +46,20 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    task: Literal["detection", "classification", "segmentation"]
+    task: Literal["detection", "classification", "segmentation", "tensors"]
     like: str | None = Field(None, description="A family of models whose fields are the defaults of this manifest.")
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
-    precisions: list[Literal["fp32", "bf16", "fp16"]] = Field(
-        ["fp32"], min_length=1, description="What the model may be computed in without losing quality."
+    precisions: list[Literal["fp32", "bf16", "fp16", "int8"]] = Field(
+        ["fp32"],
+        min_length=1,
+        description="What the model may be computed in without losing quality; `int8` has a file of its own.",
     )
-    labels: list[str] | str = Field(description="Class names in the model's order, or a text file with one a line.")
+    labels: list[str] | str = Field(
+        default_factory=list, description="Class names in the model's order, or a text file with one a line."
+    )
     versions: Literal["latest"] | list[Version] = "latest"
-    input: InputSpec
+    input: InputSpec | None = Field(None, description="How pictures become the graph's input; none with `tensors`.")
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
     segmentation: SegmentationSpec = SegmentationSpec()
@@ -73,6 +78,15 @@ class Manifest(BaseModel):
     def _has_its_section(self) -> "Manifest":
         if self.task == "detection" and self.detection is None:
             raise ValueError("task is detection, so a section `detection:` must name its `decoder`")
+        if "int8" in self.precisions and self.engine in ("torch", "tensorrt"):
+            raise ValueError(f"precisions lists int8, which the engine {self.engine} does not read; remove it")
+        if self.task == "tensors":
+            if self.input is not None:
+                section = "`like`" if self.like else "the section `input:`"
+                raise ValueError(f"task is tensors, for which no picture is prepared; remove {section}")
+            return self
+        if self.input is None:
+            raise ValueError("input: is missing; add it")
         if not self.labels:
             raise ValueError("labels must list at least one class")
         if isinstance(self.labels, list) and not all(map(str.strip, self.labels)):
@@ -86,6 +100,8 @@ class Manifest(BaseModel):
             return DetectionTask(self.detection, labels)
         if self.task == "segmentation":
             return SegmentationTask(self.segmentation, labels)
+        if self.task == "tensors":
+            return RawOutputs(labels)
         return ClassificationTask(self.classification, labels)
 
 

@@ -54,10 +54,18 @@ http_seconds = _histogram(
     "http.route",
     "http.response.status_code",
 )
-refusals = _counter("roo_refusals", "HTTP requests turned away before the application, by the error's code.", "code")
+refusals = _counter("roo_refusals", "Requests turned away before the application, by the error's code.", "code")
+rpc_seconds = _histogram(
+    "rpc.server.call.duration",
+    "Time from a gRPC call's head to the end of its answer; a stream is one call.",
+    "rpc.method",
+    "rpc.response.status_code",
+)
 
 # The core.
-requests = _counter("roo_requests", "Pictures answered, by outcome.", "source", "model", "version", "outcome")
+requests = _counter(
+    "roo_requests", "Pictures, and rows of tensors, answered, by outcome.", "source", "model", "version", "outcome"
+)
 request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
 stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "version", "stage")
 batch_size = _histogram(

@@ -5,7 +5,7 @@ what the decoder writes to (3 for RGB, 4 with transparency, twice that where 16 
 that (a progressive JPEG's coefficients, up to 8; a WebP's frames, up to 8), a second picture where it is turned.
 """
 
-from app.vision.barcodes import LARGEST_AGAIN, LARGEST_CROP
+from app.vision.code_looks import LARGEST_AGAIN, LARGEST_CROP
 from app.vision.codec import FILES_IN_MEMORY, IN_PLACE_BYTES
 from app.vision.eight_bits import FULL_RANGE, Levels
 from app.vision.image import ImageHeader, Size, grey_reduction, reduction

@@ -34,3 +34,4 @@ def test_every_answer_is_as_documented(server: Server) -> None:
         asked.append(operation.label)
     assert "POST /v1/predict" in asked
     assert "GET /readyz" in asked
+    assert "POST /v2/models/{name}/infer" in asked

@@ -12,7 +12,7 @@ import yaml
 
 from app.errors import StartupError
 from app.settings import load_settings
-from tests.deploy.places import PORT, PROBES
+from tests.deploy.places import GRPC_PORT, PORT, PROBES
 
 Document = dict[str, Any]
 
@@ -183,8 +183,8 @@ def _container(container: Document) -> Iterator[str]:
 def _probes(documents: list[Document]) -> Iterator[str]:
     container = service_container(documents)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    if ports != {"http": PORT}:
-        yield f"the service listens on {PORT}, not on {ports}"
+    if ports != {"http": PORT, "grpc": GRPC_PORT}:
+        yield f"the service listens on {PORT} and {GRPC_PORT}, not on {ports}"
     for kind, path in PROBES.items():
         probe = container.get(f"{kind}Probe", {}).get("httpGet", {})
         if probe.get("path") != path or ports.get(probe.get("port"), probe.get("port")) != PORT:
@@ -254,16 +254,25 @@ def _key_file(documents: list[Document], file: Path) -> Iterator[str]:
 def _scaling(documents: list[Document]) -> Iterator[str]:
     settings = environment(documents)
     for document in of_kind(documents, "ScaledObject"):
-        for trigger in document["spec"]["triggers"]:
-            metadata = trigger["metadata"]
+        triggers = [trigger["metadata"] for trigger in document["spec"]["triggers"]]
+        if (counted := ",".join(map(_counted, triggers))) != settings.get("ROO_QUEUE"):
+            yield f"scales by {counted}, but works off {settings.get('ROO_QUEUE')}"
+        for metadata in triggers:
             numbers = [name for name, value in metadata.items() if not isinstance(value, str)]
             yield from (f"trigger: {name} is not a string" for name in numbers)
-            if metadata.get("queueName") != settings.get("ROO_QUEUE"):
-                yield f"scales by the queue {metadata.get('queueName')}, but works off {settings.get('ROO_QUEUE')}"
             if f"{metadata.get('namespace')}.servicebus.windows.net" != settings.get("ROO_SERVICEBUS_NAMESPACE"):
                 yield f"scales by the namespace {metadata.get('namespace')}, which is not the service's"
+        if len({metadata.get("messageCount") for metadata in triggers}) > 1:
+            yield "triggers with different messageCounts: a message takes the same time on every queue"
         if any("replicas" in deployment["spec"] for deployment in of_kind(documents, "Deployment", "roo-vision")):
             yield "the Deployment fixes the number of replicas that the scaler owns"
+
+
+def _counted(metadata: Document) -> str:
+    """What a trigger counts, as ROO_QUEUE names it."""
+    if "topicName" in metadata and "queueName" not in metadata:
+        return f"{metadata['topicName']}/subscriptions/{metadata.get('subscriptionName')}"
+    return str(metadata.get("queueName"))
 
 
 def _called(document: Document) -> str:

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from app.settings import Settings, load_settings
-from tests.deploy.places import DOCKERFILES, PORT, PROBES, ROOT, final_stage, image_environment, instructions
+from tests.deploy.places import DOCKERFILES, GRPC_PORT, PORT, PROBES, ROOT, final_stage, image_environment, instructions
 from tests.fixtures.server import Server
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -66,8 +66,10 @@ def test_its_settings_are_ones(dockerfile: str, monkeypatch: pytest.MonkeyPatch)
 
 
 @both
-def test_it_exposes_the_port_that_is_listened_on(dockerfile: str) -> None:
-    assert int(one(dockerfile, "EXPOSE")) == Settings.model_fields["port"].default == PORT
+def test_it_exposes_the_ports_that_are_listened_on(dockerfile: str) -> None:
+    http, grpc = one(dockerfile, "EXPOSE").split()
+    assert int(http) == Settings.model_fields["port"].default == PORT
+    assert int(grpc) == int(image_environment(dockerfile)["ROO_GRPC_PORT"]) == GRPC_PORT
 
 
 @both

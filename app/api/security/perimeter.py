@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from app.api import documentation, problems
 from app.api.security.api_keys import ApiKeys
-from app.api.security.gate import Gate
+from app.api.security.gate import Doorkeeper, Gate
 from app.api.security.rate_limit import RateLimiter
 from app.api.security.scheme import Scheme
 from app.errors import Forbidden, IdentityUnavailable, RateLimited, RequestError, Unauthorized
@@ -22,12 +22,12 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ALWAYS_OPEN = ("/livez", "/startupz", "/readyz", *documentation.PATHS)
+ALWAYS_OPEN = ("/livez", "/startupz", "/readyz", "/v2/health/live", "/v2/health/ready", *documentation.PATHS)
 """Probes, because platforms send no keys; the documentation, because it describes the program and nobody's data."""
 METRICS = "/metrics"
 
-_MAY_BE_SENT = ("Authorization", "Content-Type", "X-Api-Key", "X-Request-Id")
-_MAY_BE_READ = ("Retry-After", "WWW-Authenticate", "X-Request-Id")
+_MAY_BE_SENT = ("Authorization", "Content-Type", "Inference-Header-Content-Length", "X-Api-Key", "X-Request-Id")
+_MAY_BE_READ = ("Inference-Header-Content-Length", "Retry-After", "WWW-Authenticate", "X-Request-Id")
 
 RESPONSE_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -56,6 +56,10 @@ class Perimeter:
     def open_paths(self) -> tuple[str, ...]:
         """Paths that anybody may ask for."""
         return (*ALWAYS_OPEN, METRICS) if self.metrics_open else ALWAYS_OPEN
+
+    def doorkeeper(self) -> Doorkeeper:
+        """The same gate, for callers that do not come over HTTP."""
+        return Doorkeeper(self.schemes, self.limiter)
 
     def wrap(self, app: ASGIApp) -> ASGIApp:
         """The application with the gate before it, and before that what browsers ask without a key (CORS)."""
@@ -88,8 +92,8 @@ class Perimeter:
         if schemes:
             openapi["components"]["securitySchemes"] = schemes
             openapi["security"] = [{name: []} for name in schemes]
-        responses = problems.responses(*self._refusals())
         for path, operations in openapi["paths"].items():
+            responses = problems.responses(*self._refusals(), path=path)
             for operation in operations.values():
                 if path not in self.open_paths:
                     for status, response in responses.items():

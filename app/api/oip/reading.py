@@ -1,0 +1,136 @@
+"""From a body to a call: JSON, and behind it the tensors that are sent as they are."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.api.body import Body, UploadLimits
+from app.api.oip.json_tensors import from_json_data
+from app.api.oip.schemas import InferRequest, RequestInput, RequestOutput
+from app.api.picture_buffer import PictureBuffer
+from app.api.unpacking import PLAIN
+from app.core.admission import Permit
+from app.errors import InvalidRequest
+from app.oip import datatypes
+from app.oip.call import Call, InputTensor, RequestedOutput, read_wishes
+
+HEADER_LENGTH = b"inference-header-content-length"
+MOST_VALUES = 300_000
+"""Numbers in a JSON body: reading so many holds up the event loop for about 30 ms. Binary tensors cost it nothing."""
+VALUE_BYTES = 40
+"""What one of them takes of memory until it lies in its tensor."""
+
+
+async def receive(body: Body, permit: Permit, limits: UploadLimits, turns: asyncio.Lock) -> bytes:
+    """All of a body, unpacked; room for it is taken of `permit` as it arrives. Raises what `Body.read` raises."""
+    buffer = PictureBuffer(permit, limits.body_bytes)
+    if body.encoding in PLAIN:
+        await body.read(buffer.write, limits.body_bytes, limits)
+    else:
+        await body.read_in_turns(buffer.write, limits.body_bytes, limits, permit, turns)
+    return buffer.content()
+
+
+def json_size(headers: Sequence[tuple[bytes, bytes]], body: bytes) -> int:
+    """How much of the body is JSON: all, where no header says less. Raises `InvalidRequest`."""
+    said = [value for name, value in headers if name == HEADER_LENGTH]
+    if not said:
+        return len(body)
+    if len(said) > 1 or not said[0].isdigit() or len(said[0]) > 19:
+        raise InvalidRequest("The header Inference-Header-Content-Length is one number, the bytes of the JSON.")
+    if (size := int(said[0])) > len(body):
+        raise InvalidRequest(
+            f"Inference-Header-Content-Length says that the JSON has {size} bytes; the whole body has {len(body)}."
+        )
+    return size
+
+
+def read_call(body: bytes, size: int, model: str, version: str | None, permit: Permit, arrived: float) -> Call:
+    """What a body of which the first `size` bytes are JSON asks; tensors of numbers that lie behind it stay there.
+
+    Raises `InvalidRequest`, and `Overloaded` where there is no room for the numbers of the JSON.
+    """
+    request = _parsed(body, size, permit)
+    view = memoryview(body)[size:]
+    inputs: list[InputTensor] = []
+    for sent in request.inputs:
+        tensor, used = _input(sent, view)
+        inputs.append(tensor)
+        view = view[used:]
+    if view:
+        raise InvalidRequest(f"{len(view)} bytes follow the tensors that the JSON describes.")
+    parameters = request.parameters or {}
+    outputs = [_output(wanted) for wanted in request.outputs or ()]
+    binary = _flag(parameters, "binary_data_output")
+    return Call(model, version, request.id or "", read_wishes(parameters, arrived), inputs, outputs, binary)
+
+
+def _parsed(body: bytes, size: int, permit: Permit) -> InferRequest:
+    text = body if size == len(body) else body[:size]
+    if not text:
+        raise InvalidRequest("The body has no JSON. Send an inference request as docs/protocol.md describes it.")
+    values = text.count(b",")
+    if values > MOST_VALUES:
+        raise InvalidRequest(
+            f"The JSON holds more than {MOST_VALUES} values. Send large tensors as binary data (binary_data_size)."
+        )
+    permit.take_bytes(values * VALUE_BYTES)
+    try:
+        return InferRequest.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidRequest(_words(error)) from None
+
+
+def _words(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place[:200]}: {first['msg']}." if place else f"The JSON cannot be read: {first['msg']}."
+
+
+def _input(sent: RequestInput, rest: memoryview) -> tuple[InputTensor, int]:
+    """The tensor, and how many of the bytes behind the JSON are its own."""
+    parameters = dict(sent.parameters or {})
+    if any(name.startswith("shared_memory") for name in parameters):
+        raise InvalidRequest("Shared memory is not taken: the service shares none with its callers. Send the tensor.")
+    size = parameters.pop("binary_data_size", None)
+    content_type = parameters.pop("content_type", None)
+    if parameters:
+        raise InvalidRequest(f"There is no parameter {next(iter(parameters))[:50]!r} of an input.")
+    datatypes.check_datatype(sent.datatype)
+    if size is None:
+        if sent.data is None:
+            raise InvalidRequest(f"The input {sent.name[:50]} has neither data nor binary_data_size.")
+        base64 = content_type == "base64"
+        return InputTensor(sent.name, sent.datatype, from_json_data(sent, sent.data, base64=base64)), 0
+    if sent.data is not None:
+        raise InvalidRequest(f"The input {sent.name[:50]} has both data and binary_data_size; send one.")
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
+        raise InvalidRequest(
+            f"binary_data_size of the input {sent.name[:50]} is {str(size)[:30]}; {len(rest)} bytes are left."
+        )
+    return InputTensor(
+        sent.name, sent.datatype, datatypes.from_bytes(sent.name, sent.datatype, sent.shape, rest[:size])
+    ), size
+
+
+def _output(wanted: RequestOutput) -> RequestedOutput:
+    parameters = dict(wanted.parameters or {})
+    if any(name.startswith("shared_memory") for name in parameters):
+        raise InvalidRequest("Shared memory is not taken: the service shares none with its callers.")
+    count = parameters.pop("classification", 0)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise InvalidRequest("The parameter classification is how many classes are wanted.")
+    binary = _flag(parameters, "binary_data") if "binary_data" in parameters else None
+    for name in parameters:
+        if name not in ("binary_data", "content_type"):
+            raise InvalidRequest(f"There is no parameter {name[:50]!r} of an output.")
+    return RequestedOutput(wanted.name, count, binary)
+
+
+def _flag(parameters: dict[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"The parameter {name} is true or false.")
+    return value

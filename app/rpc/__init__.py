@@ -1,0 +1,1 @@
+"""The gRPC front: the Open Inference Protocol's messages to calls, answers to messages, errors to statuses."""

@@ -1,0 +1,110 @@
+"""What every call has around it: an id, the gate, a span, a line, a measured time, and errors as statuses."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import unquote
+
+import grpc
+
+from app.core.request import Deadline
+from app.errors import CallerError, RequestError
+from app.rpc import statuses
+from app.rpc.messages import SERVICE
+from app.telemetry import logs, metrics, tracing
+from app.telemetry.request_ids import id_for
+
+log = logging.getLogger(__name__)
+
+Context = Any
+"""A `grpc.aio.ServicerContext`, of which there are no types."""
+Headers = Sequence[tuple[bytes, bytes]]
+
+_QUIET = frozenset({"ServerLive", "ServerReady"})
+"""Asked every few seconds by platforms, and, as there, by anybody."""
+
+
+class Door(Protocol):
+    """Who may ask, and how often."""
+
+    async def admit(self, headers: Headers, host: str, *, counted: bool = True) -> str:
+        """Who asks; raises a `CallerError`."""
+
+    def count(self, caller: str) -> None:
+        """One request more of theirs; raises `RateLimited`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose call it is, its id, when it arrived (monotonic), and when its answer is of no use to it any more."""
+
+    name: str
+    request_id: str
+    arrived: float
+    deadline: Deadline | None
+
+
+class Calls:
+    """Opens calls: `door` stands before all but those that platforms make."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    def count(self, caller: Caller) -> None:
+        """One message more in a stream that is open; raises `RateLimited`."""
+        self._door.count(caller.name)
+
+    @asynccontextmanager
+    async def open(self, method: str, context: Context) -> AsyncIterator[Caller]:
+        """One call; what is raised inside becomes its status, and it is told of at its end."""
+        headers = _headers(context)
+        request_id, arrived = id_for(headers), time.monotonic()
+        logs.request_id.set(request_id)
+        quiet = method in _QUIET
+        tracing_it = tracing.NOTHING if quiet else tracing.server("POST", "http", f"/{SERVICE}/{method}", headers)
+        status = grpc.StatusCode.OK
+        with tracing_it:
+            try:
+                name = "" if quiet else await self._door.admit(headers, _host(context.peer()))
+                yield Caller(name, request_id, arrived, _deadline(context, arrived))
+            except RequestError as error:
+                status = statuses.STATUS[type(error)]
+                if isinstance(error, CallerError):
+                    metrics.refusals.add(1, (error.code,))
+                await context.abort(status, statuses.details(error), statuses.trailing(error, request_id))
+            except asyncio.CancelledError:
+                status = grpc.StatusCode.CANCELLED
+                raise
+            except Exception:
+                status = grpc.StatusCode.INTERNAL
+                log.exception("failed while answering %s", method)
+                await context.abort(status, "Something went wrong inside the service. It has been logged.")
+            finally:
+                _tell(method, status, time.monotonic() - arrived, logging.DEBUG if quiet else logging.INFO)
+
+
+def _tell(method: str, status: grpc.StatusCode, seconds: float, level: int) -> None:
+    metrics.rpc_seconds.record(seconds, (method, status.name), tracing.sampled_context())
+    fields: logs.Fields = {"method": method, "status": status.name, "duration_ms": round(seconds * 1e3, 2)}
+    logs.tell(log, level, f"gRPC {method} {status.name}", fields)
+
+
+def _headers(context: Context) -> Headers:
+    found = context.invocation_metadata() or ()
+    return [(name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in found]
+
+
+def _deadline(context: Context, arrived: float) -> Deadline | None:
+    remaining = context.time_remaining()
+    return None if remaining is None else Deadline(arrived + remaining)
+
+
+def _host(peer: str) -> str:
+    """The IP address of what gRPC calls a peer: `ipv4:10.0.0.1:4711`, `ipv6:%5B::1%5D:4711`."""
+    family, _, place = unquote(peer).partition(":")
+    host = place.rpartition(":")[0]
+    return host.strip("[]") if family in ("ipv4", "ipv6") else "unknown"

@@ -1,0 +1,96 @@
+"""The calls of `GRPCInferenceService`."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from app.core.health import Health
+from app.oip import metadata
+from app.oip.statistics import statistics
+from app.rpc import responses
+from app.rpc.answering import Answering
+from app.rpc.calls import Context
+from app.rpc.messages import SERVICE, message
+from app.rpc.stream import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """What the calls ask through."""
+
+    answering: Answering
+    health: Health
+
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """The service, for a server."""
+        telling = {
+            "ServerLive": lambda _: {"live": self.health.live().ok},
+            "ServerReady": lambda _: {"ready": self.health.ready().ok},
+            "ModelReady": self._model_ready,
+            "ServerMetadata": lambda _: metadata.server(),
+            "ModelMetadata": self._model_metadata,
+            "ModelConfig": self._model_config,
+            "ModelStatistics": self._model_statistics,
+            "RepositoryIndex": lambda _: {"models": metadata.repository_index(self.answering.asking.service.registry)},
+        }
+        methods = {name: self._unary(name, tell) for name, tell in telling.items()}
+        # Messages are read and written by the handlers themselves: so they are read within a time, and their room is
+        # held until they are written.
+        methods["ModelInfer"] = grpc.stream_stream_rpc_method_handler(self._infer)
+        methods["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def _unary(self, name: str, tell: Callable[[Any], dict[str, Any]]) -> grpc.RpcMethodHandler:
+        response = message(f"{name}Response")
+
+        async def answer(request: Any, context: Context) -> Any:
+            async with self.answering.calls.open(name, context):
+                return response(**tell(request))
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer,
+            request_deserializer=message(f"{name}Request").FromString,
+            response_serializer=response.SerializeToString,
+        )
+
+    def _model_ready(self, request: Any) -> dict[str, Any]:
+        self.answering.asking.service.registry.get(request.name, request.version or None)
+        return {"ready": self.health.ready().ok}
+
+    def _model_metadata(self, request: Any) -> dict[str, Any]:
+        registry = self.answering.asking.service.registry
+        found = metadata.model_metadata(registry, registry.get(request.name, request.version or None))
+        for tensor in (*found["inputs"], *found["outputs"]):
+            tensor["parameters"] = {name: {"string_param": value} for name, value in tensor["parameters"].items()}
+        return found
+
+    def _model_config(self, request: Any) -> dict[str, Any]:
+        return {
+            "config": metadata.configuration(
+                self.answering.asking.service.registry.get(request.name, request.version or None)
+            )
+        }
+
+    def _model_statistics(self, request: Any) -> dict[str, Any]:
+        service = self.answering.asking.service
+        if not request.name:
+            return statistics(service, service.registry)
+        version = request.version or None
+        registry = service.registry
+        chosen = registry.versions(request.name) if version is None else [registry.get(request.name, version)]
+        return statistics(service, chosen)
+
+    async def _infer(self, _: AsyncIterator[bytes], context: Context) -> None:
+        answering = self.answering
+        async with answering.calls.open("ModelInfer", context) as caller:
+            with answering.permit(caller) as permit:
+                content = await answering.read(context)
+                call = answering.read_call(content, permit, caller)
+                answered = await answering.asking.ask(call, permit, caller.request_id)
+                await answering.write(context, responses.inference(call, answered, permit))
+
+    async def _stream(self, _: AsyncIterator[bytes], context: Context) -> None:
+        async with self.answering.calls.open("ModelStreamInfer", context) as caller:
+            await Stream(self.answering, context, caller).run()

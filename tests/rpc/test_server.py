@@ -1,0 +1,213 @@
+"""The gRPC port of a real process: who may ask, how it is watched, how it listens and how it ends."""
+
+import asyncio
+import datetime
+import ipaddress
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import NameOID
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+from tests.api.test_auth import OLD, key_file
+from tests.e2e.test_lifecycle import in_flight
+from tests.fixtures.issuer import rsa_key
+from tests.fixtures.models import add_slow_colour_model
+from tests.fixtures.pictures import solid
+from tests.fixtures.server import Server, serving
+from tests.fixtures.waiting import PATIENCE, until
+
+RED = (255, 0, 0)
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[Server]:
+    with serving(repository, default_model="colour", grpc_port=0) as running:
+        yield running
+        assert "Traceback" not in running.log
+
+
+@pytest.fixture(scope="module")
+def slow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("slow")
+    add_slow_colour_model(root)
+    return root
+
+
+def address(server: Server) -> str:
+    return f"127.0.0.1:{server.grpc_port}"
+
+
+def picture() -> triton.InferInput:
+    return triton.InferInput("image", [1], "BYTES").set_data_from_numpy(np.array([solid(RED)], object))
+
+
+def message(model: str) -> service_pb2.ModelInferRequest:
+    image = solid(RED)
+    content = len(image).to_bytes(4, "little") + image
+    request = service_pb2.ModelInferRequest(model_name=model, raw_input_contents=[content])
+    request.inputs.add(name="image", datatype="BYTES", shape=[1])
+    return request
+
+
+def test_keys_and_limits_hold_here_too(repository: Path, tmp_path: Path) -> None:
+    keys = key_file(tmp_path, f"camera:{OLD}")
+    limits = {"auth": "keys", "api_keys_file": keys, "rate_limit": 0.001, "rate_burst": 3}
+    with (
+        serving(repository, default_model="colour", grpc_port=0, **limits) as server,
+        triton.InferenceServerClient(address(server)) as client,
+    ):
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        with grpc.insecure_channel(address(server)) as channel:
+            checked = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert checked.status == SERVING
+        for headers in ({}, {"x-api-key": "wrong" * 8}):
+            with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+                client.infer("colour", [picture()], headers=headers)
+        known = {"x-api-key": OLD}
+        assert client.get_server_metadata(headers=known).name == "roo-vision"
+        answers: list[str] = []
+        client.start_stream(lambda result, error: answers.append("" if error is None else str(error)), headers=known)
+        for _ in range(3):
+            client.async_stream_infer("colour", [picture()])
+        until(lambda: len(answers) == 3)
+        client.stop_stream()
+        assert [text.partition(" requests")[0] for text in answers] == ["", "", "More than 0.001"]
+        with pytest.raises(InferenceServerException, match="RESOURCE_EXHAUSTED"):
+            client.infer("colour", [picture()], headers=known)
+        with server.client() as http:  # the same bucket, whichever way
+            assert http.get("/v1/models", headers=known).status_code == 429
+
+
+def test_it_describes_itself(server: Server) -> None:
+    with grpc.insecure_channel(address(server)) as channel:
+        known = ProtoReflectionDescriptorDatabase(channel)
+        services = known.get_services()
+        assert {"inference.GRPCInferenceService", "grpc.health.v1.Health"} <= set(services)
+        for symbol in services:
+            assert known.FindFileContainingSymbol(symbol).name
+
+
+def test_calls_are_counted_and_told_of_with_the_callers_id(server: Server) -> None:
+    with triton.InferenceServerClient(address(server)) as client:
+        client.infer("colour", [picture()], headers={"x-request-id": "from-the-caller"})
+    until(lambda: '"message": "gRPC ModelInfer OK", "request_id": "from-the-caller"' in server.log)
+    with server.client() as http:
+        text = http.get("/metrics").text
+    assert 'rpc_server_call_duration_seconds_count{rpc_method="ModelInfer",rpc_response_status_code="OK"}' in text
+    assert 'roo_requests_total{model="colour",outcome="ok",source="grpc",version="2"}' in text
+
+
+def test_a_call_without_a_message_and_a_stream_without_any(server: Server) -> None:
+    with grpc.insecure_channel(address(server)) as channel:
+        ask = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.RpcError) as raised:
+            ask(iter(()))
+        assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert list(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(()))) == []
+
+
+def test_another_service_on_the_same_port_is_an_error(repository: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings = {"ROO_MODELS_DIR": str(repository), "ROO_PORT": "0", "ROO_HOST": "127.0.0.1"}
+        done = subprocess.run(
+            [sys.executable, "-m", "app", "serve"],
+            env={**os.environ, **settings, "ROO_DEFAULT_MODEL": "colour", "ROO_GRPC_PORT": str(port)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert f"Cannot listen for gRPC on 127.0.0.1:{port}" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_without_pictures_over_http_there_is_no_grpc_either(repository: Path) -> None:
+    with serving(repository, default_model="colour", grpc_port=0, http="false") as server:
+        assert server.grpc_port == 0
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for this machine, signed by itself, and its key."""
+    key, name = rsa_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(places), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file_ = folder / "tls.crt", folder / "tls.key"
+    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    key_file_.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return cert_file, key_file_
+
+
+def test_tls_by_files(repository: Path, tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    files = {"grpc_tls_cert_file": cert, "grpc_tls_key_file": key}
+    with serving(repository, default_model="colour", grpc_port=0, **files) as server:
+        with triton.InferenceServerClient(address(server), ssl=True, root_certificates=str(cert)) as client:
+            assert client.infer("colour", [picture()]).as_numpy("probabilities")[0, 0] == 1
+        with triton.InferenceServerClient(address(server)) as client, pytest.raises(InferenceServerException):
+            client.get_server_metadata(client_timeout=5)
+
+
+async def test_the_callers_deadline_holds(slow_models: Path) -> None:
+    with serving(slow_models, grpc_port=0) as server:
+        async with triton_aio.InferenceServerClient(address(server)) as client:
+            with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):
+                await client.infer("slow", [picture()], client_timeout=0.05)
+        await asyncio.to_thread(until, lambda: in_flight(server) == 0)
+
+
+async def test_sigterm_loses_nothing_and_ends_streams_and_watches(slow_models: Path) -> None:
+    with serving(slow_models, grpc_port=0) as server:
+        async with (
+            grpc.aio.insecure_channel(address(server)) as channel,
+            triton_aio.InferenceServerClient(address(server)) as client,
+        ):
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == SERVING
+            stream = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer()
+            await stream.write(message("slow"))
+            asked = [asyncio.create_task(client.infer("slow", [picture()])) for _ in range(6)]
+            await asyncio.to_thread(until, lambda: in_flight(server) == 7)
+            server.terminate()
+            answers = await asyncio.gather(*asked)
+            assert [answer.as_numpy("probabilities")[0, 0] for answer in answers] == [1] * 6
+            assert not (await stream.read()).error_message
+            with pytest.raises(grpc.aio.AioRpcError, match="shutting down") as raised:
+                await stream.read()
+            assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+            async with asyncio.timeout(PATIENCE):
+                while await watch.read() is not grpc.aio.EOF:
+                    pass
+        assert await asyncio.to_thread(server.wait) == 0
+        assert "Traceback" not in server.log
