@@ -5,7 +5,7 @@ ENGINES ?= .venv-engines
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry bench-pressure gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry bench-pressure bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 
 bench-pressure: $(VENV)/.dev ## Measure hostile bodies, silent uploads and a slow neighbour, beside an earlier commit
 	$(BIN)/python -m benchmarks.pressure
+
+bench-protocols: $(VENV)/.dev ## Measure pictures and tensors over /v1, /v2 and gRPC beside each other
+	$(BIN)/python -m benchmarks.protocols
 
 gpu-check: ## On a machine with a GPU: run what needs one, and write docs/gpu-report.json
 	$(PYTHON) -m benchmarks.gpu_check

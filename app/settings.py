@@ -37,11 +37,11 @@ class Settings(BaseSettings):
     http: bool = Field(
         True, description="Whether pictures are taken over HTTP and gRPC; probes and metrics are served always."
     )
-    grpc_port: int | None = Field(
+    grpc_port: Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value)] = Field(
         None,
         ge=0,
         le=65535,
-        description="Port of the Open Inference Protocol over gRPC, 0 a free one; empty means none.",
+        description="Port for gRPC (the Open Inference Protocol), 0 a free one; empty means none.",
     )
     grpc_tls_cert_file: Path | None = Field(
         None, description="Certificate chain (PEM) of the gRPC port; without it and its key, gRPC is in clear text."
@@ -320,8 +320,8 @@ def _refuse_unknown_variables() -> None:
 
 
 def environment_with(**variables: str) -> dict[str, str]:
-    """This process's environment for a child, with some variables changed."""
-    return {**os.environ, **variables}
+    """This process's environment for a child, with some variables changed; of the gRPC port there is only one."""
+    return {**os.environ, "ROO_GRPC_PORT": "", **variables}
 
 
 def usable_cores() -> int:
