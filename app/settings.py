@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         None, description="Folder where engines keep compiled models between starts (OpenVINO, TensorRT)."
     )
     models_dir: Path = Field(Path("models"), description="Model repository: `<name>/model.yaml`, `<name>/<version>/`.")
+    model_name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+        description="Name of the one model to serve, where `ROO_MODELS_DIR` is that model's own folder (KServe).",
+    )
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
     )
