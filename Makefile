@@ -5,7 +5,7 @@ ENGINES ?= .venv-engines
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-telemetry bench-pressure bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,8 +37,11 @@ check: lint types contracts test ## All of the above
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/python -m benchmarks.comparison
 
-bench-queue: $(VENV)/.dev ## Measure the queue: throughput, a spike, people beside robots, chaos
+bench-queue: $(VENV)/.dev ## Measure the queue: throughput, losses, a spike, people, chaos; beside an earlier commit
 	$(BIN)/python -m benchmarks.queue_run
+
+bench-engines: $(ENGINES)/.engines ## Measure the bundled model served by each engine and precision
+	$(ENGINES)/bin/python -m benchmarks.served_engines
 
 bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 	$(BIN)/python -m benchmarks.telemetry_run
@@ -48,6 +51,9 @@ bench-pressure: $(VENV)/.dev ## Measure hostile bodies, silent uploads and a slo
 
 bench-protocols: $(VENV)/.dev ## Measure pictures and tensors over /v1, /v2 and gRPC beside each other
 	$(BIN)/python -m benchmarks.protocols
+
+bench-peers: $(VENV)/.dev ## Measure the service beside mosec, LitServe and plain FastAPI, each in an environment of its own
+	$(BIN)/python -m benchmarks.peers
 
 gpu-check: ## On a machine with a GPU: run what needs one, and write docs/gpu-report.json
 	$(PYTHON) -m benchmarks.gpu_check
@@ -78,7 +84,7 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		-o requirements-engines.lock pyproject.toml
 
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) $(ENGINES) build dist out *.egg-info
+	rm -rf $(VENV) $(ENGINES) .venv-peers build dist out *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

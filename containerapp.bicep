@@ -103,6 +103,25 @@ param serviceBusSku string = 'Standard'
 @description('Queue that pictures are received from.')
 param queue string = 'pictures'
 
+@description('Topic that pictures are received from in place of the queue, by a subscription. Empty: the queue.')
+param topic string = ''
+
+@description('Subscription of the topic.')
+param subscription string = 'vision'
+
+@description('Sessions that a replica receives at once, one message after the other in each. 0: the queue, or subscription, has no sessions.')
+@minValue(0)
+@maxValue(1024)
+param sessions int = 0
+
+@description('A second queue, whose pictures come after those of the queue (or subscription) above. Empty: none.')
+param bulkQueue string = ''
+
+@description('Per cent of the robots\' part that the second queue keeps while the first has work.')
+@minValue(1)
+@maxValue(99)
+param bulkShare int = 10
+
 @description('Queue that results are sent to.')
 param resultsQueue string = 'results'
 
@@ -217,16 +236,52 @@ resource newServiceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (create
   }
 }
 
-resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus) {
+resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus && empty(topic)) {
   parent: newServiceBus
   name: queue
   properties: {
+    requiresSession: sessions > 0
     // The worker plans with half of it and renews; a crashed replica's messages come back after a minute.
     lockDuration: 'PT1M'
     maxDeliveryCount: 10
     deadLetteringOnMessageExpiration: true
     defaultMessageTimeToLive: 'P1D'
     maxSizeInMegabytes: 5120
+  }
+}
+
+resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus && !empty(bulkQueue)) {
+  parent: newServiceBus
+  name: empty(bulkQueue) ? 'none' : bulkQueue
+  properties: {
+    // As the first's, but that it has no sessions.
+    lockDuration: 'PT1M'
+    maxDeliveryCount: 10
+    deadLetteringOnMessageExpiration: true
+    defaultMessageTimeToLive: 'P1D'
+    maxSizeInMegabytes: 5120
+  }
+}
+
+resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' = if (createServiceBus && !empty(topic)) {
+  parent: newServiceBus
+  name: empty(topic) ? 'none' : topic
+  properties: {
+    defaultMessageTimeToLive: 'P1D'
+    maxSizeInMegabytes: 5120
+  }
+}
+
+resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2024-01-01' = if (createServiceBus && !empty(topic)) {
+  parent: newTopic
+  name: subscription
+  properties: {
+    // As the queue's.
+    requiresSession: sessions > 0
+    lockDuration: 'PT1M'
+    maxDeliveryCount: 10
+    deadLetteringOnMessageExpiration: true
+    deadLetteringOnFilterEvaluationExceptions: true
   }
 }
 
@@ -249,9 +304,24 @@ resource serviceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' existing = {
   name: serviceBusName
 }
 
-resource pictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
+resource pictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = if (empty(topic)) {
   parent: serviceBus
   name: queue
+}
+
+resource bulkPictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = if (!empty(bulkQueue)) {
+  parent: serviceBus
+  name: empty(bulkQueue) ? 'none' : bulkQueue
+}
+
+resource pictureTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' existing = if (!empty(topic)) {
+  parent: serviceBus
+  name: empty(topic) ? 'none' : topic
+}
+
+resource pictureSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2024-01-01' existing = if (!empty(topic)) {
+  parent: pictureTopic
+  name: subscription
 }
 
 resource results 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
@@ -259,7 +329,7 @@ resource results 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = 
   name: resultsQueue
 }
 
-resource workerReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource workerReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (empty(topic)) {
   name: guid(pictures.id, worker.id, roles.serviceBusDataReceiver)
   scope: pictures
   properties: {
@@ -268,6 +338,28 @@ resource workerReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
   }
   dependsOn: [newQueue]
+}
+
+resource workerSubscribes 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(topic)) {
+  name: guid(pictureSubscription.id, worker.id, roles.serviceBusDataReceiver)
+  scope: pictureSubscription
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
+  }
+  dependsOn: [newSubscription]
+}
+
+resource workerReceivesBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(bulkQueue)) {
+  name: guid(bulkPictures.id, worker.id, roles.serviceBusDataReceiver)
+  scope: bulkPictures
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
+  }
+  dependsOn: [newBulkQueue]
 }
 
 resource workerSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
@@ -281,7 +373,7 @@ resource workerSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   dependsOn: [newResultsQueue]
 }
 
-resource scalerCounts 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource scalerCounts 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (empty(topic)) {
   name: guid(pictures.id, scaler.id, roles.serviceBusDataOwner)
   scope: pictures
   properties: {
@@ -290,6 +382,28 @@ resource scalerCounts 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
   }
   dependsOn: [newQueue]
+}
+
+resource scalerCountsSubscription 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(topic)) {
+  name: guid(pictureTopic.id, scaler.id, roles.serviceBusDataOwner)
+  scope: pictureTopic
+  properties: {
+    principalId: scaler.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
+  }
+  dependsOn: [newSubscription]
+}
+
+resource scalerCountsBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(bulkQueue)) {
+  name: guid(bulkPictures.id, scaler.id, roles.serviceBusDataOwner)
+  scope: bulkPictures
+  properties: {
+    principalId: scaler.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
+  }
+  dependsOn: [newBulkQueue]
 }
 
 // ── Registry, vault, storage ────────────────────────────────────────────────────────────────────────────────────────
@@ -415,10 +529,13 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
 
 // ── The app ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+// What pictures are received from first.
+var source = empty(topic) ? queue : '${topic}/subscriptions/${subscription}'
+
 var environmentVariables = [
   { name: 'ROO_DEVICE', value: size.device }
   { name: 'ROO_SERVICEBUS_NAMESPACE', value: '${serviceBusName}.servicebus.windows.net' }
-  { name: 'ROO_QUEUE', value: queue }
+  { name: 'ROO_QUEUE', value: empty(bulkQueue) ? source : '${source},${bulkQueue}' }
   { name: 'ROO_RESULTS_QUEUE', value: resultsQueue }
   { name: 'ROO_REPLY_TO', value: resultsQueue }
   { name: 'ROO_QUEUE_HELD', value: string(size.held) }
@@ -472,6 +589,46 @@ var storageVariables = empty(storageAccountName)
   : [
       { name: 'ROO_BLOB_ACCOUNTS', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}' }
       { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
+    ]
+
+var sessionVariables = sessions == 0
+  ? []
+  : [
+      { name: 'ROO_QUEUE_SESSIONS', value: '${source}=${sessions}' }
+    ]
+
+var bulkVariables = empty(bulkQueue)
+  ? []
+  : [
+      { name: 'ROO_QUEUE_SHARE', value: '${bulkQueue}=0.${padLeft(bulkShare, 2, '0')}' }
+    ]
+
+// What the scaler counts; of several rules the one that wants most replicas decides.
+var counted = empty(topic)
+  ? {
+      queueName: queue
+    }
+  : {
+      topicName: topic
+      subscriptionName: subscription
+    }
+
+var bulkRules = empty(bulkQueue)
+  ? []
+  : [
+      {
+        name: 'bulk-queue'
+        custom: {
+          type: 'azure-servicebus'
+          identity: scaler.id
+          metadata: {
+            namespace: serviceBusName
+            queueName: bulkQueue
+            messageCount: string(messageCount)
+            activationMessageCount: '0'
+          }
+        }
+      }
     ]
 
 resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
@@ -552,7 +709,9 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             tokenVariables,
             tenantVariables,
             issuerVariables,
-            storageVariables
+            storageVariables,
+            sessionVariables,
+            bulkVariables
           )
           resources: {
             cpu: json(size.cpu)
@@ -619,18 +778,17 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
         maxReplicas: maxReplicas
         pollingInterval: 10
         cooldownPeriod: 300
-        rules: [
+        rules: concat(bulkRules, [
           {
             name: 'queue'
             custom: {
               type: 'azure-servicebus'
               identity: scaler.id
-              metadata: {
+              metadata: union(counted, {
                 namespace: serviceBusName
-                queueName: queue
                 messageCount: string(messageCount)
                 activationMessageCount: '0'
-              }
+              })
             }
           }
           {
@@ -641,7 +799,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
               }
             }
           }
-        ]
+        ])
       }
     }
   }
@@ -651,7 +809,11 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
     scalerPulls
     scalerCounts
     scalerReadsSecrets
+    scalerCountsSubscription
+    scalerCountsBulk
     workerReceives
+    workerReceivesBulk
+    workerSubscribes
     workerSends
     workerReadsBlobs
     workerWritesResults

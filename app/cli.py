@@ -113,12 +113,12 @@ def send(
     """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
     from app.commands import send as command
     from app.commands.predict import find_pictures
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
     wanted = {"model": model, "robot_id": robot_id}
     properties = {name: value for name, value in wanted.items() if value is not None}
     errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties)
-    sys.exit(OK if command.run(errand, load_settings(queue=queue, results_queue=results)) else FAILED)
+    sys.exit(OK if command.run(errand, load_client_settings(queue, results_queue=results)) else FAILED)
 
 
 @cli.command()
@@ -239,6 +239,20 @@ def add_model(
     }
     pixels = {field: value for field, value in wanted.items() if value is not None}
     add.run(add.Addition(file, task, out, labels, name, sides, decoder, dynamic_batch, pixels))
+
+
+@models_cli.command("quantize")
+def quantize_model(
+    name: Annotated[str, typer.Argument(help="The model's folder name.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures as the model will meet them; 100 or more are best.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Write the file anew where there is one.")] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Make an int8 file of an ONNX model, and tell what it changes on your pictures. Needs roo-vision[tools]."""
+    from app.commands import quantize
+    from app.settings import load_settings
+
+    quantize.run(quantize.Quantizing(load_settings(models_dir=models_dir).models_dir, name, data, replace))
 
 
 @cli.command()

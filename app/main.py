@@ -37,7 +37,7 @@ from app.telemetry import logs, process, setup
 
 if TYPE_CHECKING:
     from app.rpc.server import RpcServer
-    from app.servicebus.worker import QueueWorker
+    from app.servicebus.front import QueueFront
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ class Core:
 
         Takes seconds: not for the event loop.
         """
-        serving = calibration.calibrate(self.entries, self.main_entry, self.serving)
+        serving = loader.with_precisions(self.entries, self.serving)
+        serving = calibration.calibrate(self.entries, self.main_entry, serving)
         for entry in self.entries:
             for model in loader.load(entry, serving):
                 self.service.registry.add(model)
@@ -185,31 +186,31 @@ async def _until(stop: asyncio.Event, queue: "_Queue | None") -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """The queue's worker and the task that runs it."""
+    """The queues' workers and the task that runs them."""
 
-    worker: "QueueWorker"
+    front: "QueueFront"
     task: "asyncio.Task[None]"
 
     async def stop(self, seconds: float) -> None:
         """Finish or give back what is held."""
-        await self.worker.stop(seconds)
+        await self.front.stop(seconds)
 
     async def close(self) -> None:
         """Disconnect, and end what still waits for a message."""
-        await self.worker.close()
+        await self.front.close()
         self.task.cancel()
         await asyncio.wait({self.task})
 
 
 def _start_queue(core: Core, settings: Settings) -> _Queue | None:
-    if settings.queue is None or not settings.worker:
+    if not settings.queue or not settings.worker:
         return None
-    from app.servicebus import front  # the SDK takes a third of a second to import; only those who use it wait for it
+    from app.servicebus.front import QueueFront  # the SDK takes a third of a second to import; only its users wait
 
-    worker = front.build(core.service, settings)
-    core.health.watch("queue", lambda: str(worker.status))
-    gauges.observe_queue(worker)
-    return _Queue(worker, asyncio.create_task(worker.run(), name="queue-worker"))
+    front = QueueFront(core.service, settings)
+    core.health.watch("queue", lambda: str(front))
+    gauges.observe_queues(front.workers)
+    return _Queue(front, asyncio.create_task(front.run(), name="queue-front"))
 
 
 async def _start_rpc(core: Core, around: Perimeter, settings: Settings) -> "RpcServer | None":
@@ -236,6 +237,7 @@ async def _load(core: Core, stop: asyncio.Event) -> None:
     # What start-up made lives for ever; the garbage collector need not walk it again and again.
     gc.collect()
     gc.freeze()
+    allocator.give_back()
 
 
 def _in_background(core: Core) -> "asyncio.Future[None]":

@@ -6,14 +6,16 @@ test compares that table with this file.
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import SettingsConfigDict
 
 from app.errors import StartupError
 from app.host import cgroup
+from app.queue_settings import QueueSettings
+from app.setting_types import Names
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -23,11 +25,8 @@ IDLE_BYTES, LANE_BYTES = 240 * MIB, 8 * MIB
 GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(lambda value: _split(value))]
-"""Several names in one variable, with commas between."""
 
-
-class Settings(BaseSettings):
+class Settings(QueueSettings):
     """All that can be set; unknown `ROO_*` variables are refused, so that a misspelt one is not silently ignored."""
 
     model_config = SettingsConfigDict(env_prefix="ROO_", frozen=True, extra="forbid")
@@ -56,7 +55,7 @@ class Settings(BaseSettings):
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = Field(
         "auto", description="Engine of models whose manifest names none; `auto` goes by the model's file."
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = Field(
         "auto", description="`auto` is the fastest that a model's manifest lists and its engine and device can."
     )
     gpu_memory: int | None = Field(
@@ -155,30 +154,6 @@ class Settings(BaseSettings):
     bulk_share: float = Field(
         0.1, ge=0, lt=1, description="Share of the lanes' time that bulk work keeps while people wait."
     )
-    servicebus_namespace: str | None = Field(
-        None, description="Service Bus namespace (`NAME.servicebus.windows.net`), entered with the Azure identity."
-    )
-    servicebus_connection_string: SecretStr | None = Field(
-        None, description="Connection string of the namespace, instead of its name and an identity."
-    )
-    queue: str | None = Field(None, description="Queue that pictures are received from; empty means none.")
-    results_queue: str | None = Field(
-        None, description="Queue or topic for the results of messages that name no `reply_to`."
-    )
-    reply_to: Names = Field(
-        (), description="Queues and topics that a message's `reply_to` may name, with commas; empty means all."
-    )
-    report_failures: bool = Field(
-        False, description="Send the problem of a message that is dead-lettered to where its result would have gone."
-    )
-    queue_held: int = Field(32, ge=1, le=1024, description="Most messages that are held at once.")
-    result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
-    results_container: SecretStr | None = Field(
-        None, description="URL of the blob container for larger results and annotated pictures; may hold a signature."
-    )
-    blob_accounts: Names = Field(
-        (), description="Storage accounts that pictures are fetched from (`https://NAME.blob.core.windows.net`)."
-    )
     drain_delay: float = Field(
         0.0, ge=0, description="Seconds that HTTP still accepts requests after SIGTERM while /readyz already says no."
     )
@@ -198,22 +173,10 @@ class Settings(BaseSettings):
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
         if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
-        self._check_queue()
         self._check_callers()
         self._check_entra()
         self._check_production()
         return self
-
-    def _check_queue(self) -> None:
-        ways = (self.servicebus_namespace is not None) + (self.servicebus_connection_string is not None)
-        if self.queue is not None and ways != 1:
-            raise ValueError("ROO_QUEUE needs either ROO_SERVICEBUS_NAMESPACE or ROO_SERVICEBUS_CONNECTION_STRING")
-        if self.queue is None and (ways or self.results_queue):
-            raise ValueError("Service Bus is set up, but ROO_QUEUE does not say which queue to read")
-        if self.queue is not None and self.queue == self.results_queue:
-            raise ValueError(
-                "ROO_RESULTS_QUEUE is the queue that is read (ROO_QUEUE): results would come back as requests"
-            )
 
     def _check_callers(self) -> None:
         if ("keys" in self.auth) != (self.api_keys_file is not None):
@@ -291,6 +254,21 @@ def load_settings(**overrides: object) -> Settings:
         raise StartupError("\n".join(_explain(problem) for problem in error.errors())) from None
 
 
+def load_client_settings(queue: str | None, **overrides: object) -> Settings:
+    """As `load_settings`, for who only asks about one queue: what the service's settings say of others is left out."""
+    alone = {} if queue is None else {"queue": queue, "queue_model": {}, "queue_share": {}, "queue_sessions": {}}
+    return load_settings(**alone, **overrides)
+
+
+def the_queue(settings: Settings, question: str) -> str:
+    """The one queue that is meant. Raises `StartupError`, which begins with the question, where none or several are."""
+    if not settings.queue:
+        raise StartupError(f"{question} Give --queue, or set ROO_QUEUE.")
+    if len(settings.queue) > 1:
+        raise StartupError(f"{question} Give --queue, one of {', '.join(settings.queue)}.")
+    return settings.queue[0]
+
+
 def _url(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
@@ -300,13 +278,9 @@ def _url(text: str) -> SplitResult:
     return parts
 
 
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
 def _explain(problem: object) -> str:
     assert isinstance(problem, dict)
-    place = ".".join(str(part) for part in problem["loc"])
+    place = str(problem["loc"][0]) if problem["loc"] else ""
     name = f"ROO_{place.upper()}: " if place else ""
     value = f" (is {str(problem['input'])[:80]!r})" if place else ""
     return f"{name}{problem['msg'].removeprefix('Value error, ')}{value}. See docs/configuration.md."

@@ -80,7 +80,8 @@ def prepare(picture: bytes, spec: InputSpec) -> tuple[NDArray[Any], Placement]:
     left, top = (spec.size.width - target.width) // 2, (spec.size.height - target.height) // 2
     if spec.align == "top_left" and spec.resize == "letterbox":
         left, top = 0, 0
-    canvas = Image.new("RGB", (spec.size.width, spec.size.height), (spec.pad,) * 3)
+    pad = spec.pad if isinstance(spec.pad, tuple) else (spec.pad,) * 3
+    canvas = Image.new("RGB", (spec.size.width, spec.size.height), pad)
     canvas.paste(image.resize((target.width, target.height), Image.Resampling.BILINEAR), (left, top))
     pixels = np.asarray(canvas)
     if spec.channels == "bgr":

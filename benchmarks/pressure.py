@@ -20,19 +20,12 @@ from app.vision import image
 from benchmarks import hostile_bodies, timed_models
 from benchmarks.command_line import ModelsDir, Out, Quick, start
 from benchmarks.hostile_bodies import MIB, RAW, Hostile
-from benchmarks.pressure_stage import (
-    LivezWatch,
-    State,
-    mean_compute_seconds,
-    send_at_once,
-    silent_uploads,
-    state_before,
-)
+from benchmarks.pressure_stage import LivezWatch, mean_compute_seconds, send_at_once, silent_uploads
+from benchmarks.states import NOW, State, state_before
 
 console = Console(stderr=True)
 
 BEFORE = "c5dee84"
-HERE = Path(__file__).resolve().parents[1]
 SLOW_SECONDS, FAST_SECONDS = 2.0, 0.001
 LANES = (2, 1)
 PREDICT = "/v1/predict?read_barcodes=false"
@@ -228,7 +221,7 @@ def bench_pressure(
     with sigterm_as_exit(), tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as opened:
         bodies = hostile_bodies.all_bodies()
         states = [opened.enter_context(state_before(before))] if before else []
-        states.append(State("now", HERE))
+        states.append(NOW)
         seconds = 1.0 if quick else 10.0
         folder, chosen = Path(name), bodies[:1] if quick else bodies
         rates = alternate(states, models, 1 if quick else 7, seconds / 2, folder)

@@ -1,9 +1,10 @@
-"""`make bench-queue`: runs the queue's scenarios and writes down what came of them."""
+"""`make bench-queue`: runs the queue's scenarios, some beside an earlier commit, and writes down what came of them."""
 
 import asyncio
+import contextlib
 import json
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,15 +18,19 @@ from app.bench.processes import sigterm_as_exit
 from app.bench.run import choose_model
 from app.errors import StartupError
 from app.settings import load_settings
-from benchmarks import queue_scenarios
+from benchmarks import queue_chaos, queue_losses, queue_scenarios, queue_words
 from benchmarks.command_line import Device, Model, ModelsDir, Out, Quick, start
-from benchmarks.queue_scenarios import Chaos, People, Spike, Throughput
+from benchmarks.queue_losses import DESTINATIONS, Cut, Restarts, Robots
 from benchmarks.queue_stage import Bus, Repository, Stage
+from benchmarks.states import NOW, State, state_before
 
 console = Console(stderr=True)
 
-LOCK_SECONDS, CHAOS_LOCK_SECONDS = 60, 8
-MAX_DELIVERY, CHAOS_MAX_DELIVERY = 10, 50
+BEFORE = "c5dee84"
+LOCK_SECONDS, LOSS_LOCK_SECONDS = 60, 30
+
+Found = dict[str, dict[str, Any]]
+"""Figures by scenario and state of the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +38,38 @@ class QueuePlan:
     """How long each scenario takes. `parts` are those that are run; `out` is the folder for the figures."""
 
     parts: tuple[str, ...]
+    before: str
     rounds: int
     seconds: float
     messages: int
+    backlog: int
+    restarts: int
     spike_seconds: float
     chaos_messages: int
     chaos_kills: int
     out: Path
 
 
-PARTS = ("throughput", "spike", "people", "chaos")
+PARTS = ("throughput", "cut", "restarts", "robots", "spike", "people", "chaos")
+_OF_NOW = ("spike", "people", "chaos")
+"""Parts that are run with the present code alone."""
 
 
-def make_plan(parts: str, spike_minutes: float, chaos_messages: int, out: Path, *, quick: bool) -> QueuePlan:
+def make_plan(
+    parts: str, before: str, spike_minutes: float, chaos_messages: int, out: Path, *, quick: bool
+) -> QueuePlan:
     """A plan from the command line's options; raises `StartupError` where `parts` names none that there is."""
     wanted = tuple(part.strip() for part in parts.split(",") if part.strip())
     if not wanted or not set(wanted) <= set(PARTS):
         raise StartupError(f"--parts {parts!r}: there are {', '.join(PARTS)}.")
     return QueuePlan(
         parts=wanted,
+        before=before,
         rounds=1 if quick else 3,
         seconds=2.0 if quick else 20.0,
         messages=100 if quick else 800,
+        backlog=140 if quick else 700,
+        restarts=2 if quick else 10,
         spike_seconds=5.0 if quick else spike_minutes * 60,
         chaos_messages=300 if quick else chaos_messages,
         chaos_kills=1 if quick else 5,
@@ -64,107 +79,107 @@ def make_plan(parts: str, spike_minutes: float, chaos_messages: int, out: Path, 
 
 def run(plan: QueuePlan, repository: Repository) -> None:
     """Run the scenarios one after the other; raises `StartupError` where the service cannot."""
-    with sigterm_as_exit(), tempfile.TemporaryDirectory() as folder:
-        found = asyncio.run(_run(plan, repository, Path(folder)))
-    plan.out.mkdir(parents=True, exist_ok=True)
-    described = machine.describe()
-    record = {"machine": asdict(described), **{part: asdict(result) for part, result in found.items()}}
-    (plan.out / "bench-queue.json").write_text(json.dumps(record, indent=1) + "\n")
-    text = "\n".join([*(line for part, result in found.items() for line in _WORDS[part](result)), ""])
-    (plan.out / "bench-queue.md").write_text(text)
-    Console(soft_wrap=True).print(text, markup=False, highlight=False)
+    with sigterm_as_exit(), tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as opened:
+        states = [opened.enter_context(state_before(plan.before))] if plan.before else []
+        states.append(NOW)
+        run_ = _Run(plan, repository, Path(folder), states)
+        found: Found = {}
+        for part in plan.parts:
+            console.print(f"{part} ...")
+            found[part] = asyncio.run(run_.part(part, found))
+            _write(plan, found)  # what was measured is there even if the next part fails
+    Console(soft_wrap=True).print("\n".join(_words(found)), markup=False, highlight=False)
     console.print(f"wrote {plan.out}/bench-queue.json and {plan.out}/bench-queue.md")
 
 
-async def _run(plan: QueuePlan, repository: Repository, folder: Path) -> dict[str, Any]:
-    workload = pictures.workloads(repository.models_dir / repository.model, 8)[0]
-    found: dict[str, Any] = {}
-    for part in plan.parts:
-        console.print(f"{part} ...")
-        chaotic = part == "chaos"
-        lock, deliveries = (CHAOS_LOCK_SECONDS, CHAOS_MAX_DELIVERY) if chaotic else (LOCK_SECONDS, MAX_DELIVERY)
-        with Bus(folder, lock, deliveries) as bus:
-            stage = Stage(bus, repository, workload.pictures, folder)
-            found[part] = await _scenario(part, stage, plan, found)
-    return found
+def _write(plan: QueuePlan, found: Found) -> None:
+    plan.out.mkdir(parents=True, exist_ok=True)
+    figures = {part: {state: asdict(each) for state, each in states.items()} for part, states in found.items()}
+    record = {"machine": asdict(machine.describe()), **figures}
+    (plan.out / "bench-queue.json").write_text(json.dumps(record, indent=1) + "\n")
+    (plan.out / "bench-queue.md").write_text("\n".join(_words(found)))
 
 
-def _scenario(part: str, stage: Stage, plan: QueuePlan, found: dict[str, Any]) -> Awaitable[Any]:
-    match part:
-        case "throughput":
-            return queue_scenarios.throughput(stage, plan.rounds, plan.seconds / 3, plan.messages)
-        case "spike":
-            return queue_scenarios.spike(stage, plan.spike_seconds)
-        case "people":
-            known = found.get("throughput")
-            return queue_scenarios.people(stage, plan.seconds, spread(known.queue).median if known else 50.0)
-        case _:
-            return queue_scenarios.chaos(stage, plan.chaos_messages, plan.chaos_kills)
+class _Run:
+    """All parts of a plan, with the states of the code that it compares."""
+
+    def __init__(self, plan: QueuePlan, repository: Repository, folder: Path, states: Sequence[State]) -> None:
+        self._plan = plan
+        self._repository = repository
+        self._folder = folder
+        self._states = states
+        self._pictures = pictures.workloads(repository.models_dir / repository.model, 8)[0].pictures
+
+    async def part(self, part: str, known: Found) -> dict[str, Any]:
+        """One part's figures, by state; `known` are those of the parts before."""
+        if part == "throughput":
+            return await self._throughput()
+        states = [NOW] if part in _OF_NOW else self._states
+        return {state.name: await self._part(part, state, known) for state in states}
+
+    async def _throughput(self) -> dict[str, Any]:
+        plan = self._plan
+        with self._bus(LOCK_SECONDS) as bus:
+            stages = [self._stage(bus, state) for state in self._states]
+            rates = await queue_scenarios.throughput(stages, plan.rounds, plan.seconds / 3, plan.messages)
+        return {state.name: each for state, each in zip(self._states, rates, strict=True)}
+
+    async def _part(self, part: str, state: State, known: Found) -> Any:
+        plan = self._plan
+        match part:
+            case "cut":
+                with self._staged(state, LOSS_LOCK_SECONDS) as stage:
+                    found = Cut(plan.backlog, [], [], [])
+                    for _ in range(plan.rounds):
+                        await queue_losses.cut(stage, plan.backlog, found)
+                return found
+            case "restarts":
+                with self._staged(state, LOSS_LOCK_SECONDS) as stage:
+                    return await queue_losses.restarts(stage, plan.restarts)
+            case "robots":
+                with self._staged(state, LOSS_LOCK_SECONDS, DESTINATIONS) as stage:
+                    grown = [await queue_losses.robots(stage, plan.messages // 2) for _ in range(plan.rounds)]
+                return Robots(len(DESTINATIONS), grown)
+            case "spike":
+                with self._staged(state, LOCK_SECONDS) as stage:
+                    return await queue_scenarios.spike(stage, plan.spike_seconds)
+            case "people":
+                rates = known.get("throughput", {}).get(NOW.name)
+                per_second = spread(rates.queue).median if rates else 50.0
+                with self._staged(state, LOCK_SECONDS) as stage:
+                    return await queue_scenarios.people(stage, plan.seconds, per_second)
+            case _:
+                with self._staged(state, queue_chaos.LOCK_SECONDS, queue_chaos.OTHERS) as stage:
+                    return await queue_chaos.chaos(stage, plan.chaos_messages, plan.chaos_kills)
+
+    @contextlib.contextmanager
+    def _staged(self, state: State, lock_seconds: float, others: Sequence[str] = ()) -> Iterator[Stage]:
+        with self._bus(lock_seconds, others) as bus:
+            yield self._stage(bus, state)
+
+    def _bus(self, lock_seconds: float, others: Sequence[str] = ()) -> Bus:
+        return Bus(self._folder, lock_seconds, others)
+
+    def _stage(self, bus: Bus, state: State) -> Stage:
+        return Stage(bus, self._repository, self._pictures, self._folder, state)
 
 
-def _throughput_words(found: Throughput) -> list[str]:
-    http, queue, ratio = spread(found.http), spread(found.queue), spread(found.ratios)
-    return [
-        "| throughput, pictures a second | HTTP, 32 at once | queue | queue / HTTP |",
-        "| --- | --- | --- | --- |",
-        f"| median ({len(found.http)} rounds) | {http.median:.0f} | {queue.median:.0f} | {ratio.median:.2f} |",
-        f"| range | {http.low:.0f}-{http.high:.0f} | {queue.low:.0f}-{queue.high:.0f} "
-        f"| {ratio.low:.2f}-{ratio.high:.2f} |",
-        "",
-    ]
-
-
-def _spike_words(found: Spike) -> list[str]:
-    return [
-        "| spike: 800 messages a minute | |",
-        "| --- | --- |",
-        f"| sent in {found.seconds:.0f} s | {found.sent} |",
-        f"| results, lost, doubled | {found.results}, {found.sent - found.results}, {found.doubled} |",
-        f"| largest backlog, messages | {found.most_backlog} |",
-        f"| age of a result, s: p50, p99, most | {found.p50_age:.2f}, {found.p99_age:.2f}, {found.most_age:.2f} |",
-        "",
-    ]
-
-
-def _people_words(found: People) -> list[str]:
-    return [
-        "| people beside robots | alone | beside a full queue | ratio |",
-        "| --- | --- | --- | --- |",
-        f"| interactive p50, ms (5 requests a second) | {found.alone_p50_ms:.1f} | {found.beside_p50_ms:.1f} "
-        f"| {found.beside_p50_ms / found.alone_p50_ms:.2f} |",
-        f"| interactive p99, ms | {found.alone_p99_ms:.1f} | {found.beside_p99_ms:.1f} "
-        f"| {found.beside_p99_ms / found.alone_p99_ms:.2f} |",
-        f"| messages a second | {found.bulk_alone:.0f} | {found.bulk_beside:.0f} "
-        f"| {found.bulk_beside / found.bulk_alone:.2f} |",
-        "",
-    ]
-
-
-def _chaos_words(found: Chaos) -> list[str]:
-    return [
-        "| chaos | |",
-        "| --- | --- |",
-        f"| messages, poison among them | {found.sent + found.poison}, {found.poison} |",
-        f"| connections cut, workers killed | {found.cuts} times, {found.kills} |",
-        f"| distinct results | {found.distinct_results} |",
-        f"| repeated results that duplicate detection dropped | {found.repeated_results_dropped} |",
-        f"| dead letters, poison among them | {found.dead_letters}, {found.dead_letters_that_are_poison} |",
-        f"| left over | {found.left_over} |",
-        f"| seconds | {found.seconds:.0f} |",
-        "",
-    ]
-
-
-_WORDS: dict[str, Any] = {
-    "throughput": _throughput_words,
-    "spike": _spike_words,
-    "people": _people_words,
-    "chaos": _chaos_words,
-}
+def _words(found: Found) -> list[str]:
+    lines = queue_words.throughput(found["throughput"]) if "throughput" in found else []
+    cuts: dict[str, Cut] = found.get("cut", {})
+    restarts: dict[str, Restarts] = found.get("restarts", {})
+    robots: dict[str, Robots] = found.get("robots", {})
+    if cuts or restarts or robots:
+        lines += queue_words.losses(cuts, restarts, robots)
+    for part, words in (("people", queue_words.people), ("spike", queue_words.spike), ("chaos", queue_words.chaos)):
+        if part in found:
+            lines += words(found[part][NOW.name])
+    return [*lines, ""]
 
 
 def measure(
     parts: Annotated[str, typer.Option(help="Which, with commas between.")] = ",".join(PARTS),
+    before: Annotated[str, typer.Option(help="Commit to compare with; empty for none.")] = BEFORE,
     spike_minutes: Annotated[float, typer.Option(min=0.1, help="Length of the spike of 800 messages a minute.")] = 10,
     chaos_messages: Annotated[int, typer.Option(min=100, help="Messages that the chaos takes.")] = 5000,
     out: Out = Path("out/bench"),
@@ -173,8 +188,8 @@ def measure(
     models_dir: ModelsDir = None,
     device: Device = None,
 ) -> None:
-    """Measure the queue: throughput beside HTTP, a spike, people beside robots, and chaos."""
-    planned = make_plan(parts, spike_minutes, chaos_messages, out, quick=quick)
+    """Measure the queue: throughput beside HTTP, losses, a spike, people beside robots, chaos; and an older commit."""
+    planned = make_plan(parts, before, spike_minutes, chaos_messages, out, quick=quick)
     settings = load_settings(models_dir=models_dir, device=device)
     run(planned, Repository(settings.models_dir, choose_model(settings, model), settings.device))
 

@@ -1,23 +1,18 @@
-"""What the queue's benchmarks try: throughput, a spike, people beside robots, and chaos."""
+"""What the queue's benchmarks try while nothing goes wrong: throughput, a spike, and people beside robots."""
 
 import asyncio
-import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from app.bench import load
-from app.bench.contenders import READY_PATH
 from app.bench.measurements import percentile
-from app.bench.processes import Child
-from app.servicebus.robot import Picture, Robot
+from app.servicebus.robot import Robot
 from benchmarks.queue_stage import Stage
 
 PREDICT = "/v1/predict?read_barcodes=false"
 PEOPLE_PER_SECOND = 5
 SPIKE_PER_SECOND = 800 / 60
-_POLL_SECONDS = 0.05
-_SEED = 20_261_121
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +54,14 @@ class People:
     bulk_beside: float
 
 
-@dataclass(frozen=True, slots=True)
-class Chaos:
-    """Cut connections, lost settlements, killed workers; and what was left of it in the end."""
-
-    sent: int
-    poison: int
-    cuts: int
-    kills: int
-    seconds: float
-    distinct_results: int
-    repeated_results_dropped: int
-    dead_letters: int
-    dead_letters_that_are_poison: int
-    left_over: int
-
-
-async def throughput(stage: Stage, rounds: int, seconds: float, messages: int) -> Throughput:
-    """HTTP and queue in turns."""
-    http, queue = [], []
+async def throughput(stages: Sequence[Stage], rounds: int, seconds: float, messages: int) -> list[Throughput]:
+    """HTTP and queue in turns, and all states of the code in turns."""
+    found = [Throughput([], []) for _ in stages]
     for number in range(rounds):
-        http.append(await _http_rate(stage, seconds))
-        queue.append(await _queue_rate(stage, messages, f"round{number}"))
-    return Throughput(http, queue)
+        for stage, rates in zip(stages, found, strict=True):
+            rates.http.append(await _http_rate(stage, seconds))
+            rates.queue.append(await _queue_rate(stage, messages, f"{stage.state.name}-{number}"))
+    return found
 
 
 async def spike(stage: Stage, seconds: float) -> Spike:
@@ -91,7 +71,7 @@ async def spike(stage: Stage, seconds: float) -> Spike:
     ids: list[str] = []
     backlog = 0
     with stage.service() as service:
-        await asyncio.to_thread(service.wait_until_ready, READY_PATH)
+        await stage.ready(service)
         async with stage.robot(reads_results=True) as robot:
             reading = asyncio.create_task(_read(robot, count, ages, ids))
             async for _ in robot.send(stage.messages(count, "spike"), SPIKE_PER_SECOND):
@@ -113,14 +93,14 @@ async def spike(stage: Stage, seconds: float) -> Spike:
 async def people(stage: Stage, seconds: float, per_second: float) -> People:
     """People alone, then beside a queue that stays full; `per_second` is about what the queue is worked off with."""
     with stage.service("--no-queue") as service:
-        port, _ = await asyncio.to_thread(service.wait_until_ready, READY_PATH)
+        port = await stage.ready(service)
         alone = await _interactive(port, stage, seconds)
     bulk_alone = await _queue_rate(stage, int(per_second * seconds / 2), "alone")
     before = stage.bus.results()
     count = int(1.5 * per_second * (seconds + 4))
     await stage.fill(count, "beside")
     with stage.service() as service:
-        port, _ = await asyncio.to_thread(service.wait_until_ready, READY_PATH)
+        port = await stage.ready(service)
         await stage.until_results(before + 50, service)
         began, first = time.monotonic(), stage.bus.results()
         beside = await _interactive(port, stage, seconds)
@@ -129,51 +109,9 @@ async def people(stage: Stage, seconds: float, per_second: float) -> People:
     return People(*_p50_p99(alone), *_p50_p99(beside), bulk_alone, bulk)
 
 
-async def chaos(stage: Stage, count: int, kills: int) -> Chaos:
-    """Everything that can go wrong with a connection or a worker, for as long as `count` messages take."""
-    dice = random.Random(_SEED)
-    poison = max(1, count // 100)
-    began, before = time.monotonic(), stage.bus.results()
-    dropped_before = stage.bus.depths("results")["totals"].get("duplicates", 0)
-    await _send_with_poison(stage, count, poison)
-    stage.bus.disturb("/faults", lost=0.005, swallowed=0.005, seed=_SEED)
-    cuts = killed = 0
-    service = stage.service()
-    try:
-        next_kill, next_cut = count // (kills + 1), time.monotonic() + 1
-        while (done := stage.bus.results() - before) < count:
-            await asyncio.sleep(_POLL_SECONDS)
-            service.check_alive()
-            if time.monotonic() >= next_cut:
-                stage.bus.disturb("/cut")
-                cuts, next_cut = cuts + 1, time.monotonic() + dice.uniform(1, 4)
-            if killed < kills and done >= next_kill * (killed + 1):
-                service.kill()
-                killed += 1
-                service = stage.service()
-        stage.bus.disturb("/faults", lost=0.0, swallowed=0.0)
-        await _until_settled(stage, service)
-    finally:
-        service.stop()
-    letters = stage.bus.dead_letters()
-    dropped = stage.bus.depths("results")["totals"].get("duplicates", 0) - dropped_before
-    return Chaos(
-        sent=count,
-        poison=poison,
-        cuts=cuts,
-        kills=killed,
-        seconds=time.monotonic() - began,
-        distinct_results=stage.bus.results() - before,
-        repeated_results_dropped=dropped,
-        dead_letters=len(letters),
-        dead_letters_that_are_poison=sum(str(letter["message_id"]).startswith("poison") for letter in letters),
-        left_over=stage.bus.unsettled(),
-    )
-
-
 async def _http_rate(stage: Stage, seconds: float) -> float:
     with stage.service("--no-queue") as service:
-        port, _ = await asyncio.to_thread(service.wait_until_ready, READY_PATH)
+        port = await stage.ready(service)
         requests = [load.post(PREDICT, "image/jpeg", picture.content) for picture in stage.messages(4, "")]
         target = load.Target(port, service.cpu_seconds)
         measured = await asyncio.to_thread(load.press, target, requests, 32, 1.0, seconds)
@@ -227,24 +165,3 @@ async def _ask(port: int, request: bytes) -> float:
 
 def _p50_p99(latencies: list[float]) -> tuple[float, float]:
     return percentile(latencies, 0.5), percentile(latencies, 0.99)
-
-
-async def _send_with_poison(stage: Stage, count: int, poison: int) -> None:
-    every = count // poison
-    async with stage.robot() as robot:
-
-        def mixed() -> Any:
-            for number, picture in enumerate(stage.messages(count, "chaos")):
-                if number % every == 0 and number // every < poison:
-                    yield Picture(f"poison-{number // every:04}", b"this is no picture", {})
-                yield picture
-
-        async for _ in robot.send(mixed()):
-            pass
-
-
-async def _until_settled(stage: Stage, service: Child) -> None:
-    async with asyncio.timeout(180):
-        while stage.bus.unsettled():
-            service.check_alive()
-            await asyncio.sleep(0.2)

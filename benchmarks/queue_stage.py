@@ -5,22 +5,25 @@ import contextlib
 import http.client
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+from app.bench.contenders import READY_PATH
 from app.bench.processes import Child
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Robot
 from app.settings import environment_with
+from benchmarks.states import NOW, State
 
 JOBS, RESULTS = "jobs", "results"
 UNREAD = {"read_barcodes": False}
 """Queue and HTTP are compared on the same work; reading barcodes is not part of it."""
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 300.0
+MAX_DELIVERY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,11 @@ class Repository:
 
 
 class Bus:
-    """A devbus with the queues `jobs` and `results`; asked over its status port."""
+    """A devbus with the queues `jobs` and `results`, and such `others` as are named; asked over its status port."""
 
-    def __init__(self, folder: Path, lock_seconds: float, max_delivery: int) -> None:
-        queues = [f"{JOBS},lock={lock_seconds},max_delivery={max_delivery}", f"{RESULTS},dedup=3600"]
+    def __init__(self, folder: Path, lock_seconds: float, others: Sequence[str] = ()) -> None:
+        jobs = f"{JOBS},lock={lock_seconds},max_delivery={MAX_DELIVERY}"
+        queues = [jobs, f"{RESULTS},dedup=3600", *others]
         options = [word for queue in queues for word in ("--queue", queue)]
         self.child = Child("devbus", ["app.devbus", "--port", "0", "--status-port", "0", *options], folder)
         self._log = self.child.log_path
@@ -53,10 +57,18 @@ class Bus:
         found: dict[str, Any] = self._ask("GET", "/status")["queues"][queue]
         return found
 
-    def results(self) -> int:
+    def total(self, what: str, queue: str = JOBS) -> int:
+        """How often something has happened to messages of a queue since the start."""
+        return int(self.depths(queue)["totals"].get(what, 0))
+
+    def results(self, queue: str = RESULTS) -> int:
         """Results stored so far, repetitions not counted."""
-        totals = self.depths(RESULTS)["totals"]
+        totals = self.depths(queue)["totals"]
         return int(totals.get("sent", 0) - totals.get("duplicates", 0))
+
+    def happened(self, fault: str) -> int:
+        """How often a fault has come about."""
+        return int(self._ask("GET", "/status")["faults_happened"].get(fault, 0))
 
     def unsettled(self) -> int:
         """Messages of `jobs` that are neither done nor dead."""
@@ -90,10 +102,13 @@ class Bus:
 
 
 class Stage:
-    """Starts services beside one bus, and sends to it."""
+    """Starts services of one state of the code beside one bus, and sends to it."""
 
-    def __init__(self, bus: Bus, repository: Repository, pictures: list[bytes], folder: Path) -> None:
+    def __init__(
+        self, bus: Bus, repository: Repository, pictures: list[bytes], folder: Path, state: State = NOW
+    ) -> None:
         self.bus = bus
+        self.state = state
         self._repository = repository
         self._pictures = pictures
         self._folder = folder
@@ -109,7 +124,7 @@ class Stage:
         )
         place = ["--models-dir", str(self._repository.models_dir.absolute()), "--device", self._repository.device]
         arguments = ["app", "serve", "--host", "127.0.0.1", "--port", "0", *place, *options]
-        return Child("service", arguments, self._folder, environment=environment)
+        return Child("service", arguments, self._folder, environment=environment, cwd=self.state.tree)
 
     def messages(self, count: int, prefix: str) -> Iterator[Picture]:
         """So many pictures, each with an id of its own."""
@@ -129,6 +144,10 @@ class Stage:
             async for _ in robot.send(self.messages(count, prefix)):
                 pass
 
+    async def ready(self, service: Child) -> int:
+        """Wait until a service is ready; returns its port."""
+        return (await asyncio.to_thread(service.wait_until_ready, READY_PATH))[0]
+
     async def until_results(self, count: int, service: Child | None = None) -> float:
         """Wait until so many results are stored; returns the moment, on `time.monotonic`'s clock."""
         async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -137,3 +156,14 @@ class Stage:
                     service.check_alive()
                 await asyncio.sleep(_POLL_SECONDS)
         return time.monotonic()
+
+
+def metric(port: int, name: str) -> float:
+    """The sum of a service's metric over all its labels; 0 where there is none yet."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+    finally:
+        connection.close()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app import settings
+from app import queue_settings, settings
 from app.errors import StartupError
-from app.settings import Settings, load_settings
+from app.settings import Settings, load_client_settings, load_settings, the_queue
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,13 +102,63 @@ def test_what_a_queue_needs_is_refused_without_it() -> None:
         load_settings(queue="jobs")
     with pytest.raises(StartupError, match="ROO_QUEUE does not say"):
         load_settings(servicebus_namespace="n.servicebus.windows.net")
-    with pytest.raises(StartupError, match="ROO_RESULTS_QUEUE is the queue that is read"):
-        load_settings(queue="jobs", results_queue="jobs", servicebus_namespace="n.servicebus.windows.net")
+    bus = {"servicebus_namespace": "n.servicebus.windows.net"}
+    for queue in ("jobs", "Jobs/Subscriptions/vision"):
+        with pytest.raises(StartupError, match="ROO_RESULTS_QUEUE is the queue or topic that is read"):
+            load_settings(queue=queue, results_queue="jobs", **bus)
+    for queue in ("jobs/subscriptions", "/jobs", "jobs/subscriptions/", "a b", "$cbs"):
+        with pytest.raises(StartupError, match=r"ROO_QUEUE: .* is neither a queue's name nor TOPIC/subscriptions/NAME"):
+            load_settings(queue=queue, **bus)
+
+
+@pytest.mark.parametrize(
+    ("together", "words"),
+    [
+        ({"queue": "jobs", "queue_sessions": 33}, "ROO_QUEUE_HELD must be at least 33"),
+        ({"queue": "a,b", "queue_sessions": "b=31", "queue_held": 31}, "ROO_QUEUE_HELD must be at least 32"),
+        ({"queue": "a,b,A"}, "names a queue twice"),
+        ({"queue": "a,b", "queue_share": "c=0.1"}, "ROO_QUEUE_SHARE names 'c', which is none of ROO_QUEUE"),
+        ({"queue": "a,b", "queue_share": "a=0.1"}, "the first queue has what the others leave"),
+        ({"queue": "a,b", "queue_share": "b=1"}, "ROO_QUEUE_SHARE: .* less than 1"),
+        ({"queue": "a,b", "queue_sessions": "b=many"}, "ROO_QUEUE_SESSIONS: .* valid integer"),
+        ({"queue": "a,b", "queue_sessions": "0"}, "ROO_QUEUE_SESSIONS: .* greater than or equal to 1"),
+        ({"queue": "a,b", "queue_model": "x,b=y"}, "ROO_QUEUE_MODEL: .* for all, or NAME=VALUE"),
+        ({"queue": "a,b", "queue_model": "b=x,b=y"}, "ROO_QUEUE_MODEL: 'b' is said twice"),
+        ({"queue": "a,results"}, "ROO_RESULTS_QUEUE is the queue or topic that is read"),
+    ],
+)
+def test_what_cannot_be_said_of_queues_is_refused(together: dict[str, object], words: str) -> None:
+    with pytest.raises(StartupError, match=words):
+        load_settings(**together, results_queue="results", servicebus_namespace="n.servicebus.windows.net")
+
+
+def test_queues_have_a_model_a_share_and_sessions_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROO_SERVICEBUS_NAMESPACE", "n.servicebus.windows.net")
+    monkeypatch.setenv("ROO_QUEUE", "urgent, normal, shots/subscriptions/bulk")
+    monkeypatch.setenv("ROO_QUEUE_MODEL", "urgent=shelf, shots/subscriptions/bulk=static")
+    monkeypatch.setenv("ROO_QUEUE_SHARE", "normal=0.2")
+    monkeypatch.setenv("ROO_QUEUE_SESSIONS", "urgent=4")
+    urgent, normal, bulk = load_settings().queues
+    assert (urgent.path, urgent.model, urgent.sessions) == ("urgent", "shelf", 4)
+    assert (normal.path, normal.model, normal.sessions) == ("normal", None, None)
+    assert (bulk.path, bulk.model, bulk.sessions) == ("shots/subscriptions/bulk", "static", None)
+    assert [queue.weight for queue in (urgent, normal, bulk)] == pytest.approx([0.8, 0.18, 0.02])
+    (alone,) = load_settings(queue="jobs", queue_model="shelf", queue_share="0.3", queue_sessions=2).queues
+    assert (alone.model, alone.weight, alone.sessions) == ("shelf", 1.0, 2)
+
+
+def test_who_asks_about_one_queue_of_several_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROO_SERVICEBUS_NAMESPACE", "n.servicebus.windows.net")
+    monkeypatch.setenv("ROO_QUEUE", "urgent,bulk")
+    monkeypatch.setenv("ROO_QUEUE_SHARE", "bulk=0.2")
+    assert the_queue(load_client_settings("bulk"), "Which?") == "bulk"
+    with pytest.raises(StartupError, match=r"Which\? Give --queue, one of urgent, bulk\."):
+        the_queue(load_client_settings(None), "Which?")
 
 
 def test_every_refusal_names_the_variables() -> None:
     """Whoever starts the service sets `ROO_*` variables, and knows no fields."""
-    tree = ast.parse(inspect.getsource(settings))
+    tree = ast.parse(inspect.getsource(settings) + inspect.getsource(queue_settings))
     raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
     said = ["".join(_texts(call)) for call in raised if ast.unparse(call.func) == "ValueError"]
     assert len(said) > 15
@@ -144,4 +194,4 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 
 def _default(value: object) -> str:
-    return "" if value in (None, ()) else f"`{value}`"
+    return "" if value in (None, (), {}) else f"`{value}`"

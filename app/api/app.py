@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 import app as package
@@ -14,6 +15,7 @@ from app.api.body import UploadLimits
 from app.api.head_as_get import HeadAsGet
 from app.api.oip import routes as oip
 from app.api.oip.schemas import InferRequest
+from app.api.predict_first import PredictFirst
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
@@ -69,11 +71,12 @@ def create_app(
     )
     problems.install(app)
     if predict:
-        # Before all others, because it is asked most, and not by `include_router`, which matches every request twice.
-        app.router.routes[:0] = [
-            *inference.router(service, limits, renderer).routes,
-            *oip.inference(service, limits).routes,
-        ]
+        app.predict_first(
+            [
+                *inference.router(service, limits, renderer).routes,
+                *oip.inference(service, limits).routes,
+            ]
+        )
     app.include_router(oip.descriptions(service, health))
     app.include_router(operations.router(service.registry, health, metrics_text))
     app.include_router(documentation.router())
@@ -88,12 +91,17 @@ class _Application(FastAPI):
     def __init__(self, perimeter: Perimeter, **options: Any) -> None:
         super().__init__(**options)
         self._perimeter = perimeter
+        self._predict: list[BaseRoute] = []
+
+    def predict_first(self, routes: list[BaseRoute]) -> None:
+        """Have these answered before all others, which are asked less; the document knows them too."""
+        self._predict = routes
+        self.router.routes[:0] = routes
 
     def build_middleware_stack(self) -> ASGIApp:
         """Around everything, where added middleware would stand inside of what answers unexpected errors."""
-        return RequestIdMiddleware(
-            AccessLogMiddleware(self._perimeter.wrap(HeadAsGet(super().build_middleware_stack())))
-        )
+        inner = PredictFirst(HeadAsGet(super().build_middleware_stack()), self._predict)
+        return RequestIdMiddleware(AccessLogMiddleware(self._perimeter.wrap(inner)))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document; made once."""

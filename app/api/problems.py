@@ -145,9 +145,14 @@ def retry_header(error: errors.RequestError) -> dict[str, str]:
 
 async def _validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    return of_validation(error, request.scope)
+
+
+def of_validation(error: RequestValidationError, scope: Scope) -> JSONResponse:
+    """The answer to options or JSON that are not as documented."""
     detail = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
     code = errors.InvalidRequest.code
-    return _response(problem(HTTPStatus.BAD_REQUEST, code, detail[:1000], request_id_of(request)), request.scope)
+    return _response(problem(HTTPStatus.BAD_REQUEST, code, detail[:1000], scope["state"]["request_id"]), scope)
 
 
 async def _http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -163,9 +168,13 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    # The traceback goes to the log (Starlette raises it on to the server, which logs it), never to the caller.
+    return unexpected(request.scope)
+
+
+def unexpected(scope: Scope) -> JSONResponse:
+    """The answer to what nobody foresaw. The traceback goes to the server, which logs it, never to the caller."""
     detail = "Something went wrong inside the service. It has been logged under this request id."
-    return _response(problem(500, "internal_error", detail, request_id_of(request)), request.scope)
+    return _response(problem(500, "internal_error", detail, scope["state"]["request_id"]), scope)
 
 
 def responses(*kinds: type[errors.RequestError], path: str = "") -> dict[int | str, dict[str, Any]]:

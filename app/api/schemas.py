@@ -58,7 +58,8 @@ class ModelVersion(BaseModel):
 
     version: str
     engine: str
-    precision: str = Field(description="What the engine computes in: `fp32`, `bf16` or `fp16`.")
+    precision: str = Field(description="What the engine computes in: `fp32`, `bf16`, `fp16` or `int8`.")
+    precision_reason: str = Field(description="Why it computes in that.")
     device: str
     device_asked: str = Field(description="What `ROO_DEVICE` says.")
     device_reason: str = Field(description="Why it is this device.")
@@ -99,6 +100,7 @@ def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
                 version=model.version,
                 engine=model.engine.name,
                 precision=model.engine.precision,
+                precision_reason=model.precision_reason,
                 device=model.device.name,
                 device_asked=model.device.asked,
                 device_reason=model.device.reason,

@@ -31,16 +31,17 @@ class Child:
         talks: bool = False,
         environment: dict[str, str] | None = None,
         cwd: Path | None = None,
+        python: Path | None = None,
     ) -> None:
-        """Start it, in the folder `cwd`. One that `talks` is asked through its standard input and answers, a line each,
-        on its output.
+        """Start it, in the folder `cwd`, by this interpreter or by `python`. One that `talks` is asked through its
+        standard input and answers, a line each, on its output.
         """
         self.name = name
         self.started_at = time.monotonic()
         self.log_path = folder / f"{name.replace(' ', '-')}-{time.monotonic_ns()}.log"
         with _interrupts_held() as held, self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [str(python or sys.executable), "-m", *arguments],
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,
@@ -120,7 +121,7 @@ class Child:
         while time.monotonic() < self.started_at + START_SECONDS:
             self.check_alive()
             for port in self._listening_ports():
-                if _answers(port, path):
+                if answers(port, path):
                     return port, time.monotonic() - self.started_at
             time.sleep(POLL_SECONDS)
         raise StartupError(f"The {self.name} was not ready in {START_SECONDS:.0f} s. Its log:\n{self.log()}")
@@ -219,7 +220,8 @@ def _interrupts_held() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _answers(port: int, path: str) -> bool:
+def answers(port: int, path: str) -> bool:
+    """Whether GET `path` on the loopback interface is answered with 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
     try:
         connection.request("GET", path)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -28,6 +29,7 @@ from app.settings import Settings
 START_GUESS_SECONDS = 2.0
 SOAK_GUESS_PER_SECOND = 60.0
 
+C = TypeVar("C")
 Found = tuple[list[Slice], dict[str, Memory], float]
 
 
@@ -64,8 +66,8 @@ def run(plan: BenchPlan, settings: Settings, model: str | None, beside: Comparis
 
 
 def turns(
-    plan: BenchPlan, workloads: list[Workload], contenders: Sequence[Contender]
-) -> Iterator[tuple[int, Workload, int, Contender]]:
+    plan: BenchPlan, workloads: list[Workload], contenders: Sequence[C]
+) -> Iterator[tuple[int, Workload, int, C]]:
     """Round, pictures, concurrency and contender of every slice, in the order of measuring.
 
     Contenders follow each other on the same pictures and concurrency, and who is first changes from slice to slice and

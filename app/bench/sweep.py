@@ -22,7 +22,7 @@ from app.errors import StartupError
 from app.settings import Settings, environment_with
 
 ENGINES = ("onnx", "openvino", "torch", "tensorrt")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 BASE = ("onnx", "fp32")
 """Engine and precision that the others are compared with."""
 BATCHES = (1, 2, 4, 8, 16, 32)

@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 dead_letters_cli = typer.Typer(
-    help="The queue's dead letters: look at them, send them again, drop them. The namespace is "
+    help="A queue's or subscription's dead letters: look at them, send them again, drop them. The namespace is "
     "ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING.",
     no_args_is_help=True,
 )
 
-Queue = Annotated[str | None, typer.Option(help="Whose dead letters; ROO_QUEUE.", show_default=False)]
+Queue = Annotated[
+    str | None,
+    typer.Option(help="Whose dead letters: a queue, or TOPIC/subscriptions/NAME; ROO_QUEUE.", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 Which = Annotated[str | None, typer.Argument(help="A sequence number, or else a message id.", show_default=False)]
 Reason = Annotated[str | None, typer.Option(help="Those with this dead-letter reason.", show_default=False)]
@@ -30,9 +33,9 @@ def list_letters(
 ) -> None:
     """List dead letters, the oldest first: reason, description, delivery count, age, robot."""
     from app.commands import letters
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
-    asyncio.run(letters.print_list(load_settings(queue=queue), reason, limit, as_json=json))
+    asyncio.run(letters.print_list(load_client_settings(queue), reason, limit, as_json=json))
 
 
 @dead_letters_cli.command("show")
@@ -44,9 +47,9 @@ def show_letter(
 ) -> None:
     """Show all of one dead letter; its body goes to a file."""
     from app.commands import letters
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
-    asyncio.run(letters.print_one(load_settings(queue=queue), which, body, as_json=json))
+    asyncio.run(letters.print_one(load_client_settings(queue), which, body, as_json=json))
 
 
 @dead_letters_cli.command("resubmit")
@@ -64,14 +67,19 @@ def resubmit_letters(
             show_default=False,
         ),
     ] = None,
+    to_topic: Annotated[
+        bool, typer.Option("--to-topic", help="Of a subscription: send the copies to its topic, for all subscriptions.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Put dead letters on the queue again: one, those of a reason, or all. Nothing is lost where it is killed."""
     from app.commands import letters
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
     choice = letters.Choice.of(which, reason, everything=everything)
-    done = asyncio.run(letters.resubmit(load_settings(queue=queue), choice, duplicate_window, as_json=json))
+    done = asyncio.run(
+        letters.resubmit(load_client_settings(queue), choice, duplicate_window, as_json=json, to_topic=to_topic)
+    )
     sys.exit(0 if done else 1)
 
 
@@ -86,8 +94,8 @@ def drop_letters(
 ) -> None:
     """Remove dead letters for good: one, those of a reason, or all."""
     from app.commands import letters
-    from app.settings import load_settings
+    from app.settings import load_client_settings
 
     choice = letters.Choice.of(which, reason, everything=everything)
-    done = asyncio.run(letters.drop(load_settings(queue=queue), choice, as_json=json, ask=not yes))
+    done = asyncio.run(letters.drop(load_client_settings(queue), choice, as_json=json, ask=not yes))
     sys.exit(0 if done else 1)

@@ -14,7 +14,7 @@ from app.errors import StartupError
 from app.servicebus.connection import Access
 from app.servicebus.dead_letters import DeadLetters, Step
 from app.servicebus.letter import DeadLetter
-from app.settings import Settings
+from app.settings import Settings, the_queue
 
 console = Console(stderr=True)
 
@@ -69,9 +69,17 @@ def _write(file: Path, content: bytes) -> None:
         raise StartupError(f"{file} cannot be written: {error.strerror}.") from None
 
 
-async def resubmit(settings: Settings, choice: Choice, duplicate_window: float | None, *, as_json: bool) -> bool:
-    """Send letters again; True where none of them stays."""
-    return await _resubmit(_open(settings), choice, duplicate_window, as_json=as_json)
+async def resubmit(
+    settings: Settings, choice: Choice, duplicate_window: float | None, *, as_json: bool, to_topic: bool = False
+) -> bool:
+    """Send letters again, those of a subscription only where `to_topic` is said; True where none of them stays."""
+    dead_letters = _open(settings)
+    if dead_letters.topic is not None and not to_topic:
+        raise StartupError(
+            f"Copies can only be sent to the topic {dead_letters.topic!r}, and every subscription of it whose rules "
+            "match gets them. Say --to-topic to do that."
+        )
+    return await _resubmit(dead_letters, choice, duplicate_window, as_json=as_json)
 
 
 async def drop(settings: Settings, choice: Choice, *, as_json: bool, ask: bool) -> bool:
@@ -80,12 +88,9 @@ async def drop(settings: Settings, choice: Choice, *, as_json: bool, ask: bool) 
 
 
 def _open(settings: Settings) -> DeadLetters:
-    if settings.queue is None:
-        raise StartupError("Whose dead letters? Give --queue, or set ROO_QUEUE.")
+    queue = the_queue(settings, "Whose dead letters?")
     secret = settings.servicebus_connection_string
-    return DeadLetters(
-        Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None), settings.queue
-    )
+    return DeadLetters(Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None), queue)
 
 
 async def _first(dead_letters: DeadLetters, reason: str | None, limit: int) -> tuple[list[DeadLetter], bool]:

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.commands.summary import summary
 from app.errors import StartupError
+from app.queue_source import QueueSource
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Reply, Robot
-from app.settings import Settings
+from app.settings import Settings, the_queue
 
 console = Console(stderr=True)
 
@@ -49,13 +50,14 @@ def read_rate(text: str | None) -> float | None:
 
 def run(errand: Errand, settings: Settings) -> bool:
     """Send, and wait if wanted; True when nothing is missing."""
-    if settings.queue is None:
-        raise StartupError("Which queue? Give --queue, or set ROO_QUEUE.")
+    queue = the_queue(settings, "Which queue?")
     if errand.wait and settings.results_queue is None:
         raise StartupError("--wait needs the queue on which results come back: set ROO_RESULTS_QUEUE, or --results.")
     secret = settings.servicebus_connection_string
     access = Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None)
-    return asyncio.run(_run(errand, Robot(access, settings.queue, settings.results_queue if errand.wait else None)))
+    return asyncio.run(
+        _run(errand, Robot(access, QueueSource.of(queue).name, settings.results_queue if errand.wait else None))
+    )
 
 
 async def _run(errand: Errand, robot: Robot) -> bool:

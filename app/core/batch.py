@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
-from app.core.request import Deadline, Priority
+from app.core.request import Deadline, Flow, Priority
 from app.errors import EngineFailure
 
 
@@ -25,7 +25,7 @@ R = TypeVar("R")
 class Entry(Generic[K, T, R]):
     """One waiter: its item and the future through which it is answered, exactly once."""
 
-    __slots__ = ("_answered", "_deliver", "deadline", "enqueued_at", "future", "item", "key", "priority")
+    __slots__ = ("_answered", "_deliver", "deadline", "enqueued_at", "flow", "future", "item", "key", "priority")
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class Entry(Generic[K, T, R]):
         priority: Priority,
         deadline: Deadline | None,
         enqueued_at: float,
+        flow: Flow,
     ) -> None:
         self._deliver = deliver
         self._answered = False
@@ -43,6 +44,7 @@ class Entry(Generic[K, T, R]):
         self.priority = priority
         self.deadline = deadline
         self.enqueued_at = enqueued_at
+        self.flow = flow
         self.future: Future[R] = Future()
 
     def answer(self, result: R) -> None:

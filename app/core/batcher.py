@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from app.core.batch import Batch, BatchKey, Entry
 from app.core.coalescing import ResultCoalescer
 from app.core.fair_queue import FairQueue
-from app.core.request import Deadline, Priority
+from app.core.request import EVEN, Deadline, Flow, Priority
 from app.errors import DeadlineExceeded, Draining
 
 UNMEASURED = 0.001
@@ -31,8 +31,8 @@ class Batcher(Generic[K, T, R]):
     """Where waiters and lanes meet. Safe to use from any number of threads.
 
     `bulk_share` is the share of the lanes' time that bulk items keep while interactive ones wait, 0 to 1, whatever keys
-    the two have. Within each priority keys share the lanes' time evenly, so that an item of a key that is seldom asked
-    waits for the batches that run, and not for the queues of others.
+    the two have. Within each priority keys, and flows, share the lanes' time, so that an item of a key that is seldom
+    asked waits for the batches that run, and not for the queues of others.
     """
 
     def __init__(self, bulk_share: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,12 +51,14 @@ class Batcher(Generic[K, T, R]):
         """Share the lanes out by what an item of each key takes of their time, in seconds; 0 where nobody knows yet."""
         self._cost = lambda key: cost(key) or UNMEASURED
 
-    def submit(self, key: K, item: T, priority: Priority, deadline: Deadline | None = None) -> "Future[R]":
+    def submit(
+        self, key: K, item: T, priority: Priority, deadline: Deadline | None = None, flow: Flow = EVEN
+    ) -> "Future[R]":
         """Queue an item; the future brings its result or its error.
 
         Cancelling the future before a lane has taken the item removes it. Raises `Draining` after `close`.
         """
-        entry: Entry[K, T, R] = Entry(self.deliver, key, item, priority, deadline, self._clock())
+        entry: Entry[K, T, R] = Entry(self.deliver, key, item, priority, deadline, self._clock(), flow)
         with self._lock:
             if self._closed:
                 raise Draining("The service is shutting down. Send the request again; another instance will take it.")
@@ -159,10 +161,10 @@ class Batcher(Generic[K, T, R]):
         if bulk_key is not None:
             due = int(self._bulk_credit / self._cost(bulk_key) + _ROUNDING)
             if key is None or due > 0:
-                bulk.begin_turn(bulk_key)
+                bulk.begin_turn()
                 return bulk_key, max(0, due)
         assert key is not None
-        people.begin_turn(key)
+        people.begin_turn()
         return key, 0
 
     def _fair_size(self, key: K) -> int:

@@ -72,10 +72,13 @@ class Model:
         device: Device,
         batch_reason: str = "the manifest's",
         memory: WorkingMemory | None = None,
+        precision_reason: str = "the manifest's",
+        batch_dimension: bool = True,
     ) -> None:
         """`input_spec` is None where the model takes tensors alone. `engines` has one for each GPU, all alike, or one
         for the CPU; `device` is what they are on, and why; `batch_reason` says where the largest batch's size is from;
-        `memory` is what decoded pictures may take together with those of other models.
+        `memory` is what decoded pictures may take together with those of other models; `precision_reason` says why the
+        engines compute in what they do; without a `batch_dimension` the outputs are those of one picture.
         """
         self.name = name
         self.version = version
@@ -90,6 +93,7 @@ class Model:
         self._engines = tuple(engines)
         self.max_batch_size = max_batch_size
         self.batch_reason = batch_reason
+        self.precision_reason = precision_reason
         self._largest_batch = max_batch_size
         self._told_reason = batch_reason
         self._full_batches = 0
@@ -98,6 +102,7 @@ class Model:
         self.decoding = Decoding("cpu", "nothing else was tried")
         self.memory = memory or WorkingMemory(UNBOUNDED)
         self._spare: list[Array] = []
+        self._batch_dimension = batch_dimension
 
     def __repr__(self) -> str:
         return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
@@ -141,10 +146,10 @@ class Model:
             out[...] = admitted.row
             return Prepared(None, 0.0)
         data, header, spec = admitted.request.image, admitted.header, self.input_spec
-        target = preprocessing.target_size(header.upright, spec)
-        with self.memory.hold(decode_bytes(header, len(data), target, spec.range)):
+        target = preprocessing.decoding_target(header.upright, spec)
+        with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
-            picture = image.decode(data, header, target, spec.range)
+            picture = image.decode(data, header, target, spec.range, spec.has_alpha)
             seconds = time.monotonic() - started
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
 
@@ -156,14 +161,14 @@ class Model:
 
     def decoded_pixels(self, header: ImageHeader) -> int:
         """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
-        factor = image.reduction(header, preprocessing.target_size(header.upright, self.input_spec))
+        factor = image.reduction(header, preprocessing.decoding_target(header.upright, self.input_spec))
         return -(-header.size.width // factor) * -(-header.size.height // factor)
 
     def working_bytes(self, header: ImageHeader, file_bytes: int) -> int:
         """Most bytes that any step takes at once for a picture of so many bytes."""
-        target = preprocessing.target_size(header.upright, self.input_spec)
-        levels = self.input_spec.range
-        return max(decode_bytes(header, file_bytes, target, levels), grey_bytes(header, file_bytes, levels))
+        target = preprocessing.decoding_target(header.upright, self.input_spec)
+        levels, alpha = self.input_spec.range, self.input_spec.has_alpha
+        return max(decode_bytes(header, file_bytes, target, levels, alpha), grey_bytes(header, file_bytes, levels))
 
     def compute(self, batch: Array, lane: int = 0) -> list[dict[str, Array]]:
         """Run the engine of this lane's GPU on `batch`; returns the output rows of each picture.
@@ -230,7 +235,7 @@ class Model:
         buffer = self.empty_batch()
         for size in range(1, self.max_batch_size + 1):
             self.warm_up_batch(buffer[:size])
-        self.answer_specimens(buffer[:1])
+        self._try_to_answer(buffer[:1])
         if self.takes_pictures:
             data = image.specimen()
             image.decode_grey(data, image.read_header(data))
@@ -254,6 +259,15 @@ class Model:
         for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
             self.finish(rows, placement, admitted)
 
+    def _try_to_answer(self, batch: Array) -> None:
+        try:
+            self.answer_specimens(batch)
+        except EngineFailure as error:
+            cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
+            raise InvalidManifest(
+                f"{self.name} version {self.version}: a picture cannot be answered: {error}{cause}"
+            ) from error
+
     def close(self) -> None:
         """Free the engines."""
         for engine in self._engines:
@@ -273,6 +287,8 @@ class Model:
     def _rows(
         self, batch: Rows, run: Callable[[Rows], dict[str, Array]], pad: Callable[[Rows, int], Rows]
     ) -> list[dict[str, Array]]:
+        if not self._batch_dimension:
+            return [run(batch[index : index + 1]) for index in range(len(batch))]
         fixed = self.engine.input.batch_size
         outputs = run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed, run, pad)
         for name, rows in outputs.items():

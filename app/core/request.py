@@ -22,6 +22,18 @@ class Priority(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Flow:
+    """Who waits in order of arrival with whom. Flows of one priority share the lanes' time by their weights."""
+
+    name: str = ""
+    weight: float = 1.0
+
+
+EVEN = Flow()
+"""The flow of whoever belongs to no other."""
+
+
+@dataclass(frozen=True, slots=True)
 class Deadline:
     """A moment on `time.monotonic`'s clock after which an answer is of no use."""
 
@@ -48,6 +60,7 @@ class InferenceRequest:
     options: Options = field(default_factory=Options)
     deadline: Deadline | None = None
     source: str = "http"
+    flow: Flow = EVEN
 
 
 @dataclass(frozen=True, slots=True)

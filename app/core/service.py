@@ -12,10 +12,12 @@ from app.core.model import Model
 from app.core.recording import record
 from app.core.registry import Registry
 from app.core.request import (
+    EVEN,
     AdmittedRequest,
     AdmittedRow,
     Answer,
     Deadline,
+    Flow,
     InferenceRequest,
     InferenceResult,
     Item,
@@ -119,7 +121,7 @@ class InferenceService:
         self._refuse_hopeless(model, permit.priority, deadline)
         permit.take_picture(model, header.pixels, shared=self.registry.several)
         admitted = AdmittedRequest(request, header, tracing.sampled_context())
-        (answer,) = await self._answers([admitted], permit.priority, model, deadline)
+        (answer,) = await self._answers([admitted], permit.priority, model, deadline, request.flow)
         assert answer.image_size is not None
         result = InferenceResult(
             request_id=request.request_id,
@@ -159,14 +161,14 @@ class InferenceService:
         permit.take_bytes(size)
 
     async def _answers(
-        self, items: Sequence[Item], priority: Priority, model: Model, deadline: Deadline
+        self, items: Sequence[Item], priority: Priority, model: Model, deadline: Deadline, flow: Flow = EVEN
     ) -> list[Answer]:
         """Everybody's answer, or the first error; then nobody else's is computed any more."""
         waiting: list[asyncio.Future[Answer]] = []
         try:
             async with asyncio.timeout(max(0.0, deadline.remaining())):
                 waiting.extend(
-                    asyncio.wrap_future(self._batcher.submit(model, item, priority, deadline)) for item in items
+                    asyncio.wrap_future(self._batcher.submit(model, item, priority, deadline, flow)) for item in items
                 )
                 if self._releasing is None:
                     self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release)

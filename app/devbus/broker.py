@@ -144,6 +144,10 @@ class Broker:
         else:
             self.namespace.forbidden.discard(path.lower())
 
+    def fill(self, path: str, full: bool = True) -> None:
+        """Have a queue take nothing more, as if it had reached its size; or let it take messages again."""
+        self.queue(path).is_full = full
+
     async def refuse(self, seconds: float | None = None) -> None:
         """Cut all connections and take none until `reopen`, or for so many seconds, as if the broker were down."""
         await self._close_door()

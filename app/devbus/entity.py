@@ -38,7 +38,10 @@ class Queue:
         self.options = options
         self.changed: Callable[[], None] = _nobody_cares
         self.totals: Counter[str] = Counter()
-        """Since the start: sent, duplicates, completed, expired, cancelled, dead_lettered."""
+        """Since the start: sent, duplicates, completed, expired, cancelled, dead_lettered; abandoned and lock_ended,
+        which both use up a delivery, and released."""
+        self.is_full = False
+        """Whether it takes nothing more, whatever it holds."""
         self.dead_letters: Queue | None = None if is_dead_letters else Queue(_dead(options), is_dead_letters=True)
         self._numbers = count(1)
         self._entries: dict[int, Entry] = {}
@@ -64,7 +67,8 @@ class Queue:
         options = self.options
         if options.refuses_batches and len(messages) > 1:
             raise AmqpError(NOT_ALLOWED, _NO_BATCHES)
-        if options.most_messages is not None and len(self._entries) + len(messages) > options.most_messages:
+        most = 0 if self.is_full else options.most_messages
+        if most is not None and len(self._entries) + len(messages) > most:
             raise AmqpError(RESOURCE_LIMIT_EXCEEDED, f"The maximum entity size has been reached for {options.name!r}.")
 
     def send(self, message: Message, now: float, at: float | None = None) -> int:
@@ -126,8 +130,10 @@ class Queue:
             case Outcome.COMPLETE:
                 self._remove(entry, "completed")
             case Outcome.ABANDON:
+                self.totals["abandoned"] += 1
                 self._fail(entry, now)
             case Outcome.RELEASE:
+                self.totals["released"] += 1
                 self._unlock(entry, now)
             case Outcome.DEFER:
                 entry.deferred = True
@@ -182,6 +188,7 @@ class Queue:
         if entry.state is State.SCHEDULED:
             self._put(entry, State.ACTIVE)
         elif entry.state is State.LOCKED:
+            self.totals["lock_ended"] += 1
             self._fail(entry, now)
         else:
             self._expire(entry)

@@ -201,6 +201,9 @@ class Session:
         link = self.links.get(detach.handle)
         if link is not None:  # else the answer to our own detach
             self._drop(link)
+            if isinstance(link, SessionWaiter):
+                # It was not attached yet, and what is not attached cannot be detached (2.6.4).
+                self.send(attach_answer(link.attach, 0, source=None, target=None))
             self.send(Detach(detach.handle, closed=detach.closed))
 
     def _drop(self, link: Link) -> None:

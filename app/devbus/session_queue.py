@@ -72,6 +72,8 @@ class SessionQueue(Queue):
         if self._holds.get(hold.session_id) is not hold:
             return
         del self._holds[hold.session_id]
+        if hold.session_id in self._ready:  # others first: who comes next gets another session, where there is one
+            self._ready[hold.session_id] = self._ready.pop(hold.session_id)
         for entry in self._locked_in(hold.session_id):
             if failed:
                 self._fail(entry, now)

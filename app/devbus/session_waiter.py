@@ -43,7 +43,7 @@ class SessionWaiter:
         self.handle = attach.handle
         self.path = path
         self._session = session
-        self._attach = attach
+        self.attach = attach
         self._dispatcher = dispatcher
         self._queue = queue
         self._wanted = _filters(attach)[SESSION_FILTER]
@@ -51,7 +51,7 @@ class SessionWaiter:
 
     def opened(self) -> None:
         """Take a session now or wait for one."""
-        wait = (self._attach.properties or {}).get(WAIT_PROPERTY)
+        wait = (self.attach.properties or {}).get(WAIT_PROPERTY)
         seconds = WAIT_SECONDS if wait is None else wait / 1000
         self._timer = asyncio.get_running_loop().call_later(seconds, self._give_up)
         self._dispatcher.join(self)
@@ -68,12 +68,12 @@ class SessionWaiter:
             hold = self._queue.accept(self._wanted, self._session.connection.clock(), lost)
         except AmqpError as error:
             self.closed()
-            self._session.refuse(self._attach, error)
+            self._session.refuse(self.attach, error)
             return
         if hold is not None:
             self.closed()
             link.append(self._link(hold))
-            self._session.attached(_with_session(self._attach, hold), link[0])
+            self._session.attached(_with_session(self.attach, hold), link[0])
 
     def deliver(self, entry: Entry) -> None:
         """Nothing is delivered to it."""
@@ -94,12 +94,12 @@ class SessionWaiter:
             self._timer.cancel()
 
     def _link(self, hold: SessionHold) -> OutgoingLink:
-        is_settled = self._attach.snd_settle_mode == SETTLED
+        is_settled = self.attach.snd_settle_mode == SETTLED
         return OutgoingLink(self._session, self.handle, self.path, self._dispatcher, settled=is_settled, hold=hold)
 
     def _give_up(self) -> None:
         self.closed()
-        self._session.refuse(self._attach, AmqpError(TIMEOUT, "There was no session with messages in time."))
+        self._session.refuse(self.attach, AmqpError(TIMEOUT, "There was no session with messages in time."))
 
 
 def _fields(attach: Attach) -> list[Any]:

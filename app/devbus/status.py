@@ -53,6 +53,7 @@ class StatusServer:
             ("POST", "/cut"): self._cut,
             ("POST", "/detach"): self._detach,
             ("POST", "/forbid"): self._forbid,
+            ("POST", "/fill"): self._fill,
             ("POST", "/refuse"): self._refuse,
             ("POST", "/reopen"): self._reopen,
         }
@@ -135,6 +136,11 @@ class StatusServer:
     async def _forbid(self, arguments: Body) -> Body:
         self._broker.forbid(arguments["queue"], bool(arguments.get("forbidden", True)))
         return {"forbidden": sorted(self._broker.namespace.forbidden)}
+
+    async def _fill(self, arguments: Body) -> Body:
+        full = bool(arguments.get("full", True))
+        self._broker.fill(arguments["queue"], full)
+        return {"full": full}
 
     async def _refuse(self, arguments: Body) -> Body:
         await self._broker.refuse(**arguments)

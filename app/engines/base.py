@@ -1,6 +1,7 @@
 """The protocol that every engine keeps, and what an engine is opened with."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.generic]
 EngineName = Literal["onnx", "openvino", "torch", "tensorrt"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,21 @@ class TensorSpec:
         """The fixed batch dimension, or None where it is dynamic."""
         return self.shape[0] if self.shape else None
 
+    def one_by_one(self) -> "TensorSpec":
+        """The same with a batch dimension of 1, where it is dynamic."""
+        return self if self.batch_size is not None else replace(self, shape=(1, *self.shape[1:]))
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How a model file is to be opened.
 
-    `precision` is that of the computation; inputs and outputs keep the graph's types. `lanes` is how many threads will
-    call `run` at once, `threads` how many cores each of them may use; `max_batch` bounds the batch. `memory_limit`
-    bounds what the engine takes of a GPU's memory, in bytes, where it can be bounded. `cache_dir` is a folder where
-    compiled models may be kept between starts. `graphs` says whether CUDA graphs may be captured.
+    `precision` is that of the computation; inputs and outputs keep the graph's types. For `int8` the file must be a
+    quantized graph (QDQ), whose other nodes are computed in fp32. `lanes` is how many threads will call `run` at once,
+    `threads` how many cores each of them may use; `max_batch` bounds the batch. `memory_limit` bounds what the engine
+    takes of a GPU's memory, in bytes, where it can be bounded. `cache_dir` is a folder where
+    compiled models may be kept between starts. `graphs` says whether CUDA graphs may be captured. `constants` are the
+    values of the graph's inputs beside the picture, for one picture, by name.
     """
 
     device: Device
@@ -49,6 +56,7 @@ class EngineOptions:
     memory_limit: int | None = None
     cache_dir: Path | None = None
     graphs: bool = True
+    constants: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Engine(Protocol):
@@ -77,6 +85,16 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free what the engine holds; it is not used afterwards."""
+
+
+@runtime_checkable
+class IntegerEngine(Engine, Protocol):
+    """An engine that computes quantized graphs, and can say how much of one it really computes in integers."""
+
+    def integer_layers(self) -> tuple[int, int]:
+        """How many of the convolutions and matrix products are computed in integers, and how many there are, in the
+        graph as the engine has optimised it.
+        """
 
 
 @runtime_checkable

@@ -1,17 +1,23 @@
 """ONNX Runtime: the CPU, and CUDA or TensorRT where they work."""
 
 import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.engines import onnx_cuda
+from app.engines import onnx_cuda, onnx_file
 from app.engines.base import Array, EngineName, EngineOptions, Precision, TensorSpec
+from app.engines.constants import Constants, picture_input
 from app.engines.devices import Device
 from app.engines.library_errors import first_line
 from app.engines.onnx_runs import Runs
 from app.engines.onnx_runtime import ort
+from app.engines.onnx_tensors import inputs_of, outputs_of
 from app.errors import DeviceUnavailable, InvalidManifest
 
 if TYPE_CHECKING:
@@ -20,22 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ort.set_default_logger_severity(3)
-
-_DTYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8,
-    "tensor(uint16)": np.uint16,
-    "tensor(uint32)": np.uint32,
-    "tensor(uint64)": np.uint64,
-    "tensor(int8)": np.int8,
-    "tensor(int16)": np.int16,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-    "tensor(string)": np.object_,
-}
 
 
 def cuda_problem() -> str | None:
@@ -50,8 +40,12 @@ def cuda_problem() -> str | None:
 
 
 def precisions(device: Device, engine: EngineName) -> tuple[Precision, ...]:
-    """What it can compute in, the fastest first. Its CPU and CUDA kernels compute in the graph's own types."""
-    return ("fp16", "fp32") if engine == "tensorrt" and device.kind == "cuda" else ("fp32",)
+    """What it can compute in, the fastest first. Its CPU and CUDA kernels compute in the graph's own types; those for
+    integers are the CPU's.
+    """
+    if device.kind == "cpu":
+        return ("int8", "fp32") if engine == "onnx" else ("fp32",)
+    return ("fp16", "fp32") if engine == "tensorrt" else ("fp32",)
 
 
 class OnnxEngine:
@@ -64,28 +58,32 @@ class OnnxEngine:
     def __init__(self, path: Path, options: EngineOptions, name: EngineName = "onnx") -> None:
         """Load the graph.
 
-        Raises `InvalidManifest` where the file is not a usable graph with one input, `DeviceUnavailable` where the
+        Raises `InvalidManifest` where the file is not a usable graph with one input beside those of
+        `options.constants`, `DeviceUnavailable` where the
         device was to be CUDA and the session did not get it.
         """
         self.name: str = name
         self.device = options.device.name
         self.precision = options.precision
         self._options = options
-        graphs = options.graphs and options.device.kind == "cuda" and name == "onnx"
+        self._path = path
+        graphs = options.graphs and options.device.kind == "cuda" and name == "onnx" and not options.constants
         self._runs = Runs(
             lambda captured: _open(path, options, name, captured),
-            lambda session: _describe(session, path),
+            lambda session: _describe(session, path, options),
             options,
             graphs,
         )
         self.input, self.outputs = self._runs.input, self._runs.outputs
         self._names = [spec.name for spec in self.outputs]
+        self._constants = Constants(inputs_of(self._runs.session), options.constants)
         self._pinned: list[onnx_cuda.Pinned] = []
 
     def run(self, batch: Array) -> dict[str, Array]:
         """Compute one batch; see `Engine.run`."""
         if self._options.device.kind == "cpu":
-            rows = self._runs.session.run(self._names, {self.input.name: batch})
+            feeds = {self.input.name: batch, **self._constants.of_batch(len(batch))}
+            rows = self._runs.session.run(self._names, feeds)
             return dict(zip(self._names, rows, strict=True))
         return self._runs.run(batch)
 
@@ -104,11 +102,32 @@ class OnnxEngine:
             self._pinned.append(onnx_cuda.Pinned(buffer))
         return buffer
 
+    def integer_layers(self) -> tuple[int, int]:
+        """See `IntegerEngine.integer_layers`; the graph is optimised once more and written where it can be read."""
+        session_options = _session_options(self._options)
+        session_options.log_severity_level = 4  # it warns that the file is for this machine only
+        with _file_in_memory() as optimised:
+            session_options.optimized_model_filepath = str(optimised)
+            ort.InferenceSession(self._path, session_options, providers=["CPUExecutionProvider"])
+            facts = onnx_file.read(optimised)
+        return facts.integer_layers, facts.layers
+
     def close(self) -> None:
         """Free the session once no lane computes with it any more."""
         for pinned in self._pinned:
             pinned.release()
         self._runs.close()
+
+
+@contextmanager
+def _file_in_memory() -> Iterator[Path]:
+    """A file that needs no disk, which a container may have none of; on Linux."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("optimised"), "wb") as file:
+            yield Path(f"/proc/self/fd/{file.fileno()}")
+        return
+    with tempfile.TemporaryDirectory(prefix="roo-optimised-") as scratch:
+        yield Path(scratch) / "optimised.onnx"
 
 
 def _open(path: Path, options: EngineOptions, name: EngineName, graphs: bool) -> ort.InferenceSession:
@@ -124,14 +143,16 @@ def _open(path: Path, options: EngineOptions, name: EngineName, graphs: bool) ->
     return session
 
 
-def _describe(session: ort.InferenceSession, path: Path) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
-    inputs = session.get_inputs()
-    if len(inputs) != 1:
-        names = ", ".join(node.name for node in inputs)
-        raise InvalidManifest(
-            f"{path}: the graph must have exactly one input, a picture; it has {len(inputs)}: {names}."
-        )
-    return _spec(inputs[0], path), tuple(_spec(node, path) for node in session.get_outputs())
+def _describe(
+    session: ort.InferenceSession, path: Path, options: EngineOptions
+) -> tuple[TensorSpec, tuple[TensorSpec, ...]]:
+    try:
+        inputs, outputs = inputs_of(session), outputs_of(session)
+    except InvalidManifest as error:
+        raise InvalidManifest(f"{path}: {error}") from None
+    spec, facts = picture_input(inputs, options.constants, path), onnx_file.read(path)
+    onnx_file.refuse_coupled_batch(path, facts, spec.batch_size)
+    return spec.one_by_one() if facts.couples_batch else spec, outputs
 
 
 def _check_provider(session: ort.InferenceSession, providers: list[onnx_cuda.Provider]) -> None:
@@ -169,10 +190,3 @@ def _providers(path: Path, options: EngineOptions, name: EngineName, graphs: boo
             raise DeviceUnavailable("The engine tensorrt was asked for, but this ONNX Runtime is built without it.")
         chain.insert(0, onnx_cuda.tensorrt_provider(path, options))
     return chain if options.device.asked != "auto" else [*chain, "CPUExecutionProvider"]
-
-
-def _spec(node: ort.NodeArg, path: Path) -> TensorSpec:
-    if node.type not in _DTYPES:
-        raise InvalidManifest(f"{path}: tensor {node.name} is of type {node.type}, which is not served.")
-    shape = tuple(size if isinstance(size, int) and size > 0 else None for size in node.shape)
-    return TensorSpec(node.name, np.dtype(_DTYPES[node.type]), shape)

@@ -12,7 +12,9 @@ import numpy as np
 
 from app.engines.base import Array, EngineOptions, TensorSpec
 from app.engines.buckets import bucket, padded, padded_on_device
+from app.engines.constants import Constants
 from app.engines.onnx_runtime import ort
+from app.engines.onnx_tensors import inputs_of
 
 if TYPE_CHECKING:
     import torch
@@ -116,6 +118,7 @@ class Bound:
         self._names = names
         self._place = (options.device.kind, options.device.index)
         self._most = options.max_batch
+        self._constants = Constants(inputs_of(session), options.constants)
         self._buffers: dict[int, ort.OrtValue] = {}
 
     def run(self, batch: Array) -> list[Array]:
@@ -140,10 +143,13 @@ class Bound:
         return self._computed(binding, len(batch))
 
     def _computed(self, binding: ort.IOBinding, count: int) -> list[Array]:
+        for name, value in self._constants.of_batch(self._size(count)).items():
+            binding.bind_cpu_input(name, value)
         for name in self._names:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding)
-        return [np.asarray(rows)[:count] for rows in binding.copy_outputs_to_cpu()]
+        outputs = [np.asarray(rows) for rows in binding.copy_outputs_to_cpu()]
+        return outputs if self._size(count) == count else [rows[:count] for rows in outputs]
 
     def _size(self, count: int) -> int:
         return count if self._input.batch_size is not None else bucket(count, self._most)

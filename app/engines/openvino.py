@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from app.engines import onnx_file
 from app.engines.base import Array, EngineOptions, Precision, TensorSpec
+from app.engines.constants import Constants, picture_input
 from app.engines.devices import Device
 from app.engines.library_errors import first_line, not_installed
 from app.errors import DeviceUnavailable, InvalidManifest
@@ -23,13 +25,14 @@ try:
 except (ImportError, OSError) as error:
     raise not_installed("openvino", error) from error
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_LAYERS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 
 
 def precisions(device: Device) -> tuple[Precision, ...]:
     """What it can compute in on this machine, the fastest first."""
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return ("bf16", "fp32") if "BF16" in capabilities else ("fp32",)
+    return ("int8", "bf16", "fp32") if "BF16" in capabilities else ("int8", "fp32")
 
 
 class OpenVinoEngine:
@@ -40,8 +43,8 @@ class OpenVinoEngine:
     def __init__(self, path: Path, options: EngineOptions) -> None:
         """Load and compile the graph.
 
-        Raises `InvalidManifest` where the file is not a usable graph with one input, `DeviceUnavailable` where the
-        device is not the CPU.
+        Raises `InvalidManifest` where the file is not a usable graph with one input beside those of
+        `options.constants`, `DeviceUnavailable` where the device is not the CPU.
         """
         if options.device.kind != "cpu":
             raise DeviceUnavailable(
@@ -49,6 +52,8 @@ class OpenVinoEngine:
             )
         self.device = options.device.name
         self.precision = options.precision
+        facts = onnx_file.read(path)
+        _refuse_sixteen_bits(path, facts)
         core = openvino.Core()
         if options.cache_dir is not None:
             core.set_property({"CACHE_DIR": str(options.cache_dir / "openvino")})
@@ -60,11 +65,11 @@ class OpenVinoEngine:
                 f"{path}: OpenVINO {openvino.__version__.partition('-')[0]} cannot load this model: "
                 f"{_meaning(error)}. Check that it is a whole ONNX file, or choose the engine onnx."
             ) from error
-        if len(graph.inputs) != 1:
-            raise InvalidManifest(
-                f"{path}: the graph must have exactly one input, a picture; it has {len(graph.inputs)}."
-            )
-        self.input = _spec(graph.inputs[0])
+        inputs = [_spec(port) for port in graph.inputs]
+        spec = picture_input(inputs, options.constants, path)
+        onnx_file.refuse_coupled_batch(path, facts, spec.batch_size)
+        self.input = spec.one_by_one() if facts.couples_batch else spec
+        self._constants = Constants(inputs, options.constants)
         self.outputs = tuple(_spec(port) for port in graph.outputs)
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         self._requests = [model.create_infer_request() for model in compiled]
@@ -85,6 +90,12 @@ class OpenVinoEngine:
         """See `Engine.host_buffer`."""
         return np.zeros(shape, dtype)
 
+    def integer_layers(self) -> tuple[int, int]:
+        """See `IntegerEngine.integer_layers`."""
+        found = [node.get_rt_info() for node in self._requests[0].get_compiled_model().get_runtime_model().get_ops()]
+        layers = [info for info in found if _text(info, "layerType") in _LAYERS]
+        return sum(_text(info, "runtimePrecision") in ("u8", "i8") for info in layers), len(layers)
+
     def close(self) -> None:
         """Free the compiled models."""
         self._requests.clear()
@@ -100,7 +111,8 @@ class OpenVinoEngine:
             self._free.put(request)
 
     def _outputs(self, request: Any, batch: Array) -> dict[str, Array]:
-        results = request.infer({0: batch}, share_inputs=True)
+        feeds = {self.input.name: batch, **self._constants.of_batch(len(batch))}
+        results = request.infer(feeds, share_inputs=True)
         return {spec.name: results[place] for place, spec in enumerate(self.outputs)}
 
 
@@ -111,6 +123,19 @@ def _properties(options: EngineOptions) -> dict[str, Any]:
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_PRECISION_HINT": _HINTS[options.precision],
     }
+
+
+def _refuse_sixteen_bits(path: Path, facts: onnx_file.GraphFacts) -> None:
+    """OpenVINO drops such pairs together with the clipping that the quantizer folded into them: wrong, and silently."""
+    if facts.sixteen_bits is not None:
+        raise InvalidManifest(
+            f"{path}: is quantized to {facts.sixteen_bits}, which OpenVINO computes wrongly. Choose the engine onnx "
+            "(`engine: onnx` in model.yaml), or quantize to 8 bits."
+        )
+
+
+def _text(info: Any, key: str) -> str:
+    return str(info[key].astype(str)) if key in info else ""
 
 
 def _spec(port: Any) -> TensorSpec:

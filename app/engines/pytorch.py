@@ -57,6 +57,10 @@ class TorchEngine:
         Raises `InvalidManifest` where the file is no program with one input, `EngineUnavailable` where this PyTorch
         cannot use the device.
         """
+        if options.constants:
+            raise InvalidManifest(
+                f"{path}: the engine torch takes a picture and nothing else; remove input.constants, or export to ONNX."
+            )
         self.device = options.device.name
         self.precision = options.precision
         self._options = options

@@ -14,6 +14,15 @@ _LARGEST_KEPT = 4 << 20
 _FREE_KEPT = 16 << 20
 
 
+def give_back() -> None:
+    """Give free memory back to the kernel, where the C library can: a model's weights are held several times while it
+    is loaded, and would stay taken.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def keep_buffers() -> bool:
     """Set glibc up so; False on another C library, which is left as it is. To be called before threads start."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 
+from app.core.model import Model
 from app.loading import loader
 from app.loading.serving import BatchLimit, Serving, Share
 from app.repository.repository import ModelEntry
@@ -72,9 +73,9 @@ def _with_best_share(entry: ModelEntry, serving: Serving, clock: Clock) -> Servi
     version = list(entry.versions)[-1]
     best, best_part = Share(serving.lanes, serving.threads), BETTER_SHARE
     told = []
-    with _attempts(entry, version, serving, 1, clock) as usual:
+    with _attempts(entry, version, serving, 1, clock) as (_, usual):
         for share in serving.shares:
-            with _attempts(entry, version, _shared(serving, share), 1, clock) as other:
+            with _attempts(entry, version, _shared(serving, share), 1, clock) as (_, other):
                 part = _duel(partial(usual, 1, TRIED), partial(other, 1, TRIED), clock)
             told.append(f"{share} takes {part:.2f} of its time")
             if part < best_part:
@@ -94,7 +95,9 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving, clock: Clock
         return None
     best, *larger = [size for size in SIZES if size < most] + [most]
     told = []
-    with _attempts(entry, version, serving, most, clock) as attempt:
+    with _attempts(entry, version, serving, most, clock) as (model, attempt):
+        if model.max_batch_size == 1:
+            return None  # its graph allows no more
         alone = attempt(1, 1) * serving.lanes
         for size in larger:
             if alone * size > LONGEST_BATCH:
@@ -110,8 +113,10 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving, clock: Clock
 
 
 @contextmanager
-def _attempts(entry: ModelEntry, version: str, serving: Serving, most: int, clock: Clock) -> Iterator[Attempt]:
-    """A model opened for trying: its lanes answer specimens, from their bytes to their predictions."""
+def _attempts(
+    entry: ModelEntry, version: str, serving: Serving, most: int, clock: Clock
+) -> Iterator[tuple[Model, Attempt]]:
+    """A model opened for trying, and how: its lanes answer specimens, from their bytes to their predictions."""
     tried = replace(serving, batches={(entry.name, version): BatchLimit(most, "tried")})
     model = loader.open_version(entry, version, entry.versions[version], tried)
     with closing(model), ThreadPoolExecutor(serving.lanes, "calibration") as lanes:
@@ -136,7 +141,7 @@ def _attempts(entry: ModelEntry, version: str, serving: Serving, most: int, cloc
             answer(size, times)
             return (clock() - started) / (serving.lanes * size * times)
 
-        yield attempt
+        yield model, attempt
 
 
 def _duel(usual: Callable[[], float], other: Callable[[], float], clock: Clock) -> float:

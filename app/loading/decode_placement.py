@@ -22,7 +22,7 @@ from app.engines.base import Array, TensorEngine
 from app.engines.failures import Failure, classify
 from app.engines.library_errors import first_line
 from app.errors import DeviceUnavailable, EngineUnavailable
-from app.vision import image
+from app.vision import image, preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -97,6 +97,8 @@ def _problem(model: Model) -> str | None:
         return "several GPUs share the work, and torchvision's decoder serves one"
     if not isinstance(model.engine, TensorEngine):
         return f"the engine {model.engine.name} takes its batches from the host"
+    if (problem := preprocessing.device_problem(model.input_spec)) is not None:
+        return problem
     missing = [name for name in ("torch", "torchvision") if importlib.util.find_spec(name) is None]
     if missing:
         return f"{' and '.join(missing)} not installed (pip install 'roo-vision[torch]')"
@@ -116,7 +118,7 @@ def disagreement(model: Model, path: DevicePath) -> float:
     prepared = path.prepare(pictures, row_on_host[None], _refuse)
     if len(prepared.placed) < len(pictures):
         raise RuntimeError("the device's decoder refuses ordinary JPEGs")
-    level = np.asarray(model.input_spec.std) / model.input_spec.scale
+    level = 1 / model.input_spec.factors
     channels = (-1, 1, 1) if model.input_spec.layout == "nchw" else (1, 1, -1)
     worst = 0.0
     for row, (place, placement) in zip(prepared.rows.cpu().numpy(), prepared.placed, strict=True):

@@ -2,22 +2,40 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from app.core.model import Model
-from app.engines import catalog, devices
-from app.engines.base import Engine, EngineName, EngineOptions, Precision, TensorSpec
+from app.engines import catalog, devices, onnx_file
+from app.engines.base import Array, Engine, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
 from app.errors import EngineUnavailable, InvalidManifest
-from app.loading import decode_placement
-from app.loading.serving import BatchLimit, Serving
+from app.loading import decode_placement, precision
+from app.loading.serving import BatchLimit, PrecisionChoice, Serving
 from app.repository.manifest import FILE_NAME
-from app.repository.repository import ModelEntry, model_file
+from app.repository.repository import ModelEntry, model_file, precision_file
 from app.telemetry import metrics
+from app.vision.tasks import AnyTask
 
 log = logging.getLogger(__name__)
+
+
+ONE_BY_ONE = "the graph takes one range for a whole batch (DynamicQuantizeLinear), so pictures are computed one by one"
+
+
+def with_precisions(entries: Iterable[ModelEntry], serving: Serving) -> Serving:
+    """`serving` with what each version is best computed in, tried once here instead of whenever one is opened.
+
+    Raises what `load` raises.
+    """
+    choices = {}
+    for entry in entries:
+        for version, path in entry.versions.items():
+            engine, path = _engine_and_file(entry, path, serving)
+            choices[entry.name, version] = _choose_precision(entry, version, path, engine, serving)
+    return replace(serving, precisions=choices)
 
 
 def load(entry: ModelEntry, serving: Serving) -> list[Model]:
@@ -48,26 +66,70 @@ def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving)
 def open_version(entry: ModelEntry, version: str, path: Path, serving: Serving) -> Model:
     """One version of a model, not warm yet; whoever opens it closes it. Raises what `load` raises."""
     engine, path = _engine_and_file(entry, path, serving)
+    choice = serving.precisions.get((entry.name, version)) or _choose_precision(entry, version, path, engine, serving)
+    return _open_in(choice, entry, version, path, engine, serving)
+
+
+def _choose_precision(
+    entry: ModelEntry, version: str, path: Path, engine: EngineName, serving: Serving
+) -> PrecisionChoice:
+    single = replace(serving, lanes=1, batches={(entry.name, version): BatchLimit(1, "tried")})
+
+    def open_in(tried: Precision) -> Model:
+        return _open_in(PrecisionChoice(tried, "tried"), entry, version, path, engine, single)
+
+    return precision.choose(entry, path, engine, _device(engine, serving), serving.precision, open_in)
+
+
+def _open_in(
+    choice: PrecisionChoice, entry: ModelEntry, version: str, path: Path, engine: EngineName, serving: Serving
+) -> Model:
+    path = _file_for(path, choice.precision)
     device = _device(engine, serving)
     limit = batch_limit(entry, version, device, serving)
+    if path.suffix == ".onnx" and onnx_file.read(path).couples_batch:
+        limit = BatchLimit(1, ONE_BY_ONE)
     options = EngineOptions(
         device=device,
-        precision=_precision(entry, engine, device, serving),
+        precision=choice.precision,
         lanes=serving.lanes,
         threads=serving.threads,
         max_batch=limit.size,
         memory_limit=serving.gpu_memory,
         cache_dir=serving.cache_dir,
-        graphs=serving.cuda_graphs,
+        graphs=serving.cuda_graphs and entry.manifest.batching.batch_dimension,
+        constants=_constants(entry),
     )
     with ExitStack() as undo:
         engines = [_open(engine, path, _on(options, member), undo) for member in device.members]
         _check_input(entry, path, engines[0])
-        task = entry.manifest.build_task(entry.labels)
+        task = _task(entry, version)
         undo.pop_all()
     return Model(
-        entry.name, version, task, entry.manifest.input, engines, limit.size, device, limit.reason, serving.memory
+        entry.name,
+        version,
+        task,
+        entry.manifest.input,
+        engines,
+        limit.size,
+        device,
+        limit.reason,
+        serving.memory,
+        choice.reason,
+        entry.manifest.batching.batch_dimension,
     )
+
+
+def _constants(entry: ModelEntry) -> dict[str, Array]:
+    spec = entry.manifest.input
+    return {} if spec is None else {name: spec.constant(name) for name in spec.constants}
+
+
+def _task(entry: ModelEntry, version: str) -> AnyTask:
+    try:
+        return entry.manifest.build_task(entry.labels)
+    except InvalidManifest as error:
+        raise InvalidManifest(f"{entry.name} version {version}: {FILE_NAME}: {error}") from error
 
 
 def _engine_and_file(entry: ModelEntry, path: Path, serving: Serving) -> tuple[EngineName, Path]:
@@ -93,19 +155,14 @@ def _device(engine: EngineName, serving: Serving) -> Device:
     return device if problem is None else devices.choose(device.asked, problem)
 
 
-def _precision(entry: ModelEntry, engine: EngineName, device: Device, serving: Serving) -> Precision:
-    """The fastest of what the manifest allows and the engine can, or what was asked for."""
-    able = catalog.precisions(engine, device)
-    if serving.precision == "auto":
-        return next((precision for precision in able if precision in entry.manifest.precisions), "fp32")
-    if serving.precision not in able:
+def _file_for(path: Path, precision: Precision) -> Path:
+    file = precision_file(path, precision)
+    if not file.is_file():
         raise EngineUnavailable(
-            f"ROO_PRECISION={serving.precision}: the engine {engine} cannot compute in it on {device.name}; "
-            f"it can in {', '.join(able)}."
+            f"ROO_PRECISION={precision}: there is no {file}, the same network quantized. Make it with "
+            f"`roo-vision models quantize {path.parent.parent.name}`, or set ROO_PRECISION=auto."
         )
-    if serving.precision not in entry.manifest.precisions:
-        log.warning("%s computes in %s, which its manifest does not list", entry.name, serving.precision)
-    return serving.precision
+    return file
 
 
 def batch_limit(entry: ModelEntry, version: str, device: Device, serving: Serving) -> BatchLimit:

@@ -23,6 +23,13 @@ class Share(NamedTuple):
         return f"{self.lanes} x {self.threads}"
 
 
+class PrecisionChoice(NamedTuple):
+    """What a model is computed in, and why."""
+
+    precision: Precision
+    reason: str
+
+
 class BatchLimit(NamedTuple):
     """The most pictures in one batch, and why."""
 
@@ -35,10 +42,10 @@ class Serving:
     """How models are served, as far as their manifests leave it open.
 
     `lanes` is how many threads will compute, `threads` how many cores each may use, `shares` what else of these two
-    may be tried; `max_batch` is an upper bound on every manifest's, `batches` the limits that were measured, by name
-    and version; `gpu_memory` bounds what each model takes of a GPU, in bytes. `gpu_decode` says whether pictures are
-    decoded on the GPU, `cuda_graphs` whether CUDA graphs may be captured. `memory` is what all decoded pictures may
-    take together.
+    may be tried; `max_batch` is an upper bound on every manifest's. By name and version, `batches` are the limits that
+    were measured, `precisions` what was found best to compute in. `gpu_memory` bounds what each model takes of a GPU,
+    in bytes. `gpu_decode` says whether pictures are decoded on the GPU, `cuda_graphs` whether CUDA graphs may be
+    captured. `memory` is what all decoded pictures may take together.
     """
 
     device: Device
@@ -50,6 +57,7 @@ class Serving:
     shares: tuple[Share, ...] = ()
     max_batch: int | None = None
     batches: Mapping[tuple[str, str], BatchLimit] = field(default_factory=dict)
+    precisions: Mapping[tuple[str, str], PrecisionChoice] = field(default_factory=dict)
     gpu_memory: int | None = None
     cache_dir: Path | None = None
     gpu_decode: GpuDecode = "auto"

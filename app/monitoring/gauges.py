@@ -1,5 +1,6 @@
 """The figures that are read from the running service whenever somebody looks at its metrics."""
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from app.core.executor import Executor, PictureBatcher
@@ -34,17 +35,20 @@ def observe_core(
     metrics.model_info.observe(lambda: _models(service))
 
 
-def observe_queue(worker: "QueueWorker") -> None:
+def observe_queues(workers: "Sequence[QueueWorker]") -> None:
     """How the queue front stands."""
-    labels = (worker.queue,)
-    metrics.messages_held.observe(lambda: [(worker.held, labels)])
-    metrics.oldest_message.observe(lambda: [(worker.oldest_age(), labels)])
-    metrics.credit.observe(lambda: [(worker.status.credit, labels)])
+
+    def read(figure: "Callable[[QueueWorker], float]") -> Callable[[], Reading]:
+        return lambda: [(figure(worker), (worker.queue,)) for worker in workers]
+
+    metrics.messages_held.observe(read(lambda worker: worker.held))
+    metrics.oldest_message.observe(read(lambda worker: worker.oldest_age()))
+    metrics.credit.observe(read(lambda worker: worker.status.credit))
     metrics.queue_depth.observe(
-        lambda: [(count, (worker.queue, state)) for state, count in list(worker.depth().items())]
+        lambda: [(count, (worker.queue, state)) for worker in workers for state, count in list(worker.depth().items())]
     )
-    metrics.queue_connected.observe(lambda: [(float(worker.status.connected), labels)])
-    metrics.queue_halted.observe(lambda: [(float(bool(worker.status.halted)), labels)])
+    metrics.queue_connected.observe(read(lambda worker: float(worker.status.connected)))
+    metrics.queue_halted.observe(read(lambda worker: float(bool(worker.status.halted))))
 
 
 def observe_process() -> None:

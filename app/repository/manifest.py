@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from app.errors import InvalidManifest
+from app.repository import presets
 from app.repository.labels import read_names
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
@@ -25,12 +26,15 @@ class Batching(BaseModel):
     """The `batching:` section: the most pictures that are computed together, and on a CPU where that is not measured.
 
     A GPU wants large batches; on a CPU a large input's activations fall out of the cache, and one by one can be faster.
+    With `batch_dimension: false` the graph's outputs are those of a single picture, without a dimension for the batch
+    (torchvision's detectors, graphs that end in a NonMaxSuppression), so that pictures are computed one by one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_size: int = Field(4, ge=1, le=256)
     max_size_cpu: int | None = Field(None, ge=1, le=256)
+    batch_dimension: bool = True
 
     def limit(self, device_kind: str) -> int:
         """The most pictures in one batch on a device of this kind, `cpu` or `cuda`, where nothing is measured."""
@@ -43,10 +47,13 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     task: Literal["detection", "classification", "segmentation", "tensors"]
+    like: str | None = Field(None, description="A family of models whose fields are the defaults of this manifest.")
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
-    precisions: list[Literal["fp32", "bf16", "fp16"]] = Field(
-        ["fp32"], min_length=1, description="What the model may be computed in without losing quality."
+    precisions: list[Literal["fp32", "bf16", "fp16", "int8"]] = Field(
+        ["fp32"],
+        min_length=1,
+        description="What the model may be computed in without losing quality; `int8` has a file of its own.",
     )
     labels: list[str] | str = Field(
         default_factory=list, description="Class names in the model's order, or a text file with one a line."
@@ -61,13 +68,22 @@ class Manifest(BaseModel):
         default_factory=dict, description="Version → digest of its model file, or of each file by name."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, content: Any) -> Any:
+        known = isinstance(content, dict) and content.get("like") is not None
+        return presets.expanded(content) if known else content
+
     @model_validator(mode="after")
     def _has_its_section(self) -> "Manifest":
         if self.task == "detection" and self.detection is None:
             raise ValueError("task is detection, so a section `detection:` must name its `decoder`")
+        if "int8" in self.precisions and self.engine in ("torch", "tensorrt"):
+            raise ValueError(f"precisions lists int8, which the engine {self.engine} does not read; remove it")
         if self.task == "tensors":
             if self.input is not None:
-                raise ValueError("task is tensors, for which no picture is prepared; remove the section `input:`")
+                section = "`like`" if self.like else "the section `input:`"
+                raise ValueError(f"task is tensors, for which no picture is prepared; remove {section}")
             return self
         if self.input is None:
             raise ValueError("input: is missing; add it")

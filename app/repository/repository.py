@@ -9,6 +9,11 @@ from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manif
 
 MODEL_FILES = ("model.onnx", "model.pt2", "model.pt")
 """What a version's folder may hold; the first that is there, where the manifest names no engine."""
+INT8_FILE = "model.int8.onnx"
+"""Beside `model.onnx`: the same network, quantized. Other precisions are computed from the model's one file."""
+
+EXAMPLES = "examples"
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +51,49 @@ def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
 
 
 def read_entry(folder: Path) -> ModelEntry:
-    """Read one model's folder; raises `InvalidManifest`."""
-    manifest = read_manifest(folder / FILE_NAME)
-    entry = ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
+    """Read one model's folder and check its files; raises `InvalidManifest`."""
+    entry = described_entry(folder)
+    manifest = entry.manifest
     for version, path in entry.versions.items():
+        _check_precisions(folder, path, manifest)
         _check_digests(folder, path, manifest.sha256.get(version))
     return entry
+
+
+def described_entry(folder: Path) -> ModelEntry:
+    """One model's folder as its manifest describes it, its digests and files for precisions not looked at; raises
+    `InvalidManifest`.
+    """
+    manifest = read_manifest(folder / FILE_NAME)
+    return ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
 
 
 def model_file(folder: Path, engine: str) -> Path | None:
     """The file in a version's folder that this engine reads, `auto` being any; None where there is none."""
     names = {"auto": MODEL_FILES, "torch": MODEL_FILES[1:]}.get(engine, MODEL_FILES[:1])
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def precision_file(path: Path, precision: str) -> Path:
+    """The file, beside a version's model file, that is read to compute in this precision; it need not be there."""
+    return path.with_name(INT8_FILE) if precision == "int8" else path
+
+
+def example_pictures(path: Path) -> list[Path]:
+    """The pictures that ship with the model to which this version's model file belongs, in its folder `examples`."""
+    examples = path.parent.parent / EXAMPLES
+    found = examples.iterdir() if examples.is_dir() else ()
+    return sorted(file for file in found if file.suffix.lower() in PICTURE_SUFFIXES)
+
+
+def _check_precisions(folder: Path, path: Path, manifest: Manifest) -> None:
+    """A precision that has a file of its own must have it in every version that is served."""
+    file = precision_file(path, "int8")
+    if "int8" in manifest.precisions and not file.is_file():
+        raise InvalidManifest(
+            f"{folder / FILE_NAME}: precisions lists int8, and {file} is not there. Make it with `roo-vision models "
+            f"quantize {folder.name}`, or remove int8 from the list."
+        )
 
 
 def _versions(folder: Path, manifest: Manifest) -> dict[str, Path]:
@@ -87,7 +123,7 @@ def _check_digests(folder: Path, path: Path, wanted: str | dict[str, str] | None
 
 def _check_digest(folder: Path, path: Path, wanted: str) -> None:
     place = f"{folder / FILE_NAME}: sha256"
-    if path.name not in MODEL_FILES or not path.is_file():
+    if path.name not in (*MODEL_FILES, INT8_FILE) or not path.is_file():
         raise InvalidManifest(f"{place}: {path} is not a model file that is there.")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,13 +2,14 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
 from app.core.admission import Permit
-from app.core.request import Deadline, InferenceRequest, InferenceResult, Priority
+from app.core.request import Deadline, Flow, InferenceRequest, InferenceResult, Priority
 from app.core.service import InferenceService
 from app.errors import (
     DeadlineExceeded,
@@ -37,6 +38,18 @@ _PATIENCE = 3600.0
 """Seconds that a message without a deadline of its own may wait: its lock is what ends it."""
 
 
+_WEIGHTS = {"high": 9.0, "normal": 1.0, "low": 1 / 9}
+"""What a message's priority says of its share of the lanes beside the others': nine tenths for the higher."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDefaults:
+    """What holds for all messages of a queue: the model of those that name none, and their share of the lanes."""
+
+    model: str | None = None
+    weight: float = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class SizeLimits:
     """Bytes of an encoded picture, and of the largest result that is sent in a message."""
@@ -56,7 +69,9 @@ class Answering:
         blobs: BlobStore,
         limits: SizeLimits,
         reports: FailureReports | None = None,
+        defaults: QueueDefaults | None = None,
     ) -> None:
+        self._defaults = defaults or QueueDefaults()
         self._service = service
         self._replies = replies
         self._outboxes = outboxes
@@ -65,6 +80,8 @@ class Answering:
         self._reports = reports
         self._renderer = Renderer(usable_cores())
         self.breaker = Breaker(replies.source)
+        self.clock_ahead: Callable[[], float] = lambda: 0.0
+        """Seconds by which this machine's clock is known to be ahead of the broker's."""
         self.begun = 0
         """Messages whose pictures the core has been asked about."""
 
@@ -74,12 +91,15 @@ class Answering:
         Cancelling frees the place in the core.
         """
         request_id = results.request_id_of(message, self._replies.source)
+        entity = self._destination(message)
+        job = read_job(message, self._limits.image_bytes)
         try:
-            await self._answer(message)
+            await self._answer(message, entity, job)
         except StorageUnavailable as error:
             self.breaker.fail(str(error), request_id)
             raise
-        self.breaker.succeed(request_id)
+        fetched, stored = job.image is None, self._replies.default in (None, entity)
+        self.breaker.succeed(request_id, fetched=fetched, stored=stored)
 
     async def report(self, message: ServiceBusReceivedMessage, error: RequestError) -> None:
         """Tell who waits for the result, where that is wanted, that the message is about to be dead-lettered."""
@@ -90,11 +110,9 @@ class Answering:
         """Raises `ResultsUnavailable` where the operator's destination for results is not there, or forbidden."""
         await self._outboxes.check_default()
 
-    async def _answer(self, message: ServiceBusReceivedMessage) -> None:
-        entity = self._destination(message)
-        job = read_job(message, self._limits.image_bytes)
+    async def _answer(self, message: ServiceBusReceivedMessage, entity: str, job: Job) -> None:
         self._check_annotation(job.options)
-        deadline = _deadline(message, job.options.deadline_ms)
+        deadline = _deadline(message, job.options.deadline_ms, self.clock_ahead())
         with self._service.admission.permit(Priority.BULK) as permit:
             picture = await self._picture(job, permit)
             self.begun += 1
@@ -128,10 +146,8 @@ class Answering:
                 self.breaker.fail(str(error))
             raise
 
-    async def close(self) -> None:
-        """Close the senders and the connections to the storage."""
-        await self._outboxes.close()
-        await self._blobs.close()
+    def close(self) -> None:
+        """End what draws pictures; senders and storage are closed by whoever opened them."""
         self._renderer.close()
 
     async def _picture(self, job: Job, permit: Permit) -> bytes:
@@ -148,12 +164,17 @@ class Answering:
         return InferenceRequest(
             image=picture,
             request_id=results.request_id_of(message, self._replies.source),
-            model=options.model,
+            model=options.model or self._defaults.model,
             version=options.version,
             options=options.vision_options(),
             deadline=deadline,
             source=SOURCE,
+            flow=self._flow(options),
         )
+
+    def _flow(self, options: MessageOptions) -> Flow:
+        priority = options.priority or "normal"
+        return Flow(f"{self._replies.source} {priority}", self._defaults.weight * _WEIGHTS[priority])
 
     def _check_annotation(self, options: MessageOptions) -> None:
         if options.annotate and not self._blobs.takes_results:
@@ -187,12 +208,12 @@ def _name(result: InferenceResult, suffix: str) -> str:
     return f"{request}/{result.model}-{result.version}.{suffix}"
 
 
-def _deadline(message: ServiceBusReceivedMessage, deadline_ms: int | None) -> Deadline:
+def _deadline(message: ServiceBusReceivedMessage, deadline_ms: int | None, clock_ahead: float = 0.0) -> Deadline:
     """The earlier of the message's expiry and its own deadline, which counts from when it was put on the queue.
 
     Raises `DeadlineExceeded` where it has passed, before anything is fetched or computed.
     """
-    now, moments = datetime.now(UTC), []
+    now, moments = datetime.now(UTC) - timedelta(seconds=clock_ahead), []
     expires: datetime | None = message.expires_at_utc
     enqueued: datetime | None = message.enqueued_time_utc
     if expires is not None:

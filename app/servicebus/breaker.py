@@ -7,7 +7,11 @@ it goes through.
 
 A blob that is refused may be its message's own affair (one container's role is missing), and such messages may stand at
 the head of the queue, where they come back to whenever they are released. So probes that fail for what may be their own
-are kept while others are tried beside them, and once one goes through, those are to blame: they open nothing any more.
+are kept while others are tried beside them, and once another's blob is given, those are to blame: they open nothing any
+more. Until then such a message stays here under its lock, also while the rest goes on, for a role takes its time.
+
+What goes through proves only what it needed: a picture that was inside its message says nothing of the storage, and a
+result that went where its message wanted says nothing of the operator's destination.
 """
 
 import logging
@@ -20,6 +24,8 @@ LIMIT = 3
 """Failures in a row that are believed; of a fault that may be one message's own, of so many different messages."""
 _TRIES = 3
 """How often a message is tried in place before it is given back, or another probe is taken beside it."""
+_PATIENT_TRIES = 30
+"""How often one is whose blob is refused while nothing says whose fault that is: for a quarter of an hour."""
 _MOST_PROBES = 4
 """A probe that keeps failing has another taken beside it, and so many in all."""
 _MOST_SUSPECTS = 1024
@@ -36,7 +42,13 @@ class Breaker:
         """So many are taken where each may fail for a reason of its own."""
         self._queue = queue
         self._failures = 0
+        self._unstored = 0
+        """Failures in a row of the operator's destination."""
+        self._in_a_row: set[str] = set()
+        """Messages whose blobs were refused while nothing at all went through."""
         self._failed: set[str] = set()
+        """Messages that are held and whose blobs were refused while no other's was given."""
+        self._lacks_results = False
         self._probes: dict[str, int] = {}
         self._suspects: OrderedDict[str, None] = OrderedDict()
         """Messages that failed while another went through."""
@@ -56,17 +68,25 @@ class Breaker:
         """How many messages may be held while it is open."""
         return self._places
 
-    def succeed(self, message_id: str) -> None:
-        """A message went through."""
+    def succeed(self, message_id: str, *, fetched: bool = True, stored: bool = True) -> None:
+        """A message went through: its blob was `fetched`, its result `stored` in the operator's destination."""
         self.proven = True
-        self._failures = 0
-        if self.is_open:
-            self._suspect(self._failed & self._probes.keys())
+        self._in_a_row.clear()
         self._suspects.pop(message_id, None)
-        self._failed.clear()
+        if fetched:
+            self._failed.discard(message_id)
+            self._suspect(self._failed)
+            self._failed.clear()
+        if stored:
+            self._unstored = 0
+        if stored or not self._lacks_results:
+            self._failures = 0
+            self._close()
+
+    def _close(self) -> None:
         if self.is_open:
             log.info("receiving from %s again: a message went through", self._queue)
-            self.reason, self._places = "", 0
+            self.reason, self._places, self._lacks_results = "", 0, False
             self._probes.clear()
             self.changed()
 
@@ -75,13 +95,23 @@ class Breaker:
         if message_id in self._suspects and not self.is_open:
             return
         self._failures += 1
-        if message_id is not None:
+        if message_id is None:
+            self._unstored += 1
+        else:
             self._failed.add(message_id)
-        if (self._failures if message_id is None else len(self._failed)) >= LIMIT:
+        if message_id is not None and len(self._in_a_row) < LIMIT:
+            self._in_a_row.add(message_id)
+        if self._unstored >= LIMIT:
             self.trip(reason)
+        elif len(self._in_a_row) >= LIMIT:
+            self._open(reason)
 
     def trip(self, reason: str) -> None:
-        """Open it, whatever has failed so far."""
+        """Open it, whatever has failed so far: there is nowhere to store results."""
+        self._lacks_results = True
+        self._open(reason)
+
+    def _open(self, reason: str) -> None:
         if not self.is_open:
             log.warning("receiving from %s is stopped, but for a probe: %s", self._queue, reason)
             self._places = 1
@@ -92,7 +122,7 @@ class Breaker:
     def keeps(self, message_id: str, tries: int) -> bool:
         """Whether a message that failed so often in place is tried again there, and not given back."""
         if not self.is_open:
-            return tries < _TRIES
+            return tries < (_PATIENT_TRIES if message_id in self._failed else _TRIES)
         if message_id not in self._probes and len(self._probes) >= self._places:
             return False
         self._probes[message_id] = tries
@@ -110,6 +140,7 @@ class Breaker:
     def forget(self, message_id: str) -> None:
         """A message is held no more."""
         self._probes.pop(message_id, None)
+        self._failed.discard(message_id)
 
     def pause(self, tries: int) -> float:
         """Seconds until a message that failed so often is tried again."""

@@ -7,13 +7,16 @@ from urllib.parse import urlsplit
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import DefaultAzureCredential
-from azure.servicebus import ServiceBusSubQueue, parse_connection_string
+from azure.servicebus import NEXT_AVAILABLE_SESSION, ServiceBusSubQueue, parse_connection_string
 from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBusSender
 from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
 from app.errors import StartupError
+from app.queue_source import QueueSource
 from app.servicebus.loopback import is_loopback
 from app.servicebus.receiver import CONFIRM_SECONDS, PREFETCH, Receiver
+from app.servicebus.session_link import ACCEPT_SECONDS, SessionLink
+from app.servicebus.shared_connection import SharedConnection
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +56,8 @@ class Connection:
         return str(self._client.fully_qualified_namespace)
 
     def receiver(self, queue: str, *, dead_letters: bool = False) -> Receiver:
-        """A link on which the queue, or what is dead-lettered of it, is received, not open yet."""
-        receiver = self._client.get_queue_receiver(
+        """A link on which the queue (or subscription), or what is dead-lettered of it, is received; not open yet."""
+        receiver = self._receiver(
             queue,
             sub_queue=ServiceBusSubQueue.DEAD_LETTER if dead_letters else None,
             prefetch_count=PREFETCH,
@@ -63,13 +66,25 @@ class Connection:
         )
         return Receiver(receiver)
 
+    def session(self, queue: str, shared: SharedConnection) -> SessionLink:
+        """A link on which the next session of the queue is received, not open yet; `shared` is for all of them."""
+        receiver = self._receiver(
+            queue,
+            session_id=NEXT_AVAILABLE_SESSION,
+            max_wait_time=ACCEPT_SECONDS,
+            prefetch_count=PREFETCH,
+            socket_timeout=_SOCKET_SECONDS,
+            timeout=CONFIRM_SECONDS,
+        )
+        return SessionLink(receiver, shared)
+
     def sender(self, entity: str) -> ServiceBusSender:
         """A sender to a queue or a topic; both are only an address to the broker."""
         return self._client.get_queue_sender(entity, socket_timeout=_SOCKET_SECONDS)
 
     def reader(self, queue: str, sub_queue: ServiceBusSubQueue | None = None) -> ServiceBusReceiver:
         """A receiver of the SDK as it is, for those who only read results or dead letters."""
-        return self._client.get_queue_receiver(queue, sub_queue=sub_queue, socket_timeout=_SOCKET_SECONDS)
+        return self._receiver(queue, sub_queue=sub_queue, socket_timeout=_SOCKET_SECONDS)
 
     def administration(self) -> ServiceBusAdministrationClient | None:
         """A client of the namespace's management door, which an emulator on this machine has none of."""
@@ -78,6 +93,12 @@ class Connection:
         if self.credential is not None:
             return ServiceBusAdministrationClient(self.namespace, self.credential, retry_total=0)
         return ServiceBusAdministrationClient.from_connection_string(str(self._access.connection_string), retry_total=0)
+
+    def _receiver(self, path: str, **options: Any) -> ServiceBusReceiver:
+        source = QueueSource.of(path)
+        if source.subscription is None:
+            return self._client.get_queue_receiver(path, **options)
+        return self._client.get_subscription_receiver(source.name, source.subscription, **options)
 
     async def close(self) -> None:
         """Close the client and the credential."""

@@ -1,4 +1,4 @@
-"""The dead letters of the queue, for an operator: look at them, send them again, or drop them.
+"""The dead letters of a queue or a subscription, for an operator: look at them, send them again, or drop them.
 
 Service Bus hands dead letters out in their order only, so those that stand before a wanted one are held under their
 locks meanwhile and released at the end. Nothing is lost whenever the program ends: a letter is removed after its copy
@@ -18,6 +18,7 @@ from azure.servicebus.aio import ServiceBusSender
 from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
 
 from app.errors import StartupError
+from app.queue_source import QueueSource
 from app.servicebus.connection import Access, Connection
 from app.servicebus.letter import DeadLetter, copy_of, letter_of
 from app.servicebus.link_errors import LinkLost, speaking, words
@@ -48,6 +49,12 @@ class DeadLetters:
     def __init__(self, access: Access, queue: str) -> None:
         self._connection = Connection(access)
         self._queue = queue
+        self._source = QueueSource.of(queue)
+
+    @property
+    def topic(self) -> str | None:
+        """Of a subscription the topic, to which copies are sent; None for a queue."""
+        return self._source.name if self._source.subscription is not None else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -76,7 +83,8 @@ class DeadLetters:
             return None
         try:
             async with client:
-                found = await client.get_queue(self._queue)
+                of_topic = self.topic is not None
+                found: Any = await (client.get_topic if of_topic else client.get_queue)(self._source.name)
         except (AzureError, OSError, ValueError):
             return None
         window: Any = found.duplicate_detection_history_time_window
@@ -85,10 +93,12 @@ class DeadLetters:
     async def resubmit(self, numbers: Collection[int]) -> AsyncIterator[Step]:
         """Put copies of these letters on the queue, and remove each letter once its copy is stored.
 
+        Those of a subscription can be sent to its topic only, and so to every subscription of it whose rules match.
+
         A program that ends in between leaves a letter here and a copy there. Copies keep their ids: results are the
         same, and duplicate detection drops a second copy.
         """
-        sender = self._connection.sender(self._queue)
+        sender = self._connection.sender(self._source.name)
 
         async def send(batch: list[Received]) -> dict[int, str]:
             return await _send(sender, batch)

@@ -5,8 +5,10 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 from azure.servicebus import ServiceBusReceivedMessage
 
@@ -14,10 +16,9 @@ from app.errors import Draining, EngineFailure, Overloaded, RequestError, Result
 from app.servicebus import results, settlement
 from app.servicebus.answering import Answering
 from app.servicebus.breaker import Breaker
-from app.servicebus.locks import HeldLock, LockKeeper
 from app.servicebus.receiver import Received
 from app.servicebus.settlement import Settlement, Verb
-from app.servicebus.settler import Settler
+from app.servicebus.settler import Lock
 from app.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,35 @@ _LAST_SECONDS = 1.0
 """What is kept of the time to finish for giving back what could not be finished."""
 
 
+class Locks(Protocol):
+    """Keeps the locks of the messages that are held."""
+
+    @property
+    def period(self) -> float:
+        """How long, in seconds, a fresh lock lasts; 0 before the first message."""
+
+    @property
+    def clock_ahead(self) -> float:
+        """Seconds by which our clock is proven to be ahead of the broker's; negative where it is behind."""
+
+    def hold(self, received: Received, on_loss: Callable[[], object]) -> AbstractContextManager[Lock]:
+        """Keep the message's lock for the length of the block; `on_loss` is called where that fails."""
+
+
+class Settling(Protocol):
+    """Settles the messages that are held."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link to settle over."""
+
+    def can_release(self, received: Received) -> bool:
+        """Whether a message can be given back without using up a delivery."""
+
+    async def settle(self, received: Received, decided: Settlement, lock: Lock) -> bool:
+        """Settle for as long as the lock is held; False where it was lost first."""
+
+
 class Deliveries:
     """The messages that are held; each has a task, and each task ends in one row of the settlement table."""
 
@@ -36,8 +66,8 @@ class Deliveries:
         self,
         queue: str,
         answering: Answering,
-        settler: Settler,
-        locks: LockKeeper,
+        settler: Settling,
+        locks: Locks,
         breaker: Breaker,
         on_end: Callable[[], object],
     ) -> None:
@@ -57,14 +87,19 @@ class Deliveries:
         """Seconds since the oldest of them was sent; 0 where there is none. May be asked from any thread."""
         return max((_age(received.message) for received in list(self._tasks.values())), default=0.0)
 
-    def start(self, received: Received) -> None:
-        """Take a message on."""
+    def start(self, received: Received) -> asyncio.Task[None]:
+        """Take a message on; the task ends when it is settled."""
         task = asyncio.create_task(self._deliver(received))
         self._tasks[task] = received
         task.add_done_callback(self._ended)
+        return task
 
     def begin_end(self) -> None:
-        """From now on nothing is begun or waited for: what is taken on, or rests, is given back."""
+        """From now on nothing is begun or waited for: what is taken on, or rests, is given back.
+
+        But for what came over a link that is lost: that can be given back at the price of a delivery only, and is
+        finished, as far as the time goes.
+        """
         self._ending.set()
 
     async def finish(self, seconds: float) -> None:
@@ -91,7 +126,7 @@ class Deliveries:
         started, message = time.monotonic(), received.message
         logs.request_id.set(results.request_id_of(message, self._queue))
         with tracing.processing(self._queue, str(message.message_id), message.application_properties) as span:
-            answering = asyncio.create_task(self._answer(message))
+            answering = asyncio.create_task(self._answer(received))
             with self._locks.hold(received, answering.cancel) as lock:
                 decided = await self._decide(received, answering, lock)
                 with tracing.settling(self._queue, decided.verb.value):
@@ -121,7 +156,7 @@ class Deliveries:
         }
         logs.tell(log, level, f"message {message.message_id}: {decided.verb.value}{words}", fields)
 
-    async def _decide(self, received: Received, answering: asyncio.Task[None], lock: HeldLock) -> Settlement:
+    async def _decide(self, received: Received, answering: asyncio.Task[None], lock: Lock) -> Settlement:
         """Wait for the answer and say what becomes of the message."""
         try:
             await answering
@@ -140,34 +175,43 @@ class Deliveries:
             log.exception("failed on message %s", received.message.message_id)
             return settlement.settlement_for(EngineFailure("The service failed on this message."))
 
-    async def _answer(self, message: ServiceBusReceivedMessage) -> None:
+    async def _answer(self, received: Received) -> None:
         """Where all places are taken, or what every message needs is away, wait here: the lock is kept, and a new
         delivery would fare no better.
         """
-        if self._ending.is_set():
-            raise Draining("The service is shutting down.")
         tries = 0
-        while True:
+        while not self._is_given_back(received):
             try:
-                return await self._answering.answer(message)
-            except Overloaded as error:
-                if self._ending.is_set():
+                return await self._answering.answer(received.message)
+            except Draining:
+                if not self._ending.is_set() or self._is_given_back(received):
                     raise
-                await self._pause(error.retry_after or _OVERLOADED_PAUSE)
+                await self._rest(_OVERLOADED_PAUSE)
+            except Overloaded as error:
+                await self._rest(error.retry_after or _OVERLOADED_PAUSE)
             except _OPERATORS:
                 tries += 1
-                if self._ending.is_set() or not self._keeps(message, tries):
+                if self._ending.is_set() or not self._keeps(received, tries):
                     raise
-                await self._pause(self._breaker.pause(tries))
+                await self._rest(self._breaker.pause(tries))
+        raise Draining("The service is shutting down.")
 
-    def _keeps(self, message: ServiceBusReceivedMessage, tries: int) -> bool:
-        """Without a link it could not be given back, and when there is one again it will go through."""
-        return not self._settler.connected or self._breaker.keeps(self._id_of(message), tries)
+    def _is_given_back(self, received: Received) -> bool:
+        """Whether the end has come for a message that is not being computed."""
+        return self._ending.is_set() and self._settler.can_release(received)
+
+    def _keeps(self, received: Received, tries: int) -> bool:
+        """Whether it stays here, and not only as a probe, where giving it back would use up a delivery.
+
+        Without a link it could not even be given back, and when there is one again it will go through.
+        """
+        stays = self._breaker.is_open and not self._settler.can_release(received)
+        return stays or not self._settler.connected or self._breaker.keeps(self._id_of(received.message), tries)
 
     async def _before_abandoning(self, received: Received, error: RequestError, decided: Settlement) -> Settlement:
         """Keep a failed message for a while; where no message is to blame, this delivery is not to count."""
-        if not self._is_excused(error):
-            await self._pause(settlement.delay_before_abandoning(received.message.delivery_count or 0))
+        if not self._is_excused(error) and not self._ending.is_set():
+            await self._rest(settlement.delay_before_abandoning(received.message.delivery_count or 0))
         return replace(decided, verb=Verb.RELEASE) if self._is_excused(error) else decided
 
     def _is_excused(self, error: RequestError) -> bool:
@@ -176,8 +220,11 @@ class Deliveries:
     def _id_of(self, message: ServiceBusReceivedMessage) -> str:
         return results.request_id_of(message, self._queue)
 
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but not into the end."""
+    async def _rest(self, seconds: float) -> None:
+        """Sleep, but not into the end; what stays after that sleeps on."""
+        if self._ending.is_set():
+            await asyncio.sleep(seconds)
+            return
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), seconds)
 

@@ -13,6 +13,8 @@ from azure.servicebus.exceptions import (
     ServiceBusError,
     ServiceBusQuotaExceededError,
     ServiceBusServerBusyError,
+    SessionCannotBeLockedError,
+    SessionLockLostError,
 )
 
 _ANSWERS = (
@@ -24,6 +26,8 @@ _ANSWERS = (
     ServiceBusAuthorizationError,
     ServiceBusQuotaExceededError,
     ServiceBusServerBusyError,
+    SessionCannotBeLockedError,
+    SessionLockLostError,
 )
 _REFUSING = ("amqp:not-allowed", "amqp:not-implemented", "com.microsoft:argument-error")
 """Conditions of the plain `ServiceBusError` with which the broker says no to what it was asked."""

@@ -1,6 +1,7 @@
 """How long a queue's locks last, found out from the broker's own times: this machine's clock may be wrong."""
 
 import logging
+import math
 from datetime import UTC, datetime
 
 from app.servicebus.receiver import Received
@@ -26,6 +27,9 @@ class LockPeriod:
         self._seen = 0.0
         self._bound = _LONGEST
         self._behind = 0.0
+        self._least_past = math.inf
+        """The least by which a lock was over when its message came, by our clock; negative where it was not."""
+        self._is_ahead = False
         self._told = False
 
     @property
@@ -33,12 +37,25 @@ class LockPeriod:
         """How long a fresh lock lasts; 0 before the first message."""
         return min(self._seen, self._bound)
 
+    @property
+    def clock_ahead(self) -> float:
+        """Seconds by which our clock is ahead of the broker's, as far as that is proven; negative where it is behind.
+
+        A lock that is over when its message comes proves it. How far is known by durations: the broker's clock showed
+        the lock's end less the lock's duration, or later.
+        """
+        if self._is_ahead:
+            return max(0.0, self._least_past + self._bound)
+        return -self._behind if self._behind > _TOLD_SECONDS else 0.0
+
     def left(self, received: Received, now: datetime | None = None) -> float:
         """Seconds that are left of the lock of a message that has just come."""
         until, enqueued = received.locked_until, received.message.enqueued_time_utc
         now = now or datetime.now(UTC)
         if until is None:
             return 0.0
+        past = (now - until).total_seconds()
+        self._least_past, self._is_ahead = min(self._least_past, past), self._is_ahead or past >= 0
         if enqueued is not None:
             self._bound = min(self._bound, max(0.0, (until - enqueued).total_seconds()))
             self._behind = max(self._behind, (enqueued - now).total_seconds())
@@ -57,8 +74,8 @@ class LockPeriod:
             return
         self._told = True
         log.warning(
-            "this machine's clock is at least %.0f s %s of the broker's of %s: locks are judged by durations, but set "
-            "the clock (NTP), for deadlines are judged by it",
+            "this machine's clock is at least %.0f s %s of the broker's of %s: locks are judged by durations, and "
+            "deadlines as well as the broker's times allow; set the clock (NTP)",
             abs(ahead),
             "ahead" if ahead >= 0 else "behind",
             self._queue,

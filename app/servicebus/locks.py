@@ -14,19 +14,20 @@ from azure.servicebus.exceptions import MessageLockLostError
 
 from app.servicebus.link_errors import LinkLost, words
 from app.servicebus.lock_period import LockPeriod
-from app.servicebus.receiver import Received
+from app.servicebus.receiver import CONFIRM_SECONDS, Received
 from app.servicebus.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 6.0
-"""How long a renewal may take: a little longer than the link waits for the answer, for it is to know of its silence."""
+_GRACE = 1.2
+"""How much longer than the link waits for an answer a renewal may take: the link is to know of its own silence."""
 _RETRY_SECONDS = 0.5
 _SHORTEST_WAIT = 0.05
 _MARGIN_SECONDS, _MARGIN_SHARE = 1.0, 0.1
 """A lock with less left than this, or than this share of it, is as good as lost: a settlement takes its time."""
 
-Renew = Callable[[Received], Awaitable[None]]
+Renew = Callable[[Received, float], Awaitable[None]]
+"""Renews a message's lock, waiting for the answer for so many seconds at most."""
 
 
 class HeldLock:
@@ -45,6 +46,10 @@ class HeldLock:
     def remaining(self) -> float:
         """Seconds until the broker gives the message to somebody else; 0 where it is lost."""
         return 0.0 if self.lost else max(0.0, self._ends - time.monotonic())
+
+    def patience(self) -> float:
+        """Seconds to wait for an answer about it: half of its time, so that another try fits in."""
+        return max(_SHORTEST_WAIT, min(CONFIRM_SECONDS, (self.remaining() - self._keeper.margin) / 2))
 
     def lasts(self, left: float) -> None:
         """From now on it has `left` seconds."""
@@ -77,10 +82,9 @@ class HeldLock:
         self._ending = asyncio.get_running_loop().call_later(max(0.0, seconds), self._end)
 
     def _end(self) -> None:
-        left = self.remaining()
-        margin = min(_MARGIN_SECONDS, _MARGIN_SHARE * self._keeper.period)
-        if left > margin:  # a loop may be early
-            self._end_in(left - margin)
+        left = self.remaining() - self._keeper.margin
+        if left > 0:  # a loop may be early
+            self._end_in(left)
         else:
             self.lose()
 
@@ -103,6 +107,16 @@ class LockKeeper:
     def period(self) -> float:
         """How long, in seconds, a fresh lock lasts; 0 before the first message."""
         return self._period.seconds
+
+    @property
+    def clock_ahead(self) -> float:
+        """See `LockPeriod.clock_ahead`."""
+        return self._period.clock_ahead
+
+    @property
+    def margin(self) -> float:
+        """A lock with so many seconds left is as good as lost."""
+        return min(_MARGIN_SECONDS, _MARGIN_SHARE * self.period)
 
     @contextlib.contextmanager
     def hold(self, received: Received, on_loss: Callable[[], object]) -> Iterator[HeldLock]:
@@ -129,17 +143,17 @@ class LockKeeper:
 
     async def _keep(self, lock: HeldLock) -> None:
         """One renewal. Where it fails it is tried again; the lock's end comes by the lock's other timer."""
-        asked = time.monotonic()
+        asked, patience = time.monotonic(), lock.patience()
         try:
-            async with asyncio.timeout(RENEW_SECONDS):
-                await self._renew(lock.received)
+            async with asyncio.timeout(_GRACE * patience):
+                await self._renew(lock.received, patience)
         except MessageLockLostError:
             lock.lose()
         except Exception as error:
             self._trouble.again(words(error))
             if not isinstance(error, LinkLost | TimeoutError):
                 log.debug("a renewal failed", exc_info=True)
-            lock.renew_in(_RETRY_SECONDS)
+            lock.renew_in(min(_RETRY_SECONDS, lock.patience()))
         else:
             self._trouble.over()
             lock.lasts(self.period - (time.monotonic() - asked))

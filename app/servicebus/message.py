@@ -45,6 +45,9 @@ class MessageOptions(RequestOptions):
         pattern=r"^[^\x00-\x1f\x7f-\x9f]*$",
         description="Who took the picture; comes back with the result. No control characters.",
     )
+    priority: Literal["high", "normal", "low"] | None = Field(
+        None, description="Which of the messages that are held goes first; `normal` where left out."
+    )
     annotate: Literal["image/jpeg", "image/png"] | None = Field(
         None, description="Also store the picture with the answers drawn in, and link it in the result."
     )

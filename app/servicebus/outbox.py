@@ -16,7 +16,7 @@ from azure.servicebus.exceptions import (
 
 from app.errors import ReplyRefused, RequestError, ResultsUnavailable, ResultTooLarge
 from app.servicebus.link_errors import LinkLost, is_answer, words
-from app.servicebus.sending import Sender, SharedConnection
+from app.servicebus.sending import Sender, Senders
 from app.servicebus.trouble import Trouble
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class _Parcel:
 class Outbox:
     """One destination and its sender."""
 
-    def __init__(self, entity: str, connection: SharedConnection, *, is_default: bool = False) -> None:
+    def __init__(self, entity: str, connection: Senders, *, is_default: bool = False) -> None:
         """`is_default` is where the operator has results sent to: no message is to blame if that is missing."""
         self._entity = entity
         self._is_default = is_default

@@ -10,7 +10,7 @@ from azure.servicebus.exceptions import ServiceBusError
 from app.errors import RequestError, ResultsUnavailable
 from app.servicebus.link_errors import LinkLost, words
 from app.servicebus.outbox import Outbox
-from app.servicebus.sending import OpenSender, SharedConnection
+from app.servicebus.sending import OpenSender, Senders
 
 MOST_OPEN = 256
 """Destinations that are open at once; beyond, the one that has been idle for longest is closed."""
@@ -27,7 +27,7 @@ class Outboxes:
     """
 
     def __init__(self, open_sender: OpenSender, default: str | None = None) -> None:
-        self._connection = SharedConnection(open_sender)
+        self._connection = Senders(open_sender)
         self._default = default
         self._boxes: OrderedDict[str, Outbox] = OrderedDict()
         self._refused: OrderedDict[str, tuple[float, RequestError]] = OrderedDict()

@@ -10,6 +10,7 @@ from it. The SDK has no public way for that; what is used of its inside is used 
 import asyncio
 import contextlib
 import queue
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,8 +33,8 @@ _HEARTBEAT_SECONDS = 60.0
 """The broker is asked to be heard from at least so often; a connection that is silent for longer is given up."""
 
 _CLOSE_SECONDS = 5.0
-_ATTACHED = 3
-_FAR = timedelta(days=365)
+ATTACHED = 3
+FAR = timedelta(days=365)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,14 +56,14 @@ class Receiver:
         self._connection: Any = None
         self._reading: SharedReading | None = None
         self._arrived: queue.Queue[Any] = queue.Queue()
-        self._lost = asyncio.Event()
+        self._lost = False
         self.reason = ""
         """Why it is lost."""
 
     @property
     def lost(self) -> bool:
         """Whether it is of no use any more."""
-        return self._lost.is_set()
+        return self._lost
 
     @property
     def credit(self) -> int:
@@ -105,18 +106,27 @@ class Receiver:
             with self._watching():
                 if await self._handler.client_ready_async():  # renews the token, too, and raises the link's error
                     await self._handler._connection.listen()
-                elif self._handler._link.get_state().value != _ATTACHED:
+                elif self._handler._link.get_state().value != ATTACHED:
                     raise LinkLost("the link is detached")
-        return self._read_arrived()
+        return self.take_arrived()
 
-    async def renew(self, received: Received) -> None:
-        """Hold the message's lock for another of its periods.
+    async def renew(self, received: Received, seconds: float = CONFIRM_SECONDS) -> None:
+        """Hold the message's lock for another of its periods; the answer is waited for `seconds` at most.
 
-        Raises `MessageLockLostError`, or `LinkLost`, which an answer that does not come is too.
+        Raises `MessageLockLostError`; `TimeoutError` where the answer is late and others come over the link; else
+        `LinkLost`.
         """
+        asked, late = time.time(), False
         with self._watching():
-            async with asyncio.timeout(CONFIRM_SECONDS):
-                await self._receiver.renew_message_lock(received.message)
+            try:
+                async with asyncio.timeout(min(seconds, CONFIRM_SECONDS)):
+                    await self._receiver.renew_message_lock(received.message)
+            except TimeoutError:
+                if seconds >= CONFIRM_SECONDS or self._reading is None or self._reading.silent_since(asked):
+                    raise
+                late = True
+        if late:
+            raise TimeoutError(f"a renewal was not answered within {seconds:.1f} s")
         _never_expires_here(received.message)
 
     async def settle(self, received: Received, settlement: Settlement) -> None:
@@ -126,7 +136,7 @@ class Receiver:
         applied and only its confirmation lost), `LinkLost`, or another answer of the broker.
         """
         message = received.message
-        if not self._is_ours(received):
+        if not self.brought(received):
             # A delivery number is worth nothing on another link. What the SDK knows as a deferred message it settles
             # by lock token through the management link, and there is no public way to ask for that.
             message._is_deferred_message = True
@@ -146,10 +156,6 @@ class Receiver:
         if self._reading is not None:
             await self._reading.end()
 
-    async def wait_lost(self) -> None:
-        """Return once it is lost."""
-        await self._lost.wait()
-
     async def _settle(self, received: Received, settlement: Settlement) -> None:
         message = received.message
         match settlement.verb:
@@ -167,20 +173,25 @@ class Receiver:
                 pass
 
     async def _release(self, received: Received) -> None:
-        """Back to the queue as if it had never been delivered; over another link only abandoning is possible."""
+        """Back to the queue as if it had never been delivered.
+
+        Over another link only abandoning is possible: by a lock token Service Bus completes, abandons, defers and
+        dead-letters, and knows nothing of releasing (AMQP in Azure Service Bus, request-response operations).
+        """
         message = received.message
-        if not self._is_ours(received):
+        if not self.brought(received):
             await self._receiver.abandon_message(message)
             return
         await self._handler.settle_messages_async(
             message._delivery_id, message._delivery_tag, "released", await_outcome=True, outcome_timeout=CONFIRM_SECONDS
         )
 
-    def _is_ours(self, received: Received) -> bool:
-        """Whether a message came over this link."""
+    def brought(self, received: Received) -> bool:
+        """Whether a message came over this link: only then it can be released."""
         return received.link is self._handler
 
-    def _read_arrived(self) -> list[Received]:
+    def take_arrived(self) -> list[Received]:
+        """The messages that have come and were not read, also those of a link that is lost."""
         found = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -211,9 +222,9 @@ class Receiver:
     def _lose(self, reason: str) -> None:
         if not self.lost:
             self.reason = reason
-            self._lost.set()
+            self._lost = True
 
 
 def _never_expires_here(message: ServiceBusReceivedMessage) -> None:
     """The SDK refuses to settle where a lock has ended by this machine's clock. The broker knows better."""
-    message._expiry = datetime.now(UTC) + _FAR
+    message._expiry = datetime.now(UTC) + FAR

@@ -26,14 +26,15 @@ results."""
 class Replies:
     """Where results go: `default` where a message names no place, and the entities that it may name.
 
-    With `allowed` empty these are all of the namespace but `source`, the queue that is read. Names are compared as
-    Service Bus does, in whatever case they are written.
+    With `allowed` empty these are all of the namespace but `source`, the queue that is read, and `others` that are.
+    Names are compared as Service Bus does, in whatever case they are written.
     """
 
     default: str | None
     source: str
     namespace: str
     allowed: frozenset[str]
+    others: tuple[str, ...] = ()
 
     def entity_for(self, reply_to: str | None) -> str:
         """The queue or topic for a result; raises `ReplyRefused`."""
@@ -44,8 +45,8 @@ class Replies:
         entity = self._entity(str(reply_to))
         if self.default is not None and entity.lower() == self.default.lower():
             return self.default
-        if _first(entity) == _first(self.source):
-            raise ReplyRefused("reply_to is the queue that is read: the result would come back as a request.")
+        if _first(entity) in map(_first, (self.source, *self.others)):
+            raise ReplyRefused("reply_to is a queue that is read: the result would come back as a request.")
         if self.allowed and entity.lower() not in {name.lower() for name in self.allowed}:
             raise ReplyRefused(f"reply_to {reply_to[:200]!r} is not one of ROO_REPLY_TO.")
         return entity

@@ -22,11 +22,16 @@ _PEEKED = 250
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture on its way; `properties` are the message's options."""
+    """A picture on its way; `properties` are the message's options.
+
+    `reply_to` and `reply_to_session` say where the result goes; left out, to the robot's own queue of results.
+    """
 
     message_id: str
     content: bytes
     properties: Mapping[str, Any]
+    reply_to: str | None = None
+    reply_to_session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,8 @@ class Robot:
             picture.content,
             message_id=picture.message_id,
             content_type="application/octet-stream",
-            reply_to=self._results_queue,
+            reply_to=picture.reply_to or self._results_queue,
+            reply_to_session_id=picture.reply_to_session,
             application_properties=properties,
         )
 

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import logging
 import time
+from typing import Protocol
 
 from azure.servicebus.exceptions import MessageLockLostError
 
 from app.servicebus.link_errors import LinkLost, words
-from app.servicebus.locks import HeldLock
 from app.servicebus.receiver import Received, Receiver
 from app.servicebus.settlement import Settlement, Verb
 from app.servicebus.trouble import Trouble
@@ -16,6 +16,15 @@ from app.servicebus.trouble import Trouble
 log = logging.getLogger(__name__)
 
 _PAUSE = 0.5
+
+
+class Lock(Protocol):
+    """A message's lock, as whoever settles it needs it."""
+
+    lost: bool
+
+    def remaining(self) -> float:
+        """Seconds until the broker gives the message to somebody else; 0 where it is lost."""
 
 
 class Settler:
@@ -37,13 +46,17 @@ class Settler:
         """Whether there is a link to settle over."""
         return self._link is not None and not self._link.lost
 
-    async def renew(self, received: Received) -> None:
-        """Renew the message's lock; raises `MessageLockLostError`, or `LinkLost` between two links too."""
+    def can_release(self, received: Received) -> bool:
+        """Whether a message can be given back without using up a delivery: it came over the link that is open now."""
+        return self._link is not None and self.connected and self._link.brought(received)
+
+    async def renew(self, received: Received, seconds: float) -> None:
+        """See `Receiver.renew`; raises `LinkLost` between two links too."""
         if self._link is None:
             raise LinkLost("not connected yet")
-        await self._link.renew(received)
+        await self._link.renew(received, seconds)
 
-    async def settle(self, received: Received, decided: Settlement, lock: HeldLock) -> bool:
+    async def settle(self, received: Received, decided: Settlement, lock: Lock) -> bool:
         """Settle for as long as the lock is held; False where it was lost first.
 
         A lock lost is also what is heard after a settlement that was applied and whose confirmation was lost on the
@@ -67,7 +80,7 @@ class Settler:
                 return True
         return False
 
-    async def _open_link(self, lock: HeldLock) -> Receiver | None:
+    async def _open_link(self, lock: Lock) -> Receiver | None:
         """The link, or the next where it is lost; None where none comes before the lock ends."""
         ends = time.monotonic() + lock.remaining()
         while (left := ends - time.monotonic()) > 0:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.errors import EngineFailure, InvalidManifest
 from app.vision.preprocessing import Placement
@@ -16,13 +16,30 @@ from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output
 class ClassificationSpec(TaskSpec):
     """The manifest's section for `task: classification`.
 
-    `softmax: false` says that the outputs are probabilities already; `output` names the output to read, where the graph
-    has several; `top_k` labels are answered.
+    The outputs are logits of which one class is meant (`softmax`), logits of classes that each may be there by itself
+    (`sigmoid`), or probabilities already (neither). A single logit with `sigmoid` may have two labels: the second
+    class's probability is its sigmoid. `output` names the output to read, where the graph has several; the best `top_k`
+    labels are answered that score at least `score_threshold`.
     """
 
     softmax: bool = True
+    sigmoid: bool = False
+    score_threshold: float = Field(default=0.0, ge=0, le=1)
     top_k: int = Field(default=5, ge=1)
     output: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_both(cls, section: Any) -> Any:
+        if isinstance(section, dict) and section.get("sigmoid"):
+            return {"softmax": False, **section}
+        return section
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ClassificationSpec":
+        if self.sigmoid and self.softmax:
+            raise ValueError("sigmoid: scores are made by one of softmax and sigmoid; set one of them to false")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +72,42 @@ class ClassificationTask:
                 f"output: the model's has the shape {list(scores.shape)}, but a classifier's is one row of scores; "
                 "choose another output or another task"
             )
-        if scores.size != len(self.labels):
+        if scores.size != len(self.labels) and not self._is_binary(scores.size):
             raise InvalidManifest(
                 f"labels: the model scores {scores.size} classes, but the manifest lists {len(self.labels)} labels"
             )
 
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> Classification:
-        """Decode one picture's scores. A request's `score_threshold` drops the labels below it.
+        """Decode one picture's scores. A request's `score_threshold` takes the place of the manifest's.
 
         Raises `EngineFailure` where the scores are not finite.
         """
         scores = chosen_output(outputs, self.spec.output).reshape(-1).astype(np.float32)
         if not np.isfinite(scores).all():
             raise EngineFailure("The model's answer for this picture holds numbers that are not finite.")
-        if self.spec.softmax:
-            scores = _softmax(scores)
+        scores = self._probabilities(scores)
         top_k = self.spec.top_k if options.top_k is None else options.top_k
+        threshold = self.spec.score_threshold if options.score_threshold is None else options.score_threshold
         best = np.argsort(-scores, kind="stable")[:top_k]
-        if options.score_threshold is not None:
-            best = best[scores[best] >= options.score_threshold]
+        best = best[scores[best] >= threshold] if threshold else best
         labels = tuple(self.labels[class_id] for class_id in best.tolist())
         return Classification(best.astype(np.int64), np.clip(scores[best], 0, 1), labels)
 
     def refine(self, prediction: Classification, grey: Callable[[], Grey], options: Options) -> Classification:
         """Nothing to look at again."""
         return prediction
+
+    def _is_binary(self, outputs: int) -> bool:
+        """Whether a single logit stands for two classes."""
+        return self.spec.sigmoid and (outputs, len(self.labels)) == (1, 2)
+
+    def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.spec.softmax:
+            return _softmax(scores)
+        if not self.spec.sigmoid:
+            return scores
+        shares = np.asarray(0.5 * (1 + np.tanh(0.5 * scores)), np.float32)  # 1 / (1 + exp(-x)) would overflow
+        return np.concatenate((1 - shares, shares)) if self._is_binary(scores.size) else shares
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

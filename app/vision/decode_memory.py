@@ -5,7 +5,7 @@ what the decoder writes to (3 for RGB, 4 with transparency, twice that where 16 
 that (a progressive JPEG's coefficients, up to 8; a WebP's frames, up to 8), a second picture where it is turned.
 """
 
-from app.vision.barcodes import LARGEST_AGAIN, LARGEST_CROP
+from app.vision.code_looks import LARGEST_AGAIN, LARGEST_CROP
 from app.vision.codec import FILES_IN_MEMORY, IN_PLACE_BYTES
 from app.vision.eight_bits import FULL_RANGE, Levels
 from app.vision.image import ImageHeader, Size, grey_reduction, reduction
@@ -25,7 +25,11 @@ _SOUGHT, _SOUGHT_AGAIN = 5, 24
 
 
 def decode_bytes(
-    header: ImageHeader, file_bytes: int, at_least: Size | None = None, levels: Levels = FULL_RANGE
+    header: ImageHeader,
+    file_bytes: int,
+    at_least: Size | None = None,
+    levels: Levels = FULL_RANGE,
+    alpha: bool = False,
 ) -> int:
     """Most bytes that are taken at once while `image.decode`, asked the same, decodes and the result is resized.
 
@@ -33,10 +37,11 @@ def decode_bytes(
     """
     factor = reduction(header, at_least)
     pixels = _decoded_pixels(header, factor)
-    written = pixels * _written(header, levels, 3)
-    upright = 3 * pixels if header.orientation >= 5 else written
+    channels = 4 if alpha and header.transparent else 3
+    written = pixels * (_written(header, levels, 3) + channels - 3)
+    upright = channels * pixels if header.orientation >= 5 else written
     decoding = written + _internal(header) + _copied(written)
-    turning = written + 3 * pixels if header.orientation >= 5 else written
+    turning = written + channels * pixels if header.orientation >= 5 else written
     return max(decoding, turning, upright + pixels) + _FILE_COPIES * file_bytes + _BESIDE
 
 

@@ -1,24 +1,43 @@
 """How a detector's outputs are to be read: the manifest's section."""
 
+import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from app.vision.check_digits import CheckedFormat
 from app.vision.symbologies import Format, Reading
 from app.vision.tasks import TaskSpec
 
-Decoder = Literal["boxes_scores", "boxes_scores_labels", "yolo", "yolo_objectness", "yolox"]
 BoxFormat = Literal["xyxy", "cxcywh", "xywh", "yxyx"]
+Column = Literal["box", "score", "class", "image"]
 
-ROLES: dict[Decoder, tuple[str, ...]] = {
+ROLES: dict[str, tuple[str, ...]] = {
     "boxes_scores": ("boxes", "scores"),
+    "boxes_scores_indices": ("boxes", "scores", "indices"),
     "boxes_scores_labels": ("boxes", "scores", "labels"),
+    "end_to_end": ("detections",),
+    "fastestdet": ("predictions",),
+    "gfl": ("predictions",),
     "yolo": ("predictions",),
     "yolo_objectness": ("predictions",),
     "yolox": ("predictions",),
 }
 """What each decoder reads, in its order."""
+
+_PLUGIN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_CENTRES = ("yolo", "yolo_objectness", "yolox", "fastestdet")
+_OWN_PIXELS = {"yolox": ("pixels", "cxcywh"), "gfl": ("pixels", "xyxy"), "fastestdet": ("normalized", "cxcywh")}
+_BELONGS = {
+    "background": ("boxes_scores",),
+    "apply_softmax": ("boxes_scores",),
+    "multi_label": ("boxes_scores", "gfl", "yolo"),
+    "extras": ("yolo", "yolo_objectness", "end_to_end"),
+    "rotated": ("yolo",),
+    "transposed": ("yolo",),
+    "label_offset": ("boxes_scores_labels", "end_to_end"),
+}
+"""Which decoders have a use for a field that is not at its default; a plug-in may for all of them."""
 
 
 class DetectionSpec(TaskSpec):
@@ -27,33 +46,52 @@ class DetectionSpec(TaskSpec):
     Decoders, with M candidates and C classes, by the outputs that they read, in this order:
 
     - `boxes_scores`: boxes [M, 4] and scores [M, C] (or [M] for a single class);
-    - `boxes_scores_labels`: boxes [M, 4], scores [M] and class numbers [M], the first class being `label_offset`;
-    - `yolo`: [4 + C, M], as Ultralytics' YOLOv8 and later export it;
+    - `boxes_scores_labels`: boxes [M, 4], scores [M] and class numbers [M], the first class being `label_offset`, and
+      perhaps how many of them count;
+    - `boxes_scores_indices`: boxes [M, 4], scores [C, M] and what ONNX's NonMaxSuppression chose of them, [K, 3];
+    - `end_to_end`: a row for each detection, with what `columns` says: [N, 6];
+    - `yolo`: [4 + C, M], as Ultralytics' YOLOv8 and later export it, or `transposed`;
     - `yolo_objectness`: [M, 5 + C], as YOLOv5 and decoded YOLOX export it; a score is objectness x class;
     - `yolox`: [M, 5 + C] raw, box centres relative to the cells of `strides` and sizes as logarithms (Ge et al. 2021,
-      arXiv 2107.08430).
+      arXiv 2107.08430);
+    - `gfl`: [M, C + 4 * bins] raw, or scores and then sides of every stride: distributions of the distances from the
+      cells' points (`cell_offset` 0.5: their middle) to a box's sides (NanoDet, PicoDet);
+    - `fastestdet`: [5 + C, rows, columns] raw;
+    - `package.module:function`: somebody's own; see `decoders.plugin`.
 
-    Each candidate counts for its best class only. `outputs` names the graph's outputs in the decoder's order, where
-    that is not the graph's own. With `background`, class 0 means nothing and is not among the labels. At most
-    `max_candidates` go into the suppression (class by class), so that a noisy picture costs no more than a busy one.
+    Each candidate counts for its best class only or, with `multi_label`, for every one that scores enough. `extras`
+    are further numbers for each candidate behind the classes that are not read (mask coefficients, keypoints); with
+    `rotated` the last of them is the box's angle, and the upright box around it is answered. `outputs` names the
+    graph's outputs in the decoder's order, where that is not the graph's own. With `background`, class 0 (or with
+    `last` the last) means nothing and is not among the labels. At most `max_candidates` go into the suppression (class
+    by class or, if `class_agnostic`, of all together), so that a noisy picture costs no more than a busy one.
 
     With `read_barcodes`, codes on the detections of `barcode_labels` are read: of `barcode_formats` (all common ones,
     where none is named), and of those in `barcode_check_digits` only where their last character is a right check digit.
     """
 
-    decoder: Decoder
+    decoder: str
     outputs: tuple[str, ...] | None = None
     coordinates: Literal["pixels", "normalized"] = "pixels"
     box_format: BoxFormat = "xyxy"
-    background: bool = False
+    background: bool | Literal["last"] = False
     label_offset: int = 0
     apply_sigmoid: bool = False
+    apply_softmax: bool = False
+    multi_label: bool = False
+    transposed: bool = False
+    extras: int = Field(default=0, ge=0)
+    rotated: bool = False
+    columns: tuple[Column, ...] = ("box", "score", "class")
     strides: tuple[int, ...] = (8, 16, 32)
+    cell_offset: float = Field(default=0.0, ge=0, le=1)
+    bins: int = Field(default=8, ge=2, le=64)
     score_threshold: float = Field(default=0.25, ge=0, le=1)
     iou_threshold: float = Field(default=0.45, ge=0, le=1)
     max_detections: int = Field(default=100, ge=1)
     max_candidates: int = Field(default=1000, ge=1, le=10_000)
     nms: bool = True
+    class_agnostic: bool = False
     read_barcodes: bool = False
     barcode_labels: tuple[str, ...] = ("label",)
     barcode_formats: tuple[Format, ...] = ()
@@ -61,22 +99,34 @@ class DetectionSpec(TaskSpec):
 
     @model_validator(mode="before")
     @classmethod
-    def _yolo_boxes(cls, section: Any) -> Any:
-        if isinstance(section, dict) and str(section.get("decoder")).startswith("yolo"):
-            return {"box_format": "cxcywh", **section}
-        return section
+    def _decoders_own_boxes(cls, section: Any) -> Any:
+        if not isinstance(section, dict):
+            return section
+        decoder = str(section.get("decoder"))
+        defaults: dict[str, Any] = {"box_format": "cxcywh"} if decoder in _CENTRES else {}
+        if decoder == "fastestdet":
+            defaults["coordinates"] = "normalized"
+        if decoder in ("end_to_end", "boxes_scores_indices"):
+            defaults["nms"] = False
+        return {**defaults, **section}
+
+    @field_validator("decoder")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in ROLES and not _PLUGIN.fullmatch(name):
+            raise ValueError(f"is one of {', '.join(ROLES)}, or a function of yours as package.module:function")
+        return name
 
     @model_validator(mode="after")
     def _consistent(self) -> "DetectionSpec":
-        expected = ROLES[self.decoder]
-        if self.outputs is not None and len(self.outputs) != len(expected):
-            raise ValueError(f"outputs: {self.decoder} reads {len(expected)} ({', '.join(expected)}); name as many")
-        if self.background and self.decoder != "boxes_scores":
-            raise ValueError("background: only boxes_scores has a background class; remove it or set label_offset")
-        if self.label_offset and self.decoder != "boxes_scores_labels":
-            raise ValueError("label_offset: only boxes_scores_labels has class numbers; remove it")
-        if self.decoder == "yolox" and (self.coordinates, self.box_format) != ("pixels", "cxcywh"):
-            raise ValueError("decoder: yolox makes its own pixels; remove coordinates and box_format")
+        if self.decoder in ROLES:
+            self._check_fields()
+        if self.apply_sigmoid and self.apply_softmax:
+            raise ValueError("apply_softmax: scores are made by one of apply_sigmoid and apply_softmax; remove one")
+        if self.rotated and not self.extras:
+            raise ValueError("rotated: the angle is the last of the extras; set extras to 1")
+        if sorted(self.columns) not in (["box", "class", "score"], ["box", "class", "image", "score"]):
+            raise ValueError("columns: must be box, score and class, and perhaps image, each once")
         unread = set(self.barcode_check_digits) - set(self.barcode_formats or self.barcode_check_digits)
         if unread:
             raise ValueError(f"barcode_check_digits: {', '.join(sorted(unread))} is not among barcode_formats; add it")
@@ -84,7 +134,28 @@ class DetectionSpec(TaskSpec):
             raise ValueError(f"strides: must be positive, not {list(self.strides)}")
         return self
 
+    def _check_fields(self) -> None:
+        """What this decoder has no use for would be ignored silently."""
+        for name, decoders in _BELONGS.items():
+            if getattr(self, name) and self.decoder not in decoders:
+                raise ValueError(f"{name}: belongs to {' and '.join(decoders)}, not to {self.decoder}; remove it")
+        expected = None if self.outputs is None else roles_of(self, len(self.outputs))
+        if self.outputs is not None and expected is not None and len(self.outputs) != len(expected):
+            raise ValueError(f"outputs: {self.decoder} reads {len(expected)} ({', '.join(expected)}); name as many")
+        own = _OWN_PIXELS.get(self.decoder)
+        if own is not None and (self.coordinates, self.box_format) != own:
+            raise ValueError(f"decoder: {self.decoder} makes its own pixels; remove coordinates and box_format")
+
     @property
     def reading(self) -> Reading:
         """Which barcodes are read."""
         return Reading(self.barcode_formats, self.barcode_check_digits)
+
+
+def roles_of(spec: DetectionSpec, count: int) -> tuple[str, ...]:
+    """What a decoder reads where there are `count` outputs, in its order: some read more if there are more."""
+    if spec.decoder == "boxes_scores_labels" and count == 4:
+        return (*ROLES[spec.decoder], "count")
+    if spec.decoder == "gfl" and count > 1:
+        return tuple(f"{part} of stride {stride}" for part in ("scores", "sides") for stride in spec.strides)
+    return ROLES[spec.decoder]

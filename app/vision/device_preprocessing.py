@@ -38,16 +38,15 @@ def decode(files: Sequence[torch.Tensor], device: torch.device) -> list[torch.Te
 
 
 class DevicePreprocessing:
-    """One model's `InputSpec`, its constants on the device."""
+    """One model's `InputSpec`, which `preprocessing.device_problem` has nothing against; its numbers on the device."""
 
     def __init__(self, spec: InputSpec, device: torch.device) -> None:
         self.spec = spec
         self.device = device
         self.dtype = getattr(torch, spec.dtype)
-        std, mean = np.asarray(spec.std), np.asarray(spec.mean)
-        self._factor = self._channels(spec.scale / std)
-        self._offset = self._channels(mean / std)
-        self._pad = self._channels(spec.table[:, spec.pad])
+        self._factor = self._channels(spec.factors)
+        self._offset = self._channels(spec.offsets)
+        self._pad = self._channels(spec.padding)
 
     def empty_batch(self, size: int) -> torch.Tensor:
         """Uninitialised memory for `size` rows of the model's input."""
@@ -99,7 +98,8 @@ def _shrunk(images: torch.Tensor, factor: int) -> torch.Tensor:
 
 
 def _resized(images: torch.Tensor, size: Size, interpolation: str) -> torch.Tensor:
-    for step in halvings(Size(images.shape[3], images.shape[2]), size, interpolation):
+    sizes = [] if interpolation == "area" else halvings(Size(images.shape[3], images.shape[2]), size)
+    for step in sizes:
         halved = (1 + (step.height < images.shape[2]), 1 + (step.width < images.shape[3]))
         images = functional.avg_pool2d(images, halved, ceil_mode=True, count_include_pad=False)
     if (images.shape[3], images.shape[2]) == size:

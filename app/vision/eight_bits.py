@@ -33,6 +33,22 @@ def on_white(pixels: Pixels, levels: Levels) -> Pixels:
     return _in_bands(pixels, lambda band: _laid_on_white(_eight_bits(band, levels)), (3,))
 
 
+def with_alpha(pixels: Pixels, levels: Levels) -> Pixels:
+    """BGRA [h, w, 4] of 8 or 16 bits to RGBA uint8 of the same shape, at the front of the same memory."""
+    return _in_bands(pixels, lambda band: cv2.cvtColor(_eight_bits(band, levels), cv2.COLOR_BGRA2RGBA), (4,))
+
+
+def grey_with_alpha(grey: Pixels, key: int | None, levels: Levels) -> Pixels:
+    """Grey [h, w] of 8 or 16 bits, of which the value `key` is transparent, as RGBA uint8 [h, w, 4]."""
+    table = _table(levels) if grey.dtype == np.uint16 else np.arange(256, dtype=np.uint8)
+
+    def convert(band: Pixels) -> Pixels:
+        shade = table.take(band)
+        return cv2.merge([shade, shade, shade, np.where(band == key, 0, 255).astype(np.uint8)])
+
+    return _in_bands(grey, convert, (4,))
+
+
 def clear_on_white(grey: Pixels, key: int | None, levels: Levels) -> Pixels:
     """Grey [h, w] of 8 or 16 bits, of which the value `key` is transparent, on white: uint8 [h, w, 3]."""
     table = _table(levels) if grey.dtype == np.uint16 else np.arange(256, dtype=np.uint8)

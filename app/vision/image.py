@@ -56,9 +56,10 @@ _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 class Picture:
     """A decoded picture.
 
-    `pixels` is uint8 [height, width, 3], RGB (or [height, width], grey) and upright, perhaps smaller than the original;
-    `size` is the upright original's size. A point x of the original is at x / `factor` + `offset` in `pixels`: a
-    reduced JPEG has whole blocks, so that what its last row and column show may go over the original's edge.
+    `pixels` is uint8 [height, width, 3], RGB (4: RGBA; [height, width]: grey) and upright, perhaps smaller than the
+    original; `size` is the upright original's size. A point x of the original is at x / `factor` + `offset` in
+    `pixels`: a reduced JPEG has whole blocks, so that what its last row and column show may go over the original's
+    edge.
     """
 
     pixels: NDArray[np.uint8]
@@ -71,8 +72,16 @@ class Picture:
         return np.asarray(boxes / np.float32(self.factor) + np.array(self.offset * 2, np.float32), np.float32)
 
 
-def decode(data: bytes, header: ImageHeader, at_least: Size | None = None, levels: Levels = FULL_RANGE) -> Picture:
+def decode(
+    data: bytes,
+    header: ImageHeader,
+    at_least: Size | None = None,
+    levels: Levels = FULL_RANGE,
+    alpha: bool = False,
+) -> Picture:
     """Decode the whole picture: upright, RGB, transparent parts on white, the first frame where there are many.
+
+    With `alpha`, a picture with transparent parts is RGBA instead.
 
     A JPEG is decoded at a half, a quarter or an eighth where that still covers `at_least`, the upright size that the
     picture will be resized to. Of sixteen bits, `levels` are what becomes black and white. At its peak that takes
@@ -82,7 +91,8 @@ def decode(data: bytes, header: ImageHeader, at_least: Size | None = None, level
     """
     factor = reduction(header, at_least)
     with _of_its_headers_size():
-        pixels = _colours(data, header, factor, levels)
+        see_through = alpha and header.transparent
+        pixels = _see_through(data, header, levels) if see_through else _colours(data, header, factor, levels)
     return _picture(pixels, header, factor)
 
 
@@ -175,15 +185,29 @@ def _colours(data: bytes, header: ImageHeader, factor: int, levels: Levels) -> M
     """RGB [height, width, 3], as the picture is stored, turned or not."""
     if not header.transparent:
         return _opaque(data, header, factor, levels, _RGB, (3,))
-    parts = bare_png(data) if header.format == "PNG" else (data,)
-    shape, depth = (header.size.height, header.size.width), np.uint16 if header.deep else np.uint8
-    if header.mode in GREY_MODES:  # of which OpenCV overlooks the clear value; it honours RGB's and palettes'
-        grey = codec.decoded(parts, cv2.IMREAD_UNCHANGED, shape, depth)
-        return eight_bits.clear_on_white(grey, grey_key(data), levels)
+    if header.mode in GREY_MODES:
+        return eight_bits.clear_on_white(_stored(data, header, ()), grey_key(data), levels)
     try:
-        return eight_bits.on_white(codec.decoded(parts, cv2.IMREAD_UNCHANGED, (*shape, 4), depth), levels)
+        return eight_bits.on_white(_stored(data, header, (4,)), levels)
     except codec.WrongSize:  # the header promised transparency, and there is none
         return _opaque(data, header, factor, levels, _RGB, (3,))
+
+
+def _see_through(data: bytes, header: ImageHeader, levels: Levels) -> MatLike:
+    """RGBA [height, width, 4], or RGB where the header promised transparency and there is none."""
+    if header.mode in GREY_MODES:
+        return eight_bits.grey_with_alpha(_stored(data, header, ()), grey_key(data), levels)
+    try:
+        return eight_bits.with_alpha(_stored(data, header, (4,)), levels)
+    except codec.WrongSize:
+        return _opaque(data, header, 1, levels, _RGB, (3,))
+
+
+def _stored(data: bytes, header: ImageHeader, channels: tuple[int, ...]) -> MatLike:
+    """A picture with transparent parts as it is stored: BGRA, or grey, of which OpenCV overlooks the clear value."""
+    parts = bare_png(data) if header.format == "PNG" else (data,)
+    shape, depth = (header.size.height, header.size.width, *channels), np.uint16 if header.deep else np.uint8
+    return codec.decoded(parts, cv2.IMREAD_UNCHANGED, shape, depth)
 
 
 def _opaque(

@@ -2,7 +2,7 @@
 
 import math
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +12,33 @@ from app.vision.eight_bits import FULL_RANGE, Levels
 from app.vision.image import Size
 
 _LARGEST_INPUT = 4096
-Triple = tuple[float, float, float]
+_LARGEST_RESIZED = 4 * _LARGEST_INPUT
+_CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1, "rgba": 4, "bgra": 4}
+
+Grey = Annotated[int | float, Field(ge=0, le=255)]
+Constant = Literal["size"] | list[Any] | float
+"""What a graph's further input gets for every picture: numbers, or `size`, which is [width, height] of the input."""
 
 
 class InputSpec(BaseModel):
     """The manifest's `input:` section: what a model wants to see.
 
     A channel's value x of 0 to 255 goes in as (x * scale - mean) / std, with `mean` and `std` in the order of
-    `channels`. With `dtype: uint8` pixels go in unchanged, and `scale` is 1. `range` says which values of a picture of
-    16 bits are black and white (x = 0 and 255): [0, 4095] for a camera of 12 bits.
+    `channels` (one number stands for all of them). With `dtype: uint8` pixels go in unchanged, and `scale` is 1.
+    `range` says which values of a picture of 16 bits are black and white (x = 0 and 255): [0, 4095] for a camera of 12
+    bits.
 
     - `letterbox` keeps the aspect and fills the rest with `pad`; `align` puts the picture (YOLOX: top left);
     - `stretch` fills the input whatever the aspect;
-    - `center_crop` resizes the shorter side to `resize_to` (by default: to just cover the input) and keeps the middle.
+    - `center_crop` keeps the middle of a picture that was resized to `resize_to`: its shorter side (by default such
+      that it just covers the input), or both as [width, height] whatever the aspect.
+
+    Sides that are no whole pixels are rounded as `rounding` says. `reduce: none` decodes and resizes in one step, as a
+    family's own code does; `auto` may shrink a picture by powers of two on the way, which is faster and aliases less.
+    `antialias` resizes as Pillow does (torchvision, transformers), without it as OpenCV. Boxes go back by what each
+    side was really resized by or, with `unscale: ratio`, by the ratio that both were meant to be.
+
+    `constants` feeds the graph's other inputs by name, the same for every picture, each without the batch dimension.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,16 +46,21 @@ class InputSpec(BaseModel):
     size: Size
     resize: Literal["letterbox", "stretch", "center_crop"] = "letterbox"
     align: Literal["center", "top_left"] = "center"
-    pad: int = Field(default=114, ge=0, le=255)
-    resize_to: int | None = Field(default=None, ge=1, le=4 * _LARGEST_INPUT)
-    channels: Literal["rgb", "bgr"] = "rgb"
+    pad: Grey | tuple[Grey, ...] = 114
+    resize_to: Annotated[int, Field(ge=1, le=_LARGEST_RESIZED)] | Size | None = None
+    rounding: Literal["round", "floor"] = "round"
+    reduce: Literal["auto", "none"] = "auto"
+    antialias: bool = False
+    unscale: Literal["sides", "ratio"] = "sides"
+    channels: Literal["rgb", "bgr", "grey", "rgba", "bgra"] = "rgb"
     layout: Literal["nchw", "nhwc"] = "nchw"
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     scale: float = Field(default=1 / 255, gt=0, allow_inf_nan=False)
-    mean: Triple = (0.0, 0.0, 0.0)
-    std: Triple = (1.0, 1.0, 1.0)
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
     interpolation: Literal["linear", "area", "cubic"] = "linear"
     range: Levels = FULL_RANGE
+    constants: dict[str, Constant] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -57,11 +76,25 @@ class InputSpec(BaseModel):
             raise ValueError(f"is [width, height], each 1 to {_LARGEST_INPUT} pixels, not {list(size)}")
         return size
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_for_all(cls, section: Any) -> Any:
+        """A single number of `mean` and `std`, or none, stands for every channel."""
+        if not isinstance(section, dict):
+            return section
+        count = _CHANNELS.get(section.get("channels", "rgb"), 3)
+        expanded = {}
+        for name, neutral in (("mean", 0.0), ("std", 1.0)):
+            value = section.get(name, neutral)
+            if isinstance(value, int | float):
+                expanded[name] = [value] * count
+        return {**section, **expanded}
+
     @field_validator("mean", "std")
     @classmethod
-    def _finite(cls, values: Triple) -> Triple:
+    def _finite(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if not all(map(math.isfinite, values)):
-            raise ValueError(f"must be three finite numbers, not {list(values)}")
+            raise ValueError(f"must be finite numbers, one for each channel, not {list(values)}")
         return values
 
     @field_validator("range")
@@ -74,21 +107,61 @@ class InputSpec(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "InputSpec":
+        for name in ("mean", "std", "pad"):
+            values = getattr(self, name)
+            if isinstance(values, tuple) and len(values) != self.channel_count:
+                raise ValueError(f"{name}: {self.channels} has {self.channel_count} channels, not {len(values)}")
         if any(value <= 0 for value in self.std):
             raise ValueError(f"std: must be positive, not {list(self.std)}")
-        if self.dtype == "uint8" and (self.scale, self.mean, self.std) != (1.0, (0.0,) * 3, (1.0,) * 3):
+        if self.dtype == "uint8" and (self.scale != 1 or any(self.mean) or any(value != 1 for value in self.std)):
             raise ValueError("dtype: uint8 takes pixels unchanged; remove scale, mean and std, or choose float32")
+        if self.antialias and self.interpolation == "area":
+            raise ValueError("antialias: area looks at all pixels already; choose linear or cubic, or remove antialias")
         if self.resize_to is not None and self.resize != "center_crop":
             raise ValueError("resize_to: belongs to resize: center_crop; remove it or change resize")
-        if self.resize_to is not None and self.resize_to < max(self.size):
-            raise ValueError(f"resize_to: {self.resize_to} is smaller than the crop {list(self.size)}; enlarge it")
+        self._check_resized()
+        self._check_constants()
         return self
+
+    def _check_resized(self) -> None:
+        if isinstance(self.resize_to, Size):
+            fits = all(side <= to <= _LARGEST_RESIZED for side, to in zip(self.size, self.resize_to, strict=True))
+        else:
+            fits = self.resize_to is None or self.resize_to >= max(self.size)
+        if not fits:
+            to = self.resize_to if isinstance(self.resize_to, int) else list(self.resize_to or ())
+            raise ValueError(f"resize_to: {to} is smaller than the crop {list(self.size)}; enlarge it")
+
+    def _check_constants(self) -> None:
+        for name in self.constants:
+            try:
+                numbers = self.constant(name).dtype.kind in "if"
+            except ValueError:  # lists of different lengths
+                numbers = False
+            if not numbers:
+                raise ValueError(f"constants: {name} must be numbers in lists of equal lengths, or `size`")
+
+    def constant(self, name: str) -> NDArray[Any]:
+        """The value of a further input for one picture, without the batch dimension."""
+        value = self.constants[name]
+        return np.asarray(list(self.size) if value == "size" else value)
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels the input has."""
+        return _CHANNELS[self.channels]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is how opaque a pixel is."""
+        return self.channel_count == 4
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The input's shape without the batch dimension."""
         width, height = self.size
-        return (3, height, width) if self.layout == "nchw" else (height, width, 3)
+        count = self.channel_count
+        return (count, height, width) if self.layout == "nchw" else (height, width, count)
 
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
@@ -96,8 +169,22 @@ class InputSpec(BaseModel):
         return np.dtype(self.dtype)
 
     @cached_property
+    def factors(self) -> NDArray[np.float64]:
+        """A pixel x of channel c goes in as x * factors[c] - offsets[c]: [channels]."""
+        return np.broadcast_to(self.scale / np.asarray(self.std), self.channel_count)
+
+    @cached_property
+    def offsets(self) -> NDArray[np.float64]:
+        """See `factors`: [channels]."""
+        return np.broadcast_to(np.asarray(self.mean) / np.asarray(self.std), self.channel_count)
+
+    @cached_property
+    def padding(self) -> NDArray[np.generic]:
+        """What a letterbox's margins go in as: `numpy_dtype` [channels]."""
+        return np.asarray(np.asarray(self.pad) * self.factors - self.offsets, self.numpy_dtype)
+
+    @cached_property
     def table(self) -> NDArray[np.generic]:
-        """What each of the 256 values of each of the input's channels becomes: `numpy_dtype` [3, 256]."""
+        """What each of the 256 values of each of the input's channels becomes: `numpy_dtype` [channels, 256]."""
         pixel = np.arange(256, dtype=np.float64)
-        mean, std = np.asarray(self.mean)[:, None], np.asarray(self.std)[:, None]
-        return np.asarray((pixel * self.scale - mean) / std, self.numpy_dtype)
+        return np.asarray(pixel * self.factors[:, None] - self.offsets[:, None], self.numpy_dtype)

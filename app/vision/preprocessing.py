@@ -1,5 +1,6 @@
 """A picture's pixels to one row of a model's input, and the way back for boxes."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,19 @@ from numpy.typing import NDArray
 
 from app.vision.image import Picture, Size
 from app.vision.input_spec import InputSpec
+from app.vision.resampling import Window, resample
 
-__all__ = ["Geometry", "InputSpec", "Placement", "geometry", "halvings", "prepare", "target_size"]
+__all__ = [
+    "Geometry",
+    "InputSpec",
+    "Placement",
+    "decoding_target",
+    "device_problem",
+    "geometry",
+    "halvings",
+    "prepare",
+    "target_size",
+]
 
 _INTERPOLATIONS = {"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA, "cubic": cv2.INTER_CUBIC}
 
@@ -46,26 +58,50 @@ class Placement:
 
 def target_size(upright: Size, spec: InputSpec) -> Size:
     """The size that the whole picture is resized to, or would be before a crop; at least 1 x 1."""
-    width, height = upright
     if spec.resize == "stretch":
         return spec.size
+    if isinstance(spec.resize_to, Size):
+        return spec.resize_to
+    ratio = _ratio(upright, spec)
+    whole = math.floor if spec.rounding == "floor" else round
+    sides = [whole(side * ratio) for side in upright]
     if spec.resize == "letterbox":
-        ratio = min(spec.size.width / width, spec.size.height / height)
         # Rounding may not go over the input's edge.
-        return Size(*(min(most, max(1, round(side * ratio))) for side, most in zip(upright, spec.size, strict=True)))
-    if spec.resize_to is None:
-        ratio = max(spec.size.width / width, spec.size.height / height)
-    else:
-        ratio = spec.resize_to / min(width, height)
-    return Size(*(max(least, round(side * ratio)) for side, least in zip(upright, spec.size, strict=True)))
+        return Size(*(min(most, max(1, side)) for side, most in zip(sides, spec.size, strict=True)))
+    return Size(*(max(least, side) for side, least in zip(sides, spec.size, strict=True)))
+
+
+def _ratio(upright: Size, spec: InputSpec) -> float:
+    """By what both sides of a picture are to be multiplied."""
+    width, height = upright
+    if spec.resize == "letterbox":
+        return min(spec.size.width / width, spec.size.height / height)
+    if isinstance(spec.resize_to, int):
+        return spec.resize_to / min(width, height)
+    return max(spec.size.width / width, spec.size.height / height)
+
+
+def decoding_target(upright: Size, spec: InputSpec) -> Size | None:
+    """The size that a reduced decode must still cover, or None where nothing may be reduced."""
+    return None if spec.reduce == "none" else target_size(upright, spec)
+
+
+def device_problem(spec: InputSpec) -> str | None:
+    """Why `device_preprocessing` cannot prepare what this says, or None where it can."""
+    if spec.reduce == "none" or spec.antialias:
+        return "its manifest wants every pixel as its family's own code makes it"
+    if spec.channels not in ("rgb", "bgr"):
+        return f"its input is {spec.channels}"
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
     """How decoded pixels get into a model's input.
 
-    `cut` (left, top, right, bottom, in decoded pixels) is resized to `content`, whose upper left corner comes to
-    (`left`, `top`) of the input; what it leaves free is filled.
+    `cut` (left, top, right, bottom, in decoded pixels) is resized to `content`, of which `window` is kept (all of it,
+    where that is None). The upper left corner of that comes to (`left`, `top`) of the input; what it leaves free is
+    filled.
     """
 
     cut: tuple[int, int, int, int]
@@ -73,6 +109,7 @@ class Geometry:
     left: int
     top: int
     placement: Placement
+    window: Window | None = None
 
 
 def geometry(
@@ -83,20 +120,44 @@ def geometry(
     A point x of the original is at x / `factor` + `offset` there (see `image.Picture`).
     """
     target = target_size(original, spec)
-    cut, content, left, top = (0, 0, *decoded), target, 0, 0
-    if spec.resize == "center_crop":
+    cut, content, left, top, window = (0, 0, *decoded), target, 0, 0, None
+    if spec.resize == "center_crop" and _in_one_step(spec):
+        window = _middle_window(target, spec.size)
+        left, top = -window.left, -window.top
+    elif spec.resize == "center_crop":
         cut, content = _crop(decoded, target, spec.size), spec.size
     elif spec.align == "center":
         left, top = (spec.size.width - target.width) // 2, (spec.size.height - target.height) // 2
     # Cuts are at whole pixels and reductions round up, so the scale is what it came to, not what was asked for.
-    scale_x = _scale(cut[2] - cut[0], content.width, spec.interpolation)
-    scale_y = _scale(cut[3] - cut[1], content.height, spec.interpolation)
+    scale_x, scale_y = (_scale(length, side, spec) for length, side in _lengths(cut, content))
+    if spec.unscale == "ratio" and spec.resize == "letterbox":
+        scale_x = scale_y = _ratio(original, spec) * factor
     offset_x, offset_y = left + (offset[0] - cut[0]) * scale_x, top + (offset[1] - cut[1]) * scale_y
     placement = Placement(scale_x / factor, scale_y / factor, offset_x, offset_y, original, spec.size)
-    return Geometry(cut, content, left, top, placement)
+    return Geometry(cut, content, max(left, 0), max(top, 0), placement, window)
 
 
-def halvings(size: Size, target: Size, interpolation: str) -> list[Size]:
+def _lengths(cut: tuple[int, int, int, int], content: Size) -> tuple[tuple[int, int], tuple[int, int]]:
+    return (cut[2] - cut[0], content.width), (cut[3] - cut[1], content.height)
+
+
+def _in_one_step(spec: InputSpec) -> bool:
+    """Whether a part of the resized picture is made by itself, to the pixel as the whole would be."""
+    return spec.interpolation != "area" and (spec.reduce == "none" or spec.antialias)
+
+
+def _middle_window(whole: Size, part: Size) -> Window:
+    """As torchvision's `CenterCrop` has it."""
+    left, top = round((whole.width - part.width) / 2), round((whole.height - part.height) / 2)
+    return Window(left, top, left + part.width, top + part.height)
+
+
+def _is_halved(spec: InputSpec) -> bool:
+    """Whether a picture that is much too large is halved before it is resized."""
+    return spec.reduce == "auto" and spec.interpolation != "area" and not spec.antialias
+
+
+def halvings(size: Size, target: Size) -> list[Size]:
     """The sizes that a picture passes through before it is resized to `target`, so that nothing is aliased.
 
     Linear and cubic look at a few neighbours only, so a picture that is twice too large or more is halved first: at
@@ -105,17 +166,17 @@ def halvings(size: Size, target: Size, interpolation: str) -> list[Size]:
     """
     width, height = size
     sizes = []
-    while interpolation != "area" and (width >= 2 * target.width or height >= 2 * target.height):
+    while width >= 2 * target.width or height >= 2 * target.height:
         width = (width + 1) // 2 if width >= 2 * target.width else width
         height = (height + 1) // 2 if height >= 2 * target.height else height
         sizes.append(Size(width, height))
     return sizes
 
 
-def _scale(length: int, target: int, interpolation: str) -> float:
+def _scale(length: int, target: int, spec: InputSpec) -> float:
     """How long a pixel becomes where so many become `target` on the way that `halvings` says."""
     factor = 1
-    while interpolation != "area" and length >= 2 * target:
+    while _is_halved(spec) and length >= 2 * target:
         length, factor = (length + 1) // 2, 2 * factor
     return target / (length * factor)
 
@@ -128,7 +189,7 @@ def prepare(picture: Picture, spec: InputSpec, out: NDArray[Any]) -> Placement:
     height, width = picture.pixels.shape[:2]
     way = geometry(Size(width, height), picture.size, spec, picture.factor, picture.offset)
     x0, y0, x1, y1 = way.cut
-    content = _resized(picture.pixels[y0:y1, x0:x1], way.content, spec.interpolation)
+    content = _resized(picture.pixels[y0:y1, x0:x1], way.content, way.window, spec)
     _write(content, way.left, way.top, spec, out)
     return way.placement
 
@@ -146,13 +207,18 @@ def _middle(length: int, share: float) -> tuple[int, int]:
     return start, start + kept
 
 
-def _resized(pixels: MatLike, size: Size, interpolation: str) -> MatLike:
-    """Resize without aliasing, at a tenth of the price of `INTER_AREA`."""
-    for step in halvings(Size(pixels.shape[1], pixels.shape[0]), size, interpolation):
-        pixels = _halved(pixels, step)
+def _resized(pixels: MatLike, size: Size, window: Window | None, spec: InputSpec) -> MatLike:
+    """Resize as the spec says; by default without aliasing, at a tenth of the price of `INTER_AREA`."""
+    if window is not None or (spec.antialias and (pixels.shape[1], pixels.shape[0]) != size):
+        assert spec.interpolation != "area"
+        part = window or Window(0, 0, *size)
+        return resample(np.asarray(pixels, np.uint8), size, part, spec.interpolation, spec.antialias)
+    if _is_halved(spec):
+        for step in halvings(Size(pixels.shape[1], pixels.shape[0]), size):
+            pixels = _halved(pixels, step)
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
-    return cv2.resize(pixels, size, interpolation=_INTERPOLATIONS[interpolation])
+    return cv2.resize(pixels, size, interpolation=_INTERPOLATIONS[spec.interpolation])
 
 
 def _halved(pixels: MatLike, size: Size) -> MatLike:
@@ -181,13 +247,22 @@ def _write(content: MatLike, left: int, top: int, spec: InputSpec, out: NDArray[
     Measured on 416 x 416: splitting first, then one multiply and one subtract a plane, is the fastest of eleven ways.
     """
     height, width = content.shape[:2]
-    planes = cv2.split(content)
-    for index in range(3):
+    for index, plane in enumerate(_planes(content, spec)):
         channel = out[index] if spec.layout == "nchw" else out[..., index]
-        channel[:top], channel[top + height :] = (spec.table[index, spec.pad],) * 2
-        channel[:, :left], channel[:, left + width :] = (spec.table[index, spec.pad],) * 2
-        plane = planes[index if spec.channels == "rgb" else 2 - index]
+        channel[:top], channel[top + height :] = (spec.padding[index],) * 2
+        channel[:, :left], channel[:, left + width :] = (spec.padding[index],) * 2
         _normalize(plane, index, spec, channel[top : top + height, left : left + width])
+
+
+def _planes(content: MatLike, spec: InputSpec) -> list[MatLike]:
+    """The channels of RGB or RGBA, in the input's order; what has no alpha channel is opaque."""
+    if spec.channels == "grey":
+        return [cv2.cvtColor(content, cv2.COLOR_RGB2GRAY)]
+    planes = list(cv2.split(content))
+    colours = planes[:3] if spec.channels.startswith("rgb") else planes[2::-1]
+    if not spec.has_alpha:
+        return colours
+    return [*colours, planes[3] if len(planes) > 3 else np.full_like(planes[0], 255)]
 
 
 def _normalize(plane: MatLike, index: int, spec: InputSpec, out: NDArray[Any]) -> None:
@@ -198,6 +273,6 @@ def _normalize(plane: MatLike, index: int, spec: InputSpec, out: NDArray[Any]) -
             spec.table[index], np.asarray(plane, np.uint8), out=out, mode="clip"
         )  # arithmetic in float16 would round twice
     else:
-        np.multiply(plane, np.float32(spec.scale / spec.std[index]), out=out)
-        if spec.mean[index]:
-            np.subtract(out, np.float32(spec.mean[index] / spec.std[index]), out=out)
+        np.multiply(plane, np.float32(spec.factors[index]), out=out)
+        if spec.offsets[index]:
+            np.subtract(out, np.float32(spec.offsets[index]), out=out)

@@ -36,6 +36,7 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
         "version": "1",
         "engine": "onnx",
         "precision": "fp32",
+        "precision_reason": "the fastest that manifest, engine and device allow",
         "device": "cpu",
         "device_asked": "auto",
         "decode_device": "cpu",

@@ -86,6 +86,12 @@ def test_a_dynamic_batch_without_onnx(without: Run, tmp_path: Path) -> None:
     assert line.endswith("pip install 'roo-vision[tools]'.")
 
 
+def test_quantizing_without_onnx(without: Run, models: Path, tmp_path: Path) -> None:
+    options = ["--data", str(tmp_path), "--models-dir", str(models)]
+    line = refusal(without("onnx", "app", "models", "quantize", "box", *options))
+    assert line.endswith("pip install 'roo-vision[tools]'.")
+
+
 def test_application_insights_without_its_exporter(without: Run, models: Path) -> None:
     asked = {"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=x", "ROO_MODELS_DIR": str(models)}
     line = refusal(without("azure.monitor", "app", "serve", "--port", "0", **asked))

@@ -10,7 +10,7 @@ import pytest
 
 from app.core.batch import Batch
 from app.core.batcher import Batcher
-from app.core.request import Deadline, Priority
+from app.core.request import Deadline, Flow, Priority
 from app.errors import DeadlineExceeded, Draining, EngineFailure
 from tests.fixtures.waiting import until
 
@@ -355,3 +355,42 @@ def test_robots_pay_nothing_for_slots_that_nobody_else_wanted() -> None:
     for name, priority in [("person", PEOPLE), ("robot", ROBOTS)] * 10:
         batcher.submit(Key(1), name, priority)
     assert Counter(name for _ in range(10) for name in taken(batcher)) == {"person": 5, "robot": 5}
+
+
+HIGH, LOW = Flow("high", 9.0), Flow("low", 1.0)
+
+
+@pytest.mark.parametrize("keys", [("a", "a"), ("a", "b")], ids=["of one model", "of two"])
+@pytest.mark.parametrize("size", [1, 8])
+def test_flows_share_the_lanes_time_by_their_weights(size: int, keys: tuple[str, str]) -> None:
+    batcher, slots = make(), Counter[str]()
+    waiting = Counter[str]()
+    for _ in range(2000):
+        for flow, name in zip((HIGH, LOW), keys, strict=True):
+            while waiting[flow.name] < 2 * size:
+                batcher.submit(Key(size, name), flow.name, ROBOTS, flow=flow)
+                waiting[flow.name] += 1
+        batch = taken(batcher)
+        slots.update(batch)
+        waiting.subtract(batch)
+    assert slots["low"] / slots.total() == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_flow_that_waits_alone_has_everything_and_a_new_one_is_next() -> None:
+    batcher = make()
+    for number in range(8):
+        batcher.submit(Key(2), f"low {number}", ROBOTS, flow=LOW)
+    assert taken(batcher) == ["low 0", "low 1"]
+    batcher.submit(Key(2), "high", ROBOTS, flow=HIGH)
+    assert taken(batcher) == ["high", "low 2"]
+    assert taken(batcher) == ["low 3", "low 4"]
+
+
+def test_what_is_taken_back_leaves_its_flow() -> None:
+    batcher = make()
+    first = batcher.submit(Key(1), "high", ROBOTS, flow=HIGH)
+    batcher.submit(Key(1), "low", ROBOTS, flow=LOW)
+    first.cancel()
+    assert batcher.waiting_by_key(ROBOTS) == {Key(1): 1}
+    assert taken(batcher) == ["low"]
+    assert batcher.waiting() == 0

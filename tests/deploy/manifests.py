@@ -254,16 +254,25 @@ def _key_file(documents: list[Document], file: Path) -> Iterator[str]:
 def _scaling(documents: list[Document]) -> Iterator[str]:
     settings = environment(documents)
     for document in of_kind(documents, "ScaledObject"):
-        for trigger in document["spec"]["triggers"]:
-            metadata = trigger["metadata"]
+        triggers = [trigger["metadata"] for trigger in document["spec"]["triggers"]]
+        if (counted := ",".join(map(_counted, triggers))) != settings.get("ROO_QUEUE"):
+            yield f"scales by {counted}, but works off {settings.get('ROO_QUEUE')}"
+        for metadata in triggers:
             numbers = [name for name, value in metadata.items() if not isinstance(value, str)]
             yield from (f"trigger: {name} is not a string" for name in numbers)
-            if metadata.get("queueName") != settings.get("ROO_QUEUE"):
-                yield f"scales by the queue {metadata.get('queueName')}, but works off {settings.get('ROO_QUEUE')}"
             if f"{metadata.get('namespace')}.servicebus.windows.net" != settings.get("ROO_SERVICEBUS_NAMESPACE"):
                 yield f"scales by the namespace {metadata.get('namespace')}, which is not the service's"
+        if len({metadata.get("messageCount") for metadata in triggers}) > 1:
+            yield "triggers with different messageCounts: a message takes the same time on every queue"
         if any("replicas" in deployment["spec"] for deployment in of_kind(documents, "Deployment", "roo-vision")):
             yield "the Deployment fixes the number of replicas that the scaler owns"
+
+
+def _counted(metadata: Document) -> str:
+    """What a trigger counts, as ROO_QUEUE names it."""
+    if "topicName" in metadata and "queueName" not in metadata:
+        return f"{metadata['topicName']}/subscriptions/{metadata.get('subscriptionName')}"
+    return str(metadata.get("queueName"))
 
 
 def _called(document: Document) -> str:

@@ -51,9 +51,13 @@ class Bicep:
         """The text of a resource."""
         return self._one(rf"^resource {name} '(.*?)^}}")
 
+    def block(self, name: str) -> str:
+        """The text of a variable of several lines."""
+        return self._one(rf"^var {name} = (.*?)\n\n")
+
     def environment(self, *groups: str) -> dict[str, str]:
         """Every variable that these `var`s (all: none named) give the container, and the expression of its value."""
-        texts = [self._one(rf"^var {group} = (.*?)\n\n") for group in groups] or [self.text]
+        texts = [self.block(group) for group in groups] or [self.text]
         return dict(re.findall(r"\{ name: '(\w+)', value: (.+) \}", "".join(texts)))
 
     def sizes(self) -> dict[str, dict[str, str]]:

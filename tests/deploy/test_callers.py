@@ -13,8 +13,10 @@ from tests.fixtures.server import Server, serving
 from tests.fixtures.waiting import until
 
 OLD, NEW = "old-key-0123456789abcdef01", "new-key-0123456789abcdef01"
-NOT_HERE = ("ROO_SERVICEBUS_NAMESPACE", "ROO_QUEUE", "ROO_RESULTS_QUEUE", "ROO_REPLY_TO", "ROO_BLOB_ACCOUNTS",
-            "ROO_RESULTS_CONTAINER", "ROO_API_KEYS_FILE", "ROO_DRAIN_DELAY")  # fmt: skip
+NOT_HERE = (
+    *("ROO_SERVICEBUS_NAMESPACE", "ROO_QUEUE", "ROO_QUEUE_SHARE", "ROO_QUEUE_SESSIONS", "ROO_RESULTS_QUEUE"),
+    *("ROO_REPLY_TO", "ROO_BLOB_ACCOUNTS", "ROO_RESULTS_CONTAINER", "ROO_API_KEYS_FILE", "ROO_DRAIN_DELAY"),
+)
 """What leads to Azure, where the keys are, and the wait for proxies that are not there."""
 
 

@@ -23,7 +23,7 @@ def base_settings() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables")
+EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables", "sessionVariables", "bulkVariables")
 CALLERS = {
     "none": (),
     "keys": ("keyVariables",),
@@ -33,8 +33,12 @@ CALLERS = {
 """What is set for each way of asking; `keys+entra` with an issuer in place of the tenant."""
 
 
-def values(auth: str = "keys") -> dict[str, str]:
-    """What the expressions of the container's variables come to, on a CPU, where people ask in this way."""
+def values(auth: str = "keys", source: str = "", bulk: str = "bulk") -> dict[str, str]:
+    """What the expressions of the container's variables come to, on a CPU, where people ask in this way.
+
+    `source` is what is received from first, where that is not the queue by default; `bulk` is the second queue.
+    """
+    source = source or BICEP.default("queue")
     size = BICEP.sizes()["cpu"]
     known = {
         "size.device": size["device"],
@@ -43,7 +47,9 @@ def values(auth: str = "keys") -> dict[str, str]:
         "string(size.decodeBytes)": size["decodeBytes"],
         "string(drainDelay)": BICEP.variable("drainDelay"),
         "string(gracePeriod)": BICEP.variable("gracePeriod"),
-        "queue": BICEP.default("queue"),
+        "empty(bulkQueue) ? source : '${source},${bulkQueue}'": f"{source},{bulk}",
+        "'${source}=${sessions}'": f"{source}=8",
+        "'${bulkQueue}=0.${padLeft(bulkShare, 2, '0')}'": f"{bulk}=0.{int(BICEP.default('bulkShare')):02}",
         "resultsQueue": BICEP.default("resultsQueue"),
         "auth": auth,
         "keys || tokens ? 'true' : 'false'": str(auth != "none").lower(),
@@ -66,10 +72,48 @@ def test_the_service_would_start_with_it(monkeypatch: pytest.MonkeyPatch, auth: 
         if name.startswith("ROO_"):
             monkeypatch.setenv(name, value)
     settings = load_settings()
-    assert settings.queue == "pictures"
+    assert settings.queue == ("pictures", "bulk")
+    assert settings.queue_share == {"bulk": 0.1}
     assert settings.reply_to == ("results",)
     assert settings.environment == "production"
     assert settings.http is (auth != "none")
+
+
+def test_a_subscription_takes_the_queues_place_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert BICEP.default("topic") == ""
+    for name, value in values(source="shots/subscriptions/vision").items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().queue == ("shots/subscriptions/vision", "bulk")
+    assert BICEP.variable("source") == "empty(topic) ? queue : '${topic}/subscriptions/${subscription}"
+    queue, subscription = BICEP.resource("newQueue"), BICEP.resource("newSubscription")
+    for setting in ("requiresSession", "lockDuration", "maxDeliveryCount", "deadLetteringOnMessageExpiration"):
+        (of_queue,), (of_it,) = (re.findall(rf"{setting}: (.+)", text) for text in (queue, subscription))
+        assert of_queue == of_it
+    counted = BICEP.block("counted")
+    assert re.findall(r"(\w+): (\w+)", counted) == [
+        ("queueName", "queue"),
+        ("topicName", "topic"),
+        ("subscriptionName", "subscription"),
+    ]
+    for name in ("newQueue", "pictures", "workerReceives", "scalerCounts"):
+        assert re.search(r"if \((createServiceBus && )?empty\(topic\)\)", BICEP.resource(name)), name
+    for name in ("newTopic", "newSubscription", "pictureTopic", "workerSubscribes", "scalerCountsSubscription"):
+        assert re.search(r"if \((createServiceBus && )?!empty\(topic\)\)", BICEP.resource(name)), name
+
+
+def test_a_second_queue_is_made_received_and_counted() -> None:
+    assert BICEP.default("bulkQueue") == ""
+    first, second = BICEP.resource("newQueue"), BICEP.resource("newBulkQueue")
+    for setting in ("lockDuration", "maxDeliveryCount", "deadLetteringOnMessageExpiration", "defaultMessageTimeToLive"):
+        (of_first,), (of_second,) = (re.findall(rf"{setting}: (.+)", text) for text in (first, second))
+        assert of_first == of_second
+    for name in ("newBulkQueue", "bulkPictures", "workerReceivesBulk", "scalerCountsBulk"):
+        assert re.search(r"if \((createServiceBus && )?!empty\(bulkQueue\)\)", BICEP.resource(name)), name
+    rule, app = BICEP.block("bulkRules"), BICEP.resource("app")
+    assert "queueName: bulkQueue" in rule
+    for setting in ("messageCount: .+", "activationMessageCount: .+", "namespace: .+", "type: 'azure-.+"):
+        assert re.findall(setting, rule) == re.findall(setting, app)
+    assert "rules: concat(bulkRules, [" in app
 
 
 def test_every_variable_is_one_that_some_way_of_asking_gets() -> None:
@@ -136,7 +180,8 @@ def test_queues_have_the_same_names_everywhere() -> None:
     assert BICEP.default("queue") == azure["queue"]
     assert BICEP.default("resultsQueue") == azure["resultsQueue"]
     app = BICEP.resource("app")
-    assert "queueName: queue" in app
+    assert "metadata: union(counted, {" in app
+    assert "queueName: queue" in BICEP.block("counted")
     assert "namespace: serviceBusName" in app
 
 

@@ -57,6 +57,8 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "hpa"),
         ("azure", "keda", "keep-one"),
         ("azure", "entra", "keda"),
+        ("azure", "keda", "subscription"),
+        ("azure", "keda", "bulk-queue", "keep-one"),
         ("azure", "keda", "monitoring", "gpu"),
     ],
     ids="-".join,
@@ -65,6 +67,27 @@ def test_components_fit_together_in_other_ways_too(
     compose: Callable[..., list[Document]], components: tuple[str, ...]
 ) -> None:
     assert problems(compose(*components)) == []
+
+
+def test_a_subscription_is_received_and_counted_in_the_queues_place(
+    compose: Callable[..., list[Document]],
+) -> None:
+    documents = compose("azure", "keda", "keep-one", "subscription")
+    assert environment(documents)["ROO_QUEUE"] == "shots/subscriptions/vision"
+    (scaled,) = of_kind(documents, "ScaledObject")
+    (trigger,) = scaled["spec"]["triggers"]
+    assert (trigger["metadata"]["topicName"], trigger["metadata"]["subscriptionName"]) == ("shots", "vision")
+    assert "queueName" not in trigger["metadata"]
+
+
+def test_a_second_queue_is_received_after_the_first_and_counted_too(compose: Callable[..., list[Document]]) -> None:
+    documents = compose("azure", "keda", "bulk-queue")
+    settings = environment(documents)
+    assert (settings["ROO_QUEUE"], settings["ROO_QUEUE_SHARE"]) == ("pictures,bulk", "bulk=0.1")
+    (scaled,) = of_kind(documents, "ScaledObject")
+    first, second = (trigger["metadata"] for trigger in scaled["spec"]["triggers"])
+    assert (first["queueName"], second["queueName"]) == ("pictures", "bulk")
+    assert {**first, "queueName": ""} == {**second, "queueName": ""}
 
 
 def test_keeping_one_replica_is_a_component(compose: Callable[..., list[Document]]) -> None:

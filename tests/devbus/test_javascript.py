@@ -20,7 +20,8 @@ FOLDER = Path(__file__).parents[1] / "javascript"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "queue.md"
 QUEUES = [
     *("plain", "many", "batch", "stream", "iterate", "anonymous", "abandon", "defer", "dead", "again", "renew", "peek"),
-    *("schedule", "scheduled", "gone", "dedup,dedup=60", "expire,dlq_expired", "kinds", "sessions,sessions"),
+    *("schedule", "scheduled", "gone", "dedup,dedup=60", "expire,dlq_expired", "kinds"),
+    *("sessions,sessions", "nobody,sessions", "brief-sessions,sessions,lock=0.5"),
     *("forbidden", "full,full=1", "brief,lock=0.5"),
 ]
 SCENARIOS = re.findall(r"^  async (\w+)\(\)", (FOLDER / "scenarios.mjs").read_text(), re.MULTILINE)
@@ -51,7 +52,7 @@ async def test_every_scenario_of_the_javascript_sdk() -> None:
                 process.kill()
     ended = {line["name"]: line["error"] for line in map(json.loads, output.decode().splitlines())}
     assert ended == dict.fromkeys(SCENARIOS)
-    assert len(SCENARIOS) == 27
+    assert len(SCENARIOS) == 29
 
 
 async def test_the_example_in_the_document_sends_what_is_understood(tmp_path: Path) -> None:

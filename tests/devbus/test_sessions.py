@@ -47,6 +47,16 @@ async def test_the_next_session_is_one_that_nobody_holds(sdk: Sdk) -> None:
     assert message.session_id == second.session.session_id
 
 
+async def test_who_gives_a_session_back_gets_another_where_there_is_one(sdk: Sdk) -> None:
+    await send(sdk, "rows", ("a", b"a1"), ("b", b"b1"))
+    held = []
+    for _ in range(3):
+        receiver = await hold(sdk, "rows", NEXT_AVAILABLE_SESSION, max_wait_time=10)
+        held.append(receiver.session.session_id)
+        await receiver.close()
+    assert held == ["a", "b", "a"]
+
+
 async def test_a_client_waits_for_a_session_to_come(sdk: Sdk) -> None:
     waiting = asyncio.create_task(hold(sdk, "rows", NEXT_AVAILABLE_SESSION, max_wait_time=15))
     await send(sdk, "rows", ("late", b"one"))

@@ -5,11 +5,16 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
+from app.devbus.amqp.errors import AmqpError
+from app.devbus.amqp.message import parse
 from app.devbus.broker import Broker
 from app.devbus.entry import Outcome
 from app.devbus.options import QueueOptions
 from app.devbus.status import StatusServer
 from tests.devbus.sdk import put
+from tests.servicebus.wire import octets
+
+MESSAGE = parse(octets(b"one"))
 
 
 @pytest.fixture
@@ -58,6 +63,28 @@ async def test_faults_are_set_and_told(bus: Broker, http: httpx.AsyncClient) -> 
     assert answer.json()["lost"] == 0.01
     assert bus.faults.cut_unconfirmed
     assert (await http.post("/faults", json={"lots": 1})).status_code == 400
+
+
+async def test_a_queue_is_full_on_demand(bus: Broker, http: httpx.AsyncClient) -> None:
+    assert (await http.post("/fill", json={"queue": "jobs"})).json() == {"full": True}
+    with pytest.raises(AmqpError, match="maximum entity size"):
+        bus.queue("jobs").check([MESSAGE])
+    await http.post("/fill", json={"queue": "jobs", "full": False})
+    bus.queue("jobs").check([MESSAGE])
+
+
+async def test_what_uses_up_a_delivery_is_counted_by_its_cause(bus: Broker, http: httpx.AsyncClient) -> None:
+    put(bus, "jobs", b"one")
+    queue, now = bus.queue("jobs"), bus.namespace.clock()
+    for outcome in (Outcome.ABANDON, Outcome.RELEASE):
+        entry = queue.acquire(now)
+        assert entry is not None
+        assert entry.lock_token is not None
+        queue.settle(entry.lock_token, outcome, now)
+    queue.acquire(now)
+    queue.advance(now + 60)
+    totals = (await http.get("/status")).json()["queues"]["jobs"]["totals"]
+    assert totals == {"sent": 1, "abandoned": 1, "released": 1, "lock_ended": 1}
 
 
 async def test_things_that_happen_once(bus: Broker, http: httpx.AsyncClient) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -97,6 +98,22 @@ async def test_killed_it_loses_nothing_and_another_takes_over(slow: Path) -> Non
             await until_async(lambda: broker.queue("jobs").depths.total == 0)
         assert {name: colour_in(body) for name, body in found.items()} == sent
         assert broker.queue("results").depths.total == len(sent)
+
+
+async def test_killed_amid_sessions_it_loses_nothing_and_their_order_is_kept(slow: Path) -> None:
+    robots, count = "abcdef", 8
+    async with Broker(["jobs,sessions,lock=5", "results,dedup=600"]) as broker:
+        shots = [picture(RED, f"{robot}-{number}", session_id=robot) for number in range(count) for robot in robots]
+        with working(slow, broker, queue_sessions=4) as server:
+            await put(broker, shots)
+            await until_async(lambda: broker.queue("results").depths.total >= 8)
+            server.process.kill()
+        with working(slow, broker, queue_sessions=4):
+            await until_async(lambda: broker.queue("jobs").depths.total == 0)
+        ids = [json.loads(entry.body)["request_id"] for entry in broker.queue("results").peek()]
+        assert [[one for one in ids if one[0] == robot] for robot in robots] == [
+            [f"{robot}-{number}" for number in range(count)] for robot in robots
+        ]
 
 
 async def test_a_front_can_be_left_out(repository: Path) -> None:

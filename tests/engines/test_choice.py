@@ -19,6 +19,7 @@ from tests.fixtures.models import (
     add_colour_model,
     colour_manifest,
     save_mean_colour,
+    save_one_box,
     write_manifest,
 )
 
@@ -95,6 +96,7 @@ def test_the_fastest_precision_that_the_manifest_lists(tmp_path: Path) -> None:
     able = catalog.precisions("openvino", CPU)
     careful = add_colour_model(tmp_path / "a", engine="openvino")
     ready = add_colour_model(tmp_path / "b", engine="openvino", precisions=["fp32", "bf16", "fp16"])
+    able = tuple(precision for precision in able if precision != "int8")  # has a file of its own
     assert loader.load(read_entry(careful), Serving(CPU))[0].engine.precision == "fp32"
     assert loader.load(read_entry(ready), Serving(CPU))[0].engine.precision == able[0]
     assert loader.load(read_entry(ready), Serving(CPU, precision="fp32"))[0].engine.precision == "fp32"
@@ -106,6 +108,18 @@ def test_a_precision_beside_the_manifest_is_obeyed_and_said(tmp_path: Path, capl
         (model,) = loader.load(read_entry(folder), Serving(CPU, precision="fp32"))
     assert model.engine.precision == "fp32"
     assert "computes in fp32, which its manifest does not list" in caplog.text
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_int8_is_computed_from_its_own_file(tmp_path: Path, engine: EngineName) -> None:
+    need(engine)
+    folder = add_colour_model(tmp_path, engine=engine)
+    with pytest.raises(EngineUnavailable, match=r"there is no .*1/model\.int8\.onnx.*`roo-vision models quantize"):
+        loader.load(read_entry(folder), Serving(CPU, precision="int8"))
+    save_one_box(folder / "1" / "model.int8.onnx")  # another graph: it shows which of them was read
+    with pytest.raises(InvalidManifest, match="colour version 1"):
+        loader.load(read_entry(folder), Serving(CPU, precision="int8"))
+    assert loader.load(read_entry(folder), Serving(CPU))[0].engine.precision == "fp32"
 
 
 def test_the_setting_bounds_the_manifests_batch(tmp_path: Path) -> None:

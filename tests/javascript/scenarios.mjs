@@ -248,6 +248,24 @@ const scenarios = {
       await assert.rejects(client.acceptSession("sessions", "held"), (error) => error.code === "SessionCannotBeLocked");
     });
   },
+  async isToldThatNoSessionCameInTime() {
+    const impatient = new ServiceBusClient(process.argv[2], { retryOptions: { timeoutInMs: 1500, maxRetries: 0 } });
+    await assert.rejects(impatient.acceptNextSession("nobody"), (error) => error.code === "ServiceTimeout");
+    await impatient.close();
+  },
+  async losesASessionWhoseLockEnds() {
+    await send("brief-sessions", { body: 1, sessionId: "s", messageId: "1" });
+    await using(await client.acceptNextSession("brief-sessions", { maxAutoLockRenewalDurationInMs: 0 }), async (receiver) => {
+      const [message] = await receive(receiver);
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      await assert.rejects(receiver.completeMessage(message), (error) => error.code === "SessionLockLost");
+    });
+    await using(await client.acceptNextSession("brief-sessions"), async (receiver) => {
+      const [message] = await receive(receiver);
+      assert.equal(message.deliveryCount, 1);
+      await receiver.completeMessage(message);
+    });
+  },
   async isToldThatSessionsAreWanted() {
     await assert.rejects(send("sessions", { body: 1 }), /SessionId/);
     await using(client.createReceiver("sessions"), (receiver) => assert.rejects(receiver.receiveMessages(1, wait), /sessions/));

@@ -166,3 +166,27 @@ def test_a_labels_file_counts_lines_and_nothing_else(tmp_path: Path) -> None:
 def test_a_blank_name_in_the_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidManifest, match="one is blank"):
         read_entry(add_colour_model(tmp_path, labels=["red", " ", "blue"]))
+
+
+def test_int8_is_a_file_that_must_be_there_and_may_have_its_digest(tmp_path: Path) -> None:
+    import hashlib
+
+    folder = add_colour_model(tmp_path, precisions=["fp32", "int8"])
+    with pytest.raises(InvalidManifest, match=r"precisions lists int8.*model\.int8\.onnx is not there.*quantize"):
+        read_entry(folder)
+    quantized = folder / "1" / "model.int8.onnx"
+    quantized.write_bytes((folder / "1" / "model.onnx").read_bytes())
+    assert read_entry(folder).versions["1"].name == "model.onnx"
+    digest = hashlib.sha256(quantized.read_bytes()).hexdigest()
+    write_manifest(folder, colour_manifest(sha256={"1": {"model.int8.onnx": digest}}))
+    assert read_entry(folder).versions["1"].name == "model.onnx"
+    write_manifest(folder, colour_manifest(sha256={"1": {"model.int8.onnx": "0" * 64}}))
+    with pytest.raises(InvalidManifest, match=r"model\.int8\.onnx has the digest"):
+        read_entry(folder)
+
+
+@pytest.mark.parametrize("engine", ["torch", "tensorrt"])
+def test_int8_is_refused_for_an_engine_that_does_not_read_it(tmp_path: Path, engine: str) -> None:
+    folder = add_colour_model(tmp_path, engine=engine, precisions=["int8"])
+    with pytest.raises(InvalidManifest, match=f"precisions lists int8, which the engine {engine} does not read"):
+        read_entry(folder)

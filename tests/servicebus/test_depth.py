@@ -29,6 +29,10 @@ QUEUE = """<entry xmlns="http://www.w3.org/2005/Atom"><title type="text">jobs</t
 </QueueDescription></content></entry>"""
 
 
+SUBSCRIPTION = QUEUE.replace("QueueDescription", "SubscriptionDescription").replace(">jobs<", ">vision<")
+PAGES = {"/jobs": QUEUE, "/shots/subscriptions/vision": SUBSCRIPTION}
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A key and a certificate for 127.0.0.1 that signs itself."""
@@ -60,13 +64,15 @@ class Door:
 
     async def answer(self, request: web.Request) -> web.Response:
         """One request for the queue's properties."""
-        assert request.path == "/jobs"
+        page = PAGES[request.path.lower()]
         self.asked += 1
-        return web.Response(status=self.status, text=QUEUE.format(active=self.active), content_type="application/xml")
+        return web.Response(status=self.status, text=page.format(active=self.active), content_type="application/xml")
 
 
 @asynccontextmanager
-async def watching(certificate: Path, door: Door) -> AsyncIterator[tuple[QueueDepth, "asyncio.Task[None]"]]:
+async def watching(
+    certificate: Path, door: Door, queue: str = "jobs"
+) -> AsyncIterator[tuple[QueueDepth, "asyncio.Task[None]"]]:
     app = web.Application()
     app.router.add_get("/{tail:.*}", door.answer)
     runner = web.AppRunner(app)
@@ -80,7 +86,7 @@ async def watching(certificate: Path, door: Door) -> AsyncIterator[tuple[QueueDe
         retry_total=0,
         connection_verify=str(certificate),
     )
-    watched = QueueDepth("jobs", client)
+    watched = QueueDepth(queue, client)
     task = asyncio.create_task(watched.run())
     try:
         yield watched, task
@@ -101,6 +107,11 @@ async def test_the_brokers_counts_are_read_again_and_again(certificate: Path, mo
         await until_async(lambda: not watched.counts)
         door.status = 200
         await until_async(lambda: watched.counts)
+
+
+async def test_a_subscriptions_counts_are_its_own(certificate: Path) -> None:
+    async with watching(certificate, Door(), "shots/Subscriptions/vision") as (watched, _):
+        await until_async(lambda: watched.counts == {"active": 7, "dead_letter": 3})
 
 
 @pytest.mark.parametrize("status", [401, 403])

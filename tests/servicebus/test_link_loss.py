@@ -6,7 +6,9 @@ import logging
 import pytest
 
 from app.devbus.broker import Broker
+from app.servicebus.link_errors import LinkLost
 from app.servicebus.queue_status import LinkState
+from app.servicebus.receiver import Receiver
 from app.servicebus.worker import QueueWorker
 from tests.fixtures.engines import Gate, MeanColourEngine
 from tests.fixtures.pictures import Colour
@@ -102,3 +104,70 @@ async def test_a_loss_while_stopping_is_survived_too() -> None:
             assert bus.queue("jobs").totals["completed"] == 1
             assert bus.queue("jobs").depths.active == BACKLOG - 1
             assert all(entry.delivery_count == 0 for entry in bus.queue("jobs").peek())
+
+
+async def test_after_a_loss_stopping_finishes_what_could_be_given_back_at_the_price_of_a_delivery_only() -> None:
+    """A message can be released over the link alone that it came over."""
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
+        async with (
+            Broker(["jobs,lock=30", "results,dedup=600"]) as bus,
+            working(service, bus, queue_held=HELD) as worker,
+        ):
+            await put_backlog(bus)
+            await until_async(lambda: worker.held == HELD and gate.entered)
+            bus.cut()
+            await reconnected(worker)
+            stopping = asyncio.create_task(worker.stop(20))
+            await until_async(lambda: worker.status.credit == 0)
+            gate.open()
+            await stopping
+            assert bus.queue("jobs").totals["completed"] == HELD
+            assert bus.queue("jobs").depths.active == BACKLOG - HELD
+            assert all(entry.delivery_count == 0 for entry in bus.queue("jobs").peek())
+
+
+async def test_after_a_loss_an_operators_fault_uses_up_no_delivery_either() -> None:
+    gate = Gate()
+    with running(colour_model(MeanColourEngine(gate), max_batch_size=1)) as service:
+        async with (
+            Broker(["jobs,lock=30", "results,dedup=600"]) as bus,
+            working(service, bus, queue_held=HELD) as worker,
+        ):
+            sent = await put_backlog(bus)
+            await until_async(lambda: worker.held == HELD and gate.entered)
+            bus.cut()
+            await reconnected(worker)
+            bus.forbid("results")
+            gate.open()
+            await until_async(lambda: worker._breaker._failures >= 3 * HELD)
+            assert all(entry.delivery_count == 0 for entry in bus.queue("jobs").peek())
+            bus.forbid("results", False)
+            assert set(await results(bus, BACKLOG)) == set(sent)
+            await until_async(lambda: bus.queue("jobs").depths.total == 0)
+
+
+async def test_what_has_come_by_the_time_that_granting_fails_is_answered_over_the_next_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Left unread, it would be locked for nobody until its lock ended, and that uses up a delivery."""
+    granted = 0
+    grant = Receiver.grant
+
+    async def grant_and_be_cut(self: Receiver, count: int) -> None:
+        nonlocal granted
+        granted += 1
+        await grant(self, count)
+        if granted == 1:
+            await until_async(lambda: not self._arrived.empty())
+            bus.cut()
+            self._lose("cut")
+            raise LinkLost("cut")
+
+    monkeypatch.setattr(Receiver, "grant", grant_and_be_cut)
+    with running(colour_model(MeanColourEngine())) as service:
+        async with Broker(["jobs,lock=30", "results,dedup=600"]) as bus:
+            await put_backlog(bus)
+            async with working(service, bus, queue_held=HELD):
+                await results(bus, BACKLOG)
+                await until_async(lambda: bus.queue("jobs").depths.total == 0, patience=10)

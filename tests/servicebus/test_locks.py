@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from azure.servicebus.exceptions import MessageLockLostError
 
-from app.servicebus import locks
 from app.servicebus.link_errors import LinkLost
 from app.servicebus.lock_period import LockPeriod
 from app.servicebus.locks import LockKeeper
@@ -16,7 +15,7 @@ from app.servicebus.receiver import Received
 from tests.fixtures.waiting import until_async
 from tests.servicebus.wire import received
 
-Renew = Callable[[Received], Awaitable[None]]
+Renew = Callable[[Received, float], Awaitable[None]]
 
 
 def message(name: str = "m", *, lock: float = 1.5, age: float = 0.0, ahead: float = 0.0) -> Received:
@@ -25,7 +24,7 @@ def message(name: str = "m", *, lock: float = 1.5, age: float = 0.0, ahead: floa
     return Received(found, None, datetime.now(UTC) + timedelta(seconds=lock - ahead))
 
 
-async def never(_: Received) -> None:
+async def never(_: Received, seconds: float) -> None:
     """A renewal that is not answered."""
     await asyncio.Event().wait()
 
@@ -37,7 +36,7 @@ async def never(_: Received) -> None:
 async def test_a_renewal_that_fails_in_whatever_way_is_tried_again(error: Exception) -> None:
     tried: list[str] = []
 
-    async def renew(of: Received) -> None:
+    async def renew(of: Received, seconds: float) -> None:
         tried.append(str(of.message.message_id))
         if len(tried) == 1:
             raise error
@@ -53,7 +52,7 @@ async def test_a_renewal_that_fails_in_whatever_way_is_tried_again(error: Except
 async def test_a_renewal_that_is_never_answered_holds_up_no_other_and_ends_its_own_lock_alone() -> None:
     renewed: list[str] = []
 
-    async def renew(of: Received) -> None:
+    async def renew(of: Received, seconds: float) -> None:
         if of.message.message_id == "silent":
             await asyncio.Event().wait()
         renewed.append(str(of.message.message_id))
@@ -71,11 +70,10 @@ async def test_a_renewal_that_is_never_answered_holds_up_no_other_and_ends_its_o
     await keeper.close()
 
 
-async def test_an_answer_that_never_comes_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "RENEW_SECONDS", 0.2)
+async def test_an_answer_that_never_comes_is_asked_for_again_while_the_lock_lasts() -> None:
     tried = 0
 
-    async def renew(_: Received) -> None:
+    async def renew(_: Received, seconds: float) -> None:
         nonlocal tried
         tried += 1
         if tried == 1:
@@ -89,7 +87,7 @@ async def test_an_answer_that_never_comes_is_asked_for_again(monkeypatch: pytest
 
 
 async def test_what_the_broker_says_is_lost_is_lost_at_once_and_told_once() -> None:
-    async def renew(_: Received) -> None:
+    async def renew(_: Received, seconds: float) -> None:
         raise MessageLockLostError
 
     keeper, lost = LockKeeper("jobs", renew), []
@@ -112,7 +110,7 @@ async def test_closing_ends_renewals_that_are_under_way() -> None:
 async def test_many_failures_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
     tried = 0
 
-    async def renew(_: Received) -> None:
+    async def renew(_: Received, seconds: float) -> None:
         nonlocal tried
         tried += 1
         raise LinkLost("the connection is gone")
@@ -136,6 +134,7 @@ def test_a_wrong_clock_is_told_once_and_does_not_count(
         left = period.left(message(f"m{number}", lock=30, ahead=ahead))
         assert 0 < left <= 30.1
     assert period.seconds <= 30.1
+    assert period.clock_ahead == pytest.approx(ahead, abs=1)
     (told,) = [record.getMessage() for record in caplog.records]
     assert words in told
     assert "jobs" in told
@@ -151,7 +150,16 @@ def test_a_right_clock_is_believed_and_nothing_said(caplog: pytest.LogCaptureFix
     period = LockPeriod("jobs")
     assert period.left(message(lock=60, age=3600)) == pytest.approx(60, abs=1)
     assert period.seconds == pytest.approx(60, abs=1)
+    assert period.clock_ahead == 0
     assert not caplog.records
+
+
+def test_a_clock_that_is_set_right_is_believed_again() -> None:
+    period = LockPeriod("jobs")
+    period.left(message("before", lock=30, ahead=40))
+    assert period.clock_ahead == pytest.approx(40, abs=1)
+    period.left(message("after", lock=30))
+    assert period.clock_ahead == pytest.approx(0, abs=1)
 
 
 def test_a_message_that_waited_under_way_has_less_left() -> None:

@@ -158,6 +158,7 @@ def test_options_come_from_application_properties() -> None:
         b"read_barcodes": b"true",
         "deadline_ms": b"1500",
         "annotate": "image/jpeg",
+        b"priority": b"high",
     }
     options = read(PICTURE, content_type="image/png", application_properties=properties).options
     assert options.model_dump(exclude_none=True) == {
@@ -170,6 +171,7 @@ def test_options_come_from_application_properties() -> None:
         "read_barcodes": True,
         "deadline_ms": 1500,
         "annotate": "image/jpeg",
+        "priority": "high",
     }
 
 
@@ -194,6 +196,9 @@ def test_properties_of_others_are_not_ours_to_judge() -> None:
         ("deadline_ms", 1.5),
         ("read_barcodes", "perhaps"),
         ("annotate", "image/gif"),
+        ("priority", "urgent"),
+        ("priority", "HIGH"),
+        ("priority", 9),
         ("robot_id", "r" * 300),
         ("model", UUID(int=7)),
         ("model", b"\x00" * 500),

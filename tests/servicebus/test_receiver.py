@@ -15,11 +15,12 @@ from app.servicebus.link_errors import LinkLost
 from app.servicebus.receiver import Received, Receiver
 from app.servicebus.settlement import ABANDON, COMPLETE, RELEASE
 from tests.fixtures.waiting import until_async
+from tests.servicebus.relay import Relay
 from tests.servicebus.wire import octets
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-QUEUES = ("credit", "back", "release", "cancel", "wake", "buffer", "many", "twice")
+QUEUES = ("credit", "back", "release", "cancel", "wake", "buffer", "many", "twice", "late", "silent")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -157,3 +158,39 @@ async def test_a_receiver_that_was_closed_is_not_opened_again_by_the_sdk(
         with pytest.raises(LinkLost):
             await call
     assert broker.connections == connections - 1
+
+
+async def test_a_late_answer_says_nothing_of_a_link_that_is_heard(broker: Broker, connection: Connection) -> None:
+    """A renewal of a short lock is not waited for for long; the link is left alone where it tells something else."""
+    put(broker, "late", 1)
+    receiver = await opened(connection, "late")
+    await receiver.grant(2)
+    (received,) = await taken(receiver, 1)
+    broker.faults.set(unanswered=1.0)
+    renewal = asyncio.create_task(receiver.renew(received, 1.0))
+    await until_async(lambda: broker.faults.happened["unanswered"] == 1)
+    put(broker, "late", 1)
+    await taken(receiver, 1)
+    with pytest.raises(TimeoutError):
+        await renewal
+    assert not receiver.lost
+    broker.faults.set(unanswered=0.0)
+    await receiver.renew(received, 1.0)
+    await receiver.close()
+
+
+async def test_a_late_answer_on_a_link_that_says_nothing_at_all_is_a_loss(broker: Broker) -> None:
+    put(broker, "silent", 1)
+    async with Relay(broker.port) as relay:
+        string = broker.connection_string.replace(f":{broker.port};", f":{relay.port};")
+        connection = Connection(Access(None, string))
+        receiver = await opened(connection, "silent")
+        await receiver.grant(1)
+        (received,) = await taken(receiver, 1)
+        await receiver.renew(received)
+        relay.stall()
+        with pytest.raises(LinkLost):
+            await receiver.renew(received, 0.5)
+        assert receiver.lost
+        await receiver.close()
+        await connection.close()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.devbus.broker import Broker
-from app.servicebus import connection, locks, receiver, sending, worker
+from app.servicebus import connection, intake, locks, receiver, sending
 from app.servicebus.queue_status import LinkState
 from app.servicebus.worker import QueueWorker
 from tests.fixtures.engines import Gate, MeanColourEngine
@@ -23,11 +23,11 @@ COUNT = 40
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not answered is given up soon."""
     monkeypatch.setattr(receiver, "CONFIRM_SECONDS", 1.0)
-    monkeypatch.setattr(locks, "RENEW_SECONDS", 1.5)
+    monkeypatch.setattr(locks, "CONFIRM_SECONDS", 1.0)
     monkeypatch.setattr(connection, "_OPEN_SECONDS", 1.0)
-    monkeypatch.setattr(worker, "IDLE_LINK_SECONDS", 2.0)
+    monkeypatch.setattr(intake, "IDLE_LINK_SECONDS", 2.0)
     monkeypatch.setattr(sending, "SEND_SECONDS", 1.0)
-    monkeypatch.setattr(worker, "REFRESH_SECONDS", 1.0)
+    monkeypatch.setattr(intake, "REFRESH_SECONDS", 1.0)
 
 
 def colours(count: int = COUNT) -> dict[str, Colour]:

@@ -10,7 +10,7 @@ from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.engines.base import Array
 from app.errors import StartupError
-from app.servicebus import front
+from app.servicebus.front import QueueFront
 from app.servicebus.queue_status import LinkState
 from app.servicebus.receiver import Received, Receiver
 from app.settings import Settings
@@ -301,7 +301,7 @@ async def test_a_queue_that_requires_sessions_is_refused_with_a_clear_message() 
     with running(colour_model(MeanColourEngine())) as service:
         async with broker("sessions") as bus:
             settings = {"queue": "jobs", "servicebus_connection_string": bus.connection_string}
-            worker = front.build(service, Settings(**settings))
+            worker = QueueFront(service, Settings(**settings))
             with pytest.raises(StartupError, match="requires sessions"):
                 await worker.run()
             await worker.close()
@@ -309,7 +309,7 @@ async def test_a_queue_that_requires_sessions_is_refused_with_a_clear_message() 
 
 async def test_however_often_it_is_cut_it_is_back_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pause that grew with every loss would soon be longer than the locks."""
-    monkeypatch.setattr("app.servicebus.worker.LONGEST_PAUSE", 10_000.0)
+    monkeypatch.setattr("app.servicebus.intake.LONGEST_PAUSE", 10_000.0)
     with running(colour_model(MeanColourEngine())) as service:
         async with broker("lock=60,max_delivery=50") as bus, working(service, bus):
             for number in range(12):  # doubling from half a second, the twelfth would be after a quarter of an hour
@@ -325,7 +325,8 @@ async def test_with_a_clock_that_is_wrong_by_more_than_a_lock_messages_are_answe
     with running(colour_model(engine)) as service:
         bus = Broker(["jobs,lock=30", "results,dedup=600"], clock=lambda: time.time() - ahead)
         async with bus, working(service, bus):
-            await put(bus, (picture(colour, name) for name, colour in sent.items()))
+            soon = {"application_properties": {"deadline_ms": 20_000}}  # less than the clock is wrong by
+            await put(bus, (picture(colour, name, **soon) for name, colour in sent.items()))
             found = await results(bus, len(sent))
             await settled(bus)
             assert {name: colour_in(body) for name, body in found.items()} == sent
@@ -388,3 +389,24 @@ async def test_locks_are_kept_while_stopping() -> None:
             gate.open()
             await stopping
             assert (entry.delivery_count, bus.queue("jobs").totals["completed"]) == (0, 1)
+
+
+async def test_a_renewal_that_is_never_answered_costs_no_lock() -> None:
+    """Of the shortest locks that Service Bus grants: what is left of one when it is renewed is less than a timeout."""
+    gate = Gate()
+    engine = MeanColourEngine(gate)
+    with running(colour_model(engine, max_batch_size=1)) as service:
+        async with broker("lock=5") as bus, working(service, bus, queue_held=4):
+            await put(bus, (picture(colour, name) for name, colour in colours(4).items()))
+            await until_async(lambda: gate.entered and bus.queue("jobs").depths.locked == 4)
+            bus.faults.set(unanswered=1.0)
+            await until_async(lambda: bus.faults.happened["unanswered"])
+            bus.faults.set(unanswered=0.0)
+            begun = {entry.sequence_number: entry.locked_until for entry in bus.queue("jobs").peek()}
+            await until_async(
+                lambda: all(entry.locked_until > begun[entry.sequence_number] for entry in bus.queue("jobs").peek())
+            )
+            gate.open()
+            await results(bus, 4)
+            await settled(bus)
+            assert sum(engine.batches) == bus.queue("jobs").totals["completed"] == 4

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from app.errors import EngineFailure, InvalidManifest
 from app.vision.classification import Classification, ClassificationSpec, ClassificationTask
@@ -85,3 +86,24 @@ def test_an_output_is_read_by_name() -> None:
     outputs = {"a": np.zeros((7, 7), np.float32), "b": np.array([0, 9, 0], np.float32)}
     task.check(outputs)
     assert task.finish(outputs, PLACEMENT, Options()).labels[0] == "dog"
+
+
+def test_sigmoid_scores_each_class_by_itself() -> None:
+    task = ClassificationTask(ClassificationSpec(sigmoid=True, score_threshold=0.5), ("a", "b", "c"))
+    found = task.finish({"o": np.array([0.0, -1, 3], np.float32)}, PLACEMENT, Options())
+    assert found.labels == ("c", "a")
+    assert np.allclose(found.scores, [1 / (1 + np.exp(-3)), 0.5])
+    assert len(task.finish({"o": np.array([0.0, -1, 3])}, PLACEMENT, Options(score_threshold=0.1)).labels) == 3
+
+
+def test_a_single_logit_may_stand_for_two_classes() -> None:
+    task = ClassificationTask(ClassificationSpec(sigmoid=True), ("no", "yes"))
+    task.check({"o": np.zeros(1, np.float32)})
+    found = task.finish({"o": np.array([2.0], np.float32)}, PLACEMENT, Options())
+    assert found.labels == ("yes", "no")
+    assert found.scores.sum() == pytest.approx(1)
+
+
+def test_softmax_and_sigmoid_are_not_both() -> None:
+    with pytest.raises(ValidationError, match="set one of them to false"):
+        ClassificationSpec(sigmoid=True, softmax=True)

@@ -160,7 +160,7 @@ def test_yolox_of_another_input_size_is_an_engine_failure() -> None:
         ({"decoder": "yolo"}, [np.zeros((84, 100))], "scores 80 classes"),
         ({"decoder": "yolo"}, [np.zeros((4, 100))], "does not fit"),
         ({"decoder": "yolo_objectness"}, [np.zeros((100, 85))], "scores 80 classes"),
-        ({"decoder": "yolo_objectness"}, [np.zeros((1, 100, 8))], "does not fit"),
+        ({"decoder": "yolo_objectness"}, [np.zeros((2, 100, 8))], "does not fit"),
         ({"decoder": "yolox"}, [np.zeros((100, 8))], "does not fit"),
     ],
 )

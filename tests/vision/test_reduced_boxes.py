@@ -95,7 +95,7 @@ def test_a_jpeg_and_a_png_of_one_picture_show_a_model_the_same(
 def test_halving_mixes_whole_pairs_only(size: tuple[int, int]) -> None:
     width, height = size
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    for target in halvings(Size(width, height), Size(max(1, width // 3), max(1, height // 3)), "linear")[:1]:
+    for target in halvings(Size(width, height), Size(max(1, width // 3), max(1, height // 3)))[:1]:
         across, down = 1 + (target.width < width), 1 + (target.height < height)
         padded = np.pad(pixels, ((0, height % down), (0, width % across), (0, 0)), "edge").astype(float)
         wanted = padded.reshape(target.height, down, target.width, across, 3).mean(axis=(1, 3))

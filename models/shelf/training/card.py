@@ -25,6 +25,9 @@ def fields(measured: dict[str, Any]) -> dict[str, str]:
         "threshold": f"{measured['threshold']:g}",
         "classes": _classes(measured),
         "variants": _variants(variants),
+        "quantized": _quantized(measured["int8"]),
+        "quantized_pictures": f"{measured['int8']['pictures']:,}",
+        "quantized_megabytes": f"{measured['int8']['bytes'] / 2**20:.1f}",
         "variant_pictures": str(variants["pictures"]),
         "targets": _targets(measured),
         "labels": f"{barcodes['labels']:,}",
@@ -57,12 +60,25 @@ def _variants(variants: dict[str, Any]) -> str:
     )
 
 
+def _quantized(measured: dict[str, Any]) -> str:
+    """Eight bits beside fp32, and what they cost."""
+    exact, rows = measured["fp32"], [("fp32, onnx", measured["fp32"])]
+    rows += [(f"int8, {engine}", measured[engine]) for engine in ("onnx", "openvino") if engine in measured]
+    return "\n".join(
+        f"| {name} | {value['mAP50']:.4f} ({value['mAP50'] - exact['mAP50']:+.4f}) "
+        f"| {value['mAP50-95']:.4f} ({value['mAP50-95'] - exact['mAP50-95']:+.4f}) |"
+        for name, value in rows
+    )
+
+
 def _targets(measured: dict[str, Any]) -> str:
     """Aim beside result, in plain words."""
     weakest = min(measured["classes"].items(), key=lambda item: item[1]["mAP50"])
     plain = measured["variants"]["onnx, batch 1"]
     others = [value for name, value in measured["variants"].items() if name != "pictures"]
     apart = max(abs(value[key] - plain[key]) for value in others for key in plain)
+    eight = [measured["int8"][engine] for engine in ("onnx", "openvino") if engine in measured["int8"]]
+    lost = {key: max(measured["int8"]["fp32"][key] - value[key] for value in eight) for key in ("mAP50", "mAP50-95")}
     rows = [
         ("mAP50", "at least 0.92", f"{measured['mAP50']:.3f}", measured["mAP50"] >= 0.92),
         ("mAP50-95", "at least 0.65", f"{measured['mAP50-95']:.3f}", measured["mAP50-95"] >= 0.65),
@@ -90,5 +106,7 @@ def _targets(measured: dict[str, Any]) -> str:
             f"{apart:.4f}",
             apart <= 0.005,
         ),
+        ("mAP50 lost in int8", "at most 0.005", f"{lost['mAP50']:.4f}", lost["mAP50"] <= 0.005),
+        ("mAP50-95 lost in int8", "at most 0.01", f"{lost['mAP50-95']:.4f}", lost["mAP50-95"] <= 0.01),
     ]
     return "\n".join(f"| {what} | {aim} | {got} | {'yes' if met else '**no**'} |" for what, aim, got, met in rows)

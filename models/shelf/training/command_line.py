@@ -1,4 +1,4 @@
-"""The commands of `python -m models.shelf.training`: all, render, train, export, evaluate, examples."""
+"""The commands of `python -m models.shelf.training`: all, render, train, export, quantize, evaluate, examples."""
 
 import argparse
 import json
@@ -50,22 +50,36 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from models.shelf.training.evaluate import threshold_on  # pycocotools is needed only here
+    from models.shelf.training.quantize import quantize
 
     model = resume(arguments.work / "last.pt").average
     target = arguments.folder / "1" / "model.onnx"
     export(model, target)
     torch.save({"average": model.state_dict()}, arguments.folder / "weights.pt")
     validation = arguments.val or _render(arguments.work, "val", arguments.scenes[1], arguments.threads)
+    quantize(target, validation)
     write_manifest(arguments.folder, threshold_on(target, validation))
 
 
-def _evaluate(arguments: argparse.Namespace) -> None:
+def _quantize(arguments: argparse.Namespace) -> None:
+    from models.shelf.training.quantize import quantize  # pycocotools is needed only here
+
+    validation = arguments.val or _render(arguments.work, "val", arguments.scenes[1], arguments.threads)
+    quantize(arguments.folder / "1" / "model.onnx", validation)
+    write_manifest(arguments.folder, _threshold(arguments.folder))
+
+
+def _threshold(folder: Path) -> float:
     import yaml
 
+    return float(yaml.safe_load((folder / "model.yaml").read_text())["detection"]["score_threshold"])
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
     from models.shelf.training.evaluate import evaluate  # pycocotools is needed only here
 
     folder = arguments.folder
-    threshold = yaml.safe_load((folder / "model.yaml").read_text())["detection"]["score_threshold"]
+    threshold = _threshold(folder)
     test = arguments.test or _render(arguments.work, "test", arguments.scenes[2], arguments.threads)
     last = arguments.work / "last.pt"
     unexported = resume(last).average if last.exists() else None
@@ -90,7 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         "all": (_all, "render, train, export, evaluate"),
         "render": (_render_all, "render the data sets"),
         "train": (_train, "train on generated scenes, or on --data"),
-        "export": (_export, "write model.onnx and model.yaml"),
+        "export": (_export, "write model.onnx, model.int8.onnx and model.yaml"),
+        "quantize": (_quantize, "write model.int8.onnx again, and its digest"),
         "evaluate": (_evaluate, "measure on held-out scenes"),
         "examples": (lambda a: write_examples(a.folder / "examples"), "write the example pictures"),
     }

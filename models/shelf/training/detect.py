@@ -81,16 +81,17 @@ def detect(network: Network, packed: list[bytes], threshold: float, whole: bool 
     return found
 
 
-def _prepare(packed: bytes, row: F32, whole: bool) -> preprocessing.Placement:
+def prepared(packed: bytes) -> F32:
+    """What the network is given for one picture: float32 [1, 3, 320, 512]."""
+    rows = np.empty((1, *_SPEC.shape), np.float32)
+    _prepare(packed, rows[0])
+    return rows
+
+
+def _prepare(packed: bytes, row: F32, whole: bool = False) -> preprocessing.Placement:
     header = image.read_header(packed)
     target = None if whole else preprocessing.target_size(header.upright, _SPEC)
     return preprocessing.prepare(image.decode(packed, header, target), _SPEC, row)
-
-
-def read_box(picture: U8, box: F32) -> str | None:
-    """The text in one box [4] of a full-resolution RGB picture, if the service's reader can read it."""
-    (codes,) = read_barcodes(_grey(picture), np.asarray([box], np.float32))
-    return codes[0].text if codes else None
 
 
 def read_labels(picture: U8, found: Detections) -> list[str]:

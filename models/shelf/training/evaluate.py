@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from app.engines import catalog, devices
+from app.engines.base import EngineName
 from models.shelf.training.arrays import F32
 from models.shelf.training.detect import Network, engine_network, onnx_network
 from models.shelf.training.export import Deployed, fuse
@@ -21,6 +22,7 @@ from models.shelf.training.network import Detector
 from models.shelf.training.plots import contact_sheet, plot_confusion, plot_precision
 from models.shelf.training.reference import milliseconds
 
+METRICS = ("mAP50", "mAP50-95")
 FIRST = 12
 """Scenes that the tests draw and measure again."""
 
@@ -65,6 +67,7 @@ def evaluate(
         "confusion": table.tolist(),
         "first": confusion(Pictures(annotations, FIRST).notes(), found, threshold).tolist(),
         "variants": _variants(model, annotations, unexported, variants),
+        "int8": quantized(model, pictures, precision),
         "milliseconds": milliseconds(model),
     }
     if docs is not None:
@@ -74,6 +77,19 @@ def evaluate(
         contact_sheet(pictures, found, threshold, docs / "predictions.jpg")
     Console().print_json(json.dumps(result))
     return result
+
+
+def quantized(model: Path, pictures: Pictures, exact: dict[str, Any]) -> dict[str, Any]:
+    """The metric of the eight-bit file beside `model` in each engine, and `exact`, that of fp32 on these pictures."""
+    path = model.with_name("model.int8.onnx")
+    engines: list[EngineName] = ["onnx", "openvino"] if find_spec("openvino") is not None else ["onnx"]
+    measured = {"fp32": exact} | {
+        engine: average_precision(pictures, predict(engine_network(path, engine, "int8"), pictures))[0]
+        for engine in engines
+    }
+    return {"pictures": len(pictures), "bytes": path.stat().st_size} | {
+        name: {key: value[key] for key in METRICS} for name, value in measured.items()
+    }
 
 
 def _parameters(model: Path) -> int:
@@ -96,7 +112,7 @@ def _variants(model: Path, annotations: Path, unexported: Detector | None, count
     for name, other in _openvino(model):
         passes[name] = predict(other, pictures)
     measured = {name: average_precision(pictures, found)[0] for name, found in passes.items()}
-    return {name: {key: value[key] for key in ("mAP50", "mAP50-95")} for name, value in measured.items()} | {
+    return {name: {key: value[key] for key in METRICS} for name, value in measured.items()} | {
         "pictures": len(pictures)
     }
 
@@ -104,7 +120,8 @@ def _variants(model: Path, annotations: Path, unexported: Detector | None, count
 def _openvino(model: Path) -> Iterator[tuple[str, Network]]:
     """OpenVINO in each precision that this machine has, where it is installed."""
     if find_spec("openvino") is not None:
-        for precision in catalog.precisions("openvino", devices.choose("cpu", None)):
+        able = catalog.precisions("openvino", devices.choose("cpu", None))
+        for precision in (precision for precision in able if precision != "int8"):
             yield f"openvino, {precision}", engine_network(model, "openvino", precision)
 
 

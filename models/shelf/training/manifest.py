@@ -26,7 +26,7 @@ DETECTION: dict[str, Any] = {
     "max_detections": 200,
     "read_barcodes": True,
 }
-PRECISIONS = ["fp32", "bf16"]
+PRECISIONS = ["fp32", "bf16", "int8"]
 """In which the card shows the same figures."""
 DESCRIPTION = (
     "Warehouse rack detector: cartons, totes, pallets, labels with barcodes and empty locations. "
@@ -35,8 +35,9 @@ DESCRIPTION = (
 
 
 def write_manifest(folder: Path, threshold: float, version: str = "1") -> None:
-    """Writes `model.yaml` beside the version folder, with the checksum of its model."""
-    digest = hashlib.sha256((folder / version / "model.onnx").read_bytes()).hexdigest()
+    """Writes `model.yaml` beside the version folder, with the checksums of its files."""
+    files = [folder / version / name for name in ("model.onnx", "model.int8.onnx")]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     manifest = {
         "task": "detection",
         "description": DESCRIPTION,
@@ -46,6 +47,6 @@ def write_manifest(folder: Path, threshold: float, version: str = "1") -> None:
         "input": INPUT,
         "detection": {**DETECTION, "score_threshold": threshold},
         "batching": {"max_size": 16, "max_size_cpu": 1},
-        "sha256": {version: digest},
+        "sha256": {version: digests},
     }
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=120, default_flow_style=None))

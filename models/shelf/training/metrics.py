@@ -14,8 +14,9 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 
 from models.shelf.training.arrays import CLASSES, LABEL
-from models.shelf.training.detect import Detections, Network, detect, read_box, read_labels
+from models.shelf.training.detect import Detections, Network, detect, read_labels
 from models.shelf.training.jpeg import decode
+from models.shelf.training.legible import read_box
 from models.shelf.training.matching import Note, corners
 
 

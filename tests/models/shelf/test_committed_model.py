@@ -10,6 +10,7 @@ import yaml
 
 pytest.importorskip("zxingcpp")
 
+from app.host.cpu import integer_instructions
 from models.shelf.training.arrays import CLASSES, LABEL
 from models.shelf.training.corpus import CAMERA_SIZES, save
 from models.shelf.training.detect import detect, onnx_network, read_labels
@@ -20,14 +21,18 @@ from models.shelf.training.scenes import render
 
 FOLDER = Path(__file__).resolve().parents[3] / "models" / "shelf"
 MODEL = FOLDER / "1" / "model.onnx"
+QUANTIZED = FOLDER / "1" / "model.int8.onnx"
 MANIFEST = yaml.safe_load((FOLDER / "model.yaml").read_text())
 CARD = json.loads((FOLDER / "docs" / "metrics.json").read_text())
 
 
 def test_the_manifest_names_this_file() -> None:
-    assert MANIFEST["sha256"]["1"] == hashlib.sha256(MODEL.read_bytes()).hexdigest()
+    assert MANIFEST["sha256"]["1"] == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (MODEL, QUANTIZED)
+    }
     assert MANIFEST["labels"] == list(CLASSES)
     assert MODEL.stat().st_size <= 8 * 2**20
+    assert QUANTIZED.stat().st_size <= 2.5 * 2**20
 
 
 def test_the_manifest_says_what_evaluation_assumed() -> None:
@@ -54,15 +59,20 @@ def test_the_committed_examples_fit_and_are_annotated() -> None:
 
 def test_the_model_is_as_good_as_its_card_says_on_the_first_scenes(tmp_path: Path) -> None:
     """Drawn again, and measured again as for the card; another processor may round a box or two differently."""
-    expected, network = np.array(CARD["first"]), onnx_network(MODEL)
-    truth, found = {}, {}
+    expected, network, quantized = np.array(CARD["first"]), onnx_network(MODEL), onnx_network(QUANTIZED)
+    truth, found, found_in_integers = {}, {}, {}
     for seed in range(12):
         scene = render("test", seed, CAMERA_SIZES[seed % len(CAMERA_SIZES)])
         truth[seed] = save(scene, tmp_path / "scene.jpg", 92)["annotations"]
-        found[seed] = detect(network, [(tmp_path / "scene.jpg").read_bytes()], 0.02)[0]
+        packed = [(tmp_path / "scene.jpg").read_bytes()]
+        found[seed] = detect(network, packed, 0.02)[0]
+        found_in_integers[seed] = detect(quantized, packed, 0.02)[0]
     table = confusion(truth, found, MANIFEST["detection"]["score_threshold"])
+    in_integers = confusion(truth, found_in_integers, MANIFEST["detection"]["score_threshold"])
     assert table[:-1].sum() == pytest.approx(expected[:-1].sum(), abs=3), "as many objects are asked for"
     assert f1(table) == pytest.approx(f1(expected), abs=0.02)
+    if integer_instructions() is not None:  # without them sums saturate, and the service takes fp32
+        assert f1(in_integers) == pytest.approx(f1(table), abs=0.02)
     assert f1(expected) == pytest.approx(f1(np.array(CARD["confusion"])), abs=0.1), "no other model's numbers"
 
 

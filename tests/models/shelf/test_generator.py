@@ -8,8 +8,8 @@ pytest.importorskip("zxingcpp")
 
 from models.shelf.training.arrays import CARTON, CLASSES, EMPTY, LABEL
 from models.shelf.training.camera import look
-from models.shelf.training.detect import read_box
 from models.shelf.training.labels import LINEAR, MATRIX, barcode, make_label, random_text
+from models.shelf.training.legible import read_box
 from models.shelf.training.pools import SPLITS, Pools, colour_cell, split_of
 from models.shelf.training.rack import Builder, plan_rack
 from models.shelf.training.raster import Canvas

@@ -12,6 +12,8 @@ pytest.importorskip("onnx")
 
 import torch
 
+from app.commands import quantization
+from app.repository.repository import read_entry
 from models.shelf.training.augment import augmented, batch
 from models.shelf.training.corpus import Corpus, coco, save
 from models.shelf.training.detect import detect, onnx_network
@@ -68,9 +70,11 @@ def test_export_gives_the_same_boxes_and_scores_at_any_batch_size(tmp_path: Path
     model.eval()
     path = tmp_path / "m" / "1" / "model.onnx"
     export(model, path)
-    write_manifest(tmp_path / "m", 0.35)
     network = onnx_network(path)
     images = np.random.default_rng(0).random((3, 3, 320, 512), np.float32)
+    quantization.quantize(path, path.with_name("model.int8.onnx"), (image[None] for image in images))
+    write_manifest(tmp_path / "m", 0.35)
+    assert "int8" in read_entry(tmp_path / "m").manifest.precisions
     with torch.no_grad():
         boxes, logits, _ = model(torch.from_numpy(images))
         fused_boxes, scores = Deployed(fuse(model))(torch.from_numpy(images))

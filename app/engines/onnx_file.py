@@ -1,0 +1,187 @@
+"""What an ONNX file says of its graph, read without the library `onnx`, which a service does not have.
+
+Only the structure is walked; weights are stepped over, so a large file costs no more than a small one. Numbers of
+fields and types are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+"""
+
+import mmap
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from app.errors import InvalidManifest
+
+_MODEL_GRAPH, _GRAPH_NODE, _GRAPH_INITIALIZER = 7, 1, 5
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE = 1, 2, 4, 5
+_ATTRIBUTE_NAME, _ATTRIBUTE_INT, _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH = 1, 3, 5, 6
+_TENSOR_TYPE, _TENSOR_NAME = 2, 8
+_SIXTEEN_BITS = {4: "uint16", 5: "int16"}
+"""TensorProto.DataType of those that are quantized to."""
+_QUANTIZING = ("QuantizeLinear", "DequantizeLinear")
+_INTEGER = ("QLinearConv", "ConvInteger", "QLinearMatMul", "MatMulInteger", "QGemm", "MatMulIntegerToFloat")
+_FLOAT = ("Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm")
+
+
+@dataclass(slots=True)
+class GraphFacts:
+    """How often each operator occurs, bodies of loops and branches included, and what is quantized to 16 bits."""
+
+    operators: Counter[str] = field(default_factory=Counter)
+    sixteen_bits: str | None = None
+
+    @property
+    def couples_batch(self) -> bool:
+        """Whether a picture's answer depends on its neighbours: one range is taken of the whole batch."""
+        return self.operators["DynamicQuantizeLinear"] > 0
+
+    @property
+    def integer_layers(self) -> int:
+        """Convolutions and matrix products in integers."""
+        return sum(self.operators[name] for name in _INTEGER)
+
+    @property
+    def layers(self) -> int:
+        """All convolutions and matrix products."""
+        return self.integer_layers + sum(self.operators[name] for name in _FLOAT)
+
+
+def read(path: Path) -> GraphFacts:
+    """What the file says; nothing of one that is no ONNX file, of which an engine will say more. Raises `OSError`."""
+    status = path.stat()
+    return _read(path, status.st_size, status.st_mtime_ns) if status.st_size else GraphFacts()
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, size: int, changed: int) -> GraphFacts:
+    """A model is opened several times while it is found out how it is served best; its file stays the same."""
+    facts = GraphFacts()
+    with path.open("rb") as file:
+        model = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # unmapped with its last slice
+    try:
+        for number, graph in _fields(model):
+            if number == _MODEL_GRAPH and isinstance(graph, memoryview):
+                _walk(graph, facts)
+    except (ValueError, IndexError):
+        return GraphFacts()
+    return facts
+
+
+def refuse_coupled_batch(path: Path, facts: GraphFacts, size: int | None) -> None:
+    """Raises `InvalidManifest` where the batch is fixed at more than one picture and they would change each other's
+    answers.
+    """
+    if facts.couples_batch and size not in (None, 1):
+        raise InvalidManifest(
+            f"{path}: takes one range for all {size} pictures of its batch (DynamicQuantizeLinear), so each would "
+            "change the others' answers. Export it with a batch of 1 or a dynamic one, or quantize it with "
+            "`roo-vision models quantize`."
+        )
+
+
+def _walk(graph: memoryview, facts: GraphFacts) -> None:
+    types: dict[str, int] = {}
+    quantizing: list[tuple[list[str], int]] = []
+    for number, value in _fields(graph):
+        if not isinstance(value, memoryview):
+            continue
+        if number == _GRAPH_INITIALIZER:
+            name, kind = _tensor(value)
+            types[name] = kind
+        elif number == _GRAPH_NODE:
+            operator, inputs, kind = _node(value, types, facts)
+            facts.operators[operator] += 1
+            if operator in _QUANTIZING:
+                quantizing.append((inputs, kind))
+    for inputs, kind in quantizing:
+        for found in (kind, *(types.get(name, 0) for name in inputs)):
+            facts.sixteen_bits = facts.sixteen_bits or _SIXTEEN_BITS.get(found)
+
+
+def _node(node: memoryview, types: dict[str, int], facts: GraphFacts) -> tuple[str, list[str], int]:
+    """Its operator, its inputs' names and its attribute `output_dtype`; a constant's type is noted in `types`."""
+    operator, inputs, outputs, output_type, constant = "", list[str](), list[str](), 0, 0
+    for number, value in _fields(node):
+        if not isinstance(value, memoryview):
+            continue
+        if number == _NODE_INPUT:
+            inputs.append(_text(value))
+        elif number == _NODE_OUTPUT:
+            outputs.append(_text(value))
+        elif number == _NODE_OPERATOR:
+            operator = _text(value)
+        elif number == _NODE_ATTRIBUTE:
+            name, whole, kind = _attribute(value, facts)
+            output_type = whole if name == "output_dtype" else output_type
+            constant = constant or kind
+    if operator == "Constant":
+        types.update(dict.fromkeys(outputs, constant))
+    return operator, inputs, output_type
+
+
+def _attribute(attribute: memoryview, facts: GraphFacts) -> tuple[str, int, int]:
+    """Its name, its whole number and the type of its tensor; a graph in it is walked."""
+    name, whole, kind = "", 0, 0
+    for number, value in _fields(attribute):
+        if number == _ATTRIBUTE_INT and isinstance(value, int):
+            whole = value
+        elif not isinstance(value, memoryview):
+            continue
+        elif number == _ATTRIBUTE_NAME:
+            name = _text(value)
+        elif number == _ATTRIBUTE_TENSOR:
+            kind = _tensor(value)[1]
+        elif number == _ATTRIBUTE_GRAPH:
+            _walk(value, facts)
+    return name, whole, kind
+
+
+def _tensor(tensor: memoryview) -> tuple[str, int]:
+    name, kind = "", 0
+    for number, value in _fields(tensor):
+        if number == _TENSOR_NAME and isinstance(value, memoryview):
+            name = _text(value)
+        elif number == _TENSOR_TYPE and isinstance(value, int):
+            kind = value
+    return name, kind
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Each field's number and value: whole numbers, and the bytes of all else.
+
+    See https://protobuf.dev/programming-guides/encoding. Raises `ValueError` or `IndexError` where it is no message.
+    """
+    place, end = 0, len(message)
+    while place < end:
+        tag, place = _varint(message, place)
+        kind = tag & 7
+        if kind == 0:
+            value, place = _varint(message, place)
+            yield tag >> 3, value
+            continue
+        if kind == 2:
+            length, place = _varint(message, place)
+        elif kind in (1, 5):
+            length = 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"wire type {kind}")
+        if place + length > end:
+            raise ValueError("a field is longer than its message")
+        yield tag >> 3, message[place : place + length]
+        place += length
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise ValueError("a number of more than 64 bits")
+
+
+def _text(value: memoryview) -> str:
+    return bytes(value).decode()

@@ -1,0 +1,39 @@
+"""What several settings are written like."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _pairs(value: object) -> object:
+    """`VALUE`, for all, or `NAME=VALUE` with commas between; for all is the name ""."""
+    if isinstance(value, dict):
+        return value
+    pairs: dict[str, str] = {}
+    for part in str(value).split(","):
+        name, _, said = (piece.strip() for piece in part.rpartition("="))
+        if name in pairs:
+            raise ValueError(f"{name or 'all'!r} is said twice")
+        if said or name:
+            pairs[name] = said
+    if "" in pairs and len(pairs) > 1:
+        raise ValueError("give one value for all, or NAME=VALUE for each, with commas between")
+    return pairs
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Several names in one variable, with commas between."""
+
+Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
+"""A text for all, or `NAME=TEXT` for each."""
+
+Shares = Annotated[dict[str, Annotated[float, Field(gt=0, lt=1)]], NoDecode, BeforeValidator(_pairs)]
+"""A share between 0 and 1 for all, or `NAME=SHARE` for each."""
+
+Counts = Annotated[dict[str, Annotated[int, Field(ge=1, le=1024)]], NoDecode, BeforeValidator(_pairs)]
+"""A count for all, or `NAME=COUNT` for each."""

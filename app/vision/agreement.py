@@ -1,0 +1,89 @@
+"""How far two answers to the same picture are the same: of one network in two precisions, say."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.vision.classification import Classification
+from app.vision.detection import Detections
+from app.vision.segmentation import Segmentation
+
+OVERLAP = 0.5
+"""Boxes of one class whose intersection is at least this part of their union are one detection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What two answers share, `compared` things in all: the best label, each detection, each place of a map.
+
+    `same` of them are alike; `lost` are only in the first answer, `gained` only in the second, where either can be.
+    `shifts` are the differences of the scores of what is alike.
+    """
+
+    compared: int = 0
+    same: int = 0
+    lost: int = 0
+    gained: int = 0
+    shifts: tuple[float, ...] = ()
+
+    def __add__(self, other: "Agreement") -> "Agreement":
+        return Agreement(
+            self.compared + other.compared,
+            self.same + other.same,
+            self.lost + other.lost,
+            self.gained + other.gained,
+            self.shifts + other.shifts,
+        )
+
+    @property
+    def share(self) -> float:
+        """The part that is alike, 0 to 1; 0 where there was nothing to compare."""
+        return self.same / self.compared if self.compared else 0.0
+
+    @property
+    def largest_shift(self) -> float:
+        """The largest difference of two scores, 0 where there are none."""
+        return max(self.shifts, default=0.0)
+
+
+def compare(first: Any, second: Any) -> Agreement:
+    """Compare two predictions of one task."""
+    if isinstance(first, Detections):
+        return _detections(first, second)
+    if isinstance(first, Segmentation):
+        alike = int(np.count_nonzero(first.class_map == second.class_map))
+        return Agreement(first.class_map.size, alike)
+    return _classifications(first, second)
+
+
+def _classifications(first: Classification, second: Classification) -> Agreement:
+    if not len(first.class_ids) or not len(second.class_ids):
+        return Agreement(int(len(first.class_ids) != len(second.class_ids)))
+    scores = dict(zip(second.class_ids.tolist(), second.scores.tolist(), strict=True))
+    best = int(first.class_ids[0])
+    shift = abs(float(first.scores[0]) - scores.get(best, 0.0))
+    return Agreement(1, int(best == second.class_ids[0]), shifts=(shift,))
+
+
+def _detections(first: Detections, second: Detections) -> Agreement:
+    """Pairs are made greedily, the largest overlap first."""
+    overlaps = _overlaps(first.boxes, second.boxes)
+    overlaps[first.class_ids[:, None] != second.class_ids[None]] = 0
+    shifts = []
+    while overlaps.size and overlaps.max() >= OVERLAP:
+        one, other = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
+        shifts.append(abs(float(first.scores[one]) - float(second.scores[other])))
+        overlaps[one], overlaps[:, other] = 0, 0
+    same = len(shifts)
+    lost, gained = len(first.scores) - same, len(second.scores) - same
+    return Agreement(same + lost + gained, same, lost, gained, tuple(shifts))
+
+
+def _overlaps(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [n, 4] and [m, 4]: float64 [n, m]."""
+    some, others = some.astype(np.float64)[:, None], others.astype(np.float64)[None]
+    sides = np.minimum(some[..., 2:], others[..., 2:]) - np.maximum(some[..., :2], others[..., :2])
+    shared = np.prod(np.maximum(sides, 0), axis=-1)
+    areas = np.prod(some[..., 2:] - some[..., :2], axis=-1) + np.prod(others[..., 2:] - others[..., :2], axis=-1)
+    return np.asarray(shared / np.maximum(areas - shared, 1e-9))

@@ -1,0 +1,100 @@
+"""Answers that are one table: a row or a column for each candidate."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.vision.decoders.base import (
+    Array,
+    Candidates,
+    OutputDecoder,
+    Rows,
+    class_numbers,
+    corners,
+    select,
+    select_classes,
+    sigmoid,
+    strongest,
+)
+from app.vision.detection_spec import DetectionSpec
+from app.vision.image import Size
+
+
+class Yolo(OutputDecoder):
+    """[4 + C + extras, M], or transposed: Ultralytics' YOLOv8 and later, their RT-DETR, and others."""
+
+    def classes(self, spec: DetectionSpec, *outputs: Array) -> int | None:
+        if outputs[0].ndim != 2:
+            return None
+        features = outputs[0].shape[1 if spec.transposed else 0]
+        return features - 4 - spec.extras if features > 4 + spec.extras else None
+
+    def candidates(self, spec: DetectionSpec, model_size: Size, threshold: float, *outputs: Array) -> Candidates:
+        table = outputs[0].T if spec.transposed else outputs[0]
+        scores = table[4 : len(table) - spec.extras]
+        if spec.multi_label:
+            rows, class_ids, kept = select_classes(scores.T, spec, threshold)
+        else:
+            rows, kept = select(scores.max(axis=0), spec, threshold)
+            class_ids = scores[:, rows].argmax(axis=0).astype(np.int64)
+        chosen = table[:, rows]
+        boxes = _around(chosen[:4].T, chosen[-1]) if spec.rotated else chosen[:4].T
+        return Candidates(corners(boxes, spec, model_size), kept, class_ids)
+
+
+class YoloObjectness(OutputDecoder):
+    """[M, 5 + C + extras]: box, objectness, classes, already in pixels: YOLOv5, YOLOX exported with its decoding."""
+
+    def classes(self, spec: DetectionSpec, *outputs: Array) -> int | None:
+        shape, others = outputs[0].shape, 5 + spec.extras
+        return shape[1] - others if len(shape) == 2 and shape[1] > others else None
+
+    def candidates(self, spec: DetectionSpec, model_size: Size, threshold: float, *outputs: Array) -> Candidates:
+        predictions = outputs[0]
+        # No class score is above 1, so what is no object can be no candidate: few rows are left to look through.
+        rows, objectness = select(predictions[:, 4], spec, threshold, most=len(predictions))
+        classes = predictions[rows, 5 : predictions.shape[1] - spec.extras]
+        best_class = classes.argmax(axis=1)
+        best = np.take_along_axis(classes, best_class[:, None], axis=1)[:, 0].astype(np.float32)
+        scores = objectness * (sigmoid(best) if spec.apply_sigmoid else best)
+        kept = strongest(scores, threshold, spec.max_candidates)
+        rows = rows[kept]
+        boxes = corners(self._boxes(predictions, rows, spec, model_size), spec, model_size)
+        return Candidates(boxes, scores[kept], best_class[kept].astype(np.int64))
+
+    def _boxes(self, predictions: Array, rows: Rows, spec: DetectionSpec, model_size: Size) -> Array:
+        return predictions[rows, :4]
+
+
+class EndToEnd(OutputDecoder):
+    """[N, 6 + extras] and the like, a row for each detection, as `columns` says: YOLOv10, YOLO26, graphs exported with
+    their suppression, Caffe's DetectionOutput.
+    """
+
+    def classes(self, spec: DetectionSpec, *outputs: Array) -> int | None:
+        width = sum(4 if column == "box" else 1 for column in spec.columns) + spec.extras
+        return 0 if outputs[0].ndim == 2 and outputs[0].shape[1] == width else None
+
+    def hint(self, spec: DetectionSpec, *outputs: Array) -> str:
+        return f" or correct `columns`, which are [{', '.join(spec.columns)}], and `extras`, {spec.extras}"
+
+    def candidates(self, spec: DetectionSpec, model_size: Size, threshold: float, *outputs: Array) -> Candidates:
+        table, places, width = outputs[0], {}, 0
+        for column in spec.columns:
+            places[column] = width
+            width += 4 if column == "box" else 1
+        rows, kept = select(table[:, places["score"]], spec, threshold)
+        chosen = table[rows]
+        class_ids = class_numbers(chosen[:, places["class"]], spec.label_offset)
+        boxes = corners(chosen[:, places["box"] : places["box"] + 4], spec, model_size)
+        there = class_ids >= 0
+        if "image" in places:  # DetectionOutput ends with a row of picture -1
+            there &= chosen[:, places["image"]] >= 0
+        return Candidates(boxes, kept, class_ids).take(np.flatnonzero(there))
+
+
+def _around(boxes: Array, angles: Array) -> NDArray[np.float32]:
+    """The upright boxes [n, 4] (cx, cy, w, h) around boxes that are turned by these angles in radians."""
+    boxes, angles = boxes.astype(np.float32), angles.astype(np.float32)
+    cos, sin = np.abs(np.cos(angles)), np.abs(np.sin(angles))
+    width, height = boxes[:, 2] * cos + boxes[:, 3] * sin, boxes[:, 2] * sin + boxes[:, 3] * cos
+    return np.stack((boxes[:, 0], boxes[:, 1], width, height), axis=1)

@@ -1,0 +1,29 @@
+"""An environment for each peer, with what `NAME.txt` pins: made where it is missing, kept as long as that stays."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from app.errors import StartupError
+
+HERE = Path(__file__).parent
+FOLDER = Path(".venv-peers")
+
+
+def python_of(peer: str) -> Path:
+    """The interpreter of a peer's environment, which is made first where need be.
+
+    Raises `StartupError` where its packages cannot be installed.
+    """
+    wanted = HERE / f"{peer}.txt"
+    folder = FOLDER / peer
+    stamp, python = folder / "installed.txt", folder / "bin" / "python"
+    if not stamp.exists() or stamp.read_text() != wanted.read_text():
+        venv.create(folder, clear=True, with_pip=True)
+        command = [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(wanted)]
+        done = subprocess.run(command, stdout=sys.stderr, check=False)
+        if done.returncode:
+            raise StartupError(f"The packages of {wanted} could not be installed into {folder}; pip says why above.")
+        stamp.write_text(wanted.read_text())
+    return python.absolute()

@@ -1,0 +1,71 @@
+"""How alike two answers are."""
+
+import numpy as np
+import pytest
+
+from app.vision.agreement import Agreement, compare
+from app.vision.classification import Classification
+from app.vision.detection import Detections
+from app.vision.segmentation import Segmentation
+
+
+def found(*things: tuple[list[float], float, int]) -> Detections:
+    return Detections(
+        np.array([box for box, _, _ in things], np.float32).reshape(-1, 4),
+        np.array([score for _, score, _ in things], np.float32),
+        np.array([number for _, _, number in things], np.int64),
+        tuple(str(number) for _, _, number in things),
+    )
+
+
+def classified(*classes: tuple[int, float]) -> Classification:
+    return Classification(
+        np.array([number for number, _ in classes], np.int64),
+        np.array([score for _, score in classes], np.float32),
+        tuple(str(number) for number, _ in classes),
+    )
+
+
+def segmented(rows: list[list[int]]) -> Segmentation:
+    nothing = np.zeros(0, np.float32)
+    classes = np.array(rows, np.uint8)
+    return Segmentation(classes, (0, 0, 1, 1), b"", nothing.astype(np.int64), (), nothing, nothing.reshape(0, 4))
+
+
+BOX, NEAR, FAR = [0.0, 0, 10, 10], [0.0, 0, 10, 8], [50.0, 50, 60, 60]
+
+
+def test_detections_are_the_same_where_class_and_place_are() -> None:
+    one = found((BOX, 0.9, 1), (FAR, 0.6, 0))
+    assert compare(one, one) == Agreement(2, 2, shifts=(0.0, 0.0))
+    moved = compare(one, found((NEAR, 0.8, 1), (FAR, 0.6, 2)))
+    assert (moved.compared, moved.same, moved.lost, moved.gained) == (3, 1, 1, 1)
+    assert moved.largest_shift == pytest.approx(0.1)
+
+
+def test_a_box_has_at_most_one_like_it_and_the_nearest() -> None:
+    told = compare(found((BOX, 0.9, 0)), found((NEAR, 0.5, 0), (BOX, 0.9, 0)))
+    assert (told.same, told.lost, told.gained, told.largest_shift) == (1, 0, 1, 0.0)
+
+
+def test_where_nothing_is_found_nothing_is_shown() -> None:
+    assert compare(found(), found()).compared == 0
+    assert compare(found(), found()).share == 0
+    assert compare(found(), found((BOX, 0.9, 0))) == Agreement(1, 0, 0, 1)
+    assert compare(classified(), classified((1, 0.9))) == Agreement(1)
+
+
+def test_the_best_label_and_its_score() -> None:
+    assert compare(classified((1, 0.9), (2, 0.1)), classified((1, 0.9), (2, 0.1))).same == 1
+    changed = compare(classified((1, 0.6), (2, 0.4)), classified((2, 0.7), (1, 0.3)))
+    assert (changed.compared, changed.same) == (1, 0)
+    assert changed.largest_shift == pytest.approx(0.3)
+
+
+def test_each_place_of_a_map() -> None:
+    assert compare(segmented([[0, 1], [1, 1]]), segmented([[0, 1], [1, 2]])) == Agreement(4, 3)
+
+
+def test_pictures_add_up() -> None:
+    total = Agreement(2, 1, 1, 0, (0.1,)) + Agreement(3, 3, shifts=(0.2,))
+    assert (total.compared, total.same, total.lost, total.share, total.largest_shift) == (5, 4, 1, 0.8, 0.2)

@@ -1,0 +1,189 @@
+"""What `reduce: none` makes of a picture, beside Pillow and OpenCV themselves."""
+
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import ValidationError
+
+from app.vision.decode_memory import decode_bytes
+from app.vision.image import Size, decode, read_header
+from app.vision.preprocessing import InputSpec, Placement, decoding_target, device_problem, prepare, target_size
+from app.vision.resampling import Window, resample
+from tests.vision.pictures import file_of, photograph, picture_of, png_of
+
+SIZES = [(640, 480), (301, 977), (1920, 960), (33, 20), (1000, 7)]
+
+
+def spec_of(**section: Any) -> InputSpec:
+    return InputSpec.model_validate({"size": [64, 48], "dtype": "uint8", "layout": "nhwc", "reduce": "none", **section})
+
+
+def prepared(pixels: NDArray[np.uint8], spec: InputSpec) -> tuple[NDArray[np.uint8], Placement]:
+    out = np.empty(spec.shape, spec.numpy_dtype)
+    return out, prepare(picture_of(pixels), spec, out)
+
+
+def pillow(pixels: NDArray[np.uint8], size: tuple[int, int], kind: Image.Resampling) -> NDArray[np.int16]:
+    return np.asarray(Image.fromarray(pixels).resize(size, kind)).astype(np.int16)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("kind", "flag"), [("linear", cv2.INTER_LINEAR), ("cubic", cv2.INTER_CUBIC)])
+def test_one_step_is_opencvs_own(size: tuple[int, int], kind: str, flag: int) -> None:
+    pixels = photograph(*size)
+    found, _ = prepared(pixels, spec_of(resize="stretch", interpolation=kind))
+    assert np.array_equal(found, cv2.resize(pixels, (64, 48), interpolation=flag))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("kind", "name"), [("linear", "BILINEAR"), ("cubic", "BICUBIC")])
+def test_antialias_is_pillows_own_within_a_level(size: tuple[int, int], kind: str, name: str) -> None:
+    pixels = photograph(*size)
+    found, _ = prepared(pixels, spec_of(resize="stretch", interpolation=kind, antialias=True))
+    apart = np.abs(found - pillow(pixels, (64, 48), Image.Resampling[name]))
+    assert apart.max() <= 1
+    assert apart.mean() < 0.3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_part_of_a_resized_picture_is_that_of_the_whole(data: st.DataObject) -> None:
+    width, height, to_width, to_height = (data.draw(st.integers(1, 90)) for _ in range(4))
+    left, top = data.draw(st.integers(0, to_width - 1)), data.draw(st.integers(0, to_height - 1))
+    window = Window(left, top, data.draw(st.integers(left + 1, to_width)), data.draw(st.integers(top + 1, to_height)))
+    # Pillow clips a cubic's overshoots between its passes as well, so that one is compared on smooth pictures above.
+    kind, antialias = data.draw(st.sampled_from([("linear", True), ("linear", False), ("cubic", False)]))
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    part = resample(pixels, Size(to_width, to_height), window, kind, antialias)
+    if antialias:
+        whole = pillow(pixels, (to_width, to_height), Image.Resampling.BILINEAR)
+    else:
+        flag = cv2.INTER_LINEAR if kind == "linear" else cv2.INTER_CUBIC
+        whole = cv2.resize(pixels, (to_width, to_height), interpolation=flag).astype(np.int16)
+    assert np.abs(part - whole[window.top : window.bottom, window.left : window.right]).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(640, 480), (301, 977), (1001, 667)])
+def test_torchvisions_evaluation_of_classifiers(size: tuple[int, int]) -> None:
+    pixels = photograph(*size)
+    spec = spec_of(size=[48, 48], resize="center_crop", resize_to=56, antialias=True, rounding="floor")
+    found, placement = prepared(pixels, spec)
+    width, height = (int(56 * side / min(size)) for side in size)
+    left, top = round((width - 48) / 2), round((height - 48) / 2)
+    whole = pillow(pixels, (width, height), Image.Resampling.BILINEAR)
+    assert np.abs(found - whole[top : top + 48, left : left + 48]).max() <= 1
+    corner = placement.to_original(np.array([[0, 0, 48, 48]], np.float32))[0]
+    expected = [left * size[0] / width, top * size[1] / height, (left + 48) * size[0] / width]
+    assert np.allclose(corner[:3], expected, atol=1e-2)
+
+
+def test_resized_whatever_the_aspect_and_then_cropped() -> None:
+    pixels = photograph(301, 977)
+    spec = spec_of(size=[48, 48], resize="center_crop", resize_to=[60, 56])
+    assert target_size(Size(301, 977), spec) == (60, 56)
+    found, _ = prepared(pixels, spec)
+    whole = cv2.resize(pixels, (60, 56), interpolation=cv2.INTER_LINEAR).astype(np.int16)
+    assert np.abs(found - whole[4:52, 6:54]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("rounding", "unscale", "expected"), [("round", "sides", (64, 43)), ("floor", "ratio", (64, 42))]
+)
+def test_letterbox_as_families_round_it(rounding: str, unscale: str, expected: tuple[int, int]) -> None:
+    pixels = photograph(1000, 667)
+    spec = spec_of(size=[64, 64], align="top_left", rounding=rounding, unscale=unscale)
+    assert target_size(Size(1000, 667), spec) == expected
+    found, placement = prepared(pixels, spec)
+    assert np.array_equal(found[: expected[1]], cv2.resize(pixels, expected, interpolation=cv2.INTER_LINEAR))
+    assert (found[expected[1] :] == 114).all()
+    assert placement.scale_y == pytest.approx(0.064 if unscale == "ratio" else expected[1] / 667)
+
+
+def test_nothing_is_reduced_while_decoding() -> None:
+    file = file_of(photograph(1003, 765), "JPEG", quality=92)
+    header = read_header(file)
+    for reduce, factor in (("auto", 8), ("none", 1)):
+        spec = spec_of(reduce=reduce)
+        assert decode(file, header, decoding_target(header.upright, spec)).factor == factor
+    whole = np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
+    out = np.empty(spec.shape, np.uint8)
+    prepare(decode(file, header, None), spec_of(resize="stretch"), out)
+    assert np.abs(out - cv2.resize(whole, (64, 48)).astype(np.int16)).max() <= 1
+
+
+def test_grey_is_pillows_within_a_level() -> None:
+    pixels = photograph(64, 48)
+    found, _ = prepared(pixels, spec_of(channels="grey"))
+    assert found.shape == (48, 64, 1)
+    grey = np.asarray(Image.fromarray(pixels).convert("L")).astype(np.int16)
+    assert np.abs(found[..., 0] - grey).max() <= 1
+
+
+@pytest.mark.parametrize("channels", ["rgba", "bgra"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_fourth_channel_is_the_pictures_own_or_opaque(channels: str, deep: bool) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (48, 64, 4), np.uint8)
+    stored = pixels.astype(np.uint16) * 257 if deep else pixels
+    for file, expected in (
+        (png_of(stored), pixels),
+        (png_of(stored[..., :3]), np.dstack([pixels[..., :3], np.full((48, 64), 255)])),
+        (png_of(np.ascontiguousarray(stored[..., [0, 3]])), pixels[..., [0, 0, 0, 3]]),
+    ):
+        header, spec = read_header(file), spec_of(channels=channels)
+        out = np.empty(spec.shape, np.uint8)
+        prepare(decode(file, header, None, spec.range, spec.has_alpha), spec, out)
+        order = [0, 1, 2, 3] if channels == "rgba" else [2, 1, 0, 3]
+        assert np.array_equal(out, expected[..., order])
+        assert decode_bytes(header, len(file), None, spec.range, True) >= 4 * 48 * 64
+
+
+def test_a_clear_value_of_grey_is_no_opacity() -> None:
+    grey = np.arange(64 * 48, dtype=np.uint32).reshape(48, 64).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "PNG", transparency=7)
+    file, spec = buffer.getvalue(), spec_of(channels="rgba")
+    out = np.empty(spec.shape, np.uint8)
+    prepare(decode(file, read_header(file), None, spec.range, True), spec, out)
+    assert np.array_equal(out[..., 0], grey)
+    assert np.array_equal(out[..., 3] == 0, grey == 7)
+
+
+def test_one_number_stands_for_all_channels_and_margins_may_have_colours() -> None:
+    spec = InputSpec.model_validate({"size": [8, 8], "channels": "grey", "mean": 0.5, "std": 0.25})
+    assert (spec.mean, spec.std, spec.shape) == ((0.5,), (0.25,), (1, 8, 8))
+    spec = InputSpec.model_validate({"size": [8, 8], "scale": 1, "mean": [124, 116, 104], "pad": [124, 116, 104]})
+    out = np.empty(spec.shape, np.float32)
+    prepare(picture_of(photograph(8, 4)), spec, out)
+    assert (out[:, :2] == 0).all()
+    assert (out[:, 6:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"channels": "grey", "mean": [0, 0, 0]}, "mean: grey has 1 channels, not 3"),
+        ({"channels": "rgba", "pad": [1, 2, 3]}, "pad: rgba has 4 channels, not 3"),
+        ({"resize": "center_crop", "resize_to": [64, 47]}, "resize_to: .* is smaller than the crop"),
+        ({"resize_to": [64, 48]}, "belongs to resize: center_crop"),
+        ({"antialias": True, "interpolation": "area"}, "antialias: area looks at all pixels"),
+        ({"constants": {"a": [[1, 2], [3]]}}, "constants: a must be numbers"),
+        ({"constants": {"a": ["x"]}}, "constants: a must be numbers"),
+        ({"pad": 256}, "pad"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(section: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        InputSpec.model_validate({"size": [64, 48], **section})
+
+
+def test_what_only_the_cpu_prepares_is_not_given_to_a_device() -> None:
+    assert device_problem(InputSpec(size=Size(8, 8))) is None
+    assert "own code" in str(device_problem(spec_of()))
+    assert "grey" in str(device_problem(spec_of(reduce="auto", channels="grey")))
