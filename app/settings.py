@@ -15,7 +15,7 @@ from pydantic_settings import SettingsConfigDict
 from app.errors import StartupError
 from app.host import cgroup
 from app.queue_settings import QueueSettings
-from app.setting_types import Names
+from app.setting_types import Names, Port
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -36,11 +36,8 @@ class Settings(QueueSettings):
     http: bool = Field(
         True, description="Whether pictures are taken over HTTP and gRPC; probes and metrics are served always."
     )
-    grpc_port: Annotated[int | None, BeforeValidator(lambda value: None if value == "" else value)] = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="Port for gRPC (the Open Inference Protocol), 0 a free one; empty means none.",
+    grpc_port: Port = Field(
+        None, description="Port for gRPC (the Open Inference Protocol), 0 a free one; empty means none."
     )
     grpc_tls_cert_file: Path | None = Field(
         None, description="Certificate chain (PEM) of the gRPC port; without it and its key, gRPC is in clear text."

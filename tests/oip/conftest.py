@@ -14,6 +14,8 @@ def protocol_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`colour` in two versions, `box`, `parts` and the identities."""
     root = tmp_path_factory.mktemp("protocol")
     add_colour_model(root, versions=("1", "2"), versions_served=["1", "2"])
+    strict = {"softmax": False, "top_k": 1, "score_threshold": 0.9}
+    add_colour_model(root, "strict", classification=strict)
     add_box_model(root)
     add_parts_model(root)
     for datatype in IDENTITIES:
