@@ -26,7 +26,7 @@ _PRESETS: dict[str, dict[str, Sections]] = {
     # ultralytics/data/augment.py LetterBox, classify_transforms; utils/ops.py scale_boxes; cfg/default.yaml.
     "ultralytics": {
         "detection": {
-            "input": {**_EXACT, "resize": "letterbox", "pad": 114, "unscale": "ratio"},
+            "input": {**_EXACT, "resize": "letterbox", "pad": 114},
             "detection": {"decoder": "yolo", "score_threshold": 0.25, "iou_threshold": 0.7, "max_detections": 300},
         },
         "classification": {
@@ -108,11 +108,26 @@ _PRESETS: dict[str, dict[str, Sections]] = {
             },
         },
     },
-    # rfdetr: RFDETR.predict and PostProcess.
+    # rfdetr: RFDETR.predict, which resizes as OpenCV does, and PostProcess.
     "rf-detr": {
         "detection": {
-            "input": {**_IMAGENET, "antialias": True, "resize": "stretch"},
+            "input": {**_IMAGENET, "resize": "stretch"},
             "detection": {"decoder": "boxes_scores", "outputs": ["dets", "labels"], **_TOP_QUERIES},
+        },
+    },
+    # effdet/data/transforms.py transforms_coco_eval; bench.py DetBenchPredict.
+    "efficientdet": {
+        "detection": {
+            "input": {
+                **_IMAGENET,
+                "antialias": True,
+                "resize": "letterbox",
+                "align": "top_left",
+                "rounding": "floor",
+                "unscale": "ratio",
+                "pad": [124, 116, 104],
+            },
+            "detection": {"decoder": "end_to_end", "label_offset": 1},
         },
     },
     # pytorch-ssd and UltraFace: (x - 127) / 128, shares of the input, class 0 the background.
