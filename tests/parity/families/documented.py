@@ -161,18 +161,19 @@ def _ultralytics() -> list[Family]:
         chosen = boxes.gather(1, order.expand(-1, -1, 4)) / SIZE
         return torch.cat((chosen, scores.gather(1, order.expand(-1, -1, CLASSES))), -1)
 
+    def segment(boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        coefficients, prototypes = boxes.repeat(1, 1, 8), boxes.sum((1, 2))[:, None, None]
+        return torch.cat((table(boxes, scores), coefficients), -1).transpose(1, 2), prototypes
+
     like = {"like": "ultralytics"}
-    masks = torch.ones(1, 1, 1)
     transposed = {"decoder": "yolo", "transposed": True, "coordinates": "normalized", "nms": False}
     letterbox = ultralytics_letterbox
     return [
         _family("ultralytics", lambda b, s: (table(b, s).transpose(1, 2),), ["output0"], like, letterbox, suppress),
         _family("ultralytics-end-to-end", lambda b, s: (end_to_end(b, s),), ["output0"],
                 {**like, "detection": {"decoder": "end_to_end"}}, letterbox, without),
-        _family("ultralytics-segment",
-                lambda b, s: (torch.cat((table(b, s), b.repeat(1, 1, 8)), -1).transpose(1, 2), masks * b.sum((1, 2))),
-                ["output0", "output1"], {**like, "detection": {"extras": 32, "outputs": ["output0"]}}, letterbox,
-                suppress),
+        _family("ultralytics-segment", segment, ["output0", "output1"],
+                {**like, "detection": {"extras": 32, "outputs": ["output0"]}}, letterbox, suppress),
         _family("ultralytics-rt-detr", lambda b, s: (queries(b, s),), ["output0"],
                 {**like, "input": {"size": [SIZE, SIZE], "resize": "stretch"}, "detection": transposed},
                 stretched(), without),
