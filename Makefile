@@ -6,7 +6,7 @@ PARITY ?= .venv-parity
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines test-parity lint types contracts check bench bench-queue bench-engines bench-telemetry bench-pressure bench-peers gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines test-parity lint types contracts check bench bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 
 bench-pressure: $(VENV)/.dev ## Measure hostile bodies, silent uploads and a slow neighbour, beside an earlier commit
 	$(BIN)/python -m benchmarks.pressure
+
+bench-protocols: $(VENV)/.dev ## Measure pictures and tensors over /v1, /v2 and gRPC beside each other
+	$(BIN)/python -m benchmarks.protocols
 
 bench-peers: $(VENV)/.dev ## Measure the service beside mosec, LitServe and plain FastAPI, each in an environment of its own
 	$(BIN)/python -m benchmarks.peers

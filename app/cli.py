@@ -109,6 +109,9 @@ def send(
     wait: Annotated[bool, typer.Option("--wait", help="Print each result as it comes, with its latency.")] = False,
     model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
     robot_id: Annotated[str | None, typer.Option(help="Comes back with each result.")] = None,
+    session: Annotated[
+        str | None, typer.Option(help="Session that all belong to, where the queue has sessions.", show_default=False)
+    ] = None,
 ) -> None:
     """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
     from app.commands import send as command
@@ -117,7 +120,7 @@ def send(
 
     wanted = {"model": model, "robot_id": robot_id}
     properties = {name: value for name, value in wanted.items() if value is not None}
-    errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties)
+    errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties, session)
     sys.exit(OK if command.run(errand, load_client_settings(queue, results_queue=results)) else FAILED)
 
 

@@ -87,7 +87,7 @@ class Core:
 def build(settings: Settings) -> Core:
     """Put the core together from settings and the model repository; raises `StartupError` where they do not fit."""
     serving = Serving.of(settings)
-    entries = repository.scan(settings.models_dir)
+    entries = repository.scan(settings.models_dir, settings.model_name)
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
     capacity: ModelCapacity = Capacity(batcher)

@@ -26,6 +26,11 @@ def _pairs(value: object) -> object:
     return pairs
 
 
+Port = Annotated[
+    Annotated[int, Field(ge=0, le=65535)] | None, BeforeValidator(lambda value: None if value == "" else value)
+]
+"""A port, 0 for a free one; empty for none."""
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several names in one variable, with commas between."""
 

@@ -15,7 +15,7 @@ from pydantic_settings import SettingsConfigDict
 from app.errors import StartupError
 from app.host import cgroup
 from app.queue_settings import QueueSettings
-from app.setting_types import Names
+from app.setting_types import Names, Port
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -36,11 +36,8 @@ class Settings(QueueSettings):
     http: bool = Field(
         True, description="Whether pictures are taken over HTTP and gRPC; probes and metrics are served always."
     )
-    grpc_port: int | None = Field(
-        None,
-        ge=0,
-        le=65535,
-        description="Port of the Open Inference Protocol over gRPC, 0 a free one; empty means none.",
+    grpc_port: Port = Field(
+        None, description="Port for gRPC (the Open Inference Protocol), 0 a free one; empty means none."
     )
     grpc_tls_cert_file: Path | None = Field(
         None, description="Certificate chain (PEM) of the gRPC port; without it and its key, gRPC is in clear text."
@@ -71,6 +68,11 @@ class Settings(QueueSettings):
         None, description="Folder where engines keep compiled models between starts (OpenVINO, TensorRT)."
     )
     models_dir: Path = Field(Path("models"), description="Model repository: `<name>/model.yaml`, `<name>/<version>/`.")
+    model_name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
+        description="Name of the one model to serve, where `ROO_MODELS_DIR` is that model's own folder (KServe).",
+    )
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
     )
@@ -294,8 +296,8 @@ def _refuse_unknown_variables() -> None:
 
 
 def environment_with(**variables: str) -> dict[str, str]:
-    """This process's environment for a child, with some variables changed."""
-    return {**os.environ, **variables}
+    """This process's environment for a child, with some variables changed; of the gRPC port there is only one."""
+    return {**os.environ, "ROO_GRPC_PORT": "", **variables}
 
 
 def usable_cores() -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from app.errors import StartupError
+from app.settings import environment_with
 
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0
@@ -44,7 +45,7 @@ class Child:
                 stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if talks else log,
                 stderr=log,
-                env=environment,
+                env=environment_with() if environment is None else environment,
                 cwd=cwd,
             )
         if held:
@@ -119,9 +120,9 @@ class Child:
         """
         while time.monotonic() < self.started_at + START_SECONDS:
             self.check_alive()
-            port = self._listening_port()
-            if port is not None and answers(port, path):
-                return port, time.monotonic() - self.started_at
+            for port in self._listening_ports():
+                if answers(port, path):
+                    return port, time.monotonic() - self.started_at
             time.sleep(POLL_SECONDS)
         raise StartupError(f"The {self.name} was not ready in {START_SECONDS:.0f} s. Its log:\n{self.log()}")
 
@@ -145,19 +146,20 @@ class Child:
                 return int(value.split()[0]) * 1024 / 1e6
         raise StartupError(f"The {self.name} ended by itself. The end of its log:\n{self.log()}")
 
-    def _listening_port(self) -> int | None:
-        """The port of the process's listening IPv4 socket: so no port has to be fixed and no log line to be read."""
+    def _listening_ports(self) -> list[int]:
+        """The ports of the process's listening IPv4 sockets: so none has to be fixed and no log line to be read."""
         process = Path(f"/proc/{self.pid}")
         try:
             sockets = {str(link.readlink()) for link in (process / "fd").iterdir()}
             lines = (process / "net/tcp").read_text().splitlines()[1:]
         except OSError:  # it has just ended, or a file was closed meanwhile
-            return None
-        for line in lines:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-                return int(fields[1].rpartition(":")[2], 16)
-        return None
+            return []
+        found = [line.split() for line in lines]
+        return [
+            int(fields[1].rpartition(":")[2], 16)
+            for fields in found
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets
+        ]
 
 
 @contextlib.contextmanager

@@ -173,7 +173,7 @@ def _soak(plan: BenchPlan, launcher: Launcher, steps: "_Steps") -> soak.Soak:
 
 def choose_model(settings: Settings, model: str | None) -> str:
     """The model to measure: the one asked for, the default one, or the only one."""
-    entries = {entry.name: entry for entry in repository.scan(settings.models_dir)}
+    entries = {entry.name: entry for entry in repository.scan(settings.models_dir, settings.model_name)}
     asked = model or settings.default_model
     if asked is None and len(entries) > 1:
         raise StartupError(f"{settings.models_dir} has several models: {', '.join(entries)}. Choose one with --model.")

@@ -11,7 +11,7 @@ import numpy as np
 from app.core.device_path import DevicePath
 from app.core.request import AdmittedRequest, AdmittedRow, InferenceRequest, Item
 from app.core.working_memory import UNBOUNDED, WorkingMemory
-from app.engines.base import Array, Engine, TensorEngine
+from app.engines.base import Array, Engine, TensorEngine, TensorSpec
 from app.engines.buckets import bucket, padded, padded_on_device
 from app.engines.devices import Device
 from app.engines.library_errors import first_line
@@ -106,6 +106,12 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
+
+    @property
+    def output_rows(self) -> tuple[TensorSpec, ...]:
+        """What each output is of one row: without the batch dimension, where the graph's outputs have one."""
+        first = 1 if self._batch_dimension else 0
+        return tuple(TensorSpec(spec.name, spec.dtype, spec.shape[first:]) for spec in self.engine.outputs)
 
     @property
     def takes_pictures(self) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.core.admission import Permit
 from app.core.model import Model
@@ -50,7 +50,7 @@ class Asking:
                     "Over this protocol a classification answers with all probabilities. For the best ask for the "
                     "output probabilities with the parameter classification, not with top_k or score_threshold."
                 )
-            options = type(options)(top_k=len(model.task.labels))
+            options = replace(options, top_k=len(model.task.labels), score_threshold=0.0)
 
         def request(index: int, picture: bytes) -> InferenceRequest:
             identifier = f"{request_id}/{index}" if index else request_id
@@ -75,7 +75,7 @@ class Asking:
     async def _tensors(
         self, call: Call, tensor: InputTensor, model: Model, permit: Permit, request_id: str, deadline: Deadline
     ) -> list[OutputTensor]:
-        _check_wanted(call.outputs, [spec.name for spec in model.engine.outputs], model)
+        _check_wanted(call.outputs, [spec.name for spec in model.output_rows], model)
         options = call.wishes.options.model_dump(exclude_none=True, exclude={"deadline_ms"})
         if options:
             raise InvalidRequest(
@@ -91,7 +91,7 @@ class Asking:
                 (len(rows), *(found[0].shape if (found := result.outputs[spec.name]) else _declared(spec.shape))),
                 result.outputs[spec.name],
             )
-            for spec in model.engine.outputs
+            for spec in model.output_rows
         ]
 
 
@@ -149,7 +149,7 @@ def _rows_of(tensor: InputTensor, model: Model) -> Array:
 
 def _declared(shape: tuple[int | None, ...]) -> tuple[int, ...]:
     """What the graph says of an output's row; a side that it leaves open has no length where there are no rows."""
-    return tuple(size or 0 for size in shape[1:])
+    return tuple(size or 0 for size in shape)
 
 
 def _chosen(wanted: RequestedOutput, outputs: Sequence[OutputTensor], model: Model) -> OutputTensor:

@@ -75,8 +75,8 @@ def _tensors(model: Model) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     graph = model.engine
     own = Described(graph.input.name, name_of(graph.input.dtype), (-1, *model.row_shape))
     outputs = [
-        Described(spec.name, name_of(spec.dtype), (-1, *(-1 if size is None else size for size in spec.shape[1:])))
-        for spec in graph.outputs
+        Described(spec.name, name_of(spec.dtype), (-1, *(-1 if size is None else size for size in spec.shape)))
+        for spec in model.output_rows
     ]
     return [_tensor(own, TENSORS)], [_tensor(each, TENSORS) for each in outputs]
 

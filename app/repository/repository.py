@@ -1,7 +1,7 @@
 """Scan a model repository: which models and versions are there, and are their files what their manifests say."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import InvalidManifest, StartupError
@@ -26,14 +26,21 @@ class ModelEntry:
     versions: dict[str, Path]
 
 
-def scan(root: Path) -> list[ModelEntry]:
+def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
     """Read every model of the repository at `root`, sorted by name; folders without a `model.yaml` are passed over.
 
-    Raises `StartupError` where `root` is no folder or has no model, `InvalidManifest` where a model is not as it
-    should be.
+    With `only`, `root` is one model's own folder, and that the name it is served by. Raises `StartupError` where `root`
+    is no folder or has no model, `InvalidManifest` where a model is not as it should be.
     """
     if not root.is_dir():
         raise StartupError(f"The model repository {root.absolute()} is not a folder. Set ROO_MODELS_DIR to one.")
+    if only is not None:
+        if not (root / FILE_NAME).is_file():
+            raise StartupError(
+                f"ROO_MODEL_NAME={only} names the one model of ROO_MODELS_DIR, but {root.absolute()} has no "
+                f"{FILE_NAME}. Set ROO_MODELS_DIR to a model's own folder, or leave ROO_MODEL_NAME out."
+            )
+        return [replace(read_entry(root), name=only)]
     entries = [read_entry(folder) for folder in sorted(root.iterdir()) if (folder / FILE_NAME).is_file()]
     if not entries:
         raise StartupError(

@@ -96,7 +96,8 @@ def _weighted(lines: NDArray[Any], wanted: list[Taps]) -> NDArray[np.float32]:
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """To whole values of 0 to 255, halves up as in Pillow."""
-    return np.clip(np.floor(values + np.float32(0.5)), 0, 255)
+    whole: NDArray[np.float32] = np.clip(np.floor(values + np.float32(0.5)), 0, 255)
+    return whole
 
 
 def _triangle(distance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -236,6 +236,25 @@ def test_devbus_understands_how_it_is_started(overlays: dict[str, list[Document]
     assert {port["port"] for port in service["spec"]["ports"]} >= {5672}
 
 
+def test_kserves_runtime_asks_for_what_is_there(server: Server) -> None:
+    documents = render(KUBERNETES / "components" / "kserve")
+    (runtime,), (example,) = of_kind(documents, "ClusterServingRuntime"), of_kind(documents, "InferenceService")
+    assert "namespace" not in runtime["metadata"]
+    (container,) = runtime["spec"]["containers"]
+    assert container["name"] == "kserve-container"  # KServe looks for it by that name
+    variables = {each["name"]: each["value"] for each in container["env"]}
+    assert {name.removeprefix("ROO_").lower() for name in variables} <= Settings.model_fields.keys()
+    with server.client() as client:
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            asked = container[probe]["httpGet"]
+            assert str(asked["port"]) == variables["ROO_PORT"]
+            assert client.get(asked["path"]).status_code == 200
+    model = example["spec"]["predictor"]["model"]
+    assert model["runtime"] == runtime["metadata"]["name"]
+    assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+    assert model["modelFormat"]["name"] in {each["name"] for each in runtime["spec"]["supportedModelFormats"]}
+
+
 def test_the_readme_names_what_is_there() -> None:
     text = (KUBERNETES / "README.md").read_text()
     for folder in (KUBERNETES / "components").iterdir():

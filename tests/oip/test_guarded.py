@@ -35,6 +35,12 @@ def test_keys_and_limits_hold_for_the_protocol(repository: Path, tmp_path: Path)
         assert document["paths"]["/v2/health/ready"]["get"]["security"] == []
 
 
+def test_one_model_has_the_name_that_it_is_given(repository: Path) -> None:
+    with serving(repository / "colour", model_name="shelf-7") as server, server.client() as client:
+        assert client.get("/v2/models/shelf-7").json()["name"] == "shelf-7"
+        assert client.post("/v1/predict", content=solid((255, 0, 0))).json()["model"] == "shelf-7"
+
+
 def test_without_pictures_over_http_there_is_nothing_to_ask(repository: Path) -> None:
     with serving(repository, default_model="colour", http="false") as server, server.client() as client:
         assert client.get("/v2/health/ready").json() == {"name": None, "ready": True}

@@ -78,7 +78,7 @@ def test_the_configuration_tells_sizes_without_the_batch(client: triton.Inferenc
 def test_the_repository_index_lists_versions(client: triton.InferenceServerClient) -> None:
     index = client.get_model_repository_index()
     assert {"name": "colour", "version": "1", "state": "READY", "reason": ""} in index
-    assert len(index) == 4 + len(IDENTITIES)
+    assert len(index) == 6 + len(IDENTITIES)
 
 
 def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -> None:
@@ -93,7 +93,7 @@ def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -
     client.infer("colour", [pictures(ORANGE, BLUE)], model_version="1")
     client.infer("colour", [tensor("image", "FP32", np.zeros((3, 3, 16, 16), np.float32))], model_version="1")
     assert success() == before + 5
-    assert len(client.get_inference_statistics()["model_stats"]) == 4 + len(IDENTITIES)
+    assert len(client.get_inference_statistics()["model_stats"]) == 6 + len(IDENTITIES)
     assert [each["version"] for each in client.get_inference_statistics("colour")["model_stats"]] == ["1", "2"]
 
 
@@ -103,6 +103,11 @@ def test_pictures_give_probabilities(client: triton.InferenceServerClient, kind:
     assert (result.get_response()["id"], result.get_response()["model_version"]) == ("orange", "2")
     found = result.as_numpy("probabilities")
     np.testing.assert_allclose(found, np.array([ORANGE, BLUE]) / 255, atol=0.02)
+
+
+def test_a_manifests_threshold_leaves_the_probabilities_whole(client: triton.InferenceServerClient) -> None:
+    found = client.infer("strict", [pictures(ORANGE)]).as_numpy("probabilities")
+    np.testing.assert_allclose(found, [[1, 0.5, 0]], atol=0.01)
 
 
 def test_pictures_give_boxes_with_as_many_places_as_are_needed(client: triton.InferenceServerClient) -> None:
@@ -174,6 +179,17 @@ def test_64_rows_are_answered_in_their_order(client: triton.InferenceServerClien
     sent = np.random.default_rng(0).random((64, 3, 16, 16), np.float32)
     found = client.infer("colour", [tensor("image", "FP32", sent)]).as_numpy("scores")
     np.testing.assert_allclose(found, sent.mean((2, 3)), atol=1e-5)
+
+
+def test_a_graph_without_a_batch_dimension_gets_one_for_its_callers(client: triton.InferenceServerClient) -> None:
+    described = {each["name"]: each["shape"] for each in client.get_model_metadata("unbatched")["outputs"][6:]}
+    assert described == {"boxes": [-1, 1, 4], "scores": [-1, 1], "labels": [-1, 1]}
+    levels = np.array([0.25, 0.75], np.float32)
+    sent = np.broadcast_to(levels[:, None, None, None], (2, 3, 16, 16)).copy()
+    result = client.infer("unbatched", [tensor("image", "FP32", sent)])
+    np.testing.assert_allclose(result.as_numpy("scores"), levels[:, None], atol=1e-6)
+    assert result.as_numpy("boxes").shape == (2, 1, 4)
+    assert client.infer("unbatched", [tensor("image", "FP32", sent[:0])]).as_numpy("boxes").shape == (0, 1, 4)
 
 
 def test_the_best_classes_of_an_output(client: triton.InferenceServerClient) -> None:
@@ -249,7 +265,7 @@ async def test_the_asynchronous_client(protocol_server: Server) -> None:
         assert await client.is_server_ready()
         assert await client.is_model_ready("colour")
         assert (await client.get_model_metadata("colour"))["versions"] == ["1", "2"]
-        assert len(await client.get_model_repository_index()) == 4 + len(IDENTITIES)
+        assert len(await client.get_model_repository_index()) == 6 + len(IDENTITIES)
         result = await client.infer(
             "colour",
             [pictures(ORANGE)],

@@ -20,6 +20,14 @@ def refusal(tmp_path: Path, manifest: dict[str, Any]) -> str:
     return message
 
 
+def test_a_name_for_one_model_needs_its_folder(tmp_path: Path) -> None:
+    add_colour_model(tmp_path)
+    (entry,) = scan(tmp_path / "colour", "renamed")
+    assert entry.name == "renamed"
+    with pytest.raises(StartupError, match="ROO_MODEL_NAME=renamed names the one model"):
+        scan(tmp_path, "renamed")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
