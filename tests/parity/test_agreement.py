@@ -10,16 +10,13 @@ import pytest
 from tests.fixtures.models import write_manifest
 from tests.fixtures.server import Server, serving
 from tests.parity.agreement import SCORE, Agreement, Figures, Found
-from tests.parity.families import documented, efficientdet, rf_detr, torchvision_models, transformers_detr, yolox
+from tests.parity.families import documented, torchvision_models, transformers_detr, yolox
 from tests.parity.families.base import Family
 from tests.parity.pictures import pictures
 
 FAMILIES = [
     *yolox.families(),
-    *torchvision_models.families(),
     *transformers_detr.families(),
-    *rf_detr.families(),
-    *efficientdet.families(),
     *documented.families(),
 ]
 LEAST, FEWEST = 0.99, 100

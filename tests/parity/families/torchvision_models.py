@@ -1,4 +1,4 @@
-"""torchvision's SSD by its own transform, network and suppression, its classifiers by their weights' own presets."""
+"""torchvision's classifiers by their weights' own presets."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,58 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision.models import ResNet18_Weights, ResNet50_Weights, resnet18
-from torchvision.models.detection import ssdlite320_mobilenet_v3_large
-from torchvision.transforms.functional import to_tensor
 
 from tests.parity import weights
-from tests.parity.agreement import Found
-from tests.parity.families.base import SLACK, Family, found, samples, to_onnx
+from tests.parity.families.base import samples, to_onnx
 from tests.parity.pictures import opened
-
-CLASSES, THRESHOLD = 10, 0.3
-
-
-@cache
-def ssdlite() -> nn.Module:
-    """SSDlite with random weights, of ten classes and the background."""
-    torch.manual_seed(5)
-    model = ssdlite320_mobilenet_v3_large(
-        weights=None, weights_backbone=None, num_classes=CLASSES + 1, score_thresh=THRESHOLD - SLACK
-    ).eval()
-    pictures = list(samples((320, 320)))
-
-    def forward() -> object:
-        return model(pictures)
-
-    weights.settle(model, forward)
-    last = [block[1] for block in model.head.classification_head.module_list]
-    weights.spread(last, forward, 0.0, 1.6)
-    for layer in last:
-        layer.bias.data[:: CLASSES + 1] += 6  # the background, which most places are
-    return model
-
-
-def ssdlite_reference(data: bytes) -> list[Found]:
-    """The model on a picture of any size, as torchvision's documentation has it."""
-    with torch.no_grad():
-        (result,) = ssdlite()([to_tensor(opened(data))])
-    return found(result["boxes"], result["scores"], result["labels"] - 1)
-
-
-class _OnePicture(nn.Module):
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        (result,) = self.model([images[0]])
-        return result["boxes"], result["scores"], result["labels"]
-
-
-def export_ssdlite(path: Path) -> None:
-    """PyTorch's export of the model with all that belongs to it."""
-    example = samples((320, 320), 1)
-    to_onnx(_OnePicture(ssdlite()).eval(), (example,), path, ["images"], ["boxes", "scores", "labels"], batch=False)
 
 
 @cache
@@ -91,15 +43,6 @@ def scores_by(preset: Any) -> Callable[[bytes], list[float]]:
         return list(logits.softmax(0).tolist())
 
     return scores
-
-
-def families() -> list[Family]:
-    """The detector. Its transform stretches a picture, as the manifest says."""
-    section = {"size": [320, 320], "resize": "stretch"}
-    manifest = {"task": "detection", "like": "torchvision", "input": section, "detection": {"max_detections": 300}}
-    return [
-        Family("torchvision-ssdlite", export_ssdlite, manifest, ssdlite_reference, classes=CLASSES, threshold=THRESHOLD)
-    ]
 
 
 def classifiers() -> dict[str, tuple[dict[str, Any], Callable[[bytes], list[float]]]]:

@@ -157,13 +157,14 @@ def families() -> list[Family]:
     size = {"height": SIZE, "width": SIZE}
     rt_processor = RTDetrImageProcessor(size=size)
     common: dict[str, Any] = {"task": "detection", "input": {"size": [SIZE, SIZE]}}
+    as_many = {"detection": {"max_candidates": 100}}  # as the networks have queries
     options = {"classes": CLASSES, "threshold": THRESHOLD}
     return [
         Family("detr", lambda path: _export(detr, path), {**common, "like": "detr"},
                _reference(detr, DetrImageProcessor(size=size)), **options),
-        Family("rt-detr", lambda path: _export(rt_detr, path), {**common, "like": "rt-detr"},
+        Family("rt-detr", lambda path: _export(rt_detr, path), {**common, "like": "rt-detr", **as_many},
                _reference(rt_detr, rt_processor), **options),
-        Family("d-fine", lambda path: _export(d_fine, path), {**common, "like": "rt-detr"},
+        Family("d-fine", lambda path: _export(d_fine, path), {**common, "like": "rt-detr", **as_many},
                _reference(d_fine, rt_processor), **options),
         Family("d-fine-deployed", _export_deployed, {**common, "like": "d-fine"},
                _reference(d_fine, rt_processor), **options),
