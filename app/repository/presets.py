@@ -55,20 +55,10 @@ _PRESETS: dict[str, dict[str, Sections]] = {
             },
         },
     },
-    # torchvision/transforms/_presets.py; models/detection, whose graphs end in their own suppression.
+    # torchvision/transforms/_presets.py. Of its detectors each prepares pictures in its own way; they are exported here.
     "torchvision": {
         "classification": _CLASSIFIER,
         "segmentation": {"input": {**_IMAGENET, "antialias": True, "resize": "letterbox"}},
-        "detection": {
-            "input": {**_EXACT, "resize": "letterbox"},
-            "detection": {
-                "decoder": "boxes_scores_labels",
-                "outputs": ["boxes", "scores", "labels"],
-                "label_offset": 1,
-                "nms": False,
-            },
-            "batching": {"batch_dimension": False},
-        },
     },
     "imagenet": {
         "classification": _CLASSIFIER,
@@ -106,28 +96,6 @@ _PRESETS: dict[str, dict[str, Sections]] = {
                 "score_threshold": 0.5,
                 "max_detections": 300,
             },
-        },
-    },
-    # rfdetr: RFDETR.predict, which resizes as OpenCV does, and PostProcess.
-    "rf-detr": {
-        "detection": {
-            "input": {**_IMAGENET, "resize": "stretch"},
-            "detection": {"decoder": "boxes_scores", "outputs": ["dets", "labels"], **_TOP_QUERIES},
-        },
-    },
-    # effdet/data/transforms.py transforms_coco_eval; bench.py DetBenchPredict.
-    "efficientdet": {
-        "detection": {
-            "input": {
-                **_IMAGENET,
-                "antialias": True,
-                "resize": "letterbox",
-                "align": "top_left",
-                "rounding": "floor",
-                "unscale": "ratio",
-                "pad": [124, 116, 104],
-            },
-            "detection": {"decoder": "end_to_end", "label_offset": 1},
         },
     },
     # pytorch-ssd and UltraFace: (x - 127) / 128, shares of the input, class 0 the background.
