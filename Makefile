@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 ENGINES ?= .venv-engines
+PARITY ?= .venv-parity
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines lint types contracts check bench bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines test-parity lint types contracts check bench bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +22,9 @@ test: $(VENV)/.dev ## Run all the tests
 
 test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 6 GB
 	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models tests/commands/test_export.py
+
+test-parity: $(PARITY)/.parity ## Compare foreign models with their families' own code, in an environment of 7 GB
+	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(PARITY)/bin/pytest -W ignore tests/parity
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
@@ -82,9 +86,11 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra bench --extra dev --extra openvino --extra torch --extra train \
 		-o requirements-engines.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra cpu --extra dev --extra parity -o requirements-parity.lock pyproject.toml
 
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) $(ENGINES) .venv-peers build dist out *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(PARITY) .venv-peers build dist out *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -106,6 +112,14 @@ $(ENGINES)/.engines: requirements-engines.lock $(PROJECT)
 	$(PYTHON) -m venv $(ENGINES)
 	$(ENGINES)/bin/pip install --quiet --require-hashes -r requirements-engines.lock
 	$(ENGINES)/bin/pip install --quiet --no-deps -e .
+	touch $@
+
+# YOLOX wants old versions of everything and PyTorch to be built, so it is installed by itself, last.
+$(PARITY)/.parity: requirements-parity.lock requirements-parity-yolox.lock pyproject.toml
+	$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/pip install --quiet --require-hashes -r requirements-parity.lock
+	$(PARITY)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-yolox.lock
+	$(PARITY)/bin/pip install --quiet --no-deps -e .
 	touch $@
 
 $(VENV)/.train: $(VENV)/.dev

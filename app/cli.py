@@ -109,6 +109,9 @@ def send(
     wait: Annotated[bool, typer.Option("--wait", help="Print each result as it comes, with its latency.")] = False,
     model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
     robot_id: Annotated[str | None, typer.Option(help="Comes back with each result.")] = None,
+    session: Annotated[
+        str | None, typer.Option(help="Session that all belong to, where the queue has sessions.", show_default=False)
+    ] = None,
 ) -> None:
     """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
     from app.commands import send as command
@@ -117,7 +120,7 @@ def send(
 
     wanted = {"model": model, "robot_id": robot_id}
     properties = {name: value for name, value in wanted.items() if value is not None}
-    errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties)
+    errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties, session)
     sys.exit(OK if command.run(errand, load_client_settings(queue, results_queue=results)) else FAILED)
 
 
@@ -216,8 +219,13 @@ def add_model(
     out: Annotated[Path, typer.Option(help="Model repository to write the entry into.")] = Path("models"),
     name: Annotated[str | None, typer.Option(help="The model's name; the file's where left out.")] = None,
     size: Annotated[str | None, typer.Option(help="WIDTH,HEIGHT, for a graph that takes any size.")] = None,
-    decoder: Annotated[
-        Literal["yolo", "yolo_objectness", "yolox"] | None, typer.Option(help="Where the graph does not tell.")
+    decoder: Annotated[str | None, typer.Option(help="How a detector is read, where the graph does not tell.")] = None,
+    like: Annotated[
+        str | None, typer.Option(help="A family whose fields are the defaults: ultralytics, yolox, detr …")
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any field of the manifest: SECTION.FIELD=VALUE; may be given many times."),
     ] = None,
     scale: Annotated[float | None, typer.Option(help="Factor on a pixel's 0 to 255; 1/255 where left out.")] = None,
     mean: Annotated[str | None, typer.Option(help="Three numbers with commas, in the order of the channels.")] = None,
@@ -238,7 +246,8 @@ def add_model(
         "channels": None if channels == "rgb" else channels,
     }
     pixels = {field: value for field, value in wanted.items() if value is not None}
-    add.run(add.Addition(file, task, out, labels, name, sides, decoder, dynamic_batch, pixels))
+    given = add.read_fields(fields or [])
+    add.run(add.Addition(file, task, out, labels, name, sides, decoder, dynamic_batch, pixels, like, given))
 
 
 @models_cli.command("quantize")

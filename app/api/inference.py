@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 from app import errors
 from app.api import negotiation, problems
 from app.api.body import UploadLimits
-from app.api.replies import Call, hand_over, or_hang_up
+from app.api.hang_up import or_hang_up
+from app.api.replies import Call, hand_over
 from app.api.schemas import PredictionList, PredictOptions
 from app.api.security.gate import caller_of
 from app.api.uploads import RAW_TYPES, Uploads, read_head
@@ -103,7 +104,7 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
         with service.admission.permit(options.core_priority(), caller_of(scope)) as permit:
             call = Call(service, permit, scope["state"]["request_id"], model, version)
             body = await reading.receive(head, options, permit)
-            response = await or_hang_up(receive, call.answer(body, renderer, drawn))
+            response = await or_hang_up(scope, call.answer(body, renderer, drawn))
             del body  # the pictures are not needed for sending what was made of them
             await hand_over(response, scope, receive, send)
 

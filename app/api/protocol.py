@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from app import errors
 from app.api import problems, request_head
 from app.api.farewell import PoliteTransport
+from app.api.hang_up import HangUp
 from app.api.request_head import MOST_HEAD_BYTES, RefusedError
 from app.api.request_id import id_for
 from app.api.slow_reader import SlowReader
@@ -66,6 +67,7 @@ class HttpProtocol(HttpToolsProtocol):
     _ending = False
     _refusal: problems.Problem | None = None
     _running: RequestResponseCycle | None = None
+    _hang_up: HangUp
     _head_timer: asyncio.TimerHandle | None = None
 
     def __init__(
@@ -164,7 +166,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = False  # until the body is here
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
+        self._running, self._hang_up = cycle, HangUp()
+        self._hang_up.belongs_to(cast(dict[str, Any], cycle.scope))
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -293,6 +296,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
+            self._hang_up.tell()
 
     def _write(self, problem: problems.Problem) -> None:
         self.transport.write(problems.last_answer(problem, self.server_state.default_headers))

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from copy import copy
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -21,8 +21,6 @@ from app.vision import image
 from app.vision.detection import Detections
 from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
-
-T = TypeVar("T")
 
 MANY_DETECTIONS = 500
 """So many take the event loop a millisecond to write; ten thousand would take it 27."""
@@ -138,27 +136,6 @@ def _raise_common(answers: list[InferenceResult | BaseException]) -> None:
     finally:
         failures.clear()
         defects.clear()
-
-
-async def or_hang_up(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Do the work unless the client goes away first: then it is cancelled, and its place is free for others."""
-    working = asyncio.current_task()
-    assert working is not None
-    watching = asyncio.ensure_future(_cancel_when_gone(receive, working))
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not watching.done() or working.uncancel():
-            raise  # not the client but the server ends this request
-        raise errors.InvalidRequest("The client closed the connection before the answer was there.") from None
-    finally:
-        watching.cancel()
-
-
-async def _cancel_when_gone(receive: Receive, working: asyncio.Task[Any]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    working.cancel()
 
 
 async def hand_over(response: Response, scope: Scope, receive: Receive, send: Send) -> None:

@@ -5,6 +5,7 @@ the service would have lanes; and the network alone. It recommends settings for 
 """
 
 import json
+import math
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -149,7 +150,8 @@ def _point(contender: _Contender, contenders: list[_Contender], batch: int) -> P
     ratios = []
     if base is not None:
         best = [max(rates) for rates in zip(*(_rates(base, size) for size in _batches(base)), strict=True)]
-        ratios = [item.per_second / most for item, most in zip(whole, best, strict=True)]
+        # A slice on a busy machine may be too short for a single answer.
+        ratios = [item.per_second / most if most else math.nan for item, most in zip(whole, best, strict=True)]
     return Point(
         engine=contender.engine,
         precision=contender.precision,

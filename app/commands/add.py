@@ -2,20 +2,25 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import yaml
+from pydantic import ValidationError
 from rich.console import Console
 
 from app.commands import entries, graphs
+from app.commands.detector_graphs import conclude_detector
 from app.commands.graphs import Conclusion
 from app.engines import catalog, devices
 from app.engines.base import Array, Engine, EngineOptions
 from app.errors import InvalidManifest, StartupError
+from app.repository import presets
 from app.settings import usable_cores
 from app.vision.image import Size
+from app.vision.preprocessing import InputSpec
 
 TOLERANCE = 1e-4
 """How far rows of a batch may be from the same pictures by themselves, as a share of the largest value."""
@@ -25,7 +30,11 @@ console = Console()
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """What the command line asks for. `pixels` are the fields of `input:` that no graph tells (scale, mean, …)."""
+    """What the command line asks for.
+
+    `pixels` are the fields of `input:` that no graph tells (scale, mean, …), `fields` any others of the manifest by
+    section, `like` the family whose fields stand behind them all.
+    """
 
     file: Path
     task: Literal["classification", "detection", "segmentation"]
@@ -36,6 +45,32 @@ class Addition:
     decoder: str | None
     dynamic_batch: bool
     pixels: Mapping[str, Any]
+    like: str | None = None
+    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def given(self) -> dict[str, dict[str, Any]]:
+        """What the command line says of the manifest's sections."""
+        sections: dict[str, dict[str, Any]] = {name: dict(section) for name, section in self.fields.items()}
+        if self.pixels:
+            sections["input"] = {**sections.get("input", {}), **self.pixels}
+        if self.decoder is not None:
+            sections[self.task] = {"decoder": self.decoder, **sections.get(self.task, {})}
+        return sections
+
+    def settled(self) -> dict[str, Any]:
+        """What is known before the graph is looked at: what was given, and what the family's name stands for.
+
+        Raises `StartupError` where there is no such family.
+        """
+        if self.like is None:
+            return self.given()
+        size = {} if self.size is None else {"size": list(self.size)}
+        sections = self.given()
+        sections["input"] = {**size, **sections.get("input", {})}
+        try:
+            return presets.expanded({"task": self.task, "like": self.like, **sections})
+        except ValueError as error:
+            raise StartupError(f"--like {self.like}: {error}.") from None
 
 
 def read_numbers(option: str, text: str, count: int) -> list[float]:
@@ -57,6 +92,22 @@ def read_size(text: str) -> Size:
     return Size(*map(int, sides))
 
 
+def read_fields(texts: list[str]) -> dict[str, dict[str, Any]]:
+    """SECTION.FIELD=VALUE, the value in YAML; raises `StartupError` where one is not of that form."""
+    fields: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        section, dot, name = path.partition(".")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not (section and dot and name and equals):
+            raise StartupError(f"--set {text}: must be SECTION.FIELD=VALUE, such as detection.box_format=cxcywh.")
+        fields.setdefault(section, {})[name] = parsed
+    return fields
+
+
 def run(asked: Addition) -> None:
     """Inspect the graph, write the entry, load it as serving would; nothing stays where anything fails.
 
@@ -70,11 +121,14 @@ def run(asked: Addition) -> None:
         classes = section_of_task.classes
         if classes is None and labels is None:
             raise InvalidManifest("The graph does not say how many classes there are; name them with --labels.")
+        given = asked.given()
         manifest = {
             "task": asked.task,
             "description": f"Added from {asked.file.name}",
-            "input": {**section.section, **_preparation(asked), **asked.pixels},
-            asked.task: section_of_task.section,
+            **({} if asked.like is None else {"like": asked.like}),
+            **given,
+            "input": {**section.section, **_preparation(asked), **given.get("input", {})},
+            asked.task: {**section_of_task.section, **given.get(asked.task, {})},
         }
         names = labels if classes is None and labels is not None else entries.fit_labels(labels, classes or 0)
         entries.write_manifest(folder, manifest, names)
@@ -89,20 +143,36 @@ def run(asked: Addition) -> None:
 
 
 def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusion, Conclusion]:
-    engine = _open(path)
+    settled = asked.settled()
+    known = settled.get(asked.task) or {}
+    engine = _open(path, settled)
     try:
         section = graphs.conclude_input(engine, asked.size)
         size = Size(*section.section["size"])
-        rows = {
-            name: output[0] for name, output in _answers(engine, _noise(section, engine.input.batch_size or 1)).items()
-        }
+        rows = _rows(engine, section, settled)
         if asked.task == "classification":
-            return section, graphs.conclude_classifier(rows)
+            return section, graphs.conclude_classifier(rows, labels, known)
         if asked.task == "segmentation":
             return section, graphs.conclude_segmenter(rows, size)
-        return section, graphs.conclude_detector(rows, size, labels, asked.decoder)
+        return section, conclude_detector(rows, size, labels, known)
+    except ValidationError as error:
+        raise InvalidManifest(f"the fields that were given do not fit each other: {error}") from None
     finally:
         engine.close()
+
+
+def _rows(engine: Engine, section: Conclusion, settled: Mapping[str, Any]) -> dict[str, Array]:
+    """One picture's outputs."""
+    if (settled.get("batching") or {}).get("batch_dimension", True):
+        try:
+            outputs = _answers(engine, _noise(section, engine.input.batch_size or 1))
+        except InvalidManifest as error:
+            raise InvalidManifest(
+                f"{error}. Where its outputs are those of a single picture, without a batch dimension: "
+                "--set batching.batch_dimension=false."
+            ) from error
+        return {name: output[0] for name, output in outputs.items()}
+    return _answers(engine, _noise(section, 1), batched=False)
 
 
 def _free_batch(asked: Addition, path: Path, section: Conclusion) -> None:
@@ -139,17 +209,21 @@ def _together(path: Path, pictures: Array) -> dict[str, Array]:
         engine.close()
 
 
-def _open(path: Path) -> Engine:
-    return catalog.open_engine("onnx", path, EngineOptions(devices.choose("cpu", None), threads=usable_cores()))
+def _open(path: Path, settled: Mapping[str, Any] | None = None) -> Engine:
+    section = dict((settled or {}).get("input") or {})
+    spec = InputSpec(size=Size(*section.get("size", (1, 1))), constants=section.get("constants", {}))
+    constants = {name: spec.constant(name) for name in spec.constants}
+    options = EngineOptions(devices.choose("cpu", None), threads=usable_cores(), constants=constants)
+    return catalog.open_engine("onnx", path, options)
 
 
-def _answers(engine: Engine, batch: Array) -> dict[str, Array]:
+def _answers(engine: Engine, batch: Array, batched: bool = True) -> dict[str, Array]:
     try:
         outputs = engine.run(batch)
     except Exception as error:  # the runtime raises many unrelated types, all meaning: not this batch
         raise InvalidManifest(f"the graph fails on pictures of shape {list(batch.shape)}: {_first(error)}") from error
     short = [name for name, rows in outputs.items() if rows.ndim == 0 or len(rows) != len(batch)]
-    if short:
+    if batched and short:
         raise InvalidManifest(f"the output {short[0]} has not one row for each of {len(batch)} pictures")
     return outputs
 
@@ -161,7 +235,10 @@ def _first(error: Exception) -> str:
 def _noise(section: Conclusion, count: int) -> Array:
     """Random pictures as the graph takes them, values of 0 to 1, or to 255 in bytes; each is another."""
     width, height = section.section["size"]
-    shape = (count, 3, height, width) if section.section["layout"] == "nchw" else (count, height, width, 3)
+    channels = {"grey": 1, "rgba": 4}.get(section.section.get("channels", "rgb"), 3)
+    shape = (count, channels, height, width)
+    if section.section["layout"] == "nhwc":
+        shape = (count, height, width, channels)
     random = np.random.default_rng(0)
     if section.section["dtype"] == "uint8":
         return random.integers(0, 256, shape, np.uint8)
@@ -169,10 +246,15 @@ def _noise(section: Conclusion, count: int) -> Array:
 
 
 def _preparation(asked: Addition) -> dict[str, Any]:
-    return {"resize": "center_crop" if asked.task == "classification" else "letterbox"}
+    """What a family's name says too is left to that."""
+    return (
+        {} if asked.like is not None else {"resize": "center_crop" if asked.task == "classification" else "letterbox"}
+    )
 
 
 def _assumptions(asked: Addition) -> list[str]:
+    if asked.like is not None:
+        return [f"pictures are prepared as {asked.like}'s are; `roo-vision models show` prints what that stands for"]
     given = ", ".join(asked.pixels) or "none given"
     return [
         f"assumed, as no graph tells it: resize {_preparation(asked)['resize']}, and of scale, mean, std and channels "

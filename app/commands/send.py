@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.commands.summary import summary
 from app.errors import StartupError
-from app.queue_source import QueueSource
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Reply, Robot
 from app.settings import Settings, the_queue
@@ -36,6 +35,8 @@ class Errand:
     per_second: float | None
     wait: bool
     properties: dict[str, str]
+    session: str | None = None
+    """The session that all belong to, for a queue that requires one."""
 
 
 def read_rate(text: str | None) -> float | None:
@@ -56,7 +57,7 @@ def run(errand: Errand, settings: Settings) -> bool:
     secret = settings.servicebus_connection_string
     access = Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None)
     return asyncio.run(
-        _run(errand, Robot(access, QueueSource.of(queue).name, settings.results_queue if errand.wait else None))
+        _run(errand, Robot(access, queue, settings.results_queue if errand.wait else None, errand.session))
     )
 
 

@@ -99,6 +99,8 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving, clock: Clock
         if model.max_batch_size == 1:
             return None  # its graph allows no more
         alone = attempt(1, 1) * serving.lanes
+        if alone * larger[0] > LONGEST_BATCH:  # or the moment was a noisy one
+            alone = min(alone, attempt(1, 1) * serving.lanes)
         for size in larger:
             if alone * size > LONGEST_BATCH:
                 told.append(f"{size} would take {alone * size:.1f} s together")

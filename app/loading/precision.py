@@ -115,7 +115,7 @@ def _try_int8(entry: ModelEntry, path: Path, able: tuple[Precision, ...], open_i
     try:
         with closing(open_in("fp32")) as exact, closing(open_in("int8")) as quantized:
             return _verdict(exact, quantized, [picture.read_bytes() for picture in pictures], instructions)
-    except RooError as error:
+    except (RooError, OSError) as error:
         return f"it could not be tried: {error}", ""
 
 

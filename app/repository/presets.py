@@ -26,7 +26,7 @@ _PRESETS: dict[str, dict[str, Sections]] = {
     # ultralytics/data/augment.py LetterBox, classify_transforms; utils/ops.py scale_boxes; cfg/default.yaml.
     "ultralytics": {
         "detection": {
-            "input": {**_EXACT, "resize": "letterbox", "pad": 114, "unscale": "ratio"},
+            "input": {**_EXACT, "resize": "letterbox", "pad": 114},
             "detection": {"decoder": "yolo", "score_threshold": 0.25, "iou_threshold": 0.7, "max_detections": 300},
         },
         "classification": {
@@ -55,20 +55,10 @@ _PRESETS: dict[str, dict[str, Sections]] = {
             },
         },
     },
-    # torchvision/transforms/_presets.py; models/detection, whose graphs end in their own suppression.
+    # torchvision/transforms/_presets.py. Of its detectors each prepares pictures in its own way; they are exported here.
     "torchvision": {
         "classification": _CLASSIFIER,
         "segmentation": {"input": {**_IMAGENET, "antialias": True, "resize": "letterbox"}},
-        "detection": {
-            "input": {**_EXACT, "resize": "letterbox"},
-            "detection": {
-                "decoder": "boxes_scores_labels",
-                "outputs": ["boxes", "scores", "labels"],
-                "label_offset": 1,
-                "nms": False,
-            },
-            "batching": {"batch_dimension": False},
-        },
     },
     "imagenet": {
         "classification": _CLASSIFIER,
@@ -106,13 +96,6 @@ _PRESETS: dict[str, dict[str, Sections]] = {
                 "score_threshold": 0.5,
                 "max_detections": 300,
             },
-        },
-    },
-    # rfdetr: RFDETR.predict and PostProcess.
-    "rf-detr": {
-        "detection": {
-            "input": {**_IMAGENET, "antialias": True, "resize": "stretch"},
-            "detection": {"decoder": "boxes_scores", "outputs": ["dets", "labels"], **_TOP_QUERIES},
         },
     },
     # pytorch-ssd and UltraFace: (x - 127) / 128, shares of the input, class 0 the background.

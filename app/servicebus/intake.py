@@ -27,8 +27,10 @@ IDLE_LINK_SECONDS = 600.0
 """A link over which nothing has come for so long is opened anew: credit that was lost on it would never come back."""
 REFRESH_SECONDS = 10.0
 """Credit that was granted so long ago is granted again: were the broker not to know of it, nothing would ever come."""
-_STEP = 4
+_STEP = 8
 """Credit is granted in steps of this part of what may be held, so that not every message costs a frame."""
+_REST_SECONDS = 0.05
+"""Where it is used up, less than a step is granted so long after the last: a worker that is full has room for one."""
 
 Start = Callable[[Received], "asyncio.Task[None]"]
 
@@ -164,7 +166,8 @@ class LinkIntake:
         promised = link.credit
         self._status.credit = room
         stale = promised > 0 and time.monotonic() - self._granted_at > REFRESH_SECONDS
-        if room < promised or room >= promised + self._step or room > promised == 0 or stale:
+        rested = time.monotonic() - self._granted_at > _REST_SECONDS
+        if room < promised or room >= promised + self._step or (room > promised == 0 and rested) or stale:
             self._granted_at = time.monotonic()
             await link.grant(room)
 

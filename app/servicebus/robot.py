@@ -14,6 +14,7 @@ from azure.servicebus import ServiceBusMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusReceiver
 
 from app.errors import StartupError
+from app.queue_source import QueueSource
 from app.servicebus.connection import Access, Connection
 
 _AT_ONCE = 16
@@ -44,9 +45,13 @@ class Reply:
 
 
 class Robot:
-    """Sends to `queue`, and reads what comes back on `results_queue`, where there is one."""
+    """Sends to `queue` (of a subscription to its topic), and reads what comes back on `results_queue`, if there is one.
 
-    def __init__(self, access: Access, queue: str, results_queue: str | None) -> None:
+    All its messages belong to `session`, where that is named.
+    """
+
+    def __init__(self, access: Access, queue: str, results_queue: str | None, session: str | None = None) -> None:
+        self._session = session
         self._connection = Connection(access)
         self._queue = queue
         self._results_queue = results_queue
@@ -75,7 +80,7 @@ class Robot:
         """
         began = time.monotonic()
         try:
-            async with self._connection.sender(self._queue) as sender:
+            async with self._connection.sender(QueueSource.of(self._queue).name) as sender:
                 for number, picture in enumerate(pictures):
                     if per_second is not None:
                         await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
@@ -114,6 +119,7 @@ class Robot:
             content_type="application/octet-stream",
             reply_to=picture.reply_to or self._results_queue,
             reply_to_session_id=picture.reply_to_session,
+            session_id=self._session,
             application_properties=properties,
         )
 

@@ -12,6 +12,8 @@ import random
 import time
 from collections.abc import Callable
 
+from azure.core.exceptions import AzureError
+
 from app.errors import StartupError
 from app.servicebus.connection import Connection
 from app.servicebus.intake import FIRST_PAUSE, LONGEST_PAUSE, Start
@@ -30,8 +32,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.2
 """A session in which nothing has come for so long gives its place to another, where all places are taken. A message
 that is there comes within a round trip; and while one place waits for a session, no other is given up."""
-LONGEST_IDLE_SECONDS = 60.0
-"""And in any case after so long."""
+LONGEST_IDLE_SECONDS = 10.0
+"""And in any case after so long: were a message or its credit lost on the way, nothing would ever come."""
 TURN_SECONDS = 30.0
 """A session that always has more gives its place to another after so long, where all places are taken."""
 _LOOK_SECONDS = 0.25
@@ -118,7 +120,7 @@ class SessionIntake:
             await self._receive(link)
         except NoSession:
             return False
-        except Exception as error:
+        except (LinkLost, AzureError) as error:
             self._links.discard(link)
             self._check_start(error)
             reason = str(error) if isinstance(error, LinkLost) else words(error)

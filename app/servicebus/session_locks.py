@@ -66,11 +66,10 @@ class SessionLock:
         asyncio.get_running_loop().call_soon(self.lose)  # not from here: it ends this task
 
     async def _renew(self) -> bool:
-        asked = time.monotonic()
-        patience = (self.remaining() - self._margin) / 2  # so that another try fits in
+        asked, left = time.monotonic(), max(_SHORTEST_WAIT, self.remaining() - self._margin)
         try:
-            async with asyncio.timeout(max(_SHORTEST_WAIT, min(CONFIRM_SECONDS, patience))):
-                await self.link.renew()
+            async with asyncio.timeout(left):
+                await self.link.renew(seconds=min(CONFIRM_SECONDS, left / 2))  # so that another try fits in
         except MessageLockLostError:
             self._ends = 0.0
             return False

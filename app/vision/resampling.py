@@ -2,8 +2,8 @@
 
 Each pixel of the result is a weighted mean of those that lie under a filter of two (linear) or four (cubic) pixels'
 width. With `antialias`, as in Pillow, torchvision and transformers, the filter grows with the reduction, so that no
-pixel is overlooked; without, as in OpenCV, it does not. Pillow rounds between its two passes, here only the result is
-rounded: both are within one level of 255.
+pixel is overlooked, and what is resized across is rounded before it is resized down (newer versions of Pillow choose
+which comes first); without, as in OpenCV, neither. Both are within one level of 255 of the original.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.vision.image import Size
 
 _STRIP_VALUES = 2**20
-"""Values of a strip of rows that are worked on at once."""
+"""About how many values are worked on at once."""
 
 
 class Window(NamedTuple):
@@ -33,6 +33,11 @@ class Taps(NamedTuple):
     start: int
     weights: NDArray[np.float32]
 
+    @property
+    def end(self) -> int:
+        """The source pixel behind the last."""
+        return self.start + len(self.weights)
+
 
 def resample(
     pixels: NDArray[np.uint8], target: Size, window: Window, kind: Literal["linear", "cubic"], antialias: bool
@@ -41,16 +46,20 @@ def resample(
     height, width, channels = pixels.shape
     rows = taps(height, target.height, (window.top, window.bottom), kind, antialias)
     columns = taps(width, target.width, (window.left, window.right), kind, antialias)
-    first, last = columns[0].start, max(tap.start + len(tap.weights) for tap in columns)
-    columns = [Taps(tap.start - first, tap.weights) for tap in columns]
-    source = pixels[:, first:last]
+    left, right = columns[0].start, max(tap.end for tap in columns)
+    columns = [Taps(tap.start - left, tap.weights) for tap in columns]
     out = np.empty((len(rows), len(columns), channels), np.uint8)
-    step = max(1, _STRIP_VALUES // ((last - first) * channels))
-    for top in range(0, len(rows), step):
-        strip = _weighted(source, rows[top : top + step])
-        turned = np.ascontiguousarray(strip.transpose(1, 0, 2))
-        made = _weighted(turned, columns).transpose(1, 0, 2)
-        out[top : top + step] = np.clip(np.rint(made), 0, 255)
+    step = max(1, _STRIP_VALUES // (max(right - left, len(columns)) * channels * -(-height // target.height)))
+    for first in range(0, len(rows), step):
+        wanted = rows[first : first + step]
+        top, bottom = wanted[0].start, max(tap.end for tap in wanted)
+        turned = np.ascontiguousarray(pixels[top:bottom, left:right].transpose(1, 0, 2))
+        strip = _weighted(turned, columns)
+        if antialias:
+            strip = _rounded(strip)
+        lines = np.ascontiguousarray(strip.transpose(1, 0, 2))
+        made = _weighted(lines, [Taps(tap.start - top, tap.weights) for tap in wanted])
+        out[first : first + step] = _rounded(made)
     return out
 
 
@@ -83,6 +92,12 @@ def _weighted(lines: NDArray[Any], wanted: list[Taps]) -> NDArray[np.float32]:
         block = lines[start : start + len(weights)].reshape(len(weights), -1)
         np.dot(weights, block.astype(np.float32, copy=False), out=out[index].reshape(-1))
     return out
+
+
+def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """To whole values of 0 to 255, halves up as in Pillow."""
+    whole: NDArray[np.float32] = np.clip(np.floor(values + np.float32(0.5)), 0, 255)
+    return whole
 
 
 def _triangle(distance: NDArray[np.float64]) -> NDArray[np.float64]:

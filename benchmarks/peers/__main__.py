@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import sys
+import urllib.request
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -65,8 +66,8 @@ def compare(
     if unknown := sorted(set(names) - set(PEERS)):
         raise StartupError(f"--peers: there is no {', '.join(unknown)}; there are {', '.join(PEERS)}.")
     with sigterm_as_exit(), TemporaryDirectory(prefix="roo-peers-") as folder:
-        slices, memory = _measure(planned, names, Path(folder))
-    text = _markdown(planned, slices, memory)
+        chosen, slices, memory = _measure(planned, names, Path(folder))
+    text = _markdown(planned, chosen, slices, memory)
     out.mkdir(parents=True, exist_ok=True)
     (out / "peers.md").write_text(text)
     (out / "peers.json").write_text(json.dumps([asdict(item) for item in slices], indent=1) + "\n")
@@ -77,7 +78,8 @@ def compare(
     sys.exit(FAILED if failed else OK)
 
 
-def _measure(plan: BenchPlan, names: list[str], folder: Path) -> tuple[list[Slice], Memory]:
+def _measure(plan: BenchPlan, names: list[str], folder: Path) -> tuple[str, list[Slice], Memory]:
+    """What the service chose at its start, and what was measured."""
     graph = network.add_model(folder / "models")
     loads = pictures.workloads(folder / "models" / network.NAME, plan.pictures)
     slices: list[Slice] = []
@@ -85,12 +87,20 @@ def _measure(plan: BenchPlan, names: list[str], folder: Path) -> tuple[list[Slic
     with ExitStack() as running:
         contenders = [_service(folder, running), *(_peer(name, graph, folder, running) for name in names)]
         _agree(contenders, loads[0])
+        chosen = _chosen_batches(contenders[0])
         for number, load, concurrency, contender in turns(plan, loads, contenders):
             measured = contender.measure(load, concurrency, plan.warm_seconds, plan.seconds)
             slices.append(Slice(number, load.size, concurrency, contender.name, measured))
             if concurrency == BUSY:
                 memory.setdefault((contender.name, load.size), []).append(contender.family.proportional_mb())
-    return slices, memory
+    return chosen, slices, memory
+
+
+def _chosen_batches(service: Peer) -> str:
+    """A service that started beside other work may have measured wrongly; then its batches say so."""
+    with urllib.request.urlopen(f"http://{HOST}:{service.port}/v1/models") as answer:
+        version = json.load(answer)["models"][0]["versions"][0]
+    return f"the service computes batches of up to {version['max_batch_size']} ({version['batch_reason']})"
 
 
 def _service(folder: Path, running: ExitStack) -> Peer:
@@ -137,7 +147,7 @@ def _best_class(contender: Peer, picture: bytes) -> int:
     return best
 
 
-def _markdown(plan: BenchPlan, slices: list[Slice], memory: Memory) -> str:
+def _markdown(plan: BenchPlan, chosen: str, slices: list[Slice], memory: Memory) -> str:
     described = machine.describe()
     rows = [HEAD, ("---",) * len(HEAD)]
     names = list(dict.fromkeys(item.contender for item in slices))
@@ -163,7 +173,7 @@ def _markdown(plan: BenchPlan, slices: list[Slice], memory: Memory) -> str:
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     about = f"{described.cpu}, {described.cores} usable cores; load average {described.load_before:.1f} before the run"
     rounds = f"{plan.rounds} alternating rounds of slices of {plan.seconds:g} s, medians (lowest-highest)"
-    return f"{about}; {rounds}\n\n{table}\n"
+    return f"{about}; {rounds}; {chosen}\n\n{table}\n"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from tests.commands.test_cli import roo
 from tests.fixtures.models import save_mean_colour, save_one_box
 
 SIDE = 32
+PROBABILITIES = {"classification": {"softmax": False}}
 CELLS = sum((SIDE // stride) ** 2 for stride in (8, 16, 32))
 
 
@@ -89,10 +90,11 @@ def test_the_command_says_what_it_concluded_and_the_entry_serves(tmp_path: Path)
     done = roo(
         *("models", "add", tmp_path / "colour.onnx", "--task", "classification", "--labels", "red,green,blue"),
         *("--mean", "0.1,0.2,0.3", "--channels", "bgr", "--out", tmp_path / "models"),
+        *("--set", "classification.softmax=true"),
     )
     assert done.returncode == 0, done.stderr
     assert "the input image is float32 ['any', 3, 16, 16]: nchw, 16 x 16" in done.stdout
-    assert "the output scores has 3 scores: no probabilities, so softmax follows" in done.stdout
+    assert "the output scores has 3 scores, read as was asked" in done.stdout
     section = yaml.safe_load((tmp_path / "models" / "colour" / "model.yaml").read_text())["input"]
     assert (section["mean"], section["channels"]) == ([0.1, 0.2, 0.3], "bgr")
     checked = roo("models", "check", tmp_path / "models")
@@ -120,7 +122,9 @@ def test_boxes_and_scores(tmp_path: Path) -> None:
 
 def test_normalized_boxes_with_a_background_before_the_labels(tmp_path: Path) -> None:
     boxes = np.array([[0.1, 0.1, 0.5, 0.9]] * 5, np.float32)
-    file = save_constant(tmp_path / "a.onnx", scores=np.full((5, 3), 0.3, np.float32), places=boxes)
+    file = save_constant(
+        tmp_path / "a.onnx", scores=np.tile(np.array([0.8, 0.15, 0.05], np.float32), (5, 1)), places=boxes
+    )
     section = added(file, labels="a,b")["detection"]
     assert section["outputs"] == ["places", "scores"]
     assert (section["coordinates"], section["background"]) == ("normalized", True)
@@ -156,13 +160,13 @@ def test_heads_of_one_output(tmp_path: Path, values: np.ndarray, decoder: str) -
 
 def test_a_grid_that_may_be_raw_or_decoded_is_refused_until_somebody_says(tmp_path: Path) -> None:
     file = save_constant(tmp_path / "a.onnx", output=table(CELLS, 8, centre=1, side=0.5))
-    assert "that is yolox (raw) or yolo_objectness (decoded), and its values do not tell" in refusal(file)
+    assert "its values do not tell" in refusal(file, labels="a,b,c")
     assert added(file, decoder="yolox")["detection"] == {"decoder": "yolox"}
 
 
 def test_logits_get_a_sigmoid(tmp_path: Path) -> None:
     values = table(50, 7).T.copy()
-    values[4:] = -3
+    values[4:] -= 3
     assert added(save_constant(tmp_path / "a.onnx", output=values))["detection"]["apply_sigmoid"]
 
 
@@ -170,7 +174,7 @@ def test_logits_get_a_sigmoid(tmp_path: Path) -> None:
     ("outputs", "changes", "words"),
     [
         ({"output": table(50, 7).T.copy()}, {"labels": "a,b"}, "as yolo that is 3 classes, but there are 2 labels"),
-        ({"output": table(50, 8)}, {"decoder": "yolo"}, "that is not yolo's; it looks like yolo_objectness's"),
+        ({"output": table(50, 8)}, {"decoder": "yolo"}, "which is not yolo's [4 + C, M] but a row for each candidate"),
         ({"output": np.zeros((5, 5, 5), np.float32)}, {}, "no decoder reads that"),
         ({"a": table(5, 4), "b": table(5, 4)}, {}, "cannot be told which one is the boxes"),
         ({"a": table(5, 4), "b": table(6, 2)}, {}, "need the same M"),
@@ -214,7 +218,12 @@ def test_what_is_no_map_of_classes_is_said(tmp_path: Path, outputs: dict[str, np
 
 
 def test_inputs_that_are_no_picture_or_of_any_size(tmp_path: Path) -> None:
-    for shape, words in (([1, 10], "with 4 dimensions"), ([1, 3, 5, 3], "both its"), ([1, 4, 5, 6], "neither its")):
+    for shape, words in (
+        ([1, 10], "with 4 dimensions"),
+        ([1, 3, 5, 3], "both its"),
+        ([1, 2, 5, 6], "neither its"),
+        ([1, 1, 5, 1], "both its"),
+    ):
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)
         scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, shape)
         graph = helper.make_graph([helper.make_node("Identity", ["image"], ["scores"])], "a", [image], [scores])
@@ -224,7 +233,10 @@ def test_inputs_that_are_no_picture_or_of_any_size(tmp_path: Path) -> None:
 def test_a_graph_of_any_size_needs_one(tmp_path: Path) -> None:
     save_mean_colour(tmp_path / "a.onnx", size="side")  # type: ignore[arg-type]
     assert "--size WIDTH,HEIGHT" in refusal(tmp_path / "a.onnx", "classification")
-    assert added(tmp_path / "a.onnx", "classification", size=Size(20, 12))["input"]["size"] == [20, 12]
+    assert added(tmp_path / "a.onnx", "classification", size=Size(20, 12), fields=PROBABILITIES)["input"]["size"] == [
+        20,
+        12,
+    ]
 
 
 @pytest.mark.parametrize("size", ["640.5,480", "0,480", "-640,480", "nan,480", "inf,480"])
@@ -254,7 +266,7 @@ def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [[1, 48], [1, -1, 16], [1, 3, 16]])
 def test_a_fixed_batch_is_rewritten(tmp_path: Path, shape: list[int]) -> None:
     file = save_reshaping(tmp_path / "a.onnx", 1, shape)
-    added(file, "classification", dynamic_batch=True)
+    added(file, "classification", dynamic_batch=True, fields=PROBABILITIES)
     with entries.loaded(tmp_path / "models" / "it") as model:
         assert model.engine.input.batch_size is None
         pictures = np.random.default_rng(1).random((3, 3, 4, 4), np.float32)
@@ -266,21 +278,24 @@ def test_a_graph_that_mixes_its_batch_is_not_rewritten(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("ReduceMean", ["image", "axis"], ["mean"], keepdims=1),
         helper.make_node("Sub", ["image", "mean"], ["centred"]),
-        helper.make_node("Flatten", ["centred"], ["scores"]),
+        helper.make_node("Add", ["centred", "image"], ["both"]),
+        helper.make_node("Flatten", ["both"], ["scores"]),
     ]
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 4, 4])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 48])
     file = save(tmp_path / "a.onnx", helper.make_graph(nodes, "mixing", [image], [scores], constants))
-    message = refusal(file, "classification", dynamic_batch=True)
+    message = refusal(file, "classification", dynamic_batch=True, fields=PROBABILITIES)
     assert "scores of three pictures is not that of each by itself; leave it out" in message
 
 
 def test_a_graph_whose_outputs_keep_their_batch_is_not_rewritten(tmp_path: Path) -> None:
     file = save_constant(tmp_path / "a.onnx", scores=np.array([0.25, 0.75], np.float32))
-    message = refusal(file, "classification", dynamic_batch=True)
+    message = refusal(file, "classification", dynamic_batch=True, fields=PROBABILITIES)
     assert "its nodes depend on the batch of 1 (the output scores has not one row for each of 3 pictures)" in message
 
 
 def test_a_dynamic_batch_needs_no_rewriting(tmp_path: Path) -> None:
     save_mean_colour(tmp_path / "a.onnx")
-    assert "takes any batch already" in refusal(tmp_path / "a.onnx", "classification", dynamic_batch=True)
+    assert "takes any batch already" in refusal(
+        tmp_path / "a.onnx", "classification", dynamic_batch=True, fields=PROBABILITIES
+    )

@@ -65,3 +65,28 @@ async def test_a_picture_without_a_result_is_told_with_its_reason(
             errand = send.Errand([tmp_path / "bad.png"], None, wait=True, properties={})
             assert not await asyncio.to_thread(send.run, errand, settings)
             assert "UnsupportedImage" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("queue", "settings"),
+    [
+        ("jobs", {"queue_sessions": 2}),
+        ("shots/subscriptions/vision", {}),
+        ("shots/subscriptions/rows", {"queue_sessions": 2}),
+    ],
+)
+async def test_pictures_go_into_a_session_and_to_a_subscriptions_topic(
+    queue: str, settings: dict[str, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "red.png").write_bytes(solid((255, 0, 0)))
+    with running(colour_model(MeanColourEngine())) as service:
+        async with (
+            Broker(["jobs,sessions", "results"], {"shots": ["vision", "rows,sessions"]}) as broker,
+            working(service, broker, queue=queue, **settings),
+        ):
+            known = Settings(
+                queue=queue, results_queue="results", servicebus_connection_string=broker.connection_string
+            )
+            errand = send.Errand([tmp_path / "red.png"] * 2, None, wait=True, properties={}, session="r7")
+            assert await asyncio.to_thread(send.run, errand, known)
+            assert len(capsys.readouterr().out.splitlines()) >= 2

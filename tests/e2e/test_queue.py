@@ -101,19 +101,33 @@ async def test_killed_it_loses_nothing_and_another_takes_over(slow: Path) -> Non
 
 
 async def test_killed_amid_sessions_it_loses_nothing_and_their_order_is_kept(slow: Path) -> None:
-    robots, count = "abcdef", 8
+    robots, count = "abcdef", 3
     async with Broker(["jobs,sessions,lock=5", "results,dedup=600"]) as broker:
         shots = [picture(RED, f"{robot}-{number}", session_id=robot) for number in range(count) for robot in robots]
         with working(slow, broker, queue_sessions=4) as server:
             await put(broker, shots)
-            await until_async(lambda: broker.queue("results").depths.total >= 8)
+            await until_async(lambda: broker.queue("results").depths.total >= 5)
             server.process.kill()
         with working(slow, broker, queue_sessions=4):
-            await until_async(lambda: broker.queue("jobs").depths.total == 0)
+            await until_async(lambda: broker.queue("jobs").depths.total == 0, patience=60)
         ids = [json.loads(entry.body)["request_id"] for entry in broker.queue("results").peek()]
         assert [[one for one in ids if one[0] == robot] for robot in robots] == [
             [f"{robot}-{number}" for number in range(count)] for robot in robots
         ]
+
+
+async def test_one_process_works_off_several_queues_and_tells_of_each(repository: Path) -> None:
+    async with Broker(["urgent", "bulk,sessions", "results"]) as broker:
+        settings = {"queue": "urgent,bulk", "queue_sessions": "bulk=2", "default_model": "colour"}
+        with working(repository, broker, **settings) as server, server.client() as client:
+            await put(broker, [picture(RED, "u")], "urgent")
+            await put(broker, [picture(RED, "b", session_id="r7")], "bulk")
+            await results(broker, 2)
+            assert client.get("/readyz").json()["checks"]["queue"] == "urgent: connected; bulk: connected"
+            for queue in ("urgent", "bulk"):
+                counted = f'roo_messages_total{{outcome="complete",queue="{queue}",reason=""}} 1.0'
+                await until_async(lambda counted=counted: counted in client.get("/metrics").text)
+                assert f'roo_queue_connected{{queue="{queue}"}} 1.0' in client.get("/metrics").text
 
 
 async def test_a_front_can_be_left_out(repository: Path) -> None:

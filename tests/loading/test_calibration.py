@@ -120,6 +120,21 @@ def test_batches_that_keep_everybody_waiting_are_not_tried(
     assert set(machine.engines[0].batches) == {1}
 
 
+def test_one_noisy_moment_does_not_keep_batches_from_being_tried(
+    tmp_path: Path, costing: Costing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noisy = 2 * TRYING.lanes  # the first batch of each lane, and the first that is measured
+
+    def cost(batch: Array, options: EngineOptions) -> float:
+        nonlocal noisy
+        noisy -= 1
+        return beside(100 * MOMENT if noisy >= 0 else MOMENT, options)
+
+    machine = costing(cost)
+    monkeypatch.setattr(calibration, "LONGEST_BATCH", 10 * MOMENT)
+    assert machine.calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"].size == 8
+
+
 def test_what_is_tried_is_closed_again(tmp_path: Path, costing: Costing) -> None:
     machine = costing(lambda batch, options: beside(MOMENT, options))
     machine.calibrated(entry_of(tmp_path), replace(TRYING, shares=(Share(1, 2),)))

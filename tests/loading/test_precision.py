@@ -143,3 +143,12 @@ def test_a_file_that_does_not_load_costs_no_start(quantized: Path) -> None:
     choice = choose(quantized)
     assert choice.precision == "fp32"
     assert "it could not be tried" in choice.reason
+
+
+@pytest.mark.usefixtures("vnni")
+def test_an_example_that_is_no_picture_costs_no_start(quantized: Path) -> None:
+    (quantized / "examples").mkdir()
+    (quantized / "examples" / "torn.jpg").write_bytes(b"no picture")
+    choice = choose(quantized)
+    assert choice.precision == "fp32"
+    assert "it could not be tried" in choice.reason

@@ -62,8 +62,8 @@ def test_an_unknown_family_is_refused_with_those_there_are() -> None:
 
 
 def test_models_show_prints_what_it_stands_for(tmp_path: Path) -> None:
-    folder = add_box_model(tmp_path, like="rf-detr", input={"size": [16, 16]})
-    assert "like: rf-detr" in (folder / "model.yaml").read_text()
+    folder = add_box_model(tmp_path, like="d-fine", input={"size": [16, 16]})
+    assert "like: d-fine" in (folder / "model.yaml").read_text()
     result = CliRunner().invoke(cli, ["models", "show", "box", "--models-dir", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert '"antialias": true' in result.output

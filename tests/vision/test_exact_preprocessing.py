@@ -49,7 +49,7 @@ def test_antialias_is_pillows_own_within_a_level(size: tuple[int, int], kind: st
     found, _ = prepared(pixels, spec_of(resize="stretch", interpolation=kind, antialias=True))
     apart = np.abs(found - pillow(pixels, (64, 48), Image.Resampling[name]))
     assert apart.max() <= 1
-    assert apart.mean() < 0.3
+    assert (apart > 0).mean() < 0.12  # versions of Pillow differ in whether rows or columns are made first
 
 
 @settings(max_examples=40, deadline=None)
@@ -58,7 +58,7 @@ def test_a_part_of_a_resized_picture_is_that_of_the_whole(data: st.DataObject) -
     width, height, to_width, to_height = (data.draw(st.integers(1, 90)) for _ in range(4))
     left, top = data.draw(st.integers(0, to_width - 1)), data.draw(st.integers(0, to_height - 1))
     window = Window(left, top, data.draw(st.integers(left + 1, to_width)), data.draw(st.integers(top + 1, to_height)))
-    # Pillow clips a cubic's overshoots between its passes as well, so that one is compared on smooth pictures above.
+    # A cubic overshoots and is clipped between the passes, in an order that Pillow chooses; above it is seen smooth.
     kind, antialias = data.draw(st.sampled_from([("linear", True), ("linear", False), ("cubic", False)]))
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     part = resample(pixels, Size(to_width, to_height), window, kind, antialias)

@@ -14,8 +14,9 @@ from starlette.types import Receive, Scope, Send
 from app import errors
 from app.api import problems
 from app.api.body import UploadLimits
+from app.api.hang_up import or_hang_up
 from app.api.oip import reading, schemas, writing
-from app.api.replies import hand_over, or_hang_up
+from app.api.replies import hand_over
 from app.api.security.gate import caller_of
 from app.api.uploads import read_head
 from app.core.admission import Permit
@@ -109,7 +110,7 @@ def inference(service: InferenceService, limits: UploadLimits) -> APIRouter:
             async with turns:
                 call = await reading.read(body, size, model, version, permit, arrived)
             del body
-            response = await or_hang_up(receive, _answer(asking, call, permit, request_id, scope))
+            response = await or_hang_up(scope, _answer(asking, call, permit, request_id, scope))
             del call
             await hand_over(response, scope, receive, send)
 

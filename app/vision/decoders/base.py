@@ -72,6 +72,12 @@ class OutputDecoder(Decoder):
         """See `Decoder.decode`."""
         return self.candidates(spec, model_size, threshold, *self._choose(spec, outputs))
 
+    def class_count(self, spec: DetectionSpec, outputs: Outputs) -> int | None:
+        """How many labels the outputs need, 0 where they do not tell, None where their shapes do not fit; raises
+        `InvalidManifest` as `check` does where they are others.
+        """
+        return self.classes(spec, *self._choose(spec, outputs))
+
     dimensions: tuple[int, ...] = (2,)
     """How many dimensions each output has; further ones of length 1 before them are left out."""
 

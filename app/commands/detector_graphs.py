@@ -1,0 +1,305 @@
+"""How a detector's outputs are to be read, from their shapes and from what they hold for a random picture.
+
+What can be read in two ways is refused with both of them and with the field that chooses. A field that is settled
+already, by the command line or by a family's name, is never concluded against.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.commands.graphs import Conclusion, shapes
+from app.errors import InvalidManifest
+from app.vision.decoders.base import OutputDecoder
+from app.vision.decoders.registry import decoder_for
+from app.vision.detection_spec import DetectionSpec
+from app.vision.image import Size
+
+Array = NDArray[Any]
+
+_STRIDES = (8, 16, 32)
+
+
+def conclude_detector(
+    rows: Mapping[str, Array], size: Size, labels: int | None, settled: Mapping[str, Any]
+) -> Conclusion:
+    """Which decoder reads the outputs; `rows` are one picture's, `labels` how many names were given, `settled` the
+    fields of the section that are known.
+
+    Raises `InvalidManifest` naming the ambiguity.
+    """
+    if "decoder" in settled:
+        found = _settled(rows, settled)
+    elif len(rows) == 1:
+        found = _conclude_table(rows, size, labels, settled)
+    elif len(rows) == 2:
+        found = _conclude_boxes_scores(rows, size, labels, settled)
+    elif len(rows) == 3:
+        found = _conclude_boxes_scores_labels(rows, size, settled)
+    else:
+        raise InvalidManifest(
+            f"{shapes(rows)}: no decoder reads {len(rows)} outputs. Name those to read and how, as in "
+            "--set detection.decoder=yolo --set detection.outputs=[NAME], or --like FAMILY."
+        )
+    return found
+
+
+def _settled(rows: Mapping[str, Array], settled: Mapping[str, Any]) -> Conclusion:
+    spec = DetectionSpec.model_validate(dict(settled))
+    decoder = decoder_for(spec.decoder)
+    classes = decoder.class_count(spec, rows) if isinstance(decoder, OutputDecoder) else None
+    across = max(row.shape[-1] for row in rows.values() if row.ndim)
+    if spec.decoder == "yolo" and not spec.transposed and (classes or 0) + 4 > across:
+        raise InvalidManifest(
+            f"{shapes(rows)}: more rows than columns, which is not yolo's [4 + C, M] but a row for each candidate: "
+            "yolo_objectness, or yolo with --set detection.transposed=true."
+        )
+    return Conclusion({}, (f"{shapes(rows)}: read as {spec.decoder}, as was asked",), classes or None)
+
+
+def _conclude_table(
+    rows: Mapping[str, Array], size: Size, labels: int | None, settled: Mapping[str, Any]
+) -> Conclusion:
+    """A single output: a row or a column for each candidate."""
+    ((name, table),) = rows.items()
+    said = f"the output {name} is {list(table.shape)}"
+    if table.ndim != 2 or table.shape[0] == table.shape[1]:
+        raise InvalidManifest(f"{said} a picture: no decoder reads that (yolo: [4 + C, M]; yolox: [M, 5 + C]).")
+    _refuse_empty(said, table)
+    if table.shape[0] < table.shape[1]:
+        return _conclude_columns(said, table, size, labels, settled)
+    rows_of_six = _conclude_rows_of_six(said, table, size, labels) if table.shape[1] == 6 else None
+    if rows_of_six is not None:
+        return rows_of_six
+    features = table.shape[1]
+    if labels == features - 4:
+        section = {"decoder": "yolo", "transposed": True, **_unit(said, table[:, :4], size, settled)}
+        why = f"{said}: 4 + C by candidates, in rows, so yolo with {labels} classes"
+        return Conclusion(section | _sigmoid(said, table[:, 4:], settled), (why,), labels)
+    if labels is None and features > 6:
+        raise InvalidManifest(
+            f"{said}: that is {features - 5} classes and an objectness (yolo_objectness, yolox), or {features - 4} "
+            "classes without (yolo, transposed). Give the names with --labels; their number tells."
+        )
+    found, why = _objectness(table, size, said)
+    _check_classes(said, found, features - 5, labels, 5)
+    section = {"decoder": found} | (_unit(said, table[:, :4], size, settled) if found == "yolo_objectness" else {})
+    section |= _sigmoid(said, table[:, 4:], settled)
+    return Conclusion(section, (why, f"so {found} with {features - 5} classes"), features - 5)
+
+
+def _conclude_columns(
+    said: str, table: Array, size: Size, labels: int | None, settled: Mapping[str, Any]
+) -> Conclusion:
+    classes = len(table) - 4
+    _check_classes(said, "yolo", classes, labels, 4)
+    section = {"decoder": "yolo", **_unit(said, table[:4].T, size, settled), **_sigmoid(said, table[4:], settled)}
+    why = f"{said}: few rows of many columns are 4 + C by candidates"
+    return Conclusion(section, (why, f"so yolo with {classes} classes"), classes)
+
+
+def _conclude_rows_of_six(said: str, table: Array, size: Size, labels: int | None) -> Conclusion | None:
+    """[M, 6]: end-to-end rows, or one class with an objectness, or two without."""
+    values = table.astype(np.float64)
+    there = values[np.abs(values).sum(axis=1) > 0]
+    readings = {
+        "box, score, class": _are_detections(there[:, 4], there[:, 5], labels),
+        "class, score, box": _are_detections(there[:, 1], there[:, 0], labels),
+    }
+    fitting = [reading for reading, fits in readings.items() if fits]
+    if not fitting:
+        return None
+    if len(there) == 0 or len(fitting) > 1:
+        raise InvalidManifest(
+            f"{said}, whose values do not tell which of these a row is: {'; '.join(readings)}; or a box, an objectness "
+            "and one class (yolo_objectness). Choose with --set detection.decoder=end_to_end and "
+            "--set detection.columns=[box,score,class], or with --decoder yolo_objectness."
+        )
+    columns = fitting[0].split(", ")
+    section: dict[str, Any] = {"decoder": "end_to_end"}
+    section |= {} if columns[0] == "box" else {"columns": columns}
+    place = 0 if columns[0] == "box" else 2
+    boxes = there[:, place : place + 4]
+    if (boxes[:, 2:] < boxes[:, :2]).any():
+        raise InvalidManifest(
+            f"{said}: rows of {fitting[0]}, but of some boxes the ends lie before the starts, so they are no corners. "
+            "Say what they are with --set detection.decoder=end_to_end --set detection.box_format=cxcywh."
+        )
+    section |= _unit(said, boxes, size, {})
+    return Conclusion(section, (f"{said}: each row is {fitting[0]}, as some numbers are whole and others 0 to 1",))
+
+
+def _are_detections(scores: Array, numbers: Array, labels: int | None) -> bool:
+    """Whether these can be scores and class numbers: the latter whole, and none that no label has."""
+    most = np.inf if labels is None else labels
+    whole = bool((numbers == np.rint(numbers)).all() and (numbers >= 0).all() and (numbers <= most).all())
+    return whole and bool((scores >= 0).all() and (scores <= 1).all())
+
+
+def _objectness(table: Array, size: Size, said: str) -> tuple[str, str]:
+    values = table.astype(np.float64)
+    cells = sum((size.width // stride) * (size.height // stride) for stride in _STRIDES)
+    if len(table) != cells:
+        return "yolo_objectness", f"{said}, and not one row a cell of strides 8, 16, 32: decoded boxes"
+    if (values[:, 2:4] <= 0).any():
+        return "yolox", f"{said}, a row for each cell, and some sizes are not positive: logarithms, not yet decoded"
+    if values[:, 0].max() > size.width / 2 and values[:, 1].max() > size.height / 2:
+        return "yolo_objectness", f"{said}, a row for each cell, and the centres spread over the input: decoded"
+    raise InvalidManifest(
+        f"{said}, a row for each cell: that is yolox (raw) or yolo_objectness (decoded), and its values do not tell. "
+        "Say which with --decoder."
+    )
+
+
+def _check_classes(said: str, decoder: str, classes: int, labels: int | None, others: int) -> None:
+    if classes >= 1 and labels in (None, classes):
+        return
+    more = classes - (labels or 0)
+    if classes >= 1 and more > 0:
+        turned = ", or an angle (--set detection.rotated=true as well)" if more == 1 else ""
+        raise InvalidManifest(
+            f"{said}: as {decoder} that is {classes} classes, but there are {labels or 0} labels. Give the model's own "
+            f"labels; or, where {more} numbers are mask coefficients or keypoints{turned}: --decoder {decoder} "
+            f"--set detection.extras={more}."
+        )
+    raise InvalidManifest(
+        f"{said}: as {decoder} that is {max(classes, 0)} classes, but there are {labels or 0} labels. "
+        "Give the model's own labels, or write model.yaml by hand."
+    )
+
+
+def _conclude_boxes_scores(
+    rows: Mapping[str, Array], size: Size, labels: int | None, settled: Mapping[str, Any]
+) -> Conclusion:
+    boxes = [name for name, row in rows.items() if row.ndim == 2 and row.shape[1] == 4]
+    if len(boxes) == 2:  # as many classes as a box has sides
+        boxes = [name for name in boxes if "box" in name.lower()]
+    if len(boxes) != 1:
+        raise InvalidManifest(
+            f"{shapes(rows)}: it cannot be told which one is the boxes [M, 4] and which the scores. Where one output "
+            "holds both: --decoder yolo --set detection.outputs=[NAME], with --set detection.extras=N for masks."
+        )
+    box = boxes[0]
+    (score,) = (name for name in rows if name != box)
+    scores = rows[score]
+    if scores.ndim not in (1, 2) or len(scores) != len(rows[box]):
+        raise InvalidManifest(f"{shapes(rows)}: boxes [M, 4] and scores [M, C] need the same M.")
+    table = scores[:, None] if scores.ndim == 1 else scores
+    columns = table.shape[1]
+    if labels not in (None, columns) and columns != (labels or 0) + 1:
+        raise InvalidManifest(f"{shapes(rows)}: {columns} scores a box, but there are {labels} labels.")
+    _refuse_empty(shapes(rows), rows[box])
+    places, reason = _places(shapes(rows), rows[box], size, settled)
+    section: dict[str, Any] = {"decoder": "boxes_scores", "outputs": [box, score], **places}
+    why = f"{shapes(rows)}: {box} are the boxes, {score} their scores"
+    if labels is not None and columns == labels + 1:
+        background, more = _background(shapes(rows), table, settled)
+        return Conclusion(section | background, (why, reason, more), labels)
+    return Conclusion(section | _sigmoid(shapes(rows), table, settled), (why, reason), columns)
+
+
+def _background(said: str, table: Array, settled: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """One score more than labels: which one is of nothing, and whether they are probabilities."""
+    _refuse_tied(said, table)
+    values = table.astype(np.float64)
+    logits = bool((values < -1e-3).any() or (np.abs(values.sum(axis=1) - 1) > 1e-2).any())
+    section: dict[str, Any] = {"apply_softmax": True} if logits and not settled.get("apply_sigmoid") else {}
+    won = values.argmax(axis=1)
+    first, last = (won == 0).mean(), (won == table.shape[1] - 1).mean()
+    if "background" in settled:
+        return section, "which score is the background's was said"
+    if max(first, last) < 0.6:
+        raise InvalidManifest(
+            f"{said}: one score more than labels, so one of them is of nothing: the first (SSD, UltraFace) or the last "
+            "(DETR), and the values do not tell. Say which with --set detection.background=true or "
+            "--set detection.background=last."
+        )
+    section |= {"background": True if first > last else "last"}
+    which = "class 0" if first > last else "the last class"
+    return section, f"one score more than labels: {which} is the background, as it wins nearly everywhere"
+
+
+def _conclude_boxes_scores_labels(rows: Mapping[str, Array], size: Size, settled: Mapping[str, Any]) -> Conclusion:
+    boxes = [name for name, row in rows.items() if row.ndim == 2 and row.shape[1] == 4]
+    flat = [name for name, row in rows.items() if row.ndim == 1]
+    numbers = [name for name in flat if rows[name].dtype.kind in "iu"]
+    numbers = numbers or [name for name in flat if "label" in name.lower() or "class" in name.lower()]
+    if len(boxes) != 1 or len(flat) != 2 or len(numbers) != 1:
+        raise InvalidManifest(
+            f"{shapes(rows)}: they are not boxes [M, 4], scores [M] and class numbers [M]. Where the outputs are those "
+            "of a single picture, without a batch dimension: --set batching.batch_dimension=false."
+        )
+    (score,) = (name for name in flat if name not in numbers)
+    _refuse_empty(shapes(rows), rows[boxes[0]])
+    places, reason = _places(shapes(rows), rows[boxes[0]], size, settled)
+    section = {"decoder": "boxes_scores_labels", "outputs": [boxes[0], score, numbers[0]], "nms": False, **places}
+    return Conclusion(section, (f"{shapes(rows)}: boxes, scores and class numbers, already suppressed", reason))
+
+
+def _places(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Coordinates and format of boxes [M, 4]; corners in pixels are the manifest's default."""
+    section = _unit(said, boxes, size, settled)
+    unit = section.get("coordinates", settled.get("coordinates", "pixels"))
+    if "box_format" in settled:
+        return section, f"the boxes' values look like {unit}"
+    values = boxes.astype(np.float64)
+    if (values[:, 2:] >= values[:, :2]).all():
+        return section, f"the boxes' values look like {unit}, corners: x0, y0, x1, y1 (or y first: box_format yxyx)"
+    limit = np.array([1, 1] if unit == "normalized" else size) * 1.1
+    inside = {
+        "cxcywh": ((values[:, :2] - values[:, 2:] / 2 > -0.1 * limit) & (values[:, :2] + values[:, 2:] / 2 < limit)),
+        "xywh": values[:, :2] + values[:, 2:] < limit,
+    }
+    fitting = [name for name, fits in inside.items() if fits.mean() > 0.9 and (values[:, 2:] >= 0).all()]
+    if fitting != ["cxcywh"]:
+        raise InvalidManifest(
+            f"{said}: of some boxes the ends lie before the starts, so they are no corners but a corner or a centre "
+            "and a size, and the values do not tell which. Say it with --set detection.box_format=cxcywh or "
+            "--set detection.box_format=xywh."
+        )
+    return {**section, "box_format": "cxcywh"}, f"the boxes' values look like {unit}, centre and size"
+
+
+def _unit(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether boxes are shares of the input or pixels of it."""
+    if "coordinates" in settled:
+        return {}
+    most = float(np.abs(boxes.astype(np.float64)).max(initial=0))
+    if most <= 1.5 and min(size) > 2:
+        return {"coordinates": "normalized"}
+    if most < 0.05 * min(size):
+        raise InvalidManifest(
+            f"{said}: its boxes reach to {most:.3g} in an input of {size.width} x {size.height}, too far for shares of "
+            "it and too little for pixels. Say which with --set detection.coordinates=normalized or =pixels; raw heads "
+            "have decoders of their own (yolox, gfl)."
+        )
+    return {}
+
+
+def _sigmoid(said: str, scores: Array, settled: Mapping[str, Any]) -> dict[str, Any]:
+    _refuse_tied(said, scores)
+    if "apply_sigmoid" in settled:
+        return {}
+    return {"apply_sigmoid": True} if scores.min() < -1e-3 or scores.max() > 1 + 1e-3 else {}
+
+
+def _refuse_empty(said: str, table: Array) -> None:
+    if not len(table):
+        raise InvalidManifest(
+            f"{said}: nothing comes of a random picture, so its values cannot be looked at. Say how it is to be read, "
+            "as in --set detection.decoder=boxes_scores_labels --set detection.coordinates=pixels, or --like FAMILY."
+        )
+
+
+def _refuse_tied(said: str, scores: Array) -> None:
+    if not np.isfinite(scores).all():
+        raise InvalidManifest(
+            f"{said}: scores of a random picture are not finite. Check the model's input: --scale, --mean, --std."
+        )
+    if scores.size > 1 and scores.min() == scores.max():
+        raise InvalidManifest(
+            f"{said}: all scores of a random picture are {float(scores.max()):g}, so they say nothing. Check the "
+            "model's input (--scale, --mean, --std) and whether its weights are there."
+        )

@@ -1,0 +1,1 @@
+"""Foreign models beside their own code; `make test-parity` has the environment for it."""

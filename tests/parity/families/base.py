@@ -1,0 +1,56 @@
+"""What every family gives."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tests.parity.agreement import Found
+from tests.parity.pictures import drawn
+
+SLACK = 0.02
+"""By how much a reference's threshold is lower than the service's."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A model and its own code. `export` writes the ONNX file, `manifest` is what a user would write, and `reference`
+    is a file's detections down to `threshold - SLACK`, by the family's own code.
+    """
+
+    name: str
+    export: Callable[[Path], None]
+    manifest: dict[str, Any]
+    reference: Callable[[bytes], list[Found]]
+    classes: int = 80
+    threshold: float = 0.3
+
+
+def samples(size: tuple[int, int], count: int = 4) -> torch.Tensor:
+    """Some pictures of the scenes' kind: float32 [count, 3, height, width] of 0 to 1."""
+    width, height = size
+    stacked = np.stack([drawn(width, height, 100 + index) for index in range(count)])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
+
+
+def to_onnx(
+    model: nn.Module, inputs: tuple[Any, ...], path: Path, names: list[str], outputs: list[str], batch: bool = True
+) -> None:
+    """PyTorch's own export, with a dynamic batch where asked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    axes = {name: {0: "batch"} for name in (*names, *outputs)} if batch else None
+    with torch.no_grad():
+        torch.onnx.export(
+            model, inputs, path, input_names=names, output_names=outputs, dynamic_axes=axes, dynamo=False,
+            opset_version=17,
+        )  # fmt: skip
+
+
+def found(boxes: Any, scores: Any, class_ids: Any) -> list[Found]:
+    """Arrays or tensors [n, 4], [n], [n] as detections; a box without area on the picture is none here."""
+    rows = zip(np.asarray(boxes).tolist(), np.asarray(scores).tolist(), np.asarray(class_ids).tolist(), strict=True)
+    return [Found(tuple(box), score, int(number)) for box, score, number in rows if box[0] < box[2] and box[1] < box[3]]

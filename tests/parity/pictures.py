@@ -1,0 +1,66 @@
+"""Twenty drawn pictures of many sizes, as JPEG and PNG."""
+
+import io
+from functools import cache
+
+import cv2
+import numpy as np
+from PIL import Image
+
+_SIZES = [
+    (300, 300), (301, 477), (640, 480), (480, 640), (641, 427), (416, 416), (1000, 667), (799, 1200), (1024, 300),
+    (320, 1280), (1280, 720), (1920, 960), (1601, 901), (2000, 500), (700, 2100), (1333, 1333), (2592, 1944),
+    (3001, 1999), (4000, 3000), (3000, 4000),
+]  # fmt: skip
+
+
+@cache
+def pictures() -> dict[str, bytes]:
+    """Files by name: every other one a JPEG."""
+    found = {}
+    for index, (width, height) in enumerate(_SIZES):
+        kind = "png" if index % 2 else "jpg"
+        found[f"{width}x{height}.{kind}"] = _encoded(drawn(width, height, index), kind)
+    return found
+
+
+def drawn(width: int, height: int, seed: int) -> np.ndarray:
+    """A scene of shapes with soft and hard edges on a shaded ground: uint8 [height, width, 3], RGB."""
+    random = np.random.default_rng(seed)
+    across, down = np.linspace(0, 1, width)[None], np.linspace(0, 1, height)[:, None]
+    ends = random.uniform(40, 215, (3, 3))
+    canvas = np.stack([end[0] + (end[1] - end[0]) * across + (end[2] - end[0]) * down for end in ends], axis=-1)
+    canvas = np.ascontiguousarray(np.clip(canvas, 0, 255).astype(np.uint8))
+    for _ in range(60):
+        size = random.uniform(0.02, 0.3, 2) * min(width, height)
+        x, y = random.uniform(0, width), random.uniform(0, height)
+        colour = tuple(int(value) for value in random.integers(0, 256, 3))
+        centre, half = (int(x), int(y)), (max(2, int(size[0] / 2)), max(2, int(size[1] / 2)))
+        if random.random() < 0.5:
+            cv2.ellipse(canvas, centre, half, float(random.uniform(0, 180)), 0, 360, colour, -1, cv2.LINE_AA)
+        else:
+            corners = (centre[0] - half[0], centre[1] - half[1]), (centre[0] + half[0], centre[1] + half[1])
+            cv2.rectangle(canvas, *corners, colour, -1)
+    soft = max(1, min(width, height) // 400) * 2 + 1
+    return cv2.GaussianBlur(canvas, (soft, soft), 0)
+
+
+def opened(data: bytes) -> Image.Image:
+    """As most families open a picture."""
+    return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def as_opencv(data: bytes) -> np.ndarray:
+    """As `cv2.imread` gives it: BGR."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+def _encoded(pixels: np.ndarray, kind: str) -> bytes:
+    buffer = io.BytesIO()
+    if kind == "png":
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    else:
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()

@@ -1,0 +1,45 @@
+"""Random weights whose answers differ from picture to picture and from place to place, so that no two scores tie."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+Forward = Callable[[], object]
+"""Sends some pictures through a model."""
+
+
+@torch.no_grad()
+def settle(model: nn.Module, forward: Forward) -> None:
+    """Let each normalisation over a batch know what it sees: else a deep network of random weights fades or bursts."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    forward()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+@torch.no_grad()
+def spread(layers: Iterable[nn.Conv2d | nn.Linear], forward: Forward, mean: float, deviation: float) -> None:
+    """Make what each of these last layers gives over some pictures have this mean and standard deviation."""
+    for layer in layers:
+        seen: list[torch.Tensor] = []
+
+        def note(module: nn.Module, _: object, output: torch.Tensor, seen: list[torch.Tensor] = seen) -> None:
+            channels = 1 if isinstance(module, nn.Conv2d) else -1
+            seen.append(output.detach().movedim(channels, -1).reshape(-1, output.shape[channels]))
+
+        handle = layer.register_forward_hook(note)
+        forward()
+        handle.remove()
+        all_of_it = torch.cat(seen)
+        middle, width = all_of_it.mean(0), all_of_it.std(0).clamp(min=1e-6)
+        factor = deviation / width
+        layer.weight.mul_(factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+        assert layer.bias is not None
+        layer.bias.copy_((layer.bias - middle) * factor + mean)
