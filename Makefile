@@ -95,18 +95,20 @@ clean: ## Remove the virtual environment and what was built
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The lock is installed as it is, checked by its hashes; the project itself is only linked.
-$(VENV)/.cpu: $(VENV)/bin/python requirements-cpu.lock pyproject.toml
+# The lock is installed as it is, checked by its hashes; the project itself is only linked, and its proto compiled.
+PROJECT := pyproject.toml setup.py app/rpc/inference.proto
+
+$(VENV)/.cpu: $(VENV)/bin/python requirements-cpu.lock $(PROJECT)
 	test -e $(VENV)/.dev || $(BIN)/pip install --quiet --require-hashes -r requirements-cpu.lock
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock pyproject.toml
+$(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock $(PROJECT)
 	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@ $(VENV)/.cpu
 
-$(ENGINES)/.engines: requirements-engines.lock pyproject.toml
+$(ENGINES)/.engines: requirements-engines.lock $(PROJECT)
 	$(PYTHON) -m venv $(ENGINES)
 	$(ENGINES)/bin/pip install --quiet --require-hashes -r requirements-engines.lock
 	$(ENGINES)/bin/pip install --quiet --no-deps -e .

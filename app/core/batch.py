@@ -25,7 +25,18 @@ R = TypeVar("R")
 class Entry(Generic[K, T, R]):
     """One waiter: its item and the future through which it is answered, exactly once."""
 
-    __slots__ = ("_answered", "_deliver", "deadline", "enqueued_at", "flow", "future", "item", "key", "priority")
+    __slots__ = (
+        "__weakref__",
+        "_answered",
+        "_deliver",
+        "deadline",
+        "enqueued_at",
+        "flow",
+        "future",
+        "item",
+        "key",
+        "priority",
+    )
 
     def __init__(
         self,

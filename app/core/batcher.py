@@ -7,6 +7,7 @@ together, an item is whatever the lanes understand.
 
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -64,7 +65,9 @@ class Batcher(Generic[K, T, R]):
                 raise Draining("The service is shutting down. Send the request again; another instance will take it.")
             self._queues[priority].push(entry)
             self._changed.notify()
-        entry.future.add_done_callback(lambda future: self._forget(entry) if future.cancelled() else None)
+        # Weak: a future keeps its callbacks, and with an entry in one, entry and future would keep each other.
+        reference = weakref.ref(entry)
+        entry.future.add_done_callback(lambda future: self._forget(reference()) if future.cancelled() else None)
         return entry.future
 
     def take(self) -> Batch[K, T, R] | None:
@@ -186,9 +189,10 @@ class Batcher(Generic[K, T, R]):
         if not self._queues[Priority.BULK].count:
             self._bulk_credit = min(0.0, self._bulk_credit)
 
-    def _forget(self, entry: Entry[K, T, R]) -> None:
-        with self._lock:
-            self._queues[entry.priority].discard(entry)
+    def _forget(self, entry: Entry[K, T, R] | None) -> None:
+        if entry is not None:
+            with self._lock:
+                self._queues[entry.priority].discard(entry)
 
 
 def _starts(entry: Entry[K, T, R], now: float) -> bool:

@@ -279,7 +279,7 @@ def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace
 def _public(error: Exception, waiter: Waiter, doing: str) -> RequestError:
     """An error for the caller: ours as it is, any other as neutral text, with its traceback in the log."""
     if isinstance(error, RequestError) and not isinstance(error, EngineFailure):
-        return error
+        return error.with_traceback(None)  # it would lead to a frame that holds the waiter, which will hold the error
     log.error("failed while %s request %s", doing, waiter.item.request.request_id, exc_info=error)
     what = "row of the input" if isinstance(waiter.item, AdmittedRow) else "picture"
     return EngineFailure(f"The model failed on this {what}. The service has logged why; trying again may help.")

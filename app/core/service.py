@@ -176,8 +176,8 @@ class InferenceService:
         except TimeoutError:
             raise DeadlineExceeded("The deadline passed before the answer was there.") from None
         finally:
-            for future in waiting:
-                future.cancel()
+            while waiting:  # an error holds this frame, which must not hold the future that holds the error
+                waiting.pop().cancel()
 
     def _release(self) -> None:
         """Lanes release what they hold; here for the answer whose lane is stuck. Runs only while pictures wait."""

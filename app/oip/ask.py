@@ -162,6 +162,5 @@ async def _all(asked: "list[asyncio.Task[InferenceResult]]") -> list[InferenceRe
     try:
         return list(await asyncio.gather(*asked))
     finally:
-        for each in asked:
-            each.cancel()
-        asked.clear()
+        while asked:  # an error holds this frame, which must not hold a task, which holds the error
+            asked.pop().cancel()

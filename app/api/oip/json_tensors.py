@@ -14,7 +14,7 @@ from app.errors import InvalidRequest
 from app.oip.call import OutputTensor
 from app.oip.datatypes import BYTES, NUMPY, count_of, elements_of, objects
 
-MOST_WRITTEN = 300_000
+MOST_WRITTEN = 200_000
 """Numbers that are written as JSON: as many as are read."""
 
 _KINDS: dict[str, tuple[set[type], str]] = {

@@ -108,8 +108,7 @@ def inference(service: InferenceService, limits: UploadLimits) -> APIRouter:
             body = await reading.receive(head.body, permit, limits, turns)
             size = reading.json_size(scope["headers"], body)
             async with turns:
-                call = reading.read_call(body, size, model, version, permit, arrived)
-                await asyncio.sleep(0)
+                call = await reading.read(body, size, model, version, permit, arrived)
             del body
             response = await or_hang_up(scope, _answer(asking, call, permit, request_id, scope))
             del call

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
-Parameters = dict[str, Any]
+Parameters = Annotated[dict[str, Any], Field(max_length=64)]
 Side = Annotated[int, Field(strict=True, le=2**63 - 1)]
 _MOST_TENSORS = 64
 
@@ -35,8 +35,11 @@ class InferRequest(_Sent):
 
     id: str | None = Field(None, max_length=256, description="Comes back with the answer.")
     parameters: Parameters | None = None
-    inputs: list[RequestInput] = Field(min_length=1, max_length=_MOST_TENSORS)
-    outputs: list[RequestOutput] | None = Field(None, max_length=_MOST_TENSORS, description="All, where none is named.")
+    # The first wrong one is enough: a body may hold very many.
+    inputs: Annotated[list[RequestInput], FailFast()] = Field(min_length=1, max_length=_MOST_TENSORS)
+    outputs: Annotated[list[RequestOutput] | None, FailFast()] = Field(
+        None, max_length=_MOST_TENSORS, description="All, where none is named."
+    )
 
 
 class ResponseOutput(BaseModel):

@@ -2,7 +2,9 @@
 
 import asyncio
 import gzip
+import math
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -14,6 +16,8 @@ from app.core.admission import Permit
 from app.oip.call import Answered, Call
 from app.oip.datatypes import to_bytes
 
+AT_ONCE = 2000
+"""Values that are written as JSON on the event loop; more are in a thread, which lets it have its turn in between."""
 WORTH_PACKING = 1024
 """Bytes; what is smaller would not become much smaller."""
 _LEVEL = 1
@@ -25,35 +29,42 @@ async def respond(call: Call, answered: Answered, permit: Permit, accept_encodin
 
     Raises `InvalidRequest` where an output cannot be written as JSON, `Overloaded` where there is no room for it.
     """
+    binary = _binary(call, answered)
+    written = sum(math.prod(output.shape) for output, raw in zip(answered.outputs, binary, strict=True) if not raw)
+    if written <= AT_ONCE:
+        head, tensors = _written(answered, binary, permit)
+    else:
+        head, tensors = await asyncio.to_thread(_written, answered, binary, permit)
+    headers = {"content-type": "application/json"}
+    if any(binary):
+        headers = {"content-type": "application/octet-stream", HEADER_LENGTH.decode(): str(len(head))}
+    return await _packed(b"".join([head, *tensors]), headers, accept_encoding)
+
+
+def _binary(call: Call, answered: Answered) -> list[bool]:
+    """Of each output, whether it is sent as it is: what it says itself, or else what the request says of all."""
     wanted = {output.name: output.binary for output in call.outputs}
-    binary = False
-    parts: list[memoryview | bytes] = []
+    said = [wanted.get(output.name) for output in answered.outputs]
+    return [call.binary if each is None else each for each in said]
+
+
+def _written(answered: Answered, binary: Sequence[bool], permit: Permit) -> tuple[bytes, list[memoryview | bytes]]:
+    """The JSON, and what the tensors behind it are made of."""
+    tensors: list[memoryview | bytes] = []
     outputs = []
-    for output in answered.outputs:
-        described: dict[str, Any] = {
-            "name": output.name,
-            "datatype": output.datatype,
-            "shape": list(output.shape),
-        }
-        said = wanted.get(output.name)
-        if call.binary if said is None else said:
+    for output, raw in zip(answered.outputs, binary, strict=True):
+        described: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
+        if raw:
             pieces = list(to_bytes(output.rows))
             size = sum(map(len, pieces))
             permit.take_bytes(size)
-            parts += pieces
-            binary = True
+            tensors += pieces
             described["parameters"] = {"binary_data_size": size}
         else:
             described["data"] = to_json_data(output)
         outputs.append(described)
-    head = to_json(
-        {"model_name": answered.model, "model_version": answered.version, "id": answered.id, "outputs": outputs}
-    )
-    headers = {"content-type": "application/json"}
-    if binary:
-        headers = {"content-type": "application/octet-stream", HEADER_LENGTH.decode(): str(len(head))}
-    body = b"".join([head, *parts])
-    return await _packed(body, headers, accept_encoding)
+    head = {"model_name": answered.model, "model_version": answered.version, "id": answered.id, "outputs": outputs}
+    return to_json(head), tensors
 
 
 async def _packed(body: bytes, headers: dict[str, str], accept_encoding: bytes) -> Response:
