@@ -55,7 +55,7 @@ _PRESETS: dict[str, dict[str, Sections]] = {
             },
         },
     },
-    # torchvision/transforms/_presets.py. Of its detectors each prepares pictures in its own way; they are exported here.
+    # torchvision/transforms/_presets.py. Its detectors prepare pictures each in its own way: see `models export`.
     "torchvision": {
         "classification": _CLASSIFIER,
         "segmentation": {"input": {**_IMAGENET, "antialias": True, "resize": "letterbox"}},
