@@ -91,7 +91,7 @@ class Answering:
         Cancelling frees the place in the core.
         """
         request_id = results.request_id_of(message, self._replies.source)
-        entity = self._destination(message)
+        entity = self._destination(message, request_id)
         job = read_job(message, self._limits.image_bytes)
         try:
             await self._answer(message, entity, job)
@@ -128,14 +128,18 @@ class Answering:
             reply = results.message_of(message, result, body, job.options.robot_id)
             await self._send(entity, reply, len(body))
 
-    def _destination(self, message: ServiceBusReceivedMessage) -> str:
-        """Where nothing has ever had a place to go to, the operator has forgotten it, and no message is to blame."""
+    def _destination(self, message: ServiceBusReceivedMessage, request_id: str) -> str:
+        """Where the result goes. What names no place while there is no other is not to blame: it may be forgotten.
+
+        Or it may be that message's own mistake: once another went through, it stops nothing any more.
+        """
         try:
             return self._replies.entity_for(message.reply_to)
         except ReplyRefused as error:
-            if message.reply_to or self.breaker.proven:
+            if message.reply_to:
                 raise
-            self.breaker.fail(str(error))
+            if not self.breaker.proven:
+                self.breaker.fail(str(error), request_id)
             raise ResultsUnavailable(str(error)) from None
 
     async def _send(self, entity: str, reply: ServiceBusMessage, size: int) -> None:

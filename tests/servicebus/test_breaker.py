@@ -115,6 +115,20 @@ async def test_a_results_queue_that_was_never_set_empties_nothing() -> None:
         await no_delivery_was_used(bus, worker)
 
 
+async def test_a_robot_that_names_its_own_destination_proves_nothing_of_one_that_was_never_set() -> None:
+    async with Broker(["jobs,lock=30,max_delivery=10", "private"]) as bus:
+        with running(colour_model(MeanColourEngine(), max_batch_size=1)) as service:
+            async with working(service, bus, results_queue=None) as worker:
+                for number, (name, colour) in enumerate(colours().items()):
+                    where = {"reply_to": "private"} if number % 6 == 5 else {}
+                    await put(bus, [picture(colour, name, **where)])
+                await results(bus, COUNT // 6, "private")
+                assert not worker.status.halted
+                jobs = bus.queue("jobs")
+                await until_async(lambda: any(entry.delivery_count for entry in jobs.peek()))
+                assert (jobs.depths.total, jobs.depths.dead_lettered) == (COUNT - COUNT // 6, 0)
+
+
 async def test_one_robots_own_destination_stops_nobody_else() -> None:
     async with Broker(["jobs,lock=30,max_delivery=50", "results,dedup=600", "private"]) as bus:
         bus.forbid("private")
