@@ -107,6 +107,9 @@ def send(
     ] = None,
     rate: Annotated[str | None, typer.Option(help="800/min or 10/s; as fast as possible where left out.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Print each result as it comes, with its latency.")] = False,
+    take_all: Annotated[
+        bool, typer.Option("--take-all", help="With --wait: take results of others off the queue, too.")
+    ] = False,
     model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
     robot_id: Annotated[str | None, typer.Option(help="Comes back with each result.")] = None,
     session: Annotated[
@@ -120,7 +123,7 @@ def send(
 
     wanted = {"model": model, "robot_id": robot_id}
     properties = {name: value for name, value in wanted.items() if value is not None}
-    errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties, session)
+    errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties, session, take_all)
     sys.exit(OK if command.run(errand, load_client_settings(queue, results_queue=results)) else FAILED)
 
 

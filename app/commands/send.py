@@ -37,6 +37,8 @@ class Errand:
     properties: dict[str, str]
     session: str | None = None
     """The session that all belong to, for a queue that requires one."""
+    take_all: bool = False
+    """Whether results of others' messages are taken off the queue of results, too."""
 
 
 def read_rate(text: str | None) -> float | None:
@@ -56,9 +58,9 @@ def run(errand: Errand, settings: Settings) -> bool:
         raise StartupError("--wait needs the queue on which results come back: set ROO_RESULTS_QUEUE, or --results.")
     secret = settings.servicebus_connection_string
     access = Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None)
-    return asyncio.run(
-        _run(errand, Robot(access, queue, settings.results_queue if errand.wait else None, errand.session))
-    )
+    results = settings.results_queue if errand.wait else None
+    robot = Robot(access, queue, results, errand.session, own_only=not errand.take_all)
+    return asyncio.run(_run(errand, robot))
 
 
 async def _run(errand: Errand, robot: Robot) -> bool:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from azure.core.exceptions import AzureError
-from azure.servicebus import ServiceBusMessage, ServiceBusSubQueue
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusReceiver
 
 from app.errors import StartupError
@@ -47,11 +47,21 @@ class Reply:
 class Robot:
     """Sends to `queue` (of a subscription to its topic), and reads what comes back on `results_queue`, if there is one.
 
-    All its messages belong to `session`, where that is named.
+    All its messages belong to `session`, where that is named. With `own_only`, results of others' messages stay on
+    their queue.
     """
 
-    def __init__(self, access: Access, queue: str, results_queue: str | None, session: str | None = None) -> None:
+    def __init__(
+        self,
+        access: Access,
+        queue: str,
+        results_queue: str | None,
+        session: str | None = None,
+        *,
+        own_only: bool = False,
+    ) -> None:
         self._session = session
+        self._own_only = own_only
         self._connection = Connection(access)
         self._queue = queue
         self._results_queue = results_queue
@@ -63,6 +73,9 @@ class Robot:
         if self._results_queue is not None:
             self._receiver = self._connection.reader(self._results_queue)
             await self._receiver.__aenter__()
+            if self._own_only and await self._receiver.peek_messages(1):
+                await self.__aexit__(None, None, None)
+                raise self._others()
         return self
 
     async def __aexit__(
@@ -91,11 +104,18 @@ class Robot:
             raise StartupError(f"The queue {self._queue!r} does not take messages: {_first_line(error)}") from None
 
     async def replies(self) -> AsyncIterator[Reply]:
-        """Every result that comes, for ever; each is taken off its queue. Raises `StartupError`."""
+        """Every result that comes, for ever; each is taken off its queue.
+
+        Raises `StartupError`, with `own_only` also where somebody else's comes, which is given back.
+        """
         assert self._receiver is not None
         try:
             while True:
-                for message in await self._receiver.receive_messages(_AT_ONCE, max_wait_time=5):
+                messages = await self._receiver.receive_messages(_AT_ONCE, max_wait_time=5)
+                for index, message in enumerate(messages):
+                    if self._own_only and str(message.correlation_id) not in self.sent_at:
+                        await self._give_back(messages[index:])
+                        raise self._others()
                     await self._receiver.complete_message(message)
                     yield Reply(str(message.correlation_id), str(message.message_id), json.loads(str(message)))
         except AzureError as error:
@@ -110,6 +130,17 @@ class Robot:
             for message in messages
             if str(message.message_id) in self.sent_at
         }
+
+    async def _give_back(self, messages: Iterable[ServiceBusReceivedMessage]) -> None:
+        assert self._receiver is not None
+        for message in messages:
+            await self._receiver.abandon_message(message)
+
+    def _others(self) -> StartupError:
+        return StartupError(
+            f"{self._results_queue} holds results of other messages, which stay there. Name a queue that nobody else "
+            "reads or is answered on (--results), or say --take-all to take them off it, too."
+        )
 
     def _message(self, picture: Picture) -> ServiceBusMessage:
         properties: dict[str | bytes, Any] = dict(picture.properties.items())

@@ -1,18 +1,22 @@
 """`roo-vision send`: pictures on the queue, results as they come, and what is missing said with its reason."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from azure.servicebus import ServiceBusMessage
 
 from app.commands import send
 from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.errors import StartupError
+from app.servicebus.connection import Access
+from app.servicebus.robot import Robot
 from app.settings import Settings
 from tests.fixtures.engines import MeanColourEngine
 from tests.fixtures.pictures import solid
-from tests.fixtures.queue import working
+from tests.fixtures.queue import put, working
 from tests.fixtures.service import colour_model, running
 
 
@@ -65,6 +69,32 @@ async def test_a_picture_without_a_result_is_told_with_its_reason(
             errand = send.Errand([tmp_path / "bad.png"], None, wait=True, properties={})
             assert not await asyncio.to_thread(send.run, errand, settings)
             assert "UnsupportedImage" in capsys.readouterr().err
+
+
+async def test_results_of_others_stay_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(solid((255, 0, 0)))
+    errand = send.Errand([tmp_path / "red.png"], None, wait=True, properties={})
+    other = ServiceBusMessage("{}", correlation_id="other", message_id="other")
+    with running(colour_model(MeanColourEngine())) as service:
+        async with Broker(["jobs,lock=60", "results,dedup=60"]) as broker, working(service, broker):
+            settings = Settings(
+                queue="jobs", results_queue="results", servicebus_connection_string=broker.connection_string
+            )
+            await put(broker, [other], "results")
+            with pytest.raises(StartupError, match=r"results of other messages.*--take-all"):
+                await asyncio.to_thread(send.run, errand, settings)
+            assert (broker.queue("jobs").depths.total, broker.queue("results").depths.total) == (0, 1)
+            assert await asyncio.to_thread(send.run, replace(errand, take_all=True), settings)
+            assert broker.queue("results").depths.total == 0
+
+
+async def test_a_result_of_others_that_comes_meanwhile_is_given_back() -> None:
+    async with Broker(["jobs", "results"]) as broker:
+        async with Robot(Access(None, broker.connection_string), "jobs", "results", own_only=True) as robot:
+            await put(broker, [ServiceBusMessage("{}", correlation_id="other", message_id="other")], "results")
+            with pytest.raises(StartupError, match="results of other messages"):
+                await anext(robot.replies())
+        assert broker.queue("results").depths.active == 1
 
 
 @pytest.mark.parametrize(
