@@ -12,7 +12,7 @@ from app.oip.statistics import statistics
 from app.rpc import responses
 from app.rpc.answering import Answering
 from app.rpc.calls import Context
-from app.rpc.messages import SERVICE, message
+from app.rpc.messages import SERVICE, message, parse
 from app.rpc.stream import Stream
 
 
@@ -36,24 +36,19 @@ class Inference:
             "RepositoryIndex": lambda _: {"models": metadata.repository_index(self.answering.asking.service.registry)},
         }
         methods = {name: self._unary(name, tell) for name, tell in telling.items()}
-        # Messages are read and written by the handlers themselves: so they are read within a time, and their room is
-        # held until they are written.
+        # These read and write their messages themselves: within a time, and their room is held until they are written.
         methods["ModelInfer"] = grpc.stream_stream_rpc_method_handler(self._infer)
         methods["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def _unary(self, name: str, tell: Callable[[Any], dict[str, Any]]) -> grpc.RpcMethodHandler:
-        response = message(f"{name}Response")
+        request, response = message(f"{name}Request"), message(f"{name}Response")
 
-        async def answer(request: Any, context: Context) -> Any:
+        async def answer(content: bytes, context: Context) -> Any:
             async with self.answering.calls.open(name, context):
-                return response(**tell(request))
+                return response(**tell(parse(request, content)))
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer,
-            request_deserializer=message(f"{name}Request").FromString,
-            response_serializer=response.SerializeToString,
-        )
+        return grpc.unary_unary_rpc_method_handler(answer, response_serializer=response.SerializeToString)
 
     def _model_ready(self, request: Any) -> dict[str, Any]:
         self.answering.asking.service.registry.get(request.name, request.version or None)

@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from app.errors import StartupError
+from app.errors import InvalidRequest, StartupError
 
 SERVICE = "inference.GRPCInferenceService"
 _FILE = Path(__file__).with_name("inference.binpb")
@@ -34,3 +34,11 @@ def pool() -> DescriptorPool:
 def message(name: str) -> Any:
     """The class of a message of the protocol, as `ModelInferRequest`."""
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(f"inference.{name}"))
+
+
+def parse(kind: Any, content: bytes) -> Any:
+    """The message of the class `kind` that these bytes are; raises `InvalidRequest` where they are none."""
+    try:
+        return kind.FromString(content)
+    except Exception as error:  # protobuf's own class, which differs between its implementations
+        raise InvalidRequest(f"The message is no {kind.DESCRIPTOR.name}.") from error

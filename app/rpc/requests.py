@@ -11,7 +11,7 @@ from app.errors import InvalidRequest
 from app.oip import datatypes
 from app.oip.call import Call, InputTensor, RequestedOutput, read_wishes
 from app.rpc import raw_contents
-from app.rpc.messages import message
+from app.rpc.messages import message, parse
 
 MOST_TYPED = 300_000
 """Elements of typed contents: reading them is the event loop's work. Raw contents cost it nothing."""
@@ -49,10 +49,7 @@ def read_call(content: bytes, permit: Permit, arrived: float) -> Call:
             "Send large tensors there."
         )
     permit.take_bytes(_GROWTH * len(beside))
-    try:
-        request = message("ModelInferRequest").FromString(beside)
-    except Exception as error:  # protobuf's own class, which differs between its implementations
-        raise InvalidRequest("The message is no ModelInferRequest.") from error
+    request = parse(message("ModelInferRequest"), beside)
     if not request.model_name:
         raise InvalidRequest("The message names no model (model_name).")
     return Call(
@@ -64,6 +61,18 @@ def read_call(content: bytes, permit: Permit, arrived: float) -> Call:
         outputs=[_output(wanted) for wanted in request.outputs],
         binary=bool(raw) or not any(sent.HasField("contents") for sent in request.inputs),
     )
+
+
+def id_of(content: bytes) -> str:
+    """The id of a message that `read_call` refuses; empty where nothing can be read of it."""
+    try:
+        beside, _ = raw_contents.split(content)
+        if len(beside) > MOST_BESIDE_RAW:
+            return ""
+        found: str = parse(message("ModelInferRequest"), beside).id
+    except InvalidRequest:
+        return ""
+    return found[:256]
 
 
 def _inputs(sent: Sequence[Any], raw: list[memoryview]) -> list[InputTensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from app.core.health import Health
@@ -16,6 +16,7 @@ from app.oip.ask import Asking
 from app.rpc import messages
 from app.rpc.answering import Answering
 from app.rpc.calls import Calls, Door
+from app.rpc.health import NAME as HEALTH
 from app.rpc.health import HealthService
 from app.rpc.inference import Inference
 from app.settings import Settings
@@ -45,9 +46,9 @@ class RpcServer:
         asking = Asking(service, settings.max_images_per_request, SOURCE)
         answering = Answering(asking, Calls(door), settings.upload_timeout, self._ending)
         inference = Inference(answering, health)
-        self._server.add_generic_rpc_handlers((inference.handlers(),))
-        health_pb2_grpc.add_HealthServicer_to_server(HealthService(health, self._ending), self._server)
-        names = (messages.SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        watched = HealthService(health, self._ending)
+        self._server.add_generic_rpc_handlers((inference.handlers(), watched.handlers()))
+        names = (messages.SERVICE, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, pool=_described())
         self.port = _listen(self._server, settings)
 

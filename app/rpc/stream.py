@@ -11,6 +11,7 @@ from app.rpc import raw_contents, responses, statuses
 from app.rpc.answering import Answering
 from app.rpc.calls import Caller, Context
 from app.rpc.messages import message
+from app.rpc.requests import id_of
 
 AHEAD = 16
 """Messages of one stream that are worked on at once; no more is read before the first of them is answered."""
@@ -74,17 +75,17 @@ class Stream:
 
     async def _message(self, content: bytes, permit: Permit, number: int) -> bytes:
         """The bytes of one message's `ModelStreamInferResponse`; of an error, with the id that it had."""
-        caller, identifier = self._caller, ""
+        caller = self._caller
         try:
             if number:
                 self._answering.calls.count(caller)
             call = self._answering.read_call(content, permit, caller)
-            identifier = call.id
             request_id = f"{caller.request_id}/{number}" if number else caller.request_id
             answered = await self._answering.asking.ask(call, permit, request_id)
             return raw_contents.embed(responses.inference(call, answered, permit, final=True))
         except RequestError as error:
             failed = message("ModelStreamInferResponse")(error_message=statuses.details(error))
-            failed.infer_response.id = identifier
+            failed.infer_response.id = id_of(content)
+            failed.infer_response.parameters["triton_final_response"].bool_param = True
             found: bytes = failed.SerializeToString()
             return found

@@ -114,6 +114,39 @@ def test_calls_are_counted_and_told_of_with_the_callers_id(server: Server) -> No
     assert 'roo_requests_total{model="colour",outcome="ok",source="grpc",version="2"}' in text
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        "inference.GRPCInferenceService/ServerReady",
+        "inference.GRPCInferenceService/ModelMetadata",
+        "inference.GRPCInferenceService/ModelStatistics",
+        "inference.GRPCInferenceService/ModelInfer",
+        "grpc.health.v1.Health/Check",
+        "grpc.health.v1.Health/Watch",
+    ],
+)
+def test_bytes_that_are_no_message(server: Server, method: str) -> None:
+    with grpc.insecure_channel(address(server)) as channel:
+        ask = channel.unary_stream(f"/{method}")
+        with pytest.raises(grpc.RpcError) as raised:
+            list(ask(b"\xff" * 9, timeout=PATIENCE))
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert raised.value.details().startswith("The message is no ")
+
+
+def test_errors_of_a_stream_name_their_message(server: Server) -> None:
+    sent = [
+        service_pb2.ModelInferRequest(id="no-model"),
+        service_pb2.ModelInferRequest(id="odd", model_name="colour", parameters={"odd": {"int64_param": 1}}),
+        service_pb2.ModelInferRequest(id="unknown", model_name="nobody"),
+    ]
+    with grpc.insecure_channel(address(server)) as channel:
+        answers = list(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(sent)))
+    assert [answer.infer_response.id for answer in answers] == ["no-model", "odd", "unknown"]
+    assert all(answer.error_message for answer in answers)
+    assert all(answer.infer_response.parameters["triton_final_response"].bool_param for answer in answers)
+
+
 def test_a_call_without_a_message_and_a_stream_without_any(server: Server) -> None:
     with grpc.insecure_channel(address(server)) as channel:
         ask = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer")
