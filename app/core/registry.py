@@ -33,7 +33,8 @@ class Registry:
             return versions[max(versions, key=int)]
         if version not in versions:
             raise ModelNotFound(
-                f"Model {name!r} has no version {version!r}. Served here: {', '.join(sorted(versions, key=int))}."
+                f"Model {name or self.default_name()!r} has no version {version!r}. "
+                f"Served here: {', '.join(sorted(versions, key=int))}."
             )
         return versions[version]
 

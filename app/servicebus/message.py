@@ -25,6 +25,10 @@ _RAW = ("image/", "application/octet-stream")
 _JSON = ("application/json", "application/cloudevents+json", "text/plain")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
+_NO_JSON = (
+    "The message is read as JSON, as its content type says (application/json, text/plain), and is none. Send a picture "
+    "itself as image/jpeg, image/png or image/webp."
+)
 _A_STRING = (
     "The message's body is a JSON string, and no envelope is in it. The JavaScript SDK encodes every string as JSON: "
     "give it the envelope as an object, and a picture as a Buffer."
@@ -143,7 +147,7 @@ def _parse(body: bytes, most_bytes: int) -> dict[str, Any]:
     """The object that is the body. The parser refuses NaN, lone surrogates and nesting that would overflow a stack."""
     if len(body) > most_bytes:
         raise PayloadTooLarge(f"The message has {len(body)} bytes; at most {most_bytes} of JSON are taken.")
-    parsed = _from_json(body.removeprefix(_BYTE_ORDER_MARK), "The message says that it is JSON and is not.")
+    parsed = _from_json(body.removeprefix(_BYTE_ORDER_MARK), _NO_JSON)
     if isinstance(parsed, str):  # the JavaScript SDK encodes a string as JSON, also one that is JSON already
         parsed = _from_json(parsed.encode(), _A_STRING)
         if not isinstance(parsed, dict):

@@ -319,6 +319,8 @@ async def test_unknown_models_and_versions_are_named_with_what_is_there() -> Non
             core.service.registry.get("nothing")
         with pytest.raises(ModelNotFound, match="2, 10"):
             core.service.registry.get("colour", "3")
+        with pytest.raises(ModelNotFound, match="Model 'colour' has no version '3'"):
+            core.service.registry.get(None, "3")
 
 
 async def test_two_models_share_the_lanes_and_never_a_batch() -> None:
