@@ -205,7 +205,7 @@ def export_model(
 ) -> None:
     """Write a model of torchvision's as a ready entry of a repository: classifiers, detectors, segmentation.
 
-    Needs roo-vision[torch].
+    Needs the extra `torch`.
     """
     from app.commands import export
 
@@ -235,7 +235,7 @@ def add_model(
     std: Annotated[str | None, typer.Option(help="Three numbers with commas.")] = None,
     channels: Annotated[Literal["rgb", "bgr"], typer.Option(help="Order of the channels.")] = "rgb",
     dynamic_batch: Annotated[
-        bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs roo-vision[tools].")
+        bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs the extra `tools`.")
     ] = False,
 ) -> None:
     """Write an ONNX file as a ready entry of a repository, after looking at its graph."""
@@ -260,7 +260,7 @@ def quantize_model(
     replace: Annotated[bool, typer.Option("--replace", help="Write the file anew where there is one.")] = False,
     models_dir: ModelsDir = None,
 ) -> None:
-    """Make an int8 file of an ONNX model, and tell what it changes on your pictures. Needs roo-vision[tools]."""
+    """Make an int8 file of an ONNX model, and tell what it changes on your pictures. Needs the extra `tools`."""
     from app.commands import quantize
     from app.settings import load_settings
 
