@@ -297,7 +297,8 @@ def _refuse_unknown_variables() -> None:
 
 def environment_with(**variables: str) -> dict[str, str]:
     """This process's environment for a child, with some variables changed; of the gRPC port there is only one."""
-    return {**os.environ, "ROO_GRPC_PORT": "", **variables}
+    own = {name: value for name, value in os.environ.items() if name != "ROO_GRPC_PORT"}
+    return own | variables
 
 
 def usable_cores() -> int:

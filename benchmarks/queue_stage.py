@@ -122,7 +122,8 @@ class Stage:
             ROO_DEFAULT_MODEL=self._repository.model,
             ROO_LOG_LEVEL="warning",
         )
-        place = ["--models-dir", str(self._repository.models_dir.absolute()), "--device", self._repository.device]
+        models_dir = self.state.models(self._repository.models_dir)
+        place = ["--models-dir", str(models_dir), "--device", self._repository.device]
         arguments = ["app", "serve", "--host", "127.0.0.1", "--port", "0", *place, *options]
         return Child("service", arguments, self._folder, environment=environment, cwd=self.state.tree)
 

@@ -30,11 +30,16 @@ class State:
         told = subprocess.run(command, cwd=self.tree, capture_output=True, text=True, check=True)
         return int(told.stdout) / 1e6
 
+    def models(self, models_dir: Path) -> Path:
+        """`models_dir`; of the bundled one its own, for a manifest may say what an earlier state does not know."""
+        return self.tree / "models" if models_dir.resolve() == HERE / "models" else models_dir.absolute()
+
     @contextlib.contextmanager
     def serving(self, models_dir: Path, folder: Path, **settings: str) -> Iterator[tuple[Child, int]]:
         """Its service on a free port, with the settings as shipped but these; and the port."""
         variables = {f"ROO_{name.upper()}": value for name, value in settings.items()}
-        environment = environment_with(ROO_PORT="0", ROO_HOST=HOST, ROO_MODELS_DIR=str(models_dir), **variables)
+        models = str(self.models(models_dir))
+        environment = environment_with(ROO_PORT="0", ROO_HOST=HOST, ROO_MODELS_DIR=models, **variables)
         with Child("service", ["app", "serve"], folder, environment=environment, cwd=self.tree) as child:
             port, _ = child.wait_until_ready("/readyz")
             yield child, port

@@ -59,6 +59,9 @@ class Intake(Protocol):
     def nudge(self) -> None:
         """Something has changed that whoever waits should know now."""
 
+    async def finish(self, seconds: float) -> None:
+        """Wait, so long at most, until what was on its way at `stop` has come and is given back."""
+
     async def close(self) -> None:
         """Disconnect."""
 
@@ -74,6 +77,7 @@ class LinkIntake:
         self._step = max(1, most_held // _STEP)
         self._link: Receiver | None = None
         self._stopping = asyncio.Event()
+        self._emptied = asyncio.Event()
         self._closed = asyncio.Event()
         self._granted_at = 0.0
         self._closing: set[asyncio.Task[None]] = set()
@@ -105,6 +109,13 @@ class LinkIntake:
         """Something has changed that the receiver should know now."""
         if self._link is not None:
             self._link.nudge()
+
+    async def finish(self, seconds: float) -> None:
+        """Wait, so long at most, until what was on its way at `stop` has come and is given back."""
+        if self._link is None or self._link.lost:
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._emptied.wait(), seconds)
 
     async def close(self) -> None:
         """Disconnect; for after all is settled."""
@@ -153,8 +164,10 @@ class LinkIntake:
                 return
         await link.drain()
         while not self._closed.is_set():  # what was under way still comes
-            for received in await link.read():
-                await self._give_back(link, received)
+            nothing_more = link.drained
+            await asyncio.gather(*(self._give_back(link, received) for received in await link.read()))
+            if nothing_more:
+                self._emptied.set()
 
     async def _give_back(self, link: Receiver, received: Received) -> None:
         """Release what came too late."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,6 +57,8 @@ class Receiver:
         self._reading: SharedReading | None = None
         self._arrived: queue.Queue[Any] = queue.Queue()
         self._lost = False
+        self.drained = False
+        """Whether the broker has answered that it sends nothing more."""
         self.reason = ""
         """Why it is lost."""
 
@@ -93,7 +95,9 @@ class Receiver:
             await self._handler._link.flow(link_credit=count)
 
     async def drain(self) -> None:
-        """Let the broker send nothing more; what is on its way still comes."""
+        """Let the broker send nothing more; what is on its way still comes, until it is `drained`."""
+        self.drained = not self.credit
+        self._handler._link._incoming_flow = self._flow_came
         with self._watching():
             await self._handler._link.flow(link_credit=0, drain=True)
 
@@ -218,6 +222,10 @@ class Receiver:
         except LinkLost as error:
             self._lose(str(error))
             raise
+
+    async def _flow_came(self, frame: Sequence[Any]) -> None:
+        """The SDK makes nothing of a flow frame that comes; field 8 says that credit was drained (AMQP 1.0, 2.7.4)."""
+        self.drained = self.drained or bool(frame[8])
 
     def _lose(self, reason: str) -> None:
         if not self.lost:

@@ -92,6 +92,9 @@ class SessionIntake:
         for link in self._links:
             link.nudge()
 
+    async def finish(self, seconds: float) -> None:
+        """Nothing is on its way but with a session, which is given back as a whole."""
+
     async def close(self) -> None:
         """Disconnect; sessions that are held still, or have just come, are given back by that."""
         self._closed.set()

@@ -14,6 +14,9 @@ from app.servicebus.intake import Intake
 from app.servicebus.queue_status import QueueStatus
 from app.servicebus.supervision import supervised
 
+DRAIN_SECONDS = 2.0
+"""How long at the end messages are waited for that the broker had sent already: left alone, each costs a delivery."""
+
 
 class QueueWorker:
     """Works off one queue until stopped."""
@@ -109,6 +112,7 @@ class QueueWorker:
         self._service.refuse_waiting(SOURCE)
         self._intake.stop()
         await self._deliveries.finish(until - time.monotonic())
+        await self._intake.finish(max(0.0, min(DRAIN_SECONDS, until - time.monotonic())))
         self.status.stop()
 
     async def close(self) -> None:

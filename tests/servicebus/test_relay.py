@@ -113,6 +113,22 @@ async def test_again_and_again() -> None:
         await all_is_well(bus)
 
 
+async def test_what_is_on_its_way_when_it_is_told_to_stop_uses_up_no_delivery() -> None:
+    with running(colour_model(MeanColourEngine(), max_batch_size=4)) as service:
+        async with Broker(["jobs,lock=30,max_delivery=10", "results,dedup=600"]) as bus, Relay(bus.port) as relay:
+            string = bus.connection_string.replace(f":{bus.port};", f":{relay.port};")
+            async with working(service, bus, servicebus_connection_string=string):
+                await put(bus, [picture((9, 9, 9), "first")])
+                await results(bus, 1)
+                relay.delay = 0.5
+                await put(bus, (picture(colour, name) for name, colour in colours().items()))
+                await until_async(lambda: bus.queue("jobs").depths.locked > 0)
+            depths = bus.queue("jobs").depths
+            assert depths.locked == 0
+            assert depths.active > 0
+            assert all(entry.delivery_count == 0 for entry in bus.queue("jobs").peek())
+
+
 @pytest.mark.parametrize("after", [0, 2, 6, 10], ids=lambda after: f"frame-{after}")
 async def test_a_broker_that_falls_silent_while_a_link_is_opened_is_given_up_and_tried_again(after: int) -> None:
     async with relayed(copies=lambda passing: int(passing.number < after)) as (bus, relay, worker):
