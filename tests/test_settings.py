@@ -9,7 +9,7 @@ import pytest
 
 from app import queue_settings, settings
 from app.errors import StartupError
-from app.settings import Settings, load_client_settings, load_settings, the_queue
+from app.settings import Settings, environment_with, load_client_settings, load_settings, the_queue
 
 ROOT = Path(__file__).parents[1]
 
@@ -195,3 +195,12 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 def _default(value: object) -> str:
     return "" if value in (None, (), {}) else f"`{value}`"
+
+
+def test_a_child_does_not_listen_on_this_processs_grpc_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROO_GRPC_PORT", "8001")
+    monkeypatch.setenv("ROO_PORT", "8000")
+    given = environment_with(ROO_PORT="0")
+    assert given["ROO_PORT"] == "0"
+    assert "ROO_GRPC_PORT" not in given
+    assert environment_with(ROO_GRPC_PORT="0")["ROO_GRPC_PORT"] == "0"

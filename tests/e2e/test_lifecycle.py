@@ -149,7 +149,7 @@ def test_an_idle_connection_is_kept_as_long_as_the_setting_says(slow_repository:
 
 
 async def test_the_grace_period_ends_whatever_is_still_computed(tmp_path: Path) -> None:
-    add_slow_colour_model(tmp_path, steps=10_000)  # its first answer would come long after
+    add_slow_colour_model(tmp_path, steps=40_000)  # its first answer would come long after
     with serving(tmp_path, grace_period=2.5, lanes=1, max_batch=1) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=START_PATIENCE) as client:
             request = asyncio.create_task(client.post("/v1/predict", content=solid(RED)))
