@@ -50,6 +50,10 @@ class Intake(Protocol):
     def promised(self) -> int:
         """Messages that the broker may still send."""
 
+    @property
+    def arrived(self) -> int:
+        """Messages that have come and were not handed over yet: they are held, and not promised any more."""
+
     async def run(self, start: Start, room: Callable[[], int]) -> None:
         """Hand every message to `start`, never more of them than `room` says; until `close`. Raises `StartupError`."""
 
@@ -86,6 +90,11 @@ class LinkIntake:
     def promised(self) -> int:
         """Messages that the broker may still send over the link."""
         return 0 if self._link is None or self._link.lost else self._link.credit
+
+    @property
+    def arrived(self) -> int:
+        """Messages that have come and were not handed over yet."""
+        return 0 if self._link is None else self._link.arrived
 
     async def run(self, start: Start, room: Callable[[], int]) -> None:
         """Receive until `close`, connecting again for ever. Raises `StartupError` where the queue cannot be received.

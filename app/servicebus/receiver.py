@@ -72,6 +72,11 @@ class Receiver:
         """Messages that the broker may still send."""
         return 0 if self._handler is None else max(0, int(self._handler._link.current_link_credit))
 
+    @property
+    def arrived(self) -> int:
+        """Messages that have come and were not read."""
+        return self._arrived.qsize()
+
     async def open(self) -> None:
         """Connect, authenticate and attach, without credit yet; raises `LinkLost` or the broker's `ServiceBusError`."""
         create = self._receiver._create_handler

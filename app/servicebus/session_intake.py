@@ -66,6 +66,11 @@ class SessionIntake:
         """Messages that the broker may still send."""
         return sum(link.credit for link in self._links if not link.lost)
 
+    @property
+    def arrived(self) -> int:
+        """Messages that have come and were not handed over yet."""
+        return sum(link.arrived for link in list(self._links))  # asked from other threads, too
+
     async def run(self, start: Start, room: Callable[[], int]) -> None:
         """Receive until `close`. Raises `StartupError` where the queue cannot be received by sessions."""
         self._start, self._room = start, room

@@ -56,7 +56,7 @@ class QueueWorker:
     @property
     def held(self) -> int:
         """Messages received and not yet settled."""
-        return len(self._deliveries)
+        return len(self._deliveries) + self._intake.arrived
 
     @property
     def begun(self) -> int:
