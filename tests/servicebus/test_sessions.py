@@ -65,7 +65,7 @@ async def test_each_sessions_results_come_in_its_order_and_batches_are_filled_ac
     with running(colour_model(engine, max_batch_size=8)) as service:
         async with broker() as bus, working(service, bus, queue_sessions=6) as worker:
             await put(bus, shots("abcdef", 5))
-            await until_async(lambda: worker.held == 6)
+            await until_async(lambda: worker.begun == 6)
             gate.open()
             await results(bus, 30)
             await emptied(bus)
