@@ -416,7 +416,6 @@ resource newRegistry 'Microsoft.ContainerRegistry/registries@2023-07-01' = if (c
   }
   properties: {
     adminUserEnabled: false
-    anonymousPullEnabled: false
   }
 }
 
