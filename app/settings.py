@@ -122,7 +122,9 @@ class Settings(QueueSettings):
         "development", description="`production` refuses to start with what is only fit for a laptop."
     )
     auth: Literal["none", "keys", "entra", "keys+entra"] = Field(
-        "none", description="Who may ask: anybody (`none`), holders of an API key, of an Entra ID token, or of either."
+        "none",
+        description="Who may ask: anybody (`none`), holders of an API key (`keys`), of an Entra ID token (`entra`), or "
+        "of either (`keys+entra`).",
     )
     api_keys_file: Path | None = Field(
         None, description="File of the API keys, one `name:key` a line; read again when it changes."

@@ -49,21 +49,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "One prediction for a raw picture, a list for a multipart or JSON body, or a drawn picture.",
         "content": {"image/jpeg": _BINARY, "image/png": _BINARY},
     },
-    **problems.responses(
-        errors.InvalidRequest,
-        errors.ModelNotFound,
-        errors.NotAcceptable,
-        errors.UploadTimeout,
-        errors.PayloadTooLarge,
-        errors.UnsupportedImage,
-        errors.InvalidImage,
-        errors.ImageTooLarge,
-        errors.EngineFailure,
-        errors.Loading,
-        errors.Overloaded,
-        errors.Draining,
-        errors.DeadlineExceeded,
-    ),
+    **problems.responses(*problems.COMPUTING, errors.NotAcceptable),
 }
 
 OptionsQuery = Annotated[PredictOptions, Query()]

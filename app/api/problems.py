@@ -88,6 +88,23 @@ def problem(status: int, code: str, detail: str, request_id: str, *, retryable: 
     )
 
 
+COMPUTING: tuple[type[errors.RequestError], ...] = (
+    errors.InvalidRequest,
+    errors.ModelNotFound,
+    errors.UploadTimeout,
+    errors.PayloadTooLarge,
+    errors.UnsupportedImage,
+    errors.InvalidImage,
+    errors.ImageTooLarge,
+    errors.EngineFailure,
+    errors.Loading,
+    errors.Overloaded,
+    errors.Draining,
+    errors.DeadlineExceeded,
+)
+"""What any endpoint that computes may answer."""
+
+
 def problem_of(error: errors.RequestError, request_id: str) -> Problem:
     """What the table makes of an error."""
     return problem(STATUS[type(error)], error.code, str(error), request_id, retryable=error.retryable)

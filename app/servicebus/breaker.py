@@ -41,7 +41,6 @@ class Breaker:
         self.most_probes = _MOST_PROBES
         """So many are taken where each may fail for a reason of its own."""
         self._queue = queue
-        self._failures = 0
         self._unstored = 0
         """Failures in a row of the operator's destination."""
         self._in_a_row: set[str] = set()
@@ -80,7 +79,6 @@ class Breaker:
         if stored:
             self._unstored = 0
         if stored or not self._lacks_results:
-            self._failures = 0
             self._close()
 
     def _close(self) -> None:
@@ -94,7 +92,6 @@ class Breaker:
         """Something failed that is no message's fault; or, with an id, may be that message's own."""
         if message_id in self._suspects and not self.is_open:
             return
-        self._failures += 1
         if message_id is None:
             self._unstored += 1
         else:

@@ -21,10 +21,16 @@ log = logging.getLogger(__name__)
 
 _GRACE = 1.2
 """How much longer than the link waits for an answer a renewal may take: the link is to know of its own silence."""
-_RETRY_SECONDS = 0.5
-_SHORTEST_WAIT = 0.05
+RETRY_SECONDS = 0.5
+SHORTEST_WAIT = 0.05
 _MARGIN_SECONDS, _MARGIN_SHARE = 1.0, 0.1
 """A lock with less left than this, or than this share of it, is as good as lost: a settlement takes its time."""
+
+
+def margin_of(period: float) -> float:
+    """A lock of that period with so many seconds left is as good as lost."""
+    return min(_MARGIN_SECONDS, _MARGIN_SHARE * period)
+
 
 Renew = Callable[[Received, float], Awaitable[None]]
 """Renews a message's lock, waiting for the answer for so many seconds at most."""
@@ -49,7 +55,7 @@ class HeldLock:
 
     def patience(self) -> float:
         """Seconds to wait for an answer about it: half of its time, so that another try fits in."""
-        return max(_SHORTEST_WAIT, min(CONFIRM_SECONDS, (self.remaining() - self._keeper.margin) / 2))
+        return max(SHORTEST_WAIT, min(CONFIRM_SECONDS, (self.remaining() - self._keeper.margin) / 2))
 
     def lasts(self, left: float) -> None:
         """From now on it has `left` seconds."""
@@ -57,13 +63,13 @@ class HeldLock:
             return
         self._cancel()
         self._ends = time.monotonic() + left
-        self._end_in(left - min(_MARGIN_SECONDS, _MARGIN_SHARE * left))
+        self._end_in(left - margin_of(left))
         self.renew_in(left - self._keeper.period / 2)
 
     def renew_in(self, seconds: float) -> None:
         """Try to renew it then."""
         if self._kept:
-            wait = max(_SHORTEST_WAIT, seconds)
+            wait = max(SHORTEST_WAIT, seconds)
             self._renewing = asyncio.get_running_loop().call_later(wait, self._keeper.begin_renewal, self)
 
     def lose(self) -> None:
@@ -116,7 +122,7 @@ class LockKeeper:
     @property
     def margin(self) -> float:
         """A lock with so many seconds left is as good as lost."""
-        return min(_MARGIN_SECONDS, _MARGIN_SHARE * self.period)
+        return margin_of(self.period)
 
     @contextlib.contextmanager
     def hold(self, received: Received, on_loss: Callable[[], object]) -> Iterator[HeldLock]:
@@ -153,7 +159,7 @@ class LockKeeper:
             self._trouble.again(words(error))
             if not isinstance(error, LinkLost | TimeoutError):
                 log.debug("a renewal failed", exc_info=True)
-            lock.renew_in(min(_RETRY_SECONDS, lock.patience()))
+            lock.renew_in(min(RETRY_SECONDS, lock.patience()))
         else:
             self._trouble.over()
             lock.lasts(self.period - (time.monotonic() - asked))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from azure.servicebus.exceptions import MessageLockLostError
 
 from app.servicebus.link_errors import words
+from app.servicebus.locks import RETRY_SECONDS, SHORTEST_WAIT, margin_of
 from app.servicebus.receiver import CONFIRM_SECONDS, Received
 from app.servicebus.session_link import SessionLink
 from app.servicebus.trouble import Trouble
@@ -19,10 +20,6 @@ log = logging.getLogger(__name__)
 _SHORTEST, _LONGEST = 5.0, 20.0
 """Seconds. No lock of Service Bus is shorter than the first; a longer one than the second is renewed as if it were not,
 so that it does not matter how far this machine's clock is from the broker's."""
-_RETRY_SECONDS = 0.5
-_SHORTEST_WAIT = 0.05
-_MARGIN_SECONDS, _MARGIN_SHARE = 1.0, 0.1
-"""A lock with less left than this, or than this share of it, is as good as lost: a settlement takes its time."""
 
 
 class SessionLock:
@@ -37,7 +34,7 @@ class SessionLock:
         """Called when it is lost."""
         self._trouble = trouble
         self._ends = time.monotonic() + self.period
-        self._margin = min(_MARGIN_SECONDS, _MARGIN_SHARE * self.period)
+        self._margin = margin_of(self.period)
         self._keeping = asyncio.create_task(self._keep(), name="session-lock")
 
     def remaining(self) -> float:
@@ -62,11 +59,11 @@ class SessionLock:
         wait = self.period / 2
         while (left := self.remaining() - self._margin) > 0:
             await asyncio.sleep(min(left, wait))
-            wait = self.period / 2 if await self._renew() else _RETRY_SECONDS
+            wait = self.period / 2 if await self._renew() else RETRY_SECONDS
         asyncio.get_running_loop().call_soon(self.lose)  # not from here: it ends this task
 
     async def _renew(self) -> bool:
-        asked, left = time.monotonic(), max(_SHORTEST_WAIT, self.remaining() - self._margin)
+        asked, left = time.monotonic(), max(SHORTEST_WAIT, self.remaining() - self._margin)
         try:
             async with asyncio.timeout(left):
                 await self.link.renew(seconds=min(CONFIRM_SECONDS, left / 2))  # so that another try fits in

@@ -9,27 +9,10 @@ from onnx import TensorProto, checker, helper, numpy_helper, save
 
 from app.repository.manifest import FILE_NAME
 from benchmarks.peers.settings import CLASSES, INPUT, SIDE
+from models.shelf.training.mobilenet import BLOCKS
 
 NAME = "mobilenet"
 _SEED = 20_261_130
-_BLOCKS = (
-    # kernel, expansion, outputs, squeeze and excite, hard swish, stride
-    (3, 16, 16, False, False, 1),
-    (3, 64, 24, False, False, 2),
-    (3, 72, 24, False, False, 1),
-    (5, 72, 40, True, False, 2),
-    (5, 120, 40, True, False, 1),
-    (5, 120, 40, True, False, 1),
-    (3, 240, 80, False, True, 2),
-    (3, 200, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 480, 112, True, True, 1),
-    (3, 672, 112, True, True, 1),
-    (5, 672, 160, True, True, 2),
-    (5, 960, 160, True, True, 1),
-    (5, 960, 160, True, True, 1),
-)
 
 
 def add_model(root: Path) -> Path:
@@ -59,7 +42,7 @@ class _Graph:
         """Build the network and save it."""
         x = self._hard_swish(self._conv("image", 3, 16, 3, 2))
         inputs = 16
-        for kernel, wide, outputs, excite, hard, stride in _BLOCKS:
+        for kernel, wide, outputs, excite, hard, stride in BLOCKS:
             x = self._block(x, inputs, kernel, wide, outputs, excite, hard, stride)
             inputs = outputs
         x = self._hard_swish(self._conv(x, inputs, 960, 1))

@@ -67,20 +67,7 @@ _INFER: dict[str, Any] = {
             "description": "The outputs, as JSON, or as JSON with the tensors behind it.",
             "content": {"application/octet-stream": _BINARY},
         },
-        **_errors(
-            errors.InvalidRequest,
-            errors.ModelNotFound,
-            errors.UploadTimeout,
-            errors.PayloadTooLarge,
-            errors.UnsupportedImage,
-            errors.InvalidImage,
-            errors.ImageTooLarge,
-            errors.EngineFailure,
-            errors.Loading,
-            errors.Overloaded,
-            errors.Draining,
-            errors.DeadlineExceeded,
-        ),
+        **_errors(*problems.COMPUTING),
     },
 }
 

@@ -12,25 +12,7 @@ from torch import Tensor, nn
 
 from models.shelf.training.detect import Network, onnx_network
 from models.shelf.training.manifest import SIZE
-
-_BLOCKS = (
-    # kernel, expansion, outputs, squeeze and excite, hard swish, stride
-    (3, 16, 16, False, False, 1),
-    (3, 64, 24, False, False, 2),
-    (3, 72, 24, False, False, 1),
-    (5, 72, 40, True, False, 2),
-    (5, 120, 40, True, False, 1),
-    (5, 120, 40, True, False, 1),
-    (3, 240, 80, False, True, 2),
-    (3, 200, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 480, 112, True, True, 1),
-    (3, 672, 112, True, True, 1),
-    (5, 672, 160, True, True, 2),
-    (5, 960, 160, True, True, 1),
-    (5, 960, 160, True, True, 1),
-)
+from models.shelf.training.mobilenet import BLOCKS
 
 
 class _Excite(nn.Module):
@@ -76,7 +58,7 @@ def mobilenet() -> nn.Sequential:
     """The network for pictures [B, 3, 224, 224]; batch normalisation is taken as folded already."""
     layers: list[nn.Module] = [nn.Conv2d(3, 16, 3, 2, 1), nn.Hardswish()]
     inputs = 16
-    for kernel, wide, outputs, excite, hard, stride in _BLOCKS:
+    for kernel, wide, outputs, excite, hard, stride in BLOCKS:
         layers.append(_block(inputs, kernel, wide, outputs, excite, hard, stride))
         inputs = outputs
     layers += [nn.Conv2d(160, 960, 1), nn.Hardswish(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
