@@ -1,6 +1,5 @@
 """`roo-vision models add`: an ONNX file to a ready entry of a model repository."""
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from app.errors import InvalidManifest, StartupError
 from app.repository import presets
 from app.settings import usable_cores
 from app.vision.image import Size
+from app.vision.input_spec import LARGEST_INPUT
 from app.vision.preprocessing import InputSpec
 
 TOLERANCE = 1e-4
@@ -89,6 +89,8 @@ def read_size(text: str) -> Size:
     sides = read_numbers("--size", text, 2)
     if not all(side.is_integer() and side >= 1 for side in sides):
         raise StartupError(f"--size {text}: must be two whole numbers of pixels, such as 640,480.")
+    if max(sides) > LARGEST_INPUT:
+        raise StartupError(f"--size {text}: a model's input has at most {LARGEST_INPUT} pixels a side.")
     return Size(*map(int, sides))
 
 
@@ -114,9 +116,9 @@ def run(asked: Addition) -> None:
     Raises `StartupError` saying what was wrong or ambiguous, `EngineUnavailable` where `dynamic_batch` lacks onnx.
     """
     labels = None if asked.labels is None else entries.read_labels(asked.labels)
-    with entries.new_entry(asked.out, asked.name or asked.file.stem) as folder:
+    with entries.new_entry(asked.out, asked.name or asked.file.stem, asked.file) as folder:
         path = folder / entries.VERSION / "model.onnx"
-        shutil.copyfile(asked.file, path)
+        entries.copy_graph(asked.file, path)
         section, section_of_task = _inspect(asked, path, None if labels is None else len(labels))
         classes = section_of_task.classes
         if classes is None and labels is None:

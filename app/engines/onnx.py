@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.engines import onnx_cuda, onnx_file
+from app.engines import onnx_cuda, onnx_file, onnx_refusals
 from app.engines.base import Array, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.constants import Constants, picture_input
 from app.engines.devices import Device
-from app.engines.library_errors import first_line
 from app.engines.onnx_runs import Runs
 from app.engines.onnx_runtime import ort
 from app.engines.onnx_tensors import inputs_of, outputs_of
@@ -136,8 +135,7 @@ def _open(path: Path, options: EngineOptions, name: EngineName, graphs: bool) ->
         session = ort.InferenceSession(path, _session_options(options), providers=providers)
     except Exception as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
         raise InvalidManifest(
-            f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
-            "Check that it is a whole ONNX file with an opset that this version knows."
+            f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {onnx_refusals.reason(path, error)}."
         ) from error
     _check_provider(session, providers)
     return session

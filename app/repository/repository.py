@@ -115,16 +115,18 @@ def _versions(folder: Path, manifest: Manifest) -> dict[str, Path]:
 
 
 def _check_digests(folder: Path, path: Path, wanted: str | dict[str, str] | None) -> None:
-    """Every file with a digest must have it; one digest alone is that of the file that is served."""
+    """Every file with a digest must have it, weights beside a graph too; one digest alone is that of the file that is
+    served.
+    """
     named = {path.name: wanted} if isinstance(wanted, str) else wanted or {}
     for name, digest in named.items():
-        _check_digest(folder, path.with_name(name), digest)
+        _check_digest(folder, path.parent / name, digest)
 
 
 def _check_digest(folder: Path, path: Path, wanted: str) -> None:
     place = f"{folder / FILE_NAME}: sha256"
-    if path.name not in (*MODEL_FILES, INT8_FILE) or not path.is_file():
-        raise InvalidManifest(f"{place}: {path} is not a model file that is there.")
+    if ".." in path.parts or not path.is_file():
+        raise InvalidManifest(f"{place}: {path} is not a file of that version that is there.")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != wanted:

@@ -245,6 +245,13 @@ def test_sizes_that_are_no_pixels_are_refused(size: str) -> None:
         add.read_size(size)
 
 
+def test_sizes_that_no_model_has_are_refused(tmp_path: Path) -> None:
+    save_mean_colour(tmp_path / "a.onnx", size="side")  # type: ignore[arg-type]
+    done = roo("models", "add", tmp_path / "a.onnx", "--task", "classification", "--size", "100000,100000")
+    assert done.returncode == 2
+    assert done.stderr == "roo-vision: --size 100000,100000: a model's input has at most 4096 pixels a side.\n"
+
+
 def test_a_size_is_width_and_height() -> None:
     assert add.read_size("640, 480") == Size(640, 480)
 
