@@ -161,7 +161,7 @@ def list_models(models_dir: ModelsDir = None) -> None:
     from app.commands import models
     from app.settings import load_settings
 
-    models.print_list(load_settings(models_dir=models_dir).models_dir)
+    sys.exit(OK if models.print_list(load_settings(models_dir=models_dir).models_dir) else FAILED)
 
 
 @models_cli.command("show")
