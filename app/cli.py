@@ -253,6 +253,28 @@ def add_model(
     add.run(add.Addition(file, task, out, labels, name, sides, decoder, dynamic_batch, pixels, like, given))
 
 
+@models_cli.command("inspect")
+def inspect_model(
+    model: Annotated[str, typer.Argument(help="An ONNX file, or a model's name in the repository.")],
+    try_picture: Annotated[
+        Path | None, typer.Option("--try", help="Picture to try it on; one of the repository's examples if left out.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; the graph's own if left out.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTH,HEIGHT, for a graph that takes any size.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Say what an ONNX file holds, and what each family and each decoder would make of it on a picture."""
+    from app.commands import add, inspection
+    from app.settings import load_settings
+
+    root = load_settings(models_dir=models_dir).models_dir
+    sides = None if size is None else add.read_size(size)
+    inspection.run(inspection.Inspection(model, root, try_picture, labels, sides, json))
+
+
 @models_cli.command("quantize")
 def quantize_model(
     name: Annotated[str, typer.Argument(help="The model's folder name.")],

@@ -149,7 +149,7 @@ def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusio
     known = settled.get(asked.task) or {}
     engine = _open(path, settled)
     try:
-        section = graphs.conclude_input(engine, asked.size)
+        section = graphs.conclude_input(engine.input, asked.size)
         size = Size(*section.section["size"])
         rows = _rows(engine, section, settled)
         if asked.task == "classification":

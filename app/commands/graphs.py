@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.base import Array, Engine
+from app.engines.base import Array, TensorSpec
 from app.errors import InvalidManifest
 from app.vision.image import Size
 
@@ -23,12 +23,11 @@ class Conclusion:
     classes: int | None = None
 
 
-def conclude_input(engine: Engine, size: Size | None) -> Conclusion:
+def conclude_input(spec: TensorSpec, size: Size | None) -> Conclusion:
     """Size, layout and dtype of the graph's input; `size` is for graphs that take any.
 
     Raises `InvalidManifest` where it is no picture, or could be two things.
     """
-    spec = engine.input
     shape = [side or "any" for side in spec.shape]
     said = f"the input {spec.name} is {spec.dtype} {shape}"
     if len(shape) != 4 or spec.dtype.name not in _DTYPES:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.engines import onnx_cuda, onnx_file, onnx_refusals
+from app.engines import devices, onnx_cuda, onnx_file, onnx_refusals
 from app.engines.base import Array, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.constants import Constants, picture_input
 from app.engines.devices import Device
@@ -45,6 +45,12 @@ def precisions(device: Device, engine: EngineName) -> tuple[Precision, ...]:
     if device.kind == "cpu":
         return ("int8", "fp32") if engine == "onnx" else ("fp32",)
     return ("fp16", "fp32") if engine == "tensorrt" else ("fp32",)
+
+
+def signature(path: Path) -> tuple[list[TensorSpec], tuple[TensorSpec, ...]]:
+    """All inputs and outputs of a graph; raises `InvalidManifest` where it cannot be loaded."""
+    session = _open(path, EngineOptions(devices.choose("cpu", None)), "onnx", graphs=False)
+    return inputs_of(session), outputs_of(session)
 
 
 class OnnxEngine:

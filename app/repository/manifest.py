@@ -121,8 +121,13 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {_field(problem['loc'])}{_words(problem)}" for problem in error.errors())
+        problems = "\n".join(f"  {problem}" for problem in describe(error))
         raise InvalidManifest(f"{path}:\n{problems}\nThe fields are explained in docs/models.md.") from error
+
+
+def describe(error: ValidationError) -> list[str]:
+    """Each wrong field of a manifest and what it must be."""
+    return [f"{_field(problem['loc'])}{_words(problem)}" for problem in error.errors()]
 
 
 def read_labels(manifest: Manifest, folder: Path) -> tuple[str, ...]:
