@@ -11,6 +11,7 @@ from app.engines.base import Array, TensorSpec
 from app.errors import InvalidManifest
 from app.vision.image import Size
 
+PICTURE_DIMENSIONS = 4
 _DTYPES = ("float32", "float16", "uint8")
 
 
@@ -30,7 +31,7 @@ def conclude_input(spec: TensorSpec, size: Size | None) -> Conclusion:
     """
     shape = [side or "any" for side in spec.shape]
     said = f"the input {spec.name} is {spec.dtype} {shape}"
-    if len(shape) != 4 or spec.dtype.name not in _DTYPES:
+    if len(shape) != PICTURE_DIMENSIONS or spec.dtype.name not in _DTYPES:
         raise InvalidManifest(f"{said}, but a picture's is {' or '.join(_DTYPES)} with 4 dimensions.")
     places = (("nchw", 1), ("nhwc", 3))
     layouts = [layout for layout, place in places if spec.shape[place] == 3]

@@ -10,18 +10,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from app.commands import entries, graphs, readings, trial, ultralytics
+from app.commands import entries, graphs, probing, readings, trial, ultralytics
 from app.commands.readings import Attempts, Reading
 from app.commands.trial import Sample
-from app.engines import catalog, devices, onnx, onnx_file, onnx_weights
-from app.engines.base import Array, Engine, EngineOptions, TensorSpec
+from app.engines import onnx, onnx_file, onnx_weights
+from app.engines.base import TensorSpec
 from app.errors import InvalidManifest, StartupError
 from app.repository import repository
-from app.settings import usable_cores
 from app.vision.image import Size
 
 _SHOWN_TEXT = 160
-_PICTURE_DIMENSIONS = 4
 
 console = Console()
 
@@ -99,17 +97,11 @@ def _tried(asked: Inspection, path: Path, sample: Sample) -> list[Reading] | str
     try:
         told = ultralytics.read(onnx_file.read(path).metadata, tuple(spec.name for spec in outputs))
         names = told.labels if asked.labels is None else entries.read_labels(asked.labels)
-        pictures = [spec for spec in inputs if len(spec.shape) == _PICTURE_DIMENSIONS] or inputs
+        pictures = [spec for spec in inputs if len(spec.shape) == graphs.PICTURE_DIMENSIONS] or inputs
         shape = graphs.conclude_input(pictures[0], asked.size or told.size).section
     except InvalidManifest as error:
         return str(error)
-
-    def opening(constants: Mapping[str, Array]) -> Engine:
-        return catalog.open_engine(
-            "onnx", path, EngineOptions(devices.choose("cpu", None), threads=usable_cores(), constants=constants)
-        )
-
-    attempts = Attempts(opening, shape, sample, names)
+    attempts = Attempts(lambda constants: probing.open_with(path, constants), shape, sample, names)
     found = [attempts.read(candidate) for candidate in readings.candidates(None if names is None else len(names))]
     return sorted(found, key=lambda reading: (reading.answer is None, reading.doubt is not None))
 
