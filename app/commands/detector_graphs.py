@@ -20,6 +20,7 @@ from app.vision.image import Size
 Array = NDArray[Any]
 
 _STRIDES = (8, 16, 32)
+_NEARLY_EVERYWHERE = 0.9
 _FEWEST_NUMBERS = 6
 _CLEARLY_MORE = 2
 """From so many times as many candidates as numbers of each on it is clear which are which."""
@@ -43,7 +44,7 @@ def conclude_detector(
         found = _conclude_boxes_scores_labels(rows, size, settled)
     else:
         raise InvalidManifest(
-            f"{shapes(rows)}: no decoder reads {len(rows)} outputs. Name those to read and how, as in "
+            f"{shapes(rows)}: it cannot be told how {len(rows)} outputs are read. Name those to read and how, as in "
             "--set detection.decoder=yolo --set detection.outputs=[NAME], or --like FAMILY."
         )
     return found
@@ -59,6 +60,9 @@ def _settled(rows: Mapping[str, Array], settled: Mapping[str, Any]) -> Conclusio
             f"{shapes(rows)}: more rows than columns, which is not yolo's [4 + C, M] but a row for each candidate: "
             "yolo_objectness, or yolo with --set detection.transposed=true."
         )
+    if spec.decoder == "yolo" and "extras" not in settled and classes:
+        table = rows[spec.outputs[0] if spec.outputs else next(iter(rows))]
+        _refuse_mixed(shapes(rows), (table if spec.transposed else table.T)[:, 4:])
     return Conclusion({}, (f"{shapes(rows)}: read as {spec.decoder}, as was asked",), classes or None)
 
 
@@ -111,8 +115,14 @@ def _conclude_columns(
     said: str, table: Array, size: Size, labels: int | None, settled: Mapping[str, Any]
 ) -> Conclusion:
     classes = len(table) - 4
+    if labels is None and classes > 1 and "extras" not in settled:
+        raise InvalidManifest(
+            f"{said}: that is {classes} classes, or fewer and further numbers behind them (mask coefficients, "
+            "keypoints, an angle). Give the classes' names with --labels, whose number tells; or say that all are classes "
+            "with --decoder yolo."
+        )
     _check_classes(said, "yolo", classes, labels, 4)
-    section = {"decoder": "yolo", **_unit(said, table[:4].T, size, settled), **_sigmoid(said, table[4:], settled)}
+    section = {"decoder": "yolo", **_unit(said, table[:4].T, size, settled), **_sigmoid(said, table[4:].T, settled)}
     why = f"{said}: few rows of many columns are 4 + C by candidates"
     return Conclusion(section, (why, f"so yolo with {classes} classes"), classes)
 
@@ -214,7 +224,20 @@ def _conclude_boxes_scores(
     if labels is not None and columns == labels + 1:
         background, more = _background(shapes(rows), table, settled)
         return Conclusion(section | background, (why, reason, more), labels)
+    if labels is None and columns > 1:
+        _refuse_background(shapes(rows), table, settled)
     return Conclusion(section | _sigmoid(shapes(rows), table, settled), (why, reason), columns)
+
+
+def _refuse_background(said: str, table: Array, settled: Mapping[str, Any]) -> None:
+    """A score that wins nearly everywhere may be that of nothing; only the number of labels tells."""
+    won = table.argmax(axis=1)
+    if "background" not in settled and max((won == 0).mean(), (won == table.shape[1] - 1).mean()) > _NEARLY_EVERYWHERE:
+        raise InvalidManifest(
+            f"{said}: one score wins nearly everywhere, so it is that of nothing or of a class. Give the classes' "
+            "names with --labels, whose number tells, or say it with --set detection.background=false, =true (the "
+            "first) or =last."
+        )
 
 
 def _background(said: str, table: Array, settled: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
@@ -281,6 +304,10 @@ def _places(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> 
 
 def _unit(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> dict[str, Any]:
     """Whether boxes are shares of the input or pixels of it."""
+    if not np.isfinite(boxes).all():
+        raise InvalidManifest(
+            f"{said}: boxes of a random picture are not finite. Check the model's input: --scale, --mean, --std."
+        )
     if "coordinates" in settled:
         return {}
     most = float(np.abs(boxes.astype(np.float64)).max(initial=0))
@@ -296,10 +323,23 @@ def _unit(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> di
 
 
 def _sigmoid(said: str, scores: Array, settled: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether scores [M, C] are logits."""
     _refuse_tied(said, scores)
     if "apply_sigmoid" in settled:
         return {}
+    _refuse_mixed(said, scores)
     return {"apply_sigmoid": True} if scores.min() < -1e-3 or scores.max() > 1 + 1e-3 else {}
+
+
+def _refuse_mixed(said: str, scores: Array) -> None:
+    """Scores [M, C] are all of one kind."""
+    probable = int(((scores > -1e-3) & (scores < 1 + 1e-3)).all(axis=0).sum())
+    if 0 < probable < scores.shape[1]:
+        raise InvalidManifest(
+            f"{said}: of the {scores.shape[1]} numbers that would be scores {probable} are 0 to 1 and the others are "
+            "not, so some are something else (mask coefficients, keypoints, an angle). Give the classes' names with "
+            "--labels, and say how many others there are with --set detection.extras=N."
+        )
 
 
 def _refuse_empty(said: str, table: Array) -> None:

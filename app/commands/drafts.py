@@ -27,7 +27,7 @@ def kept(asked: Addition, graph: Path) -> Iterator[None]:
         yield
     except InvalidManifest as error:
         target = asked.out / FOLDER / f"{asked.model}.yaml"
-        seen = [*_seen(graph), *_choices(asked, graph)]
+        seen = [*_seen(graph), *choices(asked, graph)]
         command = f"roo-vision models add {asked.file} --manifest {target} --out {asked.out} --name {asked.model}"
         refusal = str(error).replace(str(graph), str(asked.file))
         comment = [f"Draft of model.yaml for {asked.file.name}, which was refused:", refusal, *seen, f"Then: {command}"]
@@ -75,7 +75,7 @@ def _picture(graph: Path) -> TensorSpec:
     return next((spec for spec in inputs if len(spec.shape) == graphs.PICTURE_DIMENSIONS), inputs[0])
 
 
-def _choices(asked: Addition, graph: Path) -> list[str]:
+def choices(asked: Addition, graph: Path) -> list[str]:
     """What can be chosen for the task, and what it finds in a picture."""
     sample = trial.read_sample(asked.picture) if asked.picture else trial.bundled_sample(asked.out)
     try:
