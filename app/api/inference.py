@@ -114,7 +114,9 @@ def _options(query: bytes) -> PredictOptions:
 def _read_options(query: bytes) -> PredictOptions:
     """Callers send the same few queries again and again; reading one takes longer than finding what it said."""
     try:
-        return PredictOptions.model_validate(dict(QueryParams(query)))
+        said = QueryParams(query)
+        named = {"classes": ",".join(said.getlist("classes"))} if "classes" in said else {}
+        return PredictOptions.model_validate({**said, **named})
     except ValidationError as error:
         found = [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(found) from None
