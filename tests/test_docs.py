@@ -110,6 +110,18 @@ def test_the_commands_about_output_work(bundled: Server, clone: Path) -> None:
     assert len((clone / "answers-3" / "predictions.jsonl").read_text().splitlines()) == 1
 
 
+def test_json_and_pictures_come_in_one_answer_as_documented(bundled: Server, clone: Path) -> None:
+    (command,) = re.findall(r"^(curl .*)$", OUTPUT, re.MULTILINE)
+    shell(command.replace("localhost:8000", f"127.0.0.1:{bundled.port}"), clone)
+    assert (clone / "answer.multipart").read_bytes().count(b"Content-Type: image/jpeg") == 2
+    (program,) = re.findall(r"^```python\n(.*?)^```", OUTPUT, re.MULTILINE | re.DOTALL)
+    (clone / "a.jpg").write_bytes((ROOT / "models/shelf/examples/shelf-1.jpg").read_bytes())
+    (clone / "ask.py").write_text(program.replace("localhost:8000", f"127.0.0.1:{bundled.port}"))
+    assert "carton" in shell("python ask.py", clone)
+    with Image.open(clone / "0.jpg") as drawn:
+        assert drawn.size == (1280, 720)
+
+
 def test_every_format_is_documented() -> None:
     table = OUTPUT.partition("## Formats")[2].partition("\n\n`NAME`")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(FORMATS)
