@@ -73,6 +73,9 @@ class Settings(QueueSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
         description="Name of the one model to serve, where `ROO_MODELS_DIR` is that model's own folder (KServe).",
     )
+    strict_repository: bool = Field(
+        False, description="Whether one model that cannot be loaded keeps the service from starting with the others."
+    )
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
     )
