@@ -225,7 +225,7 @@ def list_models(models_dir: ModelsDir = None) -> None:
     from app.commands import models
     from app.settings import load_settings
 
-    models.print_list(load_settings(models_dir=models_dir).models_dir)
+    sys.exit(OK if models.print_list(load_settings(models_dir=models_dir).models_dir) else FAILED)
 
 
 @models_cli.command("show")
@@ -279,9 +279,15 @@ def export_model(
 @models_cli.command("add")
 def add_model(
     file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],
-    task: Annotated[Literal["classification", "detection", "segmentation"], typer.Option(help="What the model does.")],
+    task: Annotated[
+        Literal["classification", "detection", "segmentation"] | None,
+        typer.Option(help="What the model does; the graph's metadata may say it."),
+    ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; numbers where left out.")
+        str | None,
+        typer.Option(
+            help="Class names: a file with one a line, or a,b,c; the graph's metadata's, else numbers, if left out."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Model repository to write the entry into.")] = Path("models"),
     name: Annotated[str | None, typer.Option(help="The model's name; the file's where left out.")] = None,
@@ -301,20 +307,67 @@ def add_model(
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs the extra `tools`.")
     ] = False,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A manifest that was begun, such as the draft that a refusal leaves.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Make the file this version, or the `next`, of a model that is there.")
+    ] = None,
+    try_picture: Annotated[
+        Path | None, typer.Option("--try", help="Picture to answer afterwards, so that you see whether it is right.")
+    ] = None,
+    drawn: Annotated[Path | None, typer.Option(help="Where to draw that answer; NAME-try.jpg if left out.")] = None,
 ) -> None:
     """Write an ONNX file as a ready entry of a repository, after looking at its graph."""
-    from app.commands import add
+    from app.commands import add, addition
 
-    sides = None if size is None else add.read_size(size)
+    sides = None if size is None else addition.read_size(size)
     wanted = {
         "scale": scale,
-        "mean": None if mean is None else add.read_numbers("--mean", mean, 3),
-        "std": None if std is None else add.read_numbers("--std", std, 3),
+        "mean": None if mean is None else addition.read_numbers("--mean", mean, 3),
+        "std": None if std is None else addition.read_numbers("--std", std, 3),
         "channels": None if channels == "rgb" else channels,
     }
     pixels = {field: value for field, value in wanted.items() if value is not None}
-    given = add.read_fields(fields or [])
-    add.run(add.Addition(file, task, out, labels, name, sides, decoder, dynamic_batch, pixels, like, given))
+    asked = addition.Addition(
+        file,
+        task,
+        out,
+        labels,
+        name,
+        sides,
+        decoder,
+        dynamic_batch,
+        pixels,
+        like,
+        fields=addition.read_fields(fields or []),
+        version=None if version is None else addition.read_version(version),
+        picture=try_picture,
+        drawn=drawn,
+    )
+    add.run(asked if manifest is None else addition.with_draft(asked, manifest))
+
+
+@models_cli.command("inspect")
+def inspect_model(
+    model: Annotated[str, typer.Argument(help="An ONNX file, or a model's name in the repository.")],
+    try_picture: Annotated[
+        Path | None, typer.Option("--try", help="Picture to try it on; one of the repository's examples if left out.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; the graph's own if left out.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTH,HEIGHT, for a graph that takes any size.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Say what an ONNX file holds, and what each family and each decoder would make of it on a picture."""
+    from app.commands import addition, inspection
+    from app.settings import load_settings
+
+    root = load_settings(models_dir=models_dir).models_dir
+    sides = None if size is None else addition.read_size(size)
+    inspection.run(inspection.Inspection(model, root, try_picture, labels, sides, json))
 
 
 @models_cli.command("quantize")

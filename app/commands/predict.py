@@ -172,7 +172,10 @@ async def _predictor(job: Job, settings: Settings) -> AsyncIterator[_Predictor]:
         return
     if len(job.sources) < WORTH_TRYING:
         settings = settings.model_copy(update={"calibrate": False})
-    core = build(settings)
+    if job.model is not None and settings.model_name is None:  # the others need not be loaded, nor be as they should
+        core = build(settings.model_copy(update={"default_model": None}), job.model)
+    else:
+        core = build(settings)
     await asyncio.to_thread(core.load)
     try:
         yield _Local(core, job)
