@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from app.api.body import UploadLimits
 from app.api.picture_buffer import PictureBuffer
-from app.api.schemas import PredictOptions
 from app.core.admission import Permit
 from app.errors import InvalidRequest, PayloadTooLarge, RequestError, UnsupportedImage
 from app.vision import image
+from app.wire.predict_options import PredictOptions
 
 MOST_HEAD_BYTES = 8 * 1024
 MOST_BOUNDARY = 200

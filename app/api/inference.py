@@ -16,10 +16,11 @@ from app.api.body import UploadLimits
 from app.api.hang_up import or_hang_up
 from app.api.mixed import MEDIA_TYPE as MIXED
 from app.api.replies import Call, hand_over
-from app.api.schemas import PredictionList, PredictOptions
+from app.api.schemas import PredictionList
 from app.api.security.gate import caller_of
 from app.api.uploads import RAW_TYPES, Uploads, read_head
 from app.core.service import InferenceService
+from app.wire.predict_options import PredictOptions
 from app.wire.prediction import Prediction
 from app.wire.rendering import Renderer
 
