@@ -65,6 +65,12 @@ def survey(root: Path, only: str | None = None) -> Survey:
             except InvalidManifest as error:
                 found.failures[folder.name] = error
     if not (found.entries or found.failures):
+        if (root / FILE_NAME).is_file():
+            name = root.resolve().name
+            raise StartupError(
+                f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
+                f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
+            )
         raise StartupError(
             f"The model repository {root.absolute()} has no models: none of its folders has a {FILE_NAME}. "
             "Put one in (docs/models.md), or set ROO_MODELS_DIR to another folder."

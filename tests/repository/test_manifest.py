@@ -140,6 +140,12 @@ def test_the_digest_is_checked(tmp_path: Path) -> None:
         read_entry(folder)
 
 
+def test_a_models_own_folder_is_no_repository_and_both_cures_are_named(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path)
+    with pytest.raises(StartupError, match=rf"own folder.*ROO_MODELS_DIR.*\({tmp_path}\).*ROO_MODEL_NAME=colour"):
+        scan(folder)
+
+
 def test_scanning_passes_over_other_folders_and_refuses_emptiness(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="has no models"):
         scan(tmp_path)
