@@ -1,7 +1,7 @@
 """What stays of an addition that was refused: the manifest as far as it is known, and what there is to choose from."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,11 @@ def choices(asked: Addition, graph: Path) -> list[str]:
         shape = graphs.conclude_input(_picture(graph), asked.size).section
     except InvalidManifest:
         return []
-    attempts = Attempts(lambda constants: probing.open_with(graph, constants), shape, sample, asked.names)
     count = None if asked.names is None else len(asked.names)
-    found = [attempts.read(way) for way in readings.candidates(count, asked.told) if way.task == asked.task]
+    with closing(
+        Attempts(lambda constants: probing.open_with(graph, constants), shape, sample, asked.names)
+    ) as attempts:
+        found = [attempts.read(way) for way in readings.candidates(count, asked.told) if way.task == asked.task]
     answered = sorted((reading for reading in found if reading.answer is not None), key=lambda each: bool(each.doubt))
     if not answered:
         return ["None of the decoders fits."]
