@@ -89,7 +89,8 @@ def choices(asked: Addition, graph: Path) -> list[str]:
         found = [attempts.read(way) for way in readings.candidates(count, asked.told) if way.task == asked.task]
     answered = sorted((reading for reading in found if reading.answer is not None), key=lambda each: bool(each.doubt))
     if not answered:
-        return ["None of the decoders fits."]
+        plugged = " A function of yours may read it: --decoder package.module:function (docs/models.md)."
+        return [f"None of the decoders fits.{plugged if asked.task == 'detection' else ''}"]
     return [f"What fits, and what it finds in {sample.name}:", *map(_choice, answered)]
 
 

@@ -158,6 +158,13 @@ def test_a_draft_that_is_left_as_it_is_is_refused_again(tmp_path: Path) -> None:
         wanted = addition.with_draft(asked(file), tmp_path / "models" / ".drafts" / "it.yaml")
 
 
+def test_names_with_commas_are_whole_in_a_draft(tmp_path: Path) -> None:
+    (tmp_path / "draft.yaml").write_text("task: detection\nlabels: ['a, b', c]\ndetection: {decoder: yolo}\n")
+    file = save_constant(tmp_path / "net.onnx", output=table(50, 6).T.copy())
+    add.run(addition.with_draft(asked(file, None), tmp_path / "draft.yaml"))  # type: ignore[arg-type]
+    assert (tmp_path / "models" / "it" / "labels.txt").read_text() == "a, b\nc\n"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
