@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from app.errors import InvalidRequest
 from app.rpc import messages
-from app.rpc.calls import Context
+from app.rpc.calls import Context, abort
 from app.rpc.health import NAME as HEALTH
 
 
@@ -33,7 +33,7 @@ class ReflectionService:
             async for answer in self._answering.ServerReflectionInfo(_parsed(contents), context):
                 yield answer
         except InvalidRequest as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 async def _parsed(contents: AsyncIterator[bytes]) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
