@@ -9,7 +9,7 @@ TRITON_PYTHON ?= /usr/bin/python3
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines test-parity test-clients record-triton lint types contracts check bench bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ check: lint types contracts test ## All of the above
 
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/python -m benchmarks.comparison
+
+bench-states: $(VENV)/.dev ## Measure what a newcomer gets, beside an earlier commit
+	$(BIN)/python -m benchmarks.served_states
 
 bench-queue: $(VENV)/.dev ## Measure the queue: throughput, losses, a spike, people, chaos; beside an earlier commit
 	$(BIN)/python -m benchmarks.queue_run

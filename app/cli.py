@@ -11,7 +11,7 @@ import typer
 
 from app.commands.dead_letters import dead_letters_cli
 from app.devbus.command import devbus
-from app.errors import RooError
+from app.errors import RooError, StartupError
 
 OK, FAILED, CANNOT_START = 0, 1, 2
 """Exit codes: all went well; some pictures or models failed; wrong usage, settings or environment."""
@@ -34,6 +34,24 @@ ModelsDir = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda or cuda:N; ROO_DEVICE, else auto.", show_default=False)
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from app import __version__
+
+        typer.echo(f"roo-vision {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _every_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the program's version, and end."),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -76,8 +94,14 @@ def serve(
 @cli.command()
 def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", exists=True)],
-    out: Annotated[
-        Path | None, typer.Option(help="Write the pictures with the answers drawn in to this folder.")
+    out: Annotated[Path | None, typer.Option(help="Folder to write the answers to, as --format says.")] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="drawn, json, jsonl, coco, yolo, csv or crops; several with commas between. drawn where left out.",
+            show_default=False,
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture and line.")] = False,
     url: Annotated[str | None, typer.Option(help="Ask this running service instead of loading the model here.")] = None,
@@ -85,17 +109,57 @@ def predict(
         str | None, typer.Option(help="API key for --url; ROO_API_KEY keeps it out of the process list.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
+    version: Annotated[str | None, typer.Option(help="Version of --model; the newest where left out.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Only these classes: names or numbers with commas between.")
+    ] = None,
     score_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
+    iou: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of boxes that overlap more than this, the best stays.")
+    ] = None,
+    class_agnostic: Annotated[
+        bool | None, typer.Option("--class-agnostic", help="Boxes of different classes suppress each other too.")
+    ] = None,
+    max_detections: Annotated[int | None, typer.Option(min=1, help="At most so many a picture, best first.")] = None,
+    normalized: Annotated[
+        bool, typer.Option("--normalized", help="Boxes as 0 to 1 of the picture, in JSON and CSV.")
+    ] = False,
+    save_conf: Annotated[
+        bool, typer.Option("--save-conf", help="With --format yolo: the score last in each line.")
+    ] = False,
     models_dir: ModelsDir = None,
     device: Device = None,
 ) -> None:
     """Understand pictures from files."""
     from app.commands import predict as command
+    from app.commands.output.formats import read_formats
+    from app.commands.sources import find_sources
     from app.settings import load_settings
 
-    settings = load_settings(models_dir=models_dir, device=device, api_key=key)
-    job = command.Job(command.find_pictures(pictures), out, json, url, model, score_threshold)
-    sys.exit(OK if command.run(job, settings) else FAILED)
+    if formats and out is None:
+        raise StartupError("--format says how to write; say where to with --out DIR. (--json prints JSON instead.)")
+    if version is not None and model is None:
+        raise StartupError("--version is a version of a model: name it with --model.")
+    options = command.read_options(
+        classes=classes,
+        score_threshold=score_threshold,
+        iou_threshold=iou,
+        class_agnostic=class_agnostic,
+        max_detections=max_detections,
+    )
+    job = command.Job(
+        sources=find_sources(pictures, out),
+        out=out,
+        formats=read_formats(formats or ["drawn"]),
+        json=json,
+        url=url,
+        model=model,
+        version=version,
+        options=options,
+        normalized=normalized,
+        save_conf=save_conf,
+    )
+    sys.exit(OK if command.run(job, load_settings(models_dir=models_dir, device=device, api_key=key)) else FAILED)
 
 
 @cli.command()
@@ -118,7 +182,7 @@ def send(
 ) -> None:
     """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
     from app.commands import send as command
-    from app.commands.predict import find_pictures
+    from app.commands.sources import find_pictures
     from app.settings import load_client_settings
 
     wanted = {"model": model, "robot_id": robot_id}
@@ -161,7 +225,7 @@ def list_models(models_dir: ModelsDir = None) -> None:
     from app.commands import models
     from app.settings import load_settings
 
-    models.print_list(load_settings(models_dir=models_dir).models_dir)
+    sys.exit(OK if models.print_list(load_settings(models_dir=models_dir).models_dir) else FAILED)
 
 
 @models_cli.command("show")
@@ -215,9 +279,15 @@ def export_model(
 @models_cli.command("add")
 def add_model(
     file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],
-    task: Annotated[Literal["classification", "detection", "segmentation"], typer.Option(help="What the model does.")],
+    task: Annotated[
+        Literal["classification", "detection", "segmentation"] | None,
+        typer.Option(help="What the model does; the graph's metadata may say it."),
+    ] = None,
     labels: Annotated[
-        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; numbers where left out.")
+        str | None,
+        typer.Option(
+            help="Class names: a file with one a line, or a,b,c; the graph's metadata's, else numbers, if left out."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Model repository to write the entry into.")] = Path("models"),
     name: Annotated[str | None, typer.Option(help="The model's name; the file's where left out.")] = None,
@@ -237,20 +307,67 @@ def add_model(
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs the extra `tools`.")
     ] = False,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A manifest that was begun, such as the draft that a refusal leaves.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Make the file this version, or the `next`, of a model that is there.")
+    ] = None,
+    try_picture: Annotated[
+        Path | None, typer.Option("--try", help="Picture to answer afterwards, so that you see whether it is right.")
+    ] = None,
+    drawn: Annotated[Path | None, typer.Option(help="Where to draw that answer; NAME-try.jpg if left out.")] = None,
 ) -> None:
     """Write an ONNX file as a ready entry of a repository, after looking at its graph."""
-    from app.commands import add
+    from app.commands import add, addition
 
-    sides = None if size is None else add.read_size(size)
+    sides = None if size is None else addition.read_size(size)
     wanted = {
         "scale": scale,
-        "mean": None if mean is None else add.read_numbers("--mean", mean, 3),
-        "std": None if std is None else add.read_numbers("--std", std, 3),
+        "mean": None if mean is None else addition.read_numbers("--mean", mean, 3),
+        "std": None if std is None else addition.read_numbers("--std", std, 3),
         "channels": None if channels == "rgb" else channels,
     }
     pixels = {field: value for field, value in wanted.items() if value is not None}
-    given = add.read_fields(fields or [])
-    add.run(add.Addition(file, task, out, labels, name, sides, decoder, dynamic_batch, pixels, like, given))
+    asked = addition.Addition(
+        file,
+        task,
+        out,
+        labels,
+        name,
+        sides,
+        decoder,
+        dynamic_batch,
+        pixels,
+        like,
+        fields=addition.read_fields(fields or []),
+        version=None if version is None else addition.read_version(version),
+        picture=try_picture,
+        drawn=drawn,
+    )
+    add.run(asked if manifest is None else addition.with_draft(asked, manifest))
+
+
+@models_cli.command("inspect")
+def inspect_model(
+    model: Annotated[str, typer.Argument(help="An ONNX file, or a model's name in the repository.")],
+    try_picture: Annotated[
+        Path | None, typer.Option("--try", help="Picture to try it on; one of the repository's examples if left out.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; the graph's own if left out.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTH,HEIGHT, for a graph that takes any size.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Say what an ONNX file holds, and what each family and each decoder would make of it on a picture."""
+    from app.commands import addition, inspection
+    from app.settings import load_settings
+
+    root = load_settings(models_dir=models_dir).models_dir
+    sides = None if size is None else addition.read_size(size)
+    inspection.run(inspection.Inspection(model, root, try_picture, labels, sides, json))
 
 
 @models_cli.command("quantize")

@@ -139,6 +139,12 @@ class Forbidden(CallerError):
     code = "forbidden"
 
 
+class UnsupportedEncoding(CallerError):
+    """The body is packed in a way that is not read (`Content-Encoding`); what is in it nobody knows."""
+
+    code = "unsupported_encoding"
+
+
 class RateLimited(CallerError):
     """The caller sends more requests than it may."""
 

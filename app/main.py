@@ -26,8 +26,8 @@ from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.host import allocator, cgroup
 from app.http_server import HttpServer, listen, stop_event
-from app.loading import calibration, loader
 from app.loading.serving import Serving
+from app.loading.start import Start
 from app.monitoring import gauges
 from app.otel_settings import load_otel_settings
 from app.repository import repository
@@ -66,28 +66,36 @@ class Core:
     health: Health
     device: Device
     entries: list[ModelEntry]
-    main_entry: ModelEntry
-    serving: Serving
+    start: Start
 
     def load(self) -> None:
         """Try what is fastest here, load and warm every model, then start the lanes; raises `StartupError`.
 
         Takes seconds: not for the event loop.
         """
-        serving = loader.with_precisions(self.entries, self.serving)
-        serving = calibration.calibrate(self.entries, self.main_entry, serving)
-        for entry in self.entries:
-            for model in loader.load(entry, serving):
-                self.service.registry.add(model)
-        self.executor.start(serving.lanes)
+        registry, start = self.service.registry, self.start
+        start.run(self.entries)
+        for model in start.models:
+            registry.add(model)
+        for name, reason in start.failures.items():
+            registry.fail(name, reason)
+        self.executor.start(start.serving.lanes)
         self.service.registry.complete()
         self.health.finish_start()
 
 
-def build(settings: Settings) -> Core:
-    """Put the core together from settings and the model repository; raises `StartupError` where they do not fit."""
+def build(settings: Settings, model: str | None = None) -> Core:
+    """Put the core together from settings and the model repository, of which only `model` where one is named.
+
+    Raises `StartupError` where they do not fit.
+    """
     serving = Serving.of(settings)
-    entries = repository.scan(settings.models_dir, settings.model_name)
+    start = Start(serving, settings.default_model, settings.strict_repository)
+    entries = (
+        start.read(settings.models_dir, settings.model_name)
+        if model is None
+        else [repository.read_model(settings.models_dir, model)]
+    )
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
     capacity: ModelCapacity = Capacity(batcher)
@@ -99,8 +107,7 @@ def build(settings: Settings) -> Core:
     registry = Registry(settings.default_model)
     service = InferenceService(registry, batcher, admission, capacity, limits)
     health = Health(registry, executor, capacity, serving.device)
-    main_entry = next((entry for entry in entries if entry.name == settings.default_model), entries[0])
-    return Core(service, batcher, executor, health, serving.device, entries, main_entry, serving)
+    return Core(service, batcher, executor, health, serving.device, entries, start)
 
 
 def _check_memory(settings: Settings, lanes: int) -> None:

@@ -48,7 +48,9 @@ class QueueSettings(BaseSettings):
         {}, description="Model of messages that name none: for all queues, or `QUEUE=MODEL` with commas."
     )
     queue_share: Shares = Field(
-        {}, description="Share that a queue keeps while those before it have work, else 0.1; `QUEUE=SHARE` with commas."
+        {},
+        description="Share that a queue behind the first keeps while those before it have work, else 0.1: for all, or "
+        "`QUEUE=SHARE` with commas.",
     )
     results_queue: str | None = Field(
         None, description="Queue or topic for the results of messages that name no `reply_to`."
@@ -95,7 +97,12 @@ class QueueSettings(BaseSettings):
     @model_validator(mode="after")
     def _check_queue(self) -> Self:
         ways = (self.servicebus_namespace is not None) + (self.servicebus_connection_string is not None)
-        if self.queue and ways != 1:
+        if ways == 2:
+            raise ValueError(
+                "ROO_SERVICEBUS_NAMESPACE and ROO_SERVICEBUS_CONNECTION_STRING are both set. Unset one: the former "
+                "enters with the Azure identity, the latter with its key"
+            )
+        if self.queue and not ways:
             raise ValueError("ROO_QUEUE needs either ROO_SERVICEBUS_NAMESPACE or ROO_SERVICEBUS_CONNECTION_STRING")
         if not self.queue and (ways or self.results_queue):
             raise ValueError("Service Bus is set up, but ROO_QUEUE does not say which queue to read")
@@ -115,6 +122,11 @@ class QueueSettings(BaseSettings):
             raise ValueError(
                 "ROO_RESULTS_QUEUE is the queue or topic that is read (ROO_QUEUE): results would come back as requests"
             )
+        for name in self.reply_to:
+            if name.lower() == source.name.lower():
+                raise ValueError(
+                    f"ROO_REPLY_TO names {name!r}, which is read (ROO_QUEUE): results would come back as requests"
+                )
 
     def _check_each(self) -> None:
         """What is said of queues is said of those that there are, and leaves room for all."""
@@ -125,6 +137,8 @@ class QueueSettings(BaseSettings):
         ):
             if unknown := said.keys() - {"", *self.queue}:
                 raise ValueError(f"{name} names {min(unknown)!r}, which is none of ROO_QUEUE")
+        if self.queue_share and len(self.queue) < 2:
+            raise ValueError("ROO_QUEUE_SHARE is between several queues, and ROO_QUEUE names only one")
         if self.queue and self.queue[0] in self.queue_share:
             raise ValueError("ROO_QUEUE_SHARE: the first queue has what the others leave; give theirs")
         held = sum(queue.sessions or 1 for queue in self.queues)

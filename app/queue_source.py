@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 _SUBSCRIPTIONS = "subscriptions"
+_LIKELY = re.compile(r"subs\w*", re.IGNORECASE | re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][\w.~-]*(/[A-Za-z0-9][\w.~-]*)*", re.ASCII)
 
 
@@ -25,3 +26,12 @@ class QueueSource:
         entity, _, subscription = path.rpartition("/")
         topic, _, word = entity.rpartition("/")
         return cls(topic, subscription) if topic and word.lower() == _SUBSCRIPTIONS else cls(path)
+
+
+def hint_where_missing(path: str) -> str:
+    """What may be wrong with a path that does not exist, as a sentence with a space before it; else nothing."""
+    topic, _, rest = path.rpartition("/")
+    topic, _, word = topic.rpartition("/")
+    if topic and _LIKELY.fullmatch(word) and word.lower() != _SUBSCRIPTIONS:
+        return f" A subscription is named {topic}/{_SUBSCRIPTIONS}/{rest}."
+    return ""

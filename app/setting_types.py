@@ -7,7 +7,12 @@ from pydantic_settings import NoDecode
 
 
 def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    if not isinstance(value, str) or not value.strip():
+        return value or ()
+    names = tuple(part.strip() for part in value.split(","))
+    if "" in names:  # of `$A,$B` one was not set: what is meant is more than what is left
+        raise ValueError("a name between the commas is empty")
+    return names
 
 
 def _pairs(value: object) -> object:

@@ -73,6 +73,9 @@ class Settings(QueueSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
         description="Name of the one model to serve, where `ROO_MODELS_DIR` is that model's own folder (KServe).",
     )
+    strict_repository: bool = Field(
+        False, description="Whether one model that cannot be loaded keeps the service from starting with the others."
+    )
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
     )
@@ -106,8 +109,9 @@ class Settings(QueueSettings):
     max_inflight_bytes: int = Field(
         256 * MIB,
         ge=1,
-        description="Encoded bytes being received or admitted; at least 1.25 times `ROO_MAX_IMAGE_BYTES` and "
-        "`ROO_MAX_BODY_BYTES`. A picture counts an eighth more while it arrives in pieces.",
+        description="Encoded bytes being received or admitted, and drawn pictures that are being sent; at least 1.25 "
+        "times `ROO_MAX_IMAGE_BYTES` and `ROO_MAX_BODY_BYTES`. A picture counts an eighth more while it arrives "
+        "in pieces.",
     )
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.bench import load
 from app.bench.measurements import percentile
@@ -17,10 +17,14 @@ SPIKE_PER_SECOND = 800 / 60
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """Pictures a second over HTTP at 32 at once and off a full queue, one after the other, round by round."""
+    """Over HTTP at 32 at once and off a full queue, one after the other, round by round: pictures a second, and the
+    service's own milliseconds of CPU a picture.
+    """
 
-    http: list[float]
-    queue: list[float]
+    http: list[float] = field(default_factory=list)
+    queue: list[float] = field(default_factory=list)
+    http_cpu_ms: list[float] = field(default_factory=list)
+    queue_cpu_ms: list[float] = field(default_factory=list)
 
     @property
     def ratios(self) -> list[float]:
@@ -56,11 +60,11 @@ class People:
 
 async def throughput(stages: Sequence[Stage], rounds: int, seconds: float, messages: int) -> list[Throughput]:
     """HTTP and queue in turns, and all states of the code in turns."""
-    found = [Throughput([], []) for _ in stages]
+    found = [Throughput() for _ in stages]
     for number in range(rounds):
         for stage, rates in zip(stages, found, strict=True):
-            rates.http.append(await _http_rate(stage, seconds))
-            rates.queue.append(await _queue_rate(stage, messages, f"{stage.state.name}-{number}"))
+            await _over_http(stage, seconds, rates)
+            await _off_the_queue(stage, messages, f"{stage.state.name}-{number}", rates)
     return found
 
 
@@ -95,7 +99,8 @@ async def people(stage: Stage, seconds: float, per_second: float) -> People:
     with stage.service("--no-queue") as service:
         port = await stage.ready(service)
         alone = await _interactive(port, stage, seconds)
-    bulk_alone = await _queue_rate(stage, int(per_second * seconds / 2), "alone")
+    robots_alone = Throughput()
+    await _off_the_queue(stage, int(per_second * seconds / 2), "alone", robots_alone)
     before = stage.bus.results()
     count = int(1.5 * per_second * (seconds + 4))
     await stage.fill(count, "beside")
@@ -106,29 +111,31 @@ async def people(stage: Stage, seconds: float, per_second: float) -> People:
         beside = await _interactive(port, stage, seconds)
         bulk = (stage.bus.results() - first) / (time.monotonic() - began)
         await stage.until_results(before + count, service)
-    return People(*_p50_p99(alone), *_p50_p99(beside), bulk_alone, bulk)
+    return People(*_p50_p99(alone), *_p50_p99(beside), robots_alone.queue[0], bulk)
 
 
-async def _http_rate(stage: Stage, seconds: float) -> float:
+async def _over_http(stage: Stage, seconds: float, found: Throughput) -> None:
     with stage.service("--no-queue") as service:
         port = await stage.ready(service)
         requests = [load.post(PREDICT, "image/jpeg", picture.content) for picture in stage.messages(4, "")]
         target = load.Target(port, service.cpu_seconds)
         measured = await asyncio.to_thread(load.press, target, requests, 32, 1.0, seconds)
-    return measured.per_second
+    found.http.append(measured.per_second)
+    found.http_cpu_ms.append(1e3 * measured.cpu_seconds / measured.pictures)
 
 
-async def _queue_rate(stage: Stage, count: int, prefix: str) -> float:
+async def _off_the_queue(stage: Stage, count: int, prefix: str, found: Throughput) -> None:
     """From a tenth to nine tenths of a queue that was full before the service came."""
     before = stage.bus.results()
     await stage.fill(count, prefix)
     with stage.service() as service:
         began = await stage.until_results(before + count // 10, service)
-        first = stage.bus.results()
+        first, cpu = stage.bus.results(), service.cpu_seconds()
         ended = await stage.until_results(before + count * 9 // 10, service)
-        rate = (stage.bus.results() - first) / (ended - began)
+        done, cpu = stage.bus.results() - first, service.cpu_seconds() - cpu
         await stage.until_results(before + count, service)
-    return rate
+    found.queue.append(done / (ended - began))
+    found.queue_cpu_ms.append(1e3 * cpu / done)
 
 
 async def _read(robot: Robot, count: int, ages: list[float], ids: list[str]) -> None:

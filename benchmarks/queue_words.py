@@ -13,11 +13,13 @@ def throughput(found: Mapping[str, Throughput]) -> list[str]:
     """Medians and ranges by state."""
     rounds = len(next(iter(found.values())).http)
     lines = [
-        f"| throughput, pictures a second ({rounds} rounds in turns) | HTTP, 32 at once | queue | queue / HTTP |",
-        "| --- | --- | --- | --- |",
+        f"| throughput, pictures a second ({rounds} rounds in turns) | HTTP, 32 at once | queue | queue / HTTP "
+        "| CPU of the service a picture, ms: HTTP | queue |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for state, each in found.items():
-        cells = (_ranged(each.http, 0), _ranged(each.queue, 0), _ranged(each.ratios, 2))
+        rates = (_ranged(each.http, 0), _ranged(each.queue, 0), _ranged(each.ratios, 2))
+        cells = (*rates, _ranged(each.http_cpu_ms, 2), _ranged(each.queue_cpu_ms, 2))
         lines.append(f"| {state} | {' | '.join(cells)} |")
     return [*lines, ""]
 

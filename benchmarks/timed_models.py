@@ -17,7 +17,9 @@ _MEASURED_STEPS = 400
 
 
 def add_model(root: Path, name: str, seconds: float) -> None:
-    """Write a classifier to the repository `root` whose network takes about so long for a picture, on one core."""
+    """Write a classifier to the repository `root` whose network takes about so long for a picture, on one core; with 0,
+    no time worth the name.
+    """
     folder = root / name / "1"
     folder.mkdir(parents=True)
     _write(folder / "model.onnx", _steps_for(seconds, folder / "model.onnx"))
@@ -43,7 +45,7 @@ def _steps_for(seconds: float, path: Path) -> int:
         began = time.perf_counter()
         session.run(None, picture)
         taken.append(time.perf_counter() - began)
-    return max(1, round(_MEASURED_STEPS * seconds / sorted(taken)[1]))
+    return max(1 if seconds else 0, round(_MEASURED_STEPS * seconds / sorted(taken)[1]))
 
 
 def _write(path: Path, steps: int) -> None:

@@ -125,6 +125,12 @@ def test_what_a_queue_needs_is_refused_without_it() -> None:
         ({"queue": "a,b", "queue_model": "x,b=y"}, "ROO_QUEUE_MODEL: .* for all, or NAME=VALUE"),
         ({"queue": "a,b", "queue_model": "b=x,b=y"}, "ROO_QUEUE_MODEL: 'b' is said twice"),
         ({"queue": "a,results"}, "ROO_RESULTS_QUEUE is the queue or topic that is read"),
+        ({"queue": "a,,b"}, "ROO_QUEUE: a name between the commas is empty"),
+        ({"queue": "a,"}, "ROO_QUEUE: a name between the commas is empty"),
+        ({"queue": "a", "queue_share": "0.3"}, "ROO_QUEUE_SHARE is between several queues"),
+        ({"queue": "a,b", "reply_to": "c,B"}, "ROO_REPLY_TO names 'B', which is read"),
+        ({"queue": "t/subscriptions/s", "reply_to": "T"}, "ROO_REPLY_TO names 'T', which is read"),
+        ({"queue": "a", "servicebus_connection_string": "x"}, "both set. Unset one"),
     ],
 )
 def test_what_cannot_be_said_of_queues_is_refused(together: dict[str, object], words: str) -> None:
@@ -143,7 +149,8 @@ def test_queues_have_a_model_a_share_and_sessions_each(monkeypatch: pytest.Monke
     assert (normal.path, normal.model, normal.sessions) == ("normal", None, None)
     assert (bulk.path, bulk.model, bulk.sessions) == ("shots/subscriptions/bulk", "static", None)
     assert [queue.weight for queue in (urgent, normal, bulk)] == pytest.approx([0.8, 0.18, 0.02])
-    (alone,) = load_settings(queue="jobs", queue_model="shelf", queue_share="0.3", queue_sessions=2).queues
+    assert [queue.weight for queue in load_settings(queue_share="0.3").queues] == pytest.approx([0.7, 0.21, 0.09])
+    (alone,) = load_settings(queue="jobs", queue_model="shelf", queue_share="", queue_sessions=2).queues
     assert (alone.model, alone.weight, alone.sessions) == ("shelf", 1.0, 2)
 
 

@@ -59,7 +59,7 @@ class Body:
         self, feed: Feed, most: int, limits: UploadLimits, permit: Permit, turns: asyncio.Lock
     ) -> None:
         """As `read`, unpacked, for a `feed` that has work to do: of all that share `turns` one does one step of work,
-        then everything else has its turn. Raises `UnsupportedImage` for a `Content-Encoding` that is not known.
+        then everything else has its turn. Raises `UnsupportedEncoding` for a `Content-Encoding` that is not known.
         """
         unpacking = None if self.encoding in PLAIN else Unpacking(self.encoding, most)
 

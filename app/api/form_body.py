@@ -140,7 +140,8 @@ class FormBody:
             if isinstance(content, RequestError):
                 raise InvalidRequest(f"The form's field {part.name!r} is too long for an option.")
             if value := content.decode("utf-8", "replace").strip():  # browsers send fields that were left empty
-                self._options[part.name] = value
+                before = self._options.get(part.name) if part.name == "classes" else None
+                self._options[part.name] = f"{before},{value}" if before else value
         elif part.filename != "" or content:  # a form's file that nobody chose is sent with neither name nor content
             part.check_field(content)
             self._pictures.append((part.filename or part.name or None, content))

@@ -12,7 +12,7 @@ from app.api import problems
 from app.core.health import Health, Probe
 from app.core.registry import Registry
 from app.errors import ModelNotFound
-from app.wire.models import ModelInfo, ModelList, to_model_info
+from app.wire.models import FailedModel, ModelInfo, ModelList, to_model_info
 
 MetricsText = Callable[[str], tuple[bytes, str]]
 """From an `Accept` header to the metrics and their media type."""
@@ -46,7 +46,8 @@ def router(registry: Registry, health: Health, metrics_text: MetricsText) -> API
 
     @routes.get("/v1/models", summary="What is served?")
     async def models() -> ModelList:
-        return ModelList(models=[_describe(registry, name) for name in registry.names()])
+        failed = [FailedModel(name=name, reason=reason) for name, reason in sorted(registry.failures.items())]
+        return ModelList(models=[_describe(registry, name) for name in registry.names()], failed=failed)
 
     @routes.get("/v1/models/{name}", summary="Describe a model", responses=problems.responses(ModelNotFound))
     async def model(name: Annotated[str, Path(examples=["shelf"])]) -> ModelInfo:

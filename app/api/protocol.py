@@ -49,7 +49,8 @@ class ConnectionsState(ServerState):
 class HttpProtocol(HttpToolsProtocol):
     """One connection.
 
-    Hangs up on who sends more than `MOST_HEAD_BYTES` of headers (of trailers or chunk extensions, that and one read):
+    Hangs up on who sends more than `MOST_HEAD_BYTES` of headers (of trailers, chunk extensions or a head that does not
+    end, that and one read):
     they are what arrives without a byte of a body and without an end of head or message. Nobody has proven who he is by
     then, and all of it is held in memory.
 
@@ -59,6 +60,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     _events = 0
     _held = 0
+    _before_head = 0
+    """Bytes of the read in which this head began behind another request: some of them may be the head's."""
     _chunks = 0
     _body_bytes = 0
     _in_message = False
@@ -105,6 +108,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._feed(data)
             if self._events != before:
                 self._held = 0
+                self._before_head = len(data) if self._in_message and not self._in_body else 0
             elif self._held > MOST_HEAD_BYTES:
                 raise request_head.too_large()
         except httptools.HttpParserError as error:
@@ -150,7 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._events += 1
         if self._head_timer is not None:
             self._stop_head_timer()
-        if self._held > MOST_HEAD_BYTES:
+        if self._held + self._before_head > MOST_HEAD_BYTES:
             request_head.measure(self.url, self.headers)
         if self.parser.should_upgrade():
             return

@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterator
 
-from app.errors import InvalidRequest, PayloadTooLarge, UnsupportedImage
+from app.errors import InvalidRequest, PayloadTooLarge, UnsupportedEncoding
 
 PLAIN = (b"", b"identity")
 STEP_BYTES = 64 * 1024
@@ -16,9 +16,9 @@ class Unpacking:
     """Of one body."""
 
     def __init__(self, encoding: bytes, most: int) -> None:
-        """`most` bytes may come out. Raises `UnsupportedImage` for an encoding that is not known."""
+        """`most` bytes may come out. Raises `UnsupportedEncoding` for an encoding that is not known."""
         if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-            raise UnsupportedImage(
+            raise UnsupportedEncoding(
                 f"A body in Content-Encoding {encoding[:50].decode('latin-1')!r} is not taken. Send it as it is, or as "
                 "gzip or deflate."
             )

@@ -58,7 +58,7 @@ def workloads(model_folder: Path, count: int) -> list[Workload]:
 def mixed(count: int, seed: int = _SEED) -> Iterator[tuple[str, bytes]]:
     """`count` times the media type and bytes of a picture, drawn from many sizes and all formats in a random order."""
     made = [
-        (media_type, _encode(suffix, texture(width, height, seed + index)))
+        (media_type, encode(suffix, texture(width, height, seed + index)))
         for index, (width, height) in enumerate(MIXED_SIZES)
         for suffix, media_type in MIXED_FORMATS.items()
     ]
@@ -90,17 +90,18 @@ def _workload(size: tuple[int, int], examples: list[bytes], count: int) -> Workl
     if examples:
         scaled = [_scaled(data, size) for data in examples[:count]]
         return Workload(name, f"the model's examples, scaled, JPEG quality {JPEG_QUALITY}", scaled)
-    made = [_encode(".jpg", texture(*size, seed=_SEED + index)) for index in range(count)]
+    made = [encode(".jpg", texture(*size, seed=_SEED + index)) for index in range(count)]
     return Workload(name, f"generated textures, JPEG quality {JPEG_QUALITY}", made)
 
 
 def _scaled(data: bytes, size: tuple[int, int]) -> bytes:
     pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     way = cv2.INTER_AREA if pixels.shape[1] > size[0] else cv2.INTER_CUBIC
-    return _encode(".jpg", cv2.resize(pixels, size, interpolation=way))
+    return encode(".jpg", cv2.resize(pixels, size, interpolation=way))
 
 
-def _encode(suffix: str, pixels: Any) -> bytes:
+def encode(suffix: str, pixels: Any) -> bytes:
+    """BGR uint8 [height, width, 3] as `.jpg`, `.png` or `.webp`."""
     options = {
         ".jpg": [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY],
         ".png": [cv2.IMWRITE_PNG_COMPRESSION, 1],

@@ -42,7 +42,7 @@ def list_letters(
 def show_letter(
     which: Annotated[str, typer.Argument(help="A sequence number, or else a message id.")],
     queue: Queue = None,
-    body: Annotated[Path | None, typer.Option(help="Write the message's body to this file.")] = None,
+    body: Annotated[Path | None, typer.Option(help="Write the message's body to this new file.")] = None,
     json: Json = False,
 ) -> None:
     """Show all of one dead letter; its body goes to a file."""

@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from app.commands import probing
+from app.commands.graphs import Conclusion
+from app.engines.base import Array
 from app.engines.library_errors import missing
 from app.errors import InvalidManifest
 
@@ -15,6 +18,44 @@ except ImportError as error:
     raise missing("--dynamic-batch needs onnx, which", "tools", error) from error
 
 SYMBOL = "batch"
+TOLERANCE = 1e-4
+"""How far rows of a batch may be from the same pictures by themselves, as a share of the largest value."""
+
+
+def free(name: str, path: Path, section: Conclusion) -> None:
+    """Rewrite the graph at `path`, the user's file `name`, and compare three pictures at once with each by itself in
+    the graph as it was.
+
+    Raises `InvalidManifest` where its batch is free already, or the answers differ.
+    """
+    before = probing.open_graph(path)
+    size = before.input.batch_size
+    if size is None:
+        raise InvalidManifest(f"--dynamic-batch: {name} takes any batch already; leave it out.")
+    pictures = probing.noise(section, 3)
+    alone = [probing.answers(before, np.repeat(picture[None], size, axis=0)) for picture in pictures]
+    before.close()
+    rewrite(path)
+    refusal = f"--dynamic-batch: {name} cannot be rewritten"
+    cure = "leave it out: the graph is then called once a picture"
+    try:
+        together = _together(path, pictures)
+    except InvalidManifest as error:
+        raise InvalidManifest(f"{refusal}: its nodes depend on the batch of {size} ({error}); {cure}.") from error
+    for output, rows in together.items():
+        wanted = np.stack([answers[output][0] for answers in alone])
+        if rows.shape != wanted.shape or np.abs(rows - wanted).max(initial=0) > TOLERANCE * np.abs(wanted).max(
+            initial=1
+        ):
+            raise InvalidManifest(f"{refusal}: {output} of three pictures is not that of each by itself; {cure}.")
+
+
+def _together(path: Path, pictures: Array) -> dict[str, Array]:
+    engine = probing.open_graph(path)
+    try:
+        return probing.answers(engine, pictures)
+    finally:
+        engine.close()
 
 
 def rewrite(path: Path) -> None:
@@ -23,7 +64,7 @@ def rewrite(path: Path) -> None:
     Only shapes that are constants are rewritten, so the result must be checked by running it. Raises `InvalidManifest`
     where an input or output has no dimensions.
     """
-    model = onnx.load(path)
+    model = onnx.load(path, load_external_data=False)  # weights beside it stay there
     graph = model.graph
     size = graph.input[0].type.tensor_type.shape.dim[0].dim_value
     for value in (*graph.input, *graph.output):

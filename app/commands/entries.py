@@ -1,6 +1,7 @@
 """A new model repository entry: written aside, loaded as serving would, and put in place whole or not at all."""
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from app.core.model import Model
-from app.engines import devices
+from app.engines import devices, onnx_weights
 from app.engines.base import EngineName
 from app.errors import InvalidManifest, StartupError
 from app.loading import loader
@@ -20,6 +21,7 @@ from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.labels import checked_names, read_names
 from app.repository.manifest import FILE_NAME
+from app.repository.repository import INT8_FILE, MODEL_FILES
 from app.settings import usable_cores
 
 VERSION = "1"
@@ -28,12 +30,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @contextmanager
-def new_entry(out: Path, name: str) -> Iterator[Path]:
+def new_entry(out: Path, name: str, source: Path | None = None) -> Iterator[Path]:
     """A folder to write the entry `out/name` in: renamed to that when the block ends well, removed when it fails, with
     the folders made for it.
 
     It lies one folder deeper than a repository's models, so that no service takes it for one. Raises `StartupError`
-    where the name cannot be a model's, is taken, or the folder cannot be written.
+    where the name cannot be a model's, is taken, or the folder cannot be written; those of the block name `source`,
+    the file that the user knows, and the entry's own folder, not the one for the time being.
     """
     if not _NAME.fullmatch(name):
         raise StartupError(
@@ -41,7 +44,23 @@ def new_entry(out: Path, name: str) -> Iterator[Path]:
         )
     target = out / name
     if target.exists():
-        raise StartupError(f"{target} is there already. Give another --name or --out, or remove it first.")
+        raise StartupError(
+            f"{target} is there already. Give another --name or --out, remove it first, or make the file another "
+            "version of it with --version."
+        )
+    with written_aside(out) as aside:
+        folder = aside / name
+        (folder / VERSION).mkdir(parents=True)
+        with named({folder / VERSION / MODEL_FILES[0]: source or target, folder: target}):
+            yield folder
+        folder.rename(target)
+
+
+@contextmanager
+def written_aside(out: Path) -> Iterator[Path]:
+    """A folder within `out`, made where it is not there, in which no service looks for models; removed after the block,
+    with the folders that were made and hold nothing. Raises `StartupError` where something cannot be written.
+    """
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -50,27 +69,57 @@ def new_entry(out: Path, name: str) -> Iterator[Path]:
         _remove_empty(missing)
         raise StartupError(f"{out} cannot be written: {error.strerror}. Give another --out.") from error
     try:
-        folder = aside / name
-        (folder / VERSION).mkdir(parents=True)
-        yield folder
-        folder.rename(target)
+        yield aside
     except OSError as error:
-        raise StartupError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise StartupError(f"{out} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         _remove_empty(missing)
 
 
+@contextmanager
+def named(places: Mapping[Path, Path]) -> Iterator[None]:
+    """Errors of the block name the places that the user knows instead of those for the time being."""
+    try:
+        yield
+    except StartupError as error:
+        text = str(error)
+        for place, known in places.items():
+            text = text.replace(str(place), str(known))
+        raise type(error)(text) from error
+
+
+def copy_graph(source: Path, target: Path) -> None:
+    """Copy an ONNX file, and the files that hold its weights to the same places beside it.
+
+    Raises `InvalidManifest` where those are not there or lie elsewhere, `OSError` where something cannot be read.
+    """
+    shutil.copyfile(source, target)
+    for file in onnx_weights.files(source):
+        copy = target.parent / file.relative_to(source.parent)
+        if copy.name in (*MODEL_FILES, INT8_FILE):
+            raise InvalidManifest(
+                f"{file}: holds weights of {source.name}, and its name is one that a repository keeps for graphs. "
+                "Save the model with another name for that file."
+            )
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+
+
 def write_manifest(folder: Path, manifest: Mapping[str, Any], labels: tuple[str, ...]) -> None:
-    """Write `model.yaml`, the labels beside it and the digests of the model files that lie in version 1."""
-    files = [path for path in sorted((folder / VERSION).iterdir()) if path.name in repository.MODEL_FILES]
-    digests = {path.name: _digest(path) for path in files}
+    """Write `model.yaml`, the labels beside it and the digests of all files of version 1."""
     content = {"task": manifest["task"], "description": manifest["description"], "labels": LABELS_FILE}
     content |= {name: section for name, section in manifest.items() if name not in content}
-    content["sha256"] = {VERSION: digests}
+    content["sha256"] = {VERSION: digests(folder / VERSION)}
     (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), "utf-8")
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
     (folder / FILE_NAME).write_text(text, "utf-8")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The digest of each file of a version, by its place in the version's folder."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in files}
 
 
 @contextmanager
@@ -93,12 +142,13 @@ def read_labels(given: str) -> tuple[str, ...]:
     """
     path = Path(given)
     try:
-        labels = read_names(path) if path.is_file() else checked_names(given.split(","))
+        # Not Path.is_file, which raises where many names are too long for a file's.
+        labels = read_names(path) if os.path.isfile(given) else checked_names(given.split(","))
     except (OSError, UnicodeDecodeError) as error:
         raise StartupError(f"--labels {given}: cannot be read as text: {error}.") from error
     except ValueError as error:
         raise StartupError(f"--labels {given}: {error}.") from None
-    if len(labels) == 1 and path.suffix and not path.is_file():
+    if len(labels) == 1 and path.suffix and not os.path.isfile(given):
         raise StartupError(f"--labels {given}: there is no such file.")
     return labels
 

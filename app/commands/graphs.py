@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.base import Array, Engine
+from app.engines.base import Array, TensorSpec
 from app.errors import InvalidManifest
 from app.vision.image import Size
 
+PICTURE_DIMENSIONS = 4
+PROBABLE = 1e-3
+"""How far the sum of probabilities may be from 1."""
 _DTYPES = ("float32", "float16", "uint8")
 
 
@@ -23,15 +26,14 @@ class Conclusion:
     classes: int | None = None
 
 
-def conclude_input(engine: Engine, size: Size | None) -> Conclusion:
+def conclude_input(spec: TensorSpec, size: Size | None) -> Conclusion:
     """Size, layout and dtype of the graph's input; `size` is for graphs that take any.
 
     Raises `InvalidManifest` where it is no picture, or could be two things.
     """
-    spec = engine.input
     shape = [side or "any" for side in spec.shape]
     said = f"the input {spec.name} is {spec.dtype} {shape}"
-    if len(shape) != 4 or spec.dtype.name not in _DTYPES:
+    if len(shape) != PICTURE_DIMENSIONS or spec.dtype.name not in _DTYPES:
         raise InvalidManifest(f"{said}, but a picture's is {' or '.join(_DTYPES)} with 4 dimensions.")
     places = (("nchw", 1), ("nhwc", 3))
     layouts = [layout for layout, place in places if spec.shape[place] == 3]
@@ -72,7 +74,7 @@ def conclude_classifier(rows: Mapping[str, Array], labels: int | None, settled: 
         )
     if "softmax" in settled or "sigmoid" in settled:
         return Conclusion(output, (f"{said}, read as was asked",), scores.size)
-    probable = bool((scores >= 0).all() and abs(scores.sum() - 1) < 1e-3)
+    probable = bool((scores >= 0).all() and abs(scores.sum() - 1) < PROBABLE)
     if not probable:
         _refuse_other_numbers(said, scores, labels)
     why = "not negative and sum to 1, so they are probabilities" if probable else "no probabilities, so softmax follows"

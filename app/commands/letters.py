@@ -31,8 +31,14 @@ class Choice:
     @classmethod
     def of(cls, which: str | None, reason: str | None, *, everything: bool) -> "Choice":
         """Raises `StartupError` where not exactly one is said."""
-        if (which is not None) + (reason is not None) + everything != 1:
+        said = (which is not None) + (reason is not None) + everything
+        if said == 0:
             raise StartupError("Which dead letters? Give a sequence number or a message id, or --reason, or --all.")
+        if said > 1:
+            raise StartupError(
+                "Which dead letters? Give only one of the three: a sequence number or a message id; --reason, which is "
+                "all of that reason; or --all, whatever their reason."
+            )
         return cls(which, reason)
 
 
@@ -51,7 +57,7 @@ async def print_list(settings: Settings, reason: str | None, limit: int, *, as_j
 
 
 async def print_one(settings: Settings, which: str, body: Path | None, *, as_json: bool) -> None:
-    """Print all of one letter, and write its body to a file where one is named."""
+    """Print all of one letter, and write its body to a new file where one is named."""
     letter = await _one(_open(settings), which)
     if body is not None:
         _write(body, letter.body)
@@ -64,7 +70,10 @@ async def print_one(settings: Settings, which: str, body: Path | None, *, as_jso
 
 def _write(file: Path, content: bytes) -> None:
     try:
-        file.write_bytes(content)
+        with file.open("xb") as new:
+            new.write(content)
+    except FileExistsError:
+        raise StartupError(f"{file} exists already, and is left as it is. Name another file for --body.") from None
     except OSError as error:
         raise StartupError(f"{file} cannot be written: {error.strerror}.") from None
 
@@ -126,7 +135,7 @@ async def _chosen(dead_letters: DeadLetters, choice: Choice) -> list[DeadLetter]
         raise StartupError(f"There is no dead letter with the sequence number or message id {choice.which!r}.")
     if len(named) > 1:
         numbers = ", ".join(str(letter.sequence_number) for letter in named[:_MOST_TOLD])
-        raise StartupError(f"{len(named)} dead letters have the id {choice.which!r}. Name a sequence number: {numbers}")
+        raise StartupError(f"{_counted(len(named))} have the id {choice.which!r}. Name a sequence number: {numbers}")
     return named
 
 
@@ -157,8 +166,12 @@ async def _drop(dead_letters: DeadLetters, choice: Choice, *, as_json: bool, ask
 
 def _confirm(count: int) -> None:
     if not sys.stdin.isatty():
-        raise StartupError(f"{count} dead letters would be removed for good. Say --yes to have it done.")
-    typer.confirm(f"Remove {count} dead letters for good?", abort=True, err=True)
+        raise StartupError(f"{_counted(count)} would be removed for good. Say --yes to have it done.")
+    typer.confirm(f"Remove {_counted(count)} for good?", abort=True, err=True)
+
+
+def _counted(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count} dead letters"
 
 
 async def _work_off(what: str, steps: AsyncIterator[Step], total: int, troubles: list[Step], *, as_json: bool) -> bool:
@@ -175,7 +188,11 @@ async def _work_off(what: str, steps: AsyncIterator[Step], total: int, troubles:
         stay = [{"sequence_number": step.sequence_number, "why": step.trouble} for step in troubles]
         print_json({what: sorted(done), "stay": stay})
         return not troubles
-    sys.stdout.write(f"{len(done)} {what}" + (f", {len(troubles)} stay" if troubles else "") + "\n")
+    sys.stdout.write(
+        f"{len(done)} {what}"
+        + (f", {len(troubles)} stay{'s' if len(troubles) == 1 else ''}" if troubles else "")
+        + "\n"
+    )
     for step in troubles[:_MOST_TOLD]:
         console.print(f"{step.sequence_number}: {step.trouble}.", style="red", markup=False)
     if len(troubles) > _MOST_TOLD:

@@ -14,25 +14,30 @@ from app.repository.manifest import FILE_NAME
 console = Console()
 
 
-def print_list(root: Path) -> None:
-    """A table of the models at `root`; raises `StartupError` where there are none or one is broken."""
+def print_list(root: Path) -> bool:
+    """A table of the models at `root`, and what is wrong with others; True where nothing is.
+
+    Raises `StartupError` where there are none.
+    """
     table = Table("name", "task", "versions", "input", "labels", "description")
-    for entry in repository.scan(root):
+    found = repository.survey(root)
+    for entry in found.entries:
         manifest = entry.manifest
         size = "tensor" if manifest.input is None else "x".join(map(str, manifest.input.size))
         table.add_row(
             entry.name, manifest.task, ", ".join(entry.versions), size, str(len(entry.labels)), manifest.description
         )
+    for name in found.failures:
+        table.add_row(name, "", "", "", "", "not served: see below", style="red")
     console.print(table)
+    for error in found.failures.values():
+        console.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    return not found.failures
 
 
 def print_model(root: Path, name: str) -> None:
     """Everything that a model's manifest says, defaults included."""
-    folder = root / name
-    if not (folder / FILE_NAME).is_file():
-        there = ", ".join(entry.name for entry in repository.scan(root))
-        raise StartupError(f"There is no model {name!r} in {root}; there are: {there}.")
-    entry = repository.read_entry(folder)
+    entry = repository.read_model(root, name)
     for version, path in entry.versions.items():
         console.print(f"[bold]{entry.name}[/] version {version}: {path} ({path.stat().st_size / 2**20:.1f} MiB)")
     console.print_json(entry.manifest.model_dump_json(exclude_none=True))

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.commands import quantization, quantize_report
-from app.commands.predict import find_pictures
 from app.commands.quantize_report import Answer, Report
+from app.commands.sources import find_pictures
 from app.core.model import Model
 from app.engines import devices
 from app.engines.base import Array, IntegerEngine
@@ -78,10 +78,7 @@ def run(job: Quantizing) -> Report:
 
 
 def _source(job: Quantizing) -> Source:
-    folder = job.models_dir / job.name
-    if not (folder / FILE_NAME).is_file():
-        there = ", ".join(entry.name for entry in repository.scan(job.models_dir))
-        raise StartupError(f"There is no model {job.name!r} in {job.models_dir}; there are: {there}.")
+    folder = repository.model_folder(job.models_dir, job.name)
     entry = repository.described_entry(folder)
     manifest = entry.manifest.model_copy(update={"precisions": ["fp32"], "engine": "onnx"})
     version, served = list(entry.versions.items())[-1]

@@ -61,6 +61,7 @@ class Health:
         checks = {
             "models": ", ".join(self._registry.names()) if self._started else "loading",
             "lanes": lanes.checks["lanes"],
+            **self._failures(),
             "device": f"{self._device.name} (asked: {self._device.asked}; {self._device.reason})",
         }
         checks |= {part: read() for part, read in self._watched.items()}
@@ -70,6 +71,11 @@ class Health:
         if not alive.ok:
             checks |= alive.checks
         return Probe(self._started and lanes.ok and alive.ok and not self._draining, checks)
+
+    def _failures(self) -> dict[str, str]:
+        """Models that are not served do not decide: others are."""
+        names = sorted(self._registry.failures)
+        return {"models not served": f"{', '.join(names)} (GET /v1/models says why)"} if names else {}
 
 
 def _lanes(executor: Executor) -> Probe:

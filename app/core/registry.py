@@ -13,10 +13,20 @@ class Registry:
         self._models: dict[str, dict[str, Model]] = {}
         self._default = default
         self._complete = False
+        self._failures: dict[str, str] = {}
 
     def add(self, model: Model) -> None:
         """Make a warmed model answer."""
         self._models.setdefault(model.name, {})[model.version] = model
+
+    def fail(self, name: str, reason: str) -> None:
+        """A model that is in the repository and cannot be served, and why."""
+        self._failures[name] = reason
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why models of the repository are not served, by name."""
+        return self._failures
 
     def get(self, name: str | None = None, version: str | None = None) -> Model:
         """The model that answers.
@@ -42,7 +52,7 @@ class Registry:
         """The model that answers where a request names none."""
         if self._default is not None:
             return self._default
-        if len(self._models) != 1:
+        if len(self._models) + len(self._failures) != 1:
             raise ModelNotFound(
                 f"Name a model: {', '.join(self.names()) or 'none is served'}. (Or start with ROO_DEFAULT_MODEL set.)"
             )
@@ -50,10 +60,12 @@ class Registry:
 
     def is_default(self, name: str) -> bool:
         """Whether this model answers where a request names none."""
-        return name == self._default or (self._default is None and self.names() == [name])
+        return name == self._default or (self._default is None and [*self.names(), *self._failures] == [name])
 
     def complete(self) -> None:
         """Answer from now on, all models being there. Raises `StartupError` where the default one is not."""
+        if self._default in self._failures:
+            raise StartupError(f"ROO_DEFAULT_MODEL={self._default}: {self._failures[self._default]}")
         if self._default is not None and self._default not in self._models:
             raise StartupError(
                 f"ROO_DEFAULT_MODEL={self._default} is not in the model repository, which has: "
@@ -81,4 +93,6 @@ class Registry:
             yield from self.versions(name)
 
     def _unknown(self, name: str | None) -> ModelNotFound:
+        if name in self._failures:
+            return ModelNotFound(f"The model {name!r} could not be loaded; GET /v1/models says why.")
         return ModelNotFound(f"There is no model {name!r}. Served here: {', '.join(self.names()) or 'none'}.")

@@ -19,12 +19,15 @@ def read_entities(
 ) -> tuple[list[QueueOptions], dict[str, Sequence[QueueOptions]]]:
     """Queues, and topics with their subscriptions, from the command line's words; raises `StartupError`."""
     try:
-        found = [QueueOptions.parse(text) for text in queues], dict(_topic(text) for text in topics)
+        found, named = [QueueOptions.parse(text) for text in queues], [_topic(text) for text in topics]
+        _check_names([queue.name for queue in found] + [name for name, _ in named])
+        for name, subscriptions in named:
+            _check_names([f"{name}/Subscriptions/{subscription.name}" for subscription in subscriptions])
     except ValueError as error:
         raise StartupError(str(error)) from None
-    if not any(found):
+    if not found and not named:
         raise StartupError("Name at least one --queue or --topic.")
-    return found
+    return found, dict(named)
 
 
 def run(
@@ -42,6 +45,15 @@ def run(
         asyncio.run(_serve(broker, status_port))
     except OSError as error:
         raise StartupError(f"Cannot listen on {host}: {error.strerror or error}.") from None
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Service Bus tells no upper case from lower case, and queues and topics share their names."""
+    seen = set[str]()
+    for name in names:
+        if name.lower() in seen:
+            raise ValueError(f"{name!r} is named twice. A namespace has one queue or topic of a name, case aside.")
+        seen.add(name.lower())
 
 
 def _topic(text: str) -> tuple[str, Sequence[QueueOptions]]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import get_args
 
-from app.engines import onnx, onnx_cuda
+from app.engines import onnx, onnx_cuda, onnx_weights
 from app.engines.base import Engine, EngineName, EngineOptions, Precision
 from app.engines.devices import Device
 
@@ -48,6 +48,8 @@ def open_engine(engine: EngineName, path: Path, options: EngineOptions) -> Engin
     Raises `EngineUnavailable` where the engine is not installed, `InvalidManifest` where the file is not one that it
     can read, `DeviceUnavailable` where it cannot use the device.
     """
+    if path.suffix == ".onnx":
+        onnx_weights.refuse_outside(path)
     if engine == "openvino":
         from app.engines.openvino import OpenVinoEngine
 

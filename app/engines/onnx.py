@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.engines import onnx_cuda, onnx_file
+from app.engines import devices, onnx_cuda, onnx_file, onnx_refusals
 from app.engines.base import Array, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.constants import Constants, picture_input
 from app.engines.devices import Device
-from app.engines.library_errors import first_line
 from app.engines.onnx_runs import Runs
 from app.engines.onnx_runtime import ort
 from app.engines.onnx_tensors import inputs_of, outputs_of
@@ -46,6 +45,12 @@ def precisions(device: Device, engine: EngineName) -> tuple[Precision, ...]:
     if device.kind == "cpu":
         return ("int8", "fp32") if engine == "onnx" else ("fp32",)
     return ("fp16", "fp32") if engine == "tensorrt" else ("fp32",)
+
+
+def signature(path: Path) -> tuple[list[TensorSpec], tuple[TensorSpec, ...]]:
+    """All inputs and outputs of a graph; raises `InvalidManifest` where it cannot be loaded."""
+    session = _open(path, EngineOptions(devices.choose("cpu", None)), "onnx", graphs=False)
+    return inputs_of(session), outputs_of(session)
 
 
 class OnnxEngine:
@@ -136,8 +141,7 @@ def _open(path: Path, options: EngineOptions, name: EngineName, graphs: bool) ->
         session = ort.InferenceSession(path, _session_options(options), providers=providers)
     except Exception as error:  # onnxruntime raises many unrelated types here, all meaning: this file cannot be loaded
         raise InvalidManifest(
-            f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {first_line(error)}. "
-            "Check that it is a whole ONNX file with an opset that this version knows."
+            f"{path}: ONNX Runtime {ort.__version__} cannot load this model: {onnx_refusals.reason(path, error)}."
         ) from error
     _check_provider(session, providers)
     return session

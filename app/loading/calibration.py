@@ -8,7 +8,7 @@ pictures one by one, is not chosen.
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -45,26 +45,23 @@ Attempt = Callable[[int, int], float]
 """
 
 
-def calibrate(
-    entries: Sequence[ModelEntry], main: ModelEntry, serving: Serving, clock: Clock = time.perf_counter
-) -> Serving:
-    """`serving` with what is best for `entries` on this machine, by `clock`.
+def calibrate(entry: ModelEntry, serving: Serving, clock: Clock = time.perf_counter) -> Serving:
+    """`serving` with what is best for `entry` on this machine, by `clock`.
 
-    Lanes are the same for all; `main` decides them. Nothing is tried on a GPU, nor what settings say already. Raises
-    what `loader.load` raises.
+    Lanes are the same for all models; the first one that is tried decides them. Nothing is tried on a GPU, nor what
+    settings say already. Raises what `loader.load` raises, and `EngineFailure` where a picture cannot be answered.
     """
     if serving.device.kind != "cpu" or not serving.calibrate:
         return serving
     started = clock()
-    serving = _with_best_share(main, serving, clock)
+    serving = _with_best_share(entry, serving, clock)
     batches = {
         (entry.name, version): limit
-        for entry in entries
         for version in entry.versions
         if (limit := _batch_limit(entry, version, serving, clock)) is not None
     }
-    log.info("tried in %.2f s what is fastest here", clock() - started)
-    return replace(serving, batches=batches)
+    log.info("tried in %.2f s what is fastest here for %s", clock() - started, entry.name)
+    return replace(serving, batches={**serving.batches, **batches})
 
 
 def _with_best_share(entry: ModelEntry, serving: Serving, clock: Clock) -> Serving:
@@ -81,7 +78,7 @@ def _with_best_share(entry: ModelEntry, serving: Serving, clock: Clock) -> Servi
             if part < best_part:
                 best, best_part = share, part
     log.info("lanes x cores of each: %s (to %d x %d, %s)", best, serving.lanes, serving.threads, ", ".join(told))
-    return _shared(serving, best)
+    return replace(_shared(serving, best), shares=())
 
 
 def _shared(serving: Serving, share: Share) -> Serving:

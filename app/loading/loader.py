@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -25,17 +24,16 @@ log = logging.getLogger(__name__)
 ONE_BY_ONE = "the graph takes one range for a whole batch (DynamicQuantizeLinear), so pictures are computed one by one"
 
 
-def with_precisions(entries: Iterable[ModelEntry], serving: Serving) -> Serving:
+def with_precision(entry: ModelEntry, serving: Serving) -> Serving:
     """`serving` with what each version is best computed in, tried once here instead of whenever one is opened.
 
     Raises what `load` raises.
     """
     choices = {}
-    for entry in entries:
-        for version, path in entry.versions.items():
-            engine, path = _engine_and_file(entry, path, serving)
-            choices[entry.name, version] = _choose_precision(entry, version, path, engine, serving)
-    return replace(serving, precisions=choices)
+    for version, path in entry.versions.items():
+        engine, path = _engine_and_file(entry, path, serving)
+        choices[entry.name, version] = _choose_precision(entry, version, path, engine, serving)
+    return replace(serving, precisions={**serving.precisions, **choices})
 
 
 def load(entry: ModelEntry, serving: Serving) -> list[Model]:

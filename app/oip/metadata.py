@@ -67,8 +67,10 @@ def configuration(model: Model) -> dict[str, Any]:
 
 
 def repository_index(registry: Registry) -> list[dict[str, str]]:
-    """Every loaded model and version."""
-    return [{"name": model.name, "version": model.version, "state": "READY", "reason": ""} for model in registry]
+    """Every loaded model and version, and the models that could not be loaded."""
+    ready = [{"name": model.name, "version": model.version, "state": "READY", "reason": ""} for model in registry]
+    failures = sorted(registry.failures.items())
+    return ready + [{"name": name, "version": "", "state": "UNAVAILABLE", "reason": why} for name, why in failures]
 
 
 def _tensors(model: Model) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from app.errors import InvalidManifest
-from app.repository import presets
+from app.repository import presets, yaml_text
 from app.repository.labels import read_names
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
@@ -65,7 +65,7 @@ class Manifest(BaseModel):
     segmentation: SegmentationSpec = SegmentationSpec()
     batching: Batching = Batching()
     sha256: dict[Version, Sha256 | dict[str, Sha256]] = Field(
-        default_factory=dict, description="Version → digest of its model file, or of each file by name."
+        default_factory=dict, description="Version → digest of its model file, or of each of its files by name."
     )
 
     @model_validator(mode="before")
@@ -111,7 +111,7 @@ def read_manifest(path: Path) -> Manifest:
     Raises `InvalidManifest` naming the file, each wrong field and what it must be.
     """
     try:
-        content: Any = yaml.safe_load(path.read_text("utf-8"))
+        content: Any = yaml_text.load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidManifest(f"{path}: cannot be read: {error}.") from error
     except yaml.YAMLError as error:
@@ -121,8 +121,13 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(f"  {_field(problem['loc'])}{_words(problem)}" for problem in error.errors())
+        problems = "\n".join(f"  {problem}" for problem in describe(error))
         raise InvalidManifest(f"{path}:\n{problems}\nThe fields are explained in docs/models.md.") from error
+
+
+def describe(error: ValidationError) -> list[str]:
+    """Each wrong field of a manifest and what it must be."""
+    return [f"{_field(problem['loc'])}{_words(problem)}" for problem in error.errors()]
 
 
 def read_labels(manifest: Manifest, folder: Path) -> tuple[str, ...]:

@@ -26,11 +26,27 @@ class ModelEntry:
     versions: dict[str, Path]
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a repository holds: models that are as they should be, and by name what is wrong with the others."""
+
+    entries: list[ModelEntry]
+    failures: dict[str, InvalidManifest]
+
+
 def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
+    """`survey` for those who want all models: raises `InvalidManifest` where one is not as it should be."""
+    found = survey(root, only)
+    for error in found.failures.values():
+        raise error
+    return found.entries
+
+
+def survey(root: Path, only: str | None = None) -> Survey:
     """Read every model of the repository at `root`, sorted by name; folders without a `model.yaml` are passed over.
 
     With `only`, `root` is one model's own folder, and that the name it is served by. Raises `StartupError` where `root`
-    is no folder or has no model, `InvalidManifest` where a model is not as it should be.
+    is no folder or has no model.
     """
     if not root.is_dir():
         raise StartupError(f"The model repository {root.absolute()} is not a folder. Set ROO_MODELS_DIR to one.")
@@ -40,14 +56,42 @@ def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
                 f"ROO_MODEL_NAME={only} names the one model of ROO_MODELS_DIR, but {root.absolute()} has no "
                 f"{FILE_NAME}. Set ROO_MODELS_DIR to a model's own folder, or leave ROO_MODEL_NAME out."
             )
-        return [replace(read_entry(root), name=only)]
-    entries = [read_entry(folder) for folder in sorted(root.iterdir()) if (folder / FILE_NAME).is_file()]
-    if not entries:
+        return Survey([replace(read_entry(root), name=only)], {})
+    found = Survey([], {})
+    for folder in sorted(root.iterdir()):
+        if (folder / FILE_NAME).is_file():
+            try:
+                found.entries.append(read_entry(folder))
+            except InvalidManifest as error:
+                found.failures[folder.name] = error
+    if not (found.entries or found.failures):
+        if (root / FILE_NAME).is_file():
+            name = root.resolve().name
+            raise StartupError(
+                f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
+                f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
+            )
         raise StartupError(
             f"The model repository {root.absolute()} has no models: none of its folders has a {FILE_NAME}. "
             "Put one in (docs/models.md), or set ROO_MODELS_DIR to another folder."
         )
-    return entries
+    return found
+
+
+def read_model(root: Path, name: str) -> ModelEntry:
+    """Read one model of the repository at `root` and none of the others; raises as `model_folder` does, and
+    `InvalidManifest` where it is not as it should be.
+    """
+    return read_entry(model_folder(root, name))
+
+
+def model_folder(root: Path, name: str) -> Path:
+    """The folder of one model of the repository at `root`; raises `StartupError` where there is none of that name."""
+    folder = root / name
+    if "/" in name or not (folder / FILE_NAME).is_file():
+        there = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
+        raise StartupError(f"There is no model {name!r} in {root}; there are: {', '.join(there) or 'none'}.")
+    return folder
 
 
 def read_entry(folder: Path) -> ModelEntry:
@@ -115,16 +159,18 @@ def _versions(folder: Path, manifest: Manifest) -> dict[str, Path]:
 
 
 def _check_digests(folder: Path, path: Path, wanted: str | dict[str, str] | None) -> None:
-    """Every file with a digest must have it; one digest alone is that of the file that is served."""
+    """Every file with a digest must have it, weights beside a graph too; one digest alone is that of the file that is
+    served.
+    """
     named = {path.name: wanted} if isinstance(wanted, str) else wanted or {}
     for name, digest in named.items():
-        _check_digest(folder, path.with_name(name), digest)
+        _check_digest(folder, path.parent / name, digest)
 
 
 def _check_digest(folder: Path, path: Path, wanted: str) -> None:
     place = f"{folder / FILE_NAME}: sha256"
-    if path.name not in (*MODEL_FILES, INT8_FILE) or not path.is_file():
-        raise InvalidManifest(f"{place}: {path} is not a model file that is there.")
+    if ".." in path.parts or not path.is_file():
+        raise InvalidManifest(f"{place}: {path} is not a file of that version that is there.")
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != wanted:

@@ -15,10 +15,10 @@ from typing import Any, Self
 from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusSender
-from azure.servicebus.exceptions import MessageLockLostError, ServiceBusError
+from azure.servicebus.exceptions import MessageLockLostError, MessagingEntityNotFoundError, ServiceBusError
 
 from app.errors import StartupError
-from app.queue_source import QueueSource
+from app.queue_source import QueueSource, hint_where_missing
 from app.servicebus.connection import Access, Connection
 from app.servicebus.letter import DeadLetter, copy_of, letter_of
 from app.servicebus.link_errors import LinkLost, speaking, words
@@ -74,7 +74,7 @@ class DeadLetters:
                         yield letter_of(message)
                     next_number = int(page[-1].sequence_number or 0) + 1
         except AzureError as error:
-            raise self._failed("cannot be read", error) from None
+            raise self._failed("cannot be read", error, "Nothing was changed.") from None
 
     async def duplicate_window(self) -> float | None:
         """Seconds for which the queue remembers ids; 0 where it drops no duplicates, None where it cannot be read."""
@@ -139,13 +139,16 @@ class DeadLetters:
             for number in sorted(wanted):
                 yield Step(number, "it is not there any more, or somebody else has locked it")
         except (LinkLost, AzureError) as error:
-            raise self._failed("could not be worked off", error) from None
+            raise self._failed("could not be worked off", error, "None is lost; run it again.") from None
         finally:
             await _give_back(link, others.values())
 
-    def _failed(self, what: str, error: Exception) -> StartupError:
+    def _failed(self, what: str, error: Exception, after: str) -> StartupError:
+        if isinstance(error, MessagingEntityNotFoundError):
+            hint = hint_where_missing(self._queue)
+            return StartupError(f"There is no queue or subscription {self._queue!r} in the namespace.{hint}")
         said = str(error) if isinstance(error, LinkLost) else words(error)
-        return StartupError(f"The dead letters of {self._queue!r} {what}: {said}. None is lost; run it again.")
+        return StartupError(f"The dead letters of {self._queue!r} {what}: {said.rstrip('.')}. {after}")
 
 
 async def _treat(link: Receiver, batch: list[Received], treat: _Treat) -> list[Step]:

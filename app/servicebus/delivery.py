@@ -19,6 +19,7 @@ from app.servicebus.breaker import Breaker
 from app.servicebus.receiver import Received
 from app.servicebus.settlement import Settlement, Verb
 from app.servicebus.settler import Lock
+from app.servicebus.trouble import Trouble
 from app.telemetry import logs, metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Deliveries:
         self._on_end = on_end
         self._tasks: dict[asyncio.Task[None], Received] = {}
         self._ending = asyncio.Event()
+        self._trouble = Trouble(log, f"answering messages of {queue}")
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -160,6 +162,7 @@ class Deliveries:
         """Wait for the answer and say what becomes of the message."""
         try:
             await answering
+            self._trouble.over()
             return settlement.COMPLETE
         except RequestError as error:
             decided = settlement.settlement_for(error)
@@ -189,10 +192,12 @@ class Deliveries:
                 await self._rest(_OVERLOADED_PAUSE)
             except Overloaded as error:
                 await self._rest(error.retry_after or _OVERLOADED_PAUSE)
-            except _OPERATORS:
+            except _OPERATORS as error:
                 tries += 1
                 if self._ending.is_set() or not self._keeps(received, tries):
                     raise
+                if tries == 1:  # it may be kept for a quarter of an hour
+                    self._trouble.again(f"kept and tried again: {error}")
                 await self._rest(self._breaker.pause(tries))
         raise Draining("The service is shutting down.")
 

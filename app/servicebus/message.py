@@ -18,6 +18,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from app.errors import InvalidMessage, PayloadTooLarge
+from app.servicebus.wrong_fields import explain
 from app.wire.options import RequestOptions
 
 BLOB_CREATED = "Microsoft.Storage.BlobCreated"
@@ -170,7 +171,7 @@ def _read_json(parsed: dict[str, Any], properties: MessageOptions, most_bytes: i
     try:
         envelope = Envelope.model_validate(parsed)
     except ValidationError as error:
-        raise InvalidMessage(f"The envelope is not as documented: {_explain(error)}") from None
+        raise InvalidMessage(f"The envelope is not as documented: {explain(error, Envelope.model_fields)}") from None
     options = _merge(properties, envelope)
     if envelope.image is None:
         return Job(None, envelope.image_url, options)
@@ -181,7 +182,7 @@ def _read_event(parsed: dict[str, Any]) -> str:
     try:
         event = _BlobEvent.model_validate(parsed)
     except ValidationError as error:
-        raise InvalidMessage(f"The event is not a blob's: {_explain(error)}") from None
+        raise InvalidMessage(f"The event is not a blob's: {explain(error, ())}") from None
     if event.type != BLOB_CREATED:
         raise InvalidMessage(f"Events of type {event.type[:100]!r} are not taken; subscribe to {BLOB_CREATED} alone.")
     return event.data.url
@@ -216,7 +217,8 @@ def _options_of(properties: Mapping[str | bytes, Any]) -> MessageOptions:
     try:
         return MessageOptions.model_validate(known)
     except ValidationError as error:
-        raise InvalidMessage(f"The application properties are not as documented: {_explain(error)}") from None
+        said = explain(error, MessageOptions.model_fields)
+        raise InvalidMessage(f"The application properties are not as documented: {said}") from None
 
 
 def _text(value: Any) -> Any:
@@ -228,9 +230,3 @@ def _merge(properties: MessageOptions, envelope: Envelope) -> MessageOptions:
     """What the envelope says wins over the properties."""
     said = {name: getattr(envelope, name) for name in envelope.model_fields_set & MessageOptions.model_fields.keys()}
     return properties.model_copy(update=said)
-
-
-def _explain(error: ValidationError) -> str:
-    items = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = (f"{'.'.join(map(str, item['loc'])) or 'body'}: {item['msg']}" for item in items)
-    return "; ".join(problems)[:900]

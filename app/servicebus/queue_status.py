@@ -4,9 +4,12 @@ import asyncio
 import logging
 from enum import Enum
 
+from app.queue_source import hint_where_missing
 from app.servicebus.trouble import Trouble
 
 log = logging.getLogger(__name__)
+
+_MISSING = "amqp:not-found"
 
 
 class LinkState(Enum):
@@ -31,6 +34,7 @@ class QueueStatus:
         """Why nothing is taken although there is a link; empty while all is well."""
         self.opened = asyncio.Event()
         """Set once there was a link."""
+        self._hint = hint_where_missing(queue)
         self._stopping = False
         self._trouble = Trouble(log, f"receiving from {queue}")
 
@@ -49,6 +53,8 @@ class QueueStatus:
 
     def disconnect(self, reason: str) -> None:
         """There is none."""
+        if _MISSING in reason:
+            reason += self._hint
         if not self._stopping:
             self.state, self.reason, self.credit = LinkState.DISCONNECTED, reason, 0
         self._trouble.again(reason)

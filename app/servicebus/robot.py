@@ -12,9 +12,10 @@ from typing import Any, Self
 from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusReceiver
+from azure.servicebus.exceptions import MessagingEntityNotFoundError
 
 from app.errors import StartupError
-from app.queue_source import QueueSource
+from app.queue_source import QueueSource, hint_where_missing
 from app.servicebus.connection import Access, Connection
 
 _AT_ONCE = 16
@@ -72,8 +73,13 @@ class Robot:
     async def __aenter__(self) -> Self:
         if self._results_queue is not None:
             self._receiver = self._connection.reader(self._results_queue)
-            await self._receiver.__aenter__()
-            if self._own_only and await self._receiver.peek_messages(1):
+            try:
+                await self._receiver.__aenter__()
+                found = self._own_only and await self._receiver.peek_messages(1)
+            except AzureError as error:
+                await self.__aexit__(None, None, None)
+                raise self._no_results(error) from None
+            if found:
                 await self.__aexit__(None, None, None)
                 raise self._others()
         return self
@@ -101,7 +107,7 @@ class Robot:
                     await sender.send_messages(self._message(picture))
                     yield picture
         except AzureError as error:
-            raise StartupError(f"The queue {self._queue!r} does not take messages: {_first_line(error)}") from None
+            raise self._refused(error) from None
 
     async def replies(self) -> AsyncIterator[Reply]:
         """Every result that comes, for ever; each is taken off its queue.
@@ -119,7 +125,7 @@ class Robot:
                     await self._receiver.complete_message(message)
                     yield Reply(str(message.correlation_id), str(message.message_id), json.loads(str(message)))
         except AzureError as error:
-            raise StartupError(f"No results come from {self._results_queue!r}: {_first_line(error)}") from None
+            raise self._no_results(error) from None
 
     async def dead_letters(self) -> dict[str, str]:
         """Why messages of ours were dead-lettered, by their id. They stay where they are."""
@@ -135,6 +141,18 @@ class Robot:
         assert self._receiver is not None
         for message in messages:
             await self._receiver.abandon_message(message)
+
+    def _refused(self, error: AzureError) -> StartupError:
+        if self._session is None and "SessionId was not set" in str(error):
+            return StartupError(
+                f"{self._queue!r} requires sessions: say with --session which one the pictures belong to, a robot's "
+                "name for one."
+            )
+        hint = hint_where_missing(self._queue) if isinstance(error, MessagingEntityNotFoundError) else ""
+        return StartupError(f"The queue {self._queue!r} does not take messages: {_first_line(error)}{hint}")
+
+    def _no_results(self, error: AzureError) -> StartupError:
+        return StartupError(f"No results come from {self._results_queue!r}: {_first_line(error)}")
 
     def _others(self) -> StartupError:
         return StartupError(

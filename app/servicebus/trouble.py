@@ -30,5 +30,6 @@ class Trouble:
     def over(self) -> None:
         """It works."""
         if self._count:
-            self._log.info("%s: works again after %d failures", self._what, self._count)
+            failures = "1 failure" if self._count == 1 else f"{self._count} failures"
+            self._log.info("%s: works again after %s", self._what, failures)
             self._count, self._reason = 0, ""

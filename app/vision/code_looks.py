@@ -19,6 +19,8 @@ LARGEST_CROP = 2**23
 LARGEST_AGAIN = 2**20
 """Pixels above which a crop is not looked at larger or turned: its bars are wide enough as they are."""
 
+_SMALL = 128 * 128
+"""Pixels up to which a crop whose modules could not be read is looked at once more, at three times its size."""
 _LARGE = 300 * 300
 """Pixels from which a crop is looked at as it is before it is looked at larger."""
 _MANY_BARS = 22.0
@@ -61,25 +63,27 @@ def first_looks(crop: Grey, seen: Texture) -> Iterator[Look]:
     if seen.bars:
         yield Look(*_along_rows(crop, seen), Family.BARS)
     if seen.modules:
-        view = as_it_is(crop) if crop.size > _LARGE else twice(crop)
+        view = as_it_is(crop) if crop.size > _LARGE else enlarged(crop)
         yield Look(*view, Family.MODULES)
 
 
 def second_looks(crop: Grey, seen: Texture) -> Iterator[Look]:
-    """Where nothing was found and there are edges enough: the other size, right angles, the direction of the edges."""
+    """Where nothing was found and there are edges enough: other sizes, right angles, the direction of the edges."""
     many_bars = seen.most >= _MANY_BARS
     large, too_large = crop.size > _LARGE, crop.size > LARGEST_AGAIN
     if many_bars and not too_large:
         bars, matrix = _along_rows(crop, seen)
-        larger, half = twice(bars)
+        larger, half = enlarged(bars)
         yield Look(larger, joined(matrix, half), Family.BARS)
     if large and seen.modules and not too_large:
-        yield Look(*twice(crop), Family.MODULES, thorough=True)
+        yield Look(*enlarged(crop), Family.MODULES, thorough=True)
     if large and (many_bars or seen.modules):
         yield Look(*as_it_is(crop), Family.EVERYTHING, thorough=True, inverted=seen.dark)
     elif seen.modules:
         family = Family.MODULES if seen.dark else Family.ANGLED
         yield Look(*as_it_is(crop), family, thorough=True, inverted=seen.dark)
+    if seen.modules and crop.size <= _SMALL:
+        yield Look(*enlarged(crop, 3), Family.MODULES)
     if seen.across * seen.down >= _ASKEW_BARS**2 and not too_large and (askew := turned(crop)) is not None:
         yield Look(*askew, Family.EVERYTHING)
 
@@ -97,9 +101,10 @@ def as_it_is(crop: Grey) -> tuple[Grey, Matrix]:
     return crop, _scaling(1, 1)
 
 
-def twice(crop: Grey) -> tuple[Grey, Matrix]:
-    """The crop at twice the size: narrow bars and small modules are read better so."""
-    return np.asarray(cv2.resize(crop, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8), _scaling(0.5, 0.5)
+def enlarged(crop: Grey, times: int = 2) -> tuple[Grey, Matrix]:
+    """The crop at so many times the size: narrow bars and small modules are read better so."""
+    larger = cv2.resize(crop, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(larger, np.uint8), _scaling(1 / times, 1 / times)
 
 
 def _scaling(x: float, y: float) -> Matrix:

@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from app.vision.eight_bits import FULL_RANGE, Levels
 from app.vision.image import Size
 
-_LARGEST_INPUT = 4096
-_LARGEST_RESIZED = 4 * _LARGEST_INPUT
+LARGEST_INPUT = 4096
+"""Pixels of a side."""
+_LARGEST_RESIZED = 4 * LARGEST_INPUT
 _CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1, "rgba": 4, "bgra": 4}
 
 Grey = Annotated[int | float, Field(ge=0, le=255)]
@@ -72,8 +73,8 @@ class InputSpec(BaseModel):
     @field_validator("size")
     @classmethod
     def _usable_size(cls, size: Size) -> Size:
-        if not all(1 <= side <= _LARGEST_INPUT for side in size):
-            raise ValueError(f"is [width, height], each 1 to {_LARGEST_INPUT} pixels, not {list(size)}")
+        if not all(1 <= side <= LARGEST_INPUT for side in size):
+            raise ValueError(f"is [width, height], each 1 to {LARGEST_INPUT} pixels, not {list(size)}")
         return size
 
     @model_validator(mode="before")

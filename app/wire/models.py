@@ -33,10 +33,18 @@ class ModelInfo(BaseModel):
     versions: list[ModelVersion]
 
 
+class FailedModel(BaseModel):
+    """A model of the repository that is not served."""
+
+    name: str
+    reason: str
+
+
 class ModelList(BaseModel):
-    """All models that are served."""
+    """All models that are served, and those of the repository that could not be loaded."""
 
     models: list[ModelInfo]
+    failed: list[FailedModel] = []
 
 
 def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:

@@ -137,6 +137,28 @@ def test_what_came_before_what_is_no_request_is_answered_first(
     assert b"\r\nconnection: close\r\n" in answers[-1][1]
 
 
+@pytest.mark.parametrize("large", [b"/", b"/" + b"a" * 70_000])
+def test_a_head_is_measured_from_where_it_began_though_a_request_ended_in_the_same_read(
+    server: Server, large: bytes
+) -> None:
+    head = b"GET " + large + b" HTTP/1.1\r\nx-large: " + b"a" * (100_000 - len(large)) + b"\r\nhost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        connection.sendall(post(solid(RED)) + head[:50_000])
+        answers = connection.recv(65536)  # so these bytes have been read before the others are sent
+        connection.sendall(head[50_000:])
+        answers += b"".join(iter(lambda: connection.recv(65536), b""))
+    assert [status for status, _, _ in split(answers)] == [200, 431]
+
+
+def test_a_head_within_bounds_is_taken_though_much_was_read_before_it(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        connection.sendall(post(solid(RED) + b"\0" * 100_000) + b"GET /livez HTTP/1.1\r\n")
+        answers = connection.recv(65536)
+        connection.sendall(b"x-large: " + b"a" * 60_000 + b"\r\nhost: x\r\nconnection: close\r\n\r\n")
+        answers += b"".join(iter(lambda: connection.recv(65536), b""))
+    assert [status for status, _, _ in split(answers)] == [200, 200]
+
+
 def split(said: bytes) -> list[tuple[int, bytes, bytes]]:
     """Status, head and body of each answer."""
     answers = []

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from app.commands import add, entries
-from app.commands.add import Addition
+from app.commands import add, addition, entries
+from app.commands.addition import Addition
 from app.errors import StartupError
 from app.vision.image import Size
 from tests.commands.test_cli import roo
@@ -69,11 +69,11 @@ def added(file: Path, task: str = "detection", **changes: Any) -> dict[str, Any]
 
 
 def refusal(file: Path, task: str = "detection", **changes: Any) -> str:
-    """The message with which this file is refused; nothing of it stays."""
+    """The message with which this file is refused; nothing of it stays but a draft of its manifest."""
     wanted = asked(file, task, **changes)
     with pytest.raises(StartupError) as error:
         add.run(wanted)
-    assert not wanted.out.exists()
+    assert not wanted.out.exists() or [path.name for path in wanted.out.iterdir()] == [".drafts"]
     return str(error.value)
 
 
@@ -242,11 +242,18 @@ def test_a_graph_of_any_size_needs_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", ["640.5,480", "0,480", "-640,480", "nan,480", "inf,480"])
 def test_sizes_that_are_no_pixels_are_refused(size: str) -> None:
     with pytest.raises(StartupError, match=r"^--size .*: must be two whole numbers of pixels, such as 640,480\.$"):
-        add.read_size(size)
+        addition.read_size(size)
+
+
+def test_sizes_that_no_model_has_are_refused(tmp_path: Path) -> None:
+    save_mean_colour(tmp_path / "a.onnx", size="side")  # type: ignore[arg-type]
+    done = roo("models", "add", tmp_path / "a.onnx", "--task", "classification", "--size", "100000,100000")
+    assert done.returncode == 2
+    assert done.stderr == "roo-vision: --size 100000,100000: a model's input has at most 4096 pixels a side.\n"
 
 
 def test_a_size_is_width_and_height() -> None:
-    assert add.read_size("640, 480") == Size(640, 480)
+    assert addition.read_size("640, 480") == Size(640, 480)
 
 
 def test_a_refusal_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.commands import add
+from app.commands import addition
 from app.errors import StartupError
 from tests.commands.test_add import added, refusal, save_constant, table
 from tests.engines.test_constants import save_scaled
@@ -174,11 +174,11 @@ def test_further_inputs_and_outputs_without_a_batch_are_named(tmp_path: Path) ->
 
 
 def test_fields_are_given_as_yaml() -> None:
-    found = add.read_fields(["detection.columns=[box,score,class]", "detection.extras=3", "input.scale=1"])
+    found = addition.read_fields(["detection.columns=[box,score,class]", "detection.extras=3", "input.scale=1"])
     assert found == {"detection": {"columns": ["box", "score", "class"], "extras": 3}, "input": {"scale": 1}}
     for text in ("extras=3", "detection.extras", "detection.=3", "detection.a=[1"):
         with pytest.raises(StartupError, match=r"must be SECTION\.FIELD=VALUE"):
-            add.read_fields([text])
+            addition.read_fields([text])
 
 
 def test_an_unknown_family_is_refused(tmp_path: Path) -> None:

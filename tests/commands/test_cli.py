@@ -105,6 +105,20 @@ def test_checking_goes_on_after_a_broken_model_and_says_what_is_wrong(boxes: Pat
     assert "✓ box" in checked.stdout
 
 
+def test_a_broken_model_is_listed_and_hinders_no_other(pictures: Path, boxes: Path) -> None:
+    add_colour_model(boxes, "colour")
+    (boxes / "colour" / "model.yaml").write_text("task: nonsense\n")
+    listed = roo("models", "list", ROO_MODELS_DIR=boxes)
+    assert listed.returncode == 1
+    assert "not served: see below" in listed.stdout
+    assert "task:" in listed.stdout
+    done = roo("predict", pictures, "--model", "box", ROO_MODELS_DIR=boxes, ROO_STRICT_REPOSITORY=True)
+    assert done.returncode == 0, done.stderr
+    unknown = roo("predict", pictures, "--model", "crate", ROO_MODELS_DIR=boxes)
+    assert "There is no model 'crate'" in unknown.stderr
+    assert "there are: box, colour" in unknown.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -88,6 +88,25 @@ async def test_results_of_others_stay_where_they_are(tmp_path: Path) -> None:
             assert broker.queue("results").depths.total == 0
 
 
+@pytest.mark.parametrize(
+    ("queue", "results", "words"),
+    [
+        ("ordered", None, "'ordered' requires sessions: say with --session"),
+        ("shots/subscription/vision", None, "A subscription is named shots/subscriptions/vision."),
+        ("jobs", "nowhere", "No results come from 'nowhere': MessagingEntityNotFoundError"),
+    ],
+)
+async def test_queues_that_do_not_take_it_are_told_with_the_cure(
+    queue: str, results: str | None, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "red.png").write_bytes(solid((255, 0, 0)))
+    errand = send.Errand([tmp_path / "red.png"], None, wait=results is not None, properties={})
+    async with Broker(["jobs", "ordered,sessions"]) as broker:
+        settings = Settings(queue=queue, results_queue=results, servicebus_connection_string=broker.connection_string)
+        with pytest.raises(StartupError, match=words):
+            await asyncio.to_thread(send.run, errand, settings)
+
+
 async def test_a_result_of_others_that_comes_meanwhile_is_given_back() -> None:
     async with Broker(["jobs", "results"]) as broker:
         async with Robot(Access(None, broker.connection_string), "jobs", "results", own_only=True) as robot:

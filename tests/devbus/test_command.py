@@ -51,6 +51,10 @@ async def test_it_serves_says_where_and_stops_when_told() -> None:
         ([], "--queue"),
         (["--queue", "jobs,lok=3"], "lok"),
         (["--topic", "events"], "NAME:SUBSCRIPTION"),
+        (["--queue", "jobs", "--queue", "Jobs,lock=5"], "'Jobs' is named twice"),
+        (["--queue", "jobs", "--topic", "jobs:all"], "'jobs' is named twice"),
+        (["--topic", "events:a", "--topic", "events:b"], "'events' is named twice"),
+        (["--topic", "events:a,A"], "'events/Subscriptions/A' is named twice"),
         (["--queue", "jobs", "--host", "203.0.113.1"], "Cannot listen"),
     ],
 )

@@ -159,7 +159,7 @@ def test_each_file_may_have_its_digest(tmp_path: Path) -> None:
     with pytest.raises(InvalidManifest, match="has the digest"):
         read_entry(folder)
     write_manifest(folder, colour_manifest(sha256={"1": {"model.pt2": digest}}))
-    with pytest.raises(InvalidManifest, match=r"model\.pt2 is not a model file that is there"):
+    with pytest.raises(InvalidManifest, match=r"model\.pt2 is not a file of that version that is there"):
         read_entry(folder)
 
 

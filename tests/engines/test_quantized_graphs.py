@@ -48,7 +48,7 @@ def test_no_picture_changes_its_neighbours_answer(tmp_path: Path, engine: Engine
     save_dynamically_quantized(folder / "1" / "model.onnx")
     write_manifest(folder, colour_manifest(engine=engine, batching={"max_size": 4}))
     entry = read_entry(folder)
-    serving = calibration.calibrate([entry], entry, Serving(CPU, calibrate=True))
+    serving = calibration.calibrate(entry, Serving(CPU, calibrate=True))
     (model,) = loader.load(entry, serving)
     assert (model.max_batch_size, model.batch_reason) == (1, loader.ONE_BY_ONE)
     grey = np.full((1, 3, 16, 16), 0.1, np.float32)

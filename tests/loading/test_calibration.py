@@ -48,7 +48,7 @@ class Machine:
 
     def calibrated(self, entry: ModelEntry, serving: Serving = TRYING) -> Serving:
         """What is found on this machine."""
-        return calibration.calibrate([entry], entry, serving, self.clock)
+        return calibration.calibrate(entry, serving, self.clock)
 
 
 Costing = Callable[[Cost], Machine]
@@ -78,7 +78,7 @@ def entry_of(folder: Path, **batching: int) -> ModelEntry:
 
 def calibrated(entry: ModelEntry, serving: Serving = TRYING) -> Serving:
     """What is found with the real clock."""
-    return calibration.calibrate([entry], entry, serving)
+    return calibration.calibrate(entry, serving)
 
 
 def test_batches_that_cost_as_much_as_one_picture_are_large(tmp_path: Path, costing: Costing) -> None:

@@ -25,7 +25,7 @@ SHELF = Path(__file__).resolve().parents[2] / "models" / "shelf"
 
 
 def choose(folder: Path, engine: EngineName = "onnx") -> PrecisionChoice:
-    serving = loader.with_precisions([read_entry(folder)], Serving(CPU, engine=engine))
+    serving = loader.with_precision(read_entry(folder), Serving(CPU, engine=engine))
     return next(iter(serving.precisions.values()))
 
 

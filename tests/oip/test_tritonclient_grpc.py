@@ -271,3 +271,12 @@ async def test_the_asynchronous_client(address: str) -> None:
 
         found = [result.as_numpy("y")[0, 0] async for result, error in client.stream_infer(asked()) if error is None]
         assert found == list(range(20))
+
+
+def test_options_of_pictures_are_parameters(client: triton.InferenceServerClient) -> None:
+    said = {"classes": "green,blue", "coordinates": "normalized", "class_agnostic": True}
+    found = client.infer("box", [pictures(BLUE)], parameters=said)
+    assert found.as_numpy("labels").tolist() == [[b"blue"]]
+    np.testing.assert_allclose(found.as_numpy("boxes"), [[[0.25, 0.25, 0.75, 0.75]]])
+    with pytest.raises(InferenceServerException, match="Near it is: blue"):
+        client.infer("box", [pictures(BLUE)], parameters={"classes": "bleu"})

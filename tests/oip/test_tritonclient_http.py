@@ -299,3 +299,19 @@ def test_pictures_and_tensors_of_many_clients_share_batches(protocol_server: Ser
     with triton.InferenceServerClient(f"127.0.0.1:{protocol_server.port}") as client:
         (found,) = client.get_inference_statistics("colour", "2")["model_stats"]
     assert found["execution_count"] < found["inference_count"]
+
+
+def test_options_of_pictures_are_parameters(client: triton.InferenceServerClient) -> None:
+    def found(**parameters: Any) -> Any:
+        return client.infer("box", [pictures(BLUE)], parameters=parameters)
+
+    assert found(classes="green,blue").as_numpy("labels").tolist() == [[b"blue"]]
+    assert found(classes="green").as_numpy("count").tolist() == [0]
+    np.testing.assert_allclose(found(coordinates="normalized").as_numpy("boxes"), [[[0.25, 0.25, 0.75, 0.75]]])
+    part = client.infer("parts", [pictures(BLUE)], parameters={"coordinates": "normalized", "classes": "2"})
+    np.testing.assert_allclose(part.as_numpy("boxes"), [[[0, 0, 1, 1]]])
+    np.testing.assert_allclose(part.as_numpy("map_box"), [[0, 0, 1, 1]])
+    with pytest.raises(InferenceServerException, match="Near it is: blue"):
+        found(classes="bleu")
+    with pytest.raises(InferenceServerException, match="iou_threshold cannot be obeyed"):
+        client.infer("parts", [pictures(BLUE)], parameters={"iou_threshold": 0.5})

@@ -51,6 +51,17 @@ def test_wrong_fields_are_named(tmp_path: Path, changes: dict[str, Any], words: 
     assert words in refusal(tmp_path, colour_manifest(**changes))
 
 
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "broken", colour_manifest())
+    path = tmp_path / "broken" / "model.yaml"
+    path.write_text("task: classification\ninput:\n  size: [16, 16]\n  scale: 1\n  size: [32, 32]\n")
+    with pytest.raises(InvalidManifest, match="the key 'size' is there twice, in line 3 and in line 5; keep one"):
+        read_manifest(path)
+    path.write_text("base: &base {size: [8, 8]}\n<<: *base\n<<: *base\n")
+    with pytest.raises(InvalidManifest, match="task: is missing"):
+        read_manifest(path)
+
+
 def test_a_detection_needs_its_decoder(tmp_path: Path) -> None:
     manifest = box_manifest()
     del manifest["detection"]
@@ -127,6 +138,12 @@ def test_the_digest_is_checked(tmp_path: Path) -> None:
         file.write(b"x")
     with pytest.raises(InvalidManifest, match="sha256"):
         read_entry(folder)
+
+
+def test_a_models_own_folder_is_no_repository_and_both_cures_are_named(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path)
+    with pytest.raises(StartupError, match=rf"own folder.*ROO_MODELS_DIR.*\({tmp_path}\).*ROO_MODEL_NAME=colour"):
+        scan(folder)
 
 
 def test_scanning_passes_over_other_folders_and_refuses_emptiness(tmp_path: Path) -> None:

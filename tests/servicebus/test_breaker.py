@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -227,6 +228,25 @@ async def test_a_storage_that_lets_nobody_in_uses_up_no_delivery_and_it_goes_on_
                 await no_delivery_was_used(bus, worker)
                 storage.troubles.clear()
                 await goes_on(bus, worker)
+
+
+async def test_what_is_kept_and_tried_again_is_told_once_and_again_when_it_went_through(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Blobs() as storage, Broker(["jobs,lock=30", "results,dedup=600"]) as bus:
+        url = storage.put("shots/1.png", solid((1, 2, 3)))
+        storage.troubles["shots/1.png"].append(Trouble(403, "AuthorizationPermissionMismatch"))
+        with running(colour_model(MeanColourEngine())) as service, caplog.at_level("INFO"):
+            async with working(service, bus, blob_accounts=(storage.account,)):
+                await put(bus, [linked("refused", url)])
+                await until_async(lambda: storage.methods.count("HEAD") >= 3)
+                told = [record.getMessage() for record in caplog.records if "tried again" in record.getMessage()]
+                assert len(told) == 1
+                assert re.search(
+                    r"messages of jobs: kept and.*shots/1\.png: 403 AuthorizationPermissionMismatch", told[0]
+                )
+                storage.troubles.clear()
+                await until_async(lambda: "answering messages of jobs: works again after 1 failure" in caplog.text)
 
 
 async def test_a_blob_is_fetched_once_however_long_people_have_all_places() -> None:

@@ -208,6 +208,28 @@ async def test_those_of_a_reason_and_all() -> None:
         assert ids(bus, DEAD) == []
 
 
+async def test_a_body_is_written_to_a_new_file_only(tmp_path: Path) -> None:
+    (tmp_path / "shelf.jpg").write_bytes(b"mine")
+    async with graveyard(1) as bus:
+        with pytest.raises(StartupError, match=r"shelf\.jpg exists already"):
+            await letters.print_one(settings(bus), "m1", tmp_path / "shelf.jpg", as_json=True)
+    assert (tmp_path / "shelf.jpg").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(
+    ("queue", "words"),
+    [
+        ("nowhere", "There is no queue or subscription 'nowhere'"),
+        ("t/subs/s", "A subscription is named t/subscriptions/s."),
+    ],
+)
+async def test_an_unknown_queue_is_called_so(queue: str, words: str) -> None:
+    async with graveyard(0) as bus:
+        with pytest.raises(StartupError, match=words) as error:
+            await letters.print_list(settings(bus).model_copy(update={"queue": (queue,)}), None, 1, as_json=True)
+        assert "again" not in str(error.value)
+
+
 async def test_dropping_asks_first(capsys: pytest.CaptureFixture[str]) -> None:
     async with graveyard(3) as bus:
         with pytest.raises(StartupError, match="--yes"):
@@ -270,7 +292,10 @@ async def test_a_letter_that_somebody_else_has_locked_is_told_and_stays(
 @pytest.mark.parametrize("said", [(None, None, False), ("1", "x", False), (None, "x", True), ("1", None, True)])
 def test_exactly_one_choice_is_to_be_said(said: tuple[str | None, str | None, bool]) -> None:
     which, reason, everything = said
-    with pytest.raises(StartupError, match="--all"):
+    words = (
+        r"only one of the three.*--reason, which is all of that reason" if any(said) else "number.*--reason, or --all"
+    )
+    with pytest.raises(StartupError, match=words):
         Choice.of(which, reason, everything=everything)
 
 
@@ -317,7 +342,9 @@ async def test_the_command_as_a_user_meets_it() -> None:
     async with graveyard(1) as bus:
         for arguments, code, words in (
             (("list",), 0, "ModelNotFound"),
-            (("drop", "--all"), 2, "--yes"),
+            (("drop", "--all"), 2, "2 dead letters would be removed for good. Say --yes"),
+            (("drop", "m1"), 2, "1 dead letter would be removed for good. Say --yes"),
+            (("list", "--queue", "nowhere"), 2, "There is no queue or subscription 'nowhere'"),
             (("resubmit",), 2, "--reason"),
             (("drop", "m1", "--yes"), 0, "1 dropped"),
         ):

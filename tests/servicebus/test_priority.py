@@ -48,4 +48,4 @@ async def test_a_priority_that_is_none_is_dead_lettered_in_words_that_name_those
             assert dead is not None
             (entry,) = dead.peek()
             assert entry.reason == "InvalidMessage"
-            assert "priority: Input should be 'high', 'normal' or 'low'" in (entry.description or "")
+            assert "priority must be 'high', 'normal' or 'low'" in (entry.description or "")

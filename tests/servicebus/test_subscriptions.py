@@ -9,7 +9,7 @@ from app.commands.letters import Choice
 from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.errors import StartupError
-from app.queue_source import QueueSource
+from app.queue_source import QueueSource, hint_where_missing
 from app.settings import Settings
 from tests.fixtures.engines import MeanColourEngine
 from tests.fixtures.pictures import Colour
@@ -31,6 +31,18 @@ def test_a_source_is_a_queue_or_a_subscription() -> None:
     assert QueueSource.of("a/b") == QueueSource("a/b")
     assert QueueSource.of("shots/Subscriptions/vision") == QueueSource("shots", "vision")
     assert QueueSource.of("a/b/subscriptions/c") == QueueSource("a/b", "c")
+
+
+def test_a_subscription_that_is_spelt_otherwise_is_a_queue_and_hinted_at_where_that_is_missing() -> None:
+    assert QueueSource.of("shots/subscription/vision") == QueueSource("shots/subscription/vision")
+    assert hint_where_missing("a/shots/Subscription/vision") == " A subscription is named a/shots/subscriptions/vision."
+    assert [hint_where_missing(path) for path in ("jobs", "subs/vision", VISION, "a/b/c")] == [""] * 4
+
+
+async def test_a_missing_queue_that_may_be_a_subscription_says_so() -> None:
+    with running(colour_model(MeanColourEngine())) as service:
+        async with broker() as bus, working(service, bus, queue="shots/subscription/vision") as worker:
+            await until_async(lambda: str(worker.status).endswith(f" A subscription is named {VISION}.)"))
 
 
 @pytest.mark.parametrize(("vision", "settings"), [("vision", {}), ("vision,sessions", {"queue_sessions": 4})])

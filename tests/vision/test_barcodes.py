@@ -75,6 +75,20 @@ def test_codes_of_little_more_than_a_pixel_a_bar_are_read(kind: str) -> None:
     assert found.text == "A-012-77"
 
 
+@pytest.mark.parametrize(("kind", "at_least"), [("QRCode", 22), ("DataMatrix", 16)])
+def test_most_codes_of_one_and_a_half_pixels_a_module_are_read_at_any_angle(kind: str, at_least: int) -> None:
+    found = 0
+    for angle in range(0, 60, 8):
+        small = cv2.resize(code("BX-104-77", kind, scale=8), None, fx=1.5 / 8, fy=1.5 / 8, interpolation=cv2.INTER_AREA)
+        pixels, box = scene(np.asarray(small, np.uint8), angle)
+        soft = cv2.GaussianBlur(pixels, (0, 0), 0.5)
+        for noise in (0, 6, 10):
+            grain = np.random.default_rng(angle).normal(0, noise, soft.shape)
+            barcode = read(np.asarray(np.clip(soft + grain, 0, 255), np.uint8), box)
+            found += barcode is not None and barcode.text == "BX-104-77"
+    assert found >= at_least  # of 24; at twice the size alone 20 and 8
+
+
 def test_a_torn_label_is_still_read_where_bars_remain() -> None:
     label = code("PALLET-77", scale=4)
     label[: label.shape[0] // 2] = 255

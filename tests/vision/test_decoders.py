@@ -214,6 +214,21 @@ def test_what_it_gets_wrong_is_a_failure_of_that_picture(plugin: ModuleType, ret
         found_by(task_of(decoder="their.heads:decode"), np.zeros(3))
 
 
+def test_one_that_wants_to_end_the_process_fails_for_that_picture(plugin: ModuleType) -> None:
+    vars(plugin)["decode"] = lambda *_: sys.exit(3)
+    with pytest.raises(EngineFailure, match="The model's decoder failed on this picture"):
+        found_by(task_of(decoder="their.heads:decode"), np.zeros(3))
+
+
+def test_one_that_ends_the_process_when_it_is_imported_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaving_heads.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InvalidManifest, match="leaving_heads:decode cannot be imported: SystemExit: 3"):
+        task_of(decoder="leaving_heads:decode")
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("not.there:decode", "No module named"), ("their.heads:x", "no attribute")]
 )

@@ -34,7 +34,7 @@ class PluginDecoder(Decoder):
         module, _, function = name.partition(":")
         try:
             found = getattr(importlib.import_module(module), function)
-        except Exception as error:  # a module may raise anything while it is imported
+        except (Exception, SystemExit) as error:  # a module may raise anything while it is imported, and want to exit
             raise InvalidManifest(
                 f"decoder: {name} cannot be imported: {type(error).__name__}: {error}. Install its package beside "
                 "roo-vision, or put its folder on PYTHONPATH"
@@ -54,7 +54,7 @@ class PluginDecoder(Decoder):
             return self._candidates(spec, outputs, model_size, threshold)
         except EngineFailure:
             raise
-        except Exception as error:  # somebody else's code: its words are for the log, not for the caller
+        except (Exception, SystemExit) as error:  # somebody else's code: its words are for the log, not for the caller
             log.exception("the decoder %s failed", self._name)
             raise EngineFailure("The model's decoder failed on this picture.") from error
 

@@ -17,7 +17,7 @@ from models.shelf.training.arrays import F32
 from models.shelf.training.detect import Network, engine_network, onnx_network
 from models.shelf.training.export import Deployed, fuse
 from models.shelf.training.matching import best_threshold, confusion
-from models.shelf.training.metrics import Pictures, average_precision, predict, reading
+from models.shelf.training.metrics import Legible, Pictures, average_precision, legible, predict, reading
 from models.shelf.training.network import Detector
 from models.shelf.training.plots import contact_sheet, plot_confusion, plot_precision
 from models.shelf.training.reference import milliseconds
@@ -57,17 +57,18 @@ def evaluate(
     found = predict(network, pictures)
     precision, curves = average_precision(pictures, found)
     table = confusion(pictures.notes(), found, threshold)
+    known = legible(pictures)
     result = {
         "pictures": len(pictures),
         "threshold": threshold,
         "parameters": _parameters(model),
         "bytes": model.stat().st_size,
         **precision,
-        "barcodes": reading(pictures, found, threshold),
+        "barcodes": reading(pictures, known, found, threshold),
         "confusion": table.tolist(),
         "first": confusion(Pictures(annotations, FIRST).notes(), found, threshold).tolist(),
         "variants": _variants(model, annotations, unexported, variants),
-        "int8": quantized(model, pictures, precision),
+        "int8": quantized(model, pictures, precision, known, threshold),
         "milliseconds": milliseconds(model),
     }
     if docs is not None:
@@ -79,17 +80,19 @@ def evaluate(
     return result
 
 
-def quantized(model: Path, pictures: Pictures, exact: dict[str, Any]) -> dict[str, Any]:
-    """The metric of the eight-bit file beside `model` in each engine, and `exact`, that of fp32 on these pictures."""
+def quantized(
+    model: Path, pictures: Pictures, exact: dict[str, Any], known: Legible, threshold: float
+) -> dict[str, Any]:
+    """What the eight-bit file beside `model` finds in each engine, and reads; `exact` is fp32's metric."""
     path = model.with_name("model.int8.onnx")
     engines: list[EngineName] = ["onnx", "openvino"] if find_spec("openvino") is not None else ["onnx"]
-    measured = {"fp32": exact} | {
-        engine: average_precision(pictures, predict(engine_network(path, engine, "int8"), pictures))[0]
-        for engine in engines
-    }
-    return {"pictures": len(pictures), "bytes": path.stat().st_size} | {
-        name: {key: value[key] for key in METRICS} for name, value in measured.items()
-    }
+    found = {engine: predict(engine_network(path, engine, "int8"), pictures) for engine in engines}
+    measured = {"fp32": exact} | {engine: average_precision(pictures, each)[0] for engine, each in found.items()}
+    return {
+        "pictures": len(pictures),
+        "bytes": path.stat().st_size,
+        "barcodes": reading(pictures, known, found["onnx"], threshold),
+    } | {name: {key: value[key] for key in METRICS} for name, value in measured.items()}
 
 
 def _parameters(model: Path) -> int:

@@ -26,7 +26,11 @@ def read_box(picture: U8, box: F32) -> str | None:
     crop = np.asarray(
         cv2.cvtColor(picture[top : int(y2 + margin) + 1, left : int(x2 + margin) + 1], cv2.COLOR_RGB2GRAY)
     )
-    for pixels, matrix in (code_looks.as_it_is(crop), code_looks.twice(crop), code_looks.turned(crop) or (None, None)):
+    for pixels, matrix in (
+        code_looks.as_it_is(crop),
+        code_looks.enlarged(crop),
+        code_looks.turned(crop) or (None, None),
+    ):
         for text, (x, y) in _codes(pixels, matrix):
             if x1 <= x + left <= x2 and y1 <= y + top <= y2:
                 return text

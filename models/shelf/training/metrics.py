@@ -98,14 +98,29 @@ def _mean(precision: np.ndarray) -> float:
     return round(float(known.mean()), 4) if known.size else float("nan")
 
 
-def reading(pictures: Pictures, found: dict[int, Detections], threshold: float) -> dict[str, Any]:
-    """How many barcodes that can be read from the true box are read from the detected ones, at full resolution."""
-    notes, readable, read, labels = pictures.notes(), 0, 0, 0
-    for image, packed in track(pictures.packed(), "reading", len(pictures)):
+@dataclass(frozen=True)
+class Legible:
+    """The labels with a text, and by image id the texts of those that can be read from the true box."""
+
+    labels: int
+    texts: dict[int, list[str]]
+
+
+def legible(pictures: Pictures) -> Legible:
+    """What can be read at all, at any price."""
+    notes, labels, texts = pictures.notes(), 0, {}
+    for image, packed in track(pictures.packed(), "reading true boxes", len(pictures)):
         truths = [n for n in notes[image["id"]] if n["category_id"] == LABEL + 1 and not n["iscrowd"] and n.get("text")]
-        pixels = decode(packed)
-        legible = [n["text"] for n in truths if read_box(pixels, np.array(corners(n))) == n["text"]]
-        texts = read_labels(pixels, found[image["id"]].above(threshold)) if legible else []
-        labels, readable = labels + len(truths), readable + len(legible)
-        read += sum(text in texts for text in legible)
-    return {"labels": labels, "readable": readable, "read": read, "rate": round(read / max(1, readable), 4)}
+        pixels, labels = decode(packed), labels + len(truths)
+        texts[image["id"]] = [n["text"] for n in truths if read_box(pixels, np.array(corners(n))) == n["text"]]
+    return Legible(labels, texts)
+
+
+def reading(pictures: Pictures, known: Legible, found: dict[int, Detections], threshold: float) -> dict[str, Any]:
+    """How many barcodes that can be read from the true box are read from the detected ones, at full resolution."""
+    readable, read = 0, 0
+    for image, packed in track(pictures.packed(), "reading", len(pictures)):
+        wanted = known.texts[image["id"]]
+        texts = read_labels(decode(packed), found[image["id"]].above(threshold)) if wanted else []
+        readable, read = readable + len(wanted), read + sum(text in texts for text in wanted)
+    return {"labels": known.labels, "readable": readable, "read": read, "rate": round(read / max(1, readable), 4)}

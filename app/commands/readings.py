@@ -1,0 +1,221 @@
+"""What each family and each decoder would make of a graph on a picture."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from app.commands import trial
+from app.commands.graphs import PROBABLE
+from app.commands.trial import Sample
+from app.commands.ultralytics import Told
+from app.engines.base import Array, Engine
+from app.engines.library_errors import first_line
+from app.errors import EngineFailure, InvalidManifest, StartupError
+from app.repository import presets
+from app.repository.manifest import Manifest, describe
+from app.vision import image, preprocessing
+from app.vision.classification import ClassificationSpec
+from app.vision.decoders.base import OutputDecoder
+from app.vision.decoders.registry import decoder_for
+from app.vision.detection_spec import ROLES
+from app.vision.preprocessing import InputSpec, Placement
+from app.vision.tasks import chosen_output
+from app.wire.prediction import AnyPrediction
+
+Sections = dict[str, Any]
+Opening = Callable[[Mapping[str, Array]], Engine]
+"""Opens the graph with values for its inputs beside the picture."""
+
+_UNKNOWN_CLASSES = {"detection": 1000, "classification": 1000, "segmentation": 255}
+"""So many labels are made up where the outputs do not tell how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A way to read a graph: a task, the manifest's sections that differ from their defaults, and what asks for it."""
+
+    task: str
+    sections: Sections
+
+    @property
+    def name(self) -> str:
+        """What it is called in few words."""
+        words = [f"like {self.sections['like']}"] if "like" in self.sections else []
+        for fields in self.sections.values():
+            if isinstance(fields, dict):
+                words += [
+                    _written(value) if key == "decoder" else f"{key}={_written(value)}" for key, value in fields.items()
+                ]
+        return f"{self.task} {' '.join(words)}"
+
+    @property
+    def options(self) -> str:
+        """The options of `models add` that choose it."""
+        words = [f"--task {self.task}"]
+        if like := self.sections.get("like"):
+            words.append(f"--like {like}")
+        for section, fields in self.sections.items():
+            if isinstance(fields, dict):
+                words += [f"--set {section}.{name}={_written(value)}" for name, value in fields.items()]
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a candidate made of the picture: the answer, or why there is none (`problem`); `doubt` says what makes the
+    answer unlikely to be meant.
+    """
+
+    candidate: Candidate
+    answer: AnyPrediction | None = None
+    problem: str | None = None
+    doubt: str | None = None
+
+
+def candidates(labels: int | None, told: Told) -> Iterator[Candidate]:
+    """Every way that is tried, `labels` being how many names are known, `told` what the graph's metadata says."""
+    if told.task is not None:
+        sections = {told.task: told.section, "input": told.input}
+        yield Candidate(told.task, {"like": told.like, **{name: fields for name, fields in sections.items() if fields}})
+    for name in presets.NAMES:
+        for task in presets.tasks(name):
+            if name not in ("imagenet", "torchvision") or task == "classification":
+                yield Candidate(task, {"like": name})
+    for decoder in ROLES:
+        yield Candidate("detection", {"detection": {"decoder": decoder}})
+    yield Candidate("detection", {"detection": {"decoder": "yolo", "transposed": True}})
+    yield Candidate("detection", {"detection": {"decoder": "end_to_end", "columns": ["class", "score", "box"]}})
+    picodet = {"decoder": "gfl", "strides": [8, 16, 32, 64], "cell_offset": 0.5, "multi_label": True}
+    yield Candidate("detection", {"detection": picodet})
+    if labels is not None:
+        for background in (True, "last"):
+            yield Candidate("detection", {"detection": {"decoder": "boxes_scores", "background": background}})
+    for fields in ({"softmax": True}, {"softmax": False}, {"sigmoid": True}):
+        yield Candidate("classification", {"classification": fields})
+    for layout in ("logits", "class_map"):
+        yield Candidate("segmentation", {"segmentation": {"layout": layout}})
+
+
+@dataclass
+class Attempts:
+    """Reads one graph in many ways; what several have in common is computed once.
+
+    `shape` are the fields of `input:` that the graph tells, `labels` the classes' names, where they are known.
+    """
+
+    opening: Opening
+    shape: Mapping[str, Any]
+    sample: Sample
+    labels: tuple[str, ...] | None = None
+    _computed: dict[str, "tuple[dict[str, Array], Placement] | str"] = field(default_factory=dict)
+
+    def read(self, candidate: Candidate) -> Reading:
+        """Try one way; errors of the graph and of the reading are its `problem`."""
+        try:
+            return self._read(candidate)
+        except ValidationError as error:
+            return Reading(candidate, problem=describe(error)[0])
+        except (StartupError, EngineFailure) as error:
+            return Reading(candidate, problem=str(error).strip())
+
+    def _read(self, candidate: Candidate) -> Reading:
+        manifest = self._manifest(candidate, self.labels or ("0",))
+        assert manifest.input is not None
+        outputs, placement = self._outputs(manifest.input)
+        made_up = range(_classes(manifest, outputs) or _UNKNOWN_CLASSES[manifest.task])
+        task = manifest.build_task(self.labels or tuple(map(str, made_up)))
+        task.check(outputs)
+        answer: AnyPrediction = task.finish(outputs, placement, trial.OF_THE_MANIFEST)
+        doubt = _doubt(manifest, outputs, placement) or trial.oddity(answer, self.sample)
+        return Reading(candidate, answer, doubt=doubt)
+
+    def _manifest(self, candidate: Candidate, names: tuple[str, ...]) -> Manifest:
+        sections = {**candidate.sections, "input": {**self.shape, **candidate.sections.get("input", {})}}
+        return Manifest.model_validate({"task": candidate.task, "labels": list(names), **sections})
+
+    def _outputs(self, spec: InputSpec) -> tuple[dict[str, Array], Placement]:
+        key = spec.model_dump_json()
+        if key not in self._computed:
+            try:
+                self._computed[key] = self._compute(spec)
+            except StartupError as error:
+                self._computed[key] = str(error)
+        found = self._computed[key]
+        if isinstance(found, str):
+            raise InvalidManifest(found)
+        return found
+
+    def _compute(self, spec: InputSpec) -> tuple[dict[str, Array], Placement]:
+        engine = self.opening({name: spec.constant(name) for name in spec.constants})
+        try:
+            size = engine.input.batch_size or 1
+            batch = np.zeros((size, *spec.shape), spec.numpy_dtype)
+            header, data = self.sample.header, self.sample.data
+            target = preprocessing.decoding_target(header.upright, spec)
+            picture = image.decode(data, header, target, spec.range, spec.has_alpha)
+            placement = preprocessing.prepare(picture, spec, batch[0])
+            batch[1:] = batch[0]
+            return _first_rows(engine.run(batch), size), placement
+        except Exception as error:  # the runtime raises many unrelated types, all meaning: not this picture
+            raise InvalidManifest(f"the graph fails on it: {first_line(error)}") from error
+        finally:
+            engine.close()
+
+
+def _first_rows(outputs: Mapping[str, Array], size: int) -> dict[str, Array]:
+    """The first picture's; outputs without a batch dimension are its own."""
+    batched = all(array.ndim > 1 and len(array) == size for array in outputs.values())
+    return {name: array[0] if batched else array for name, array in outputs.items()}
+
+
+def _classes(manifest: Manifest, outputs: Mapping[str, Array]) -> int | None:
+    """How many labels the outputs need, None where they do not tell."""
+    if manifest.task == "detection":
+        assert manifest.detection is not None
+        decoder = decoder_for(manifest.detection.decoder)
+        found = decoder.class_count(manifest.detection, outputs) if isinstance(decoder, OutputDecoder) else None
+        return found or None
+    if len(outputs) != 1:
+        return None
+    (only,) = outputs.values()
+    if manifest.task == "classification":
+        return only.size
+    return len(only) if only.ndim == 3 and manifest.segmentation.layout == "logits" else None
+
+
+def _doubt(manifest: Manifest, outputs: Mapping[str, Array], placement: Placement) -> str | None:
+    """What the outputs say against a reading that fits their shapes; scores are clipped before they are answered."""
+    if manifest.task == "classification":
+        return _doubtful_row(manifest.classification, outputs)
+    if manifest.task == "segmentation":
+        numbers = chosen_output(outputs, manifest.segmentation.output)
+        whole = manifest.segmentation.layout == "logits" or bool((numbers == np.rint(numbers)).all())
+        return None if whole else "its values are not whole, so they are no numbers of classes"
+    spec = manifest.detection
+    assert spec is not None
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = decoder_for(spec.decoder).decode(spec, outputs, placement.model_size, spec.score_threshold)
+    if len(found.scores) and not found.scores.max() <= 1.001:
+        return f"scores up to {found.scores.max():.3g} are no scores of 0 to 1"
+    if len(found.scores) == spec.max_candidates:
+        return f"{spec.max_candidates} candidates and more are over the threshold"
+    return None
+
+
+def _doubtful_row(spec: ClassificationSpec, outputs: Mapping[str, Array]) -> str | None:
+    scores = chosen_output(outputs, spec.output)
+    probable = bool((scores >= 0).all() and (scores <= 1).all())
+    if (spec.softmax or spec.sigmoid) and probable and abs(float(scores.sum()) - 1) < PROBABLE:
+        return "its outputs are probabilities already"
+    if not (spec.softmax or spec.sigmoid or probable):
+        return "its outputs are no probabilities"
+    return None
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)

@@ -1,0 +1,102 @@
+"""A model tried on a picture, so that a person sees at once whether it is right."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from app.core.model import Model
+from app.core.request import AdmittedRequest, InferenceRequest
+from app.errors import RequestError, StartupError
+from app.repository.repository import PICTURE_SUFFIXES
+from app.vision import drawing, image
+from app.vision.classification import Classification
+from app.vision.detection import Detections
+from app.vision.image import ImageHeader, Picture
+from app.vision.segmentation import Segmentation
+from app.vision.tasks import Options
+from app.wire.prediction import AnyPrediction
+
+_BEST = 3
+OF_THE_MANIFEST = Options()
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A picture to try models on, and what it is called."""
+
+    name: str
+    data: bytes
+    header: ImageHeader
+
+    @property
+    def picture(self) -> Picture:
+        """All of its pixels."""
+        return image.decode(self.data, self.header, None)
+
+
+def read_sample(path: Path) -> Sample:
+    """Read a picture; raises `StartupError` where that cannot be."""
+    try:
+        data = path.read_bytes()
+        sample = Sample(str(path), data, image.read_header(data))
+        _ = sample.picture
+    except (OSError, RequestError) as error:
+        raise StartupError(f"--try {path}: {error}") from None
+    return sample
+
+
+def bundled_sample(models_dir: Path) -> Sample:
+    """The first example picture of a repository or, where it has none, one that is made up."""
+    there = sorted(path for path in models_dir.glob("*/examples/*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if there:
+        return read_sample(there[0])
+    data = image.specimen()
+    return Sample("a made-up picture of coloured clouds", data, image.read_header(data))
+
+
+def answer(model: Model, sample: Sample) -> AnyPrediction:
+    """What a warm model makes of it; raises what `Model.prepare` and `Model.finish` raise."""
+    admitted = AdmittedRequest(InferenceRequest(sample.data, request_id="try"), sample.header)
+    row = model.empty_batch()[:1]
+    placement = model.prepare_row(admitted, row[0])
+    found: AnyPrediction = model.finish(model.compute(row)[0], placement, admitted)
+    return found
+
+
+def draw(sample: Sample, prediction: AnyPrediction, target: Path) -> None:
+    """Write the picture with the answer on it as a JPEG; raises `StartupError` where it cannot be written."""
+    drawn = drawing.encode(drawing.draw(sample.picture, prediction), "image/jpeg")
+    try:
+        target.write_bytes(drawn)
+    except OSError as error:
+        raise StartupError(f"{target} cannot be written: {error.strerror}. Give another --drawn.") from None
+
+
+def in_words(prediction: AnyPrediction) -> str:
+    """How much was found, and the best of it."""
+    if isinstance(prediction, Segmentation):
+        parts = zip(prediction.labels, prediction.shares.tolist(), strict=True)
+        return ", ".join(f"{label} {share:.0%}" for label, share in list(parts)[:_BEST]) or "nothing"
+    scored = list(zip(prediction.labels, prediction.scores.tolist(), strict=True))
+    best = ", ".join(f"{label} {score:.2f}" for label, score in scored[:_BEST])
+    if isinstance(prediction, Classification) or not scored:
+        return best or "nothing"
+    kinds = len(Counter(prediction.labels))
+    return f"{len(scored)} object{'s' * (len(scored) > 1)} of {kinds} class{'es' * (kinds > 1)}; best {best}"
+
+
+def oddity(prediction: AnyPrediction, sample: Sample) -> str | None:
+    """What makes an answer unlikely to be meant, None where nothing does."""
+    if not isinstance(prediction, Detections) or len(prediction.scores) == 0:
+        return None
+    width, height = sample.header.upright
+    sides = prediction.boxes[:, 2:] - prediction.boxes[:, :2]
+    if np.median(sides.min(axis=1)) < 2:
+        return "boxes of less than two pixels: shares of the input read as pixels?"
+    if len(prediction.scores) > 1 and np.ptp(prediction.scores) == 0:
+        return "all scores are the same"
+    if np.median(sides[:, 0] * sides[:, 1]) > 0.95 * width * height:
+        return "boxes as large as the picture: pixels read as shares of the input?"
+    return None

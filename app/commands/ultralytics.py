@@ -1,0 +1,110 @@
+"""What Ultralytics' exporter leaves in a graph's metadata (engine/exporter.py), as fields of a manifest."""
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from app.errors import InvalidManifest
+from app.vision.image import Size
+
+Task = Literal["classification", "detection", "segmentation"]
+
+_TASKS: dict[str, Task] = {
+    "detect": "detection",
+    "segment": "detection",
+    "pose": "detection",
+    "obb": "detection",
+    "classify": "classification",
+}
+_LEFT_OUT = {"segment": "the masks are", "pose": "the keypoints are", "obb": "the angle is"}
+_MASK_COEFFICIENTS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the metadata says, None where it does not; `section` are fields of the task's section."""
+
+    task: Task | None = None
+    labels: tuple[str, ...] | None = None
+    size: Size | None = None
+    like: str | None = None
+    section: Mapping[str, Any] = field(default_factory=dict)
+    input: Mapping[str, Any] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+
+def read(metadata: Mapping[str, str], outputs: tuple[str, ...]) -> Told:
+    """What can be understood of a graph's metadata, whose outputs have these names.
+
+    Raises `InvalidManifest` where it tells of a model that cannot be served, or that numbers its classes with gaps.
+    """
+    labels = _names(metadata.get("names", ""))
+    kind = metadata.get("task", "")
+    if labels is None:
+        return Told()
+    reasons: tuple[str, ...] = (f"the graph's metadata names {len(labels)} classes",)
+    if kind not in _TASKS:
+        if kind:
+            raise InvalidManifest(f"the graph's metadata says that it does {kind}, which is not read.")
+        return Told(labels=labels, size=_size(metadata), reasons=reasons)
+    section, pixels = ({}, {}) if kind == "classify" else _detector(kind, metadata, outputs)
+    told = ", ".join(f"{name}={_written(value)}" for name, value in section.items())
+    reasons += (f"its metadata says: task {kind} by Ultralytics{', so ' + told if told else ''}",)
+    if kind in _LEFT_OUT:
+        reasons += (f"boxes alone are answered; {_LEFT_OUT[kind]} left out",)
+    return Told(_TASKS[kind], labels, _size(metadata), "ultralytics", section, pixels, reasons)
+
+
+def _detector(
+    kind: str, metadata: Mapping[str, str], outputs: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of `detection:` and of `input:`."""
+    suppressed = metadata.get("end2end") == "True" or "'nms': True" in metadata.get("args", "")
+    if "rtdetr" in metadata.get("description", "").lower().replace("-", ""):
+        queries = {"transposed": True, "coordinates": "normalized", "nms": False}
+        return {"decoder": "yolo", **queries}, {"resize": "stretch"}
+    if kind == "obb" and suppressed:
+        raise InvalidManifest("turned boxes that the graph has suppressed are not read. Export it with nms=False.")
+    extras = {"segment": _MASK_COEFFICIENTS, "pose": math.prod(_numbers(metadata, "kpt_shape")), "obb": 1}.get(kind, 0)
+    section: dict[str, Any] = {"decoder": "end_to_end" if suppressed else "yolo"}
+    section |= {"extras": extras} if extras else {}
+    section |= {"rotated": True} if kind == "obb" else {}
+    section |= {"outputs": list(outputs[:1])} if len(outputs) > 1 else {}
+    return section, {}
+
+
+def _names(text: str) -> tuple[str, ...] | None:
+    """The classes' names in their order, from a dict of numbers or a list, in Python's notation."""
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    if isinstance(found, list):
+        found = dict(enumerate(found))
+    if not isinstance(found, dict) or not found or not all(isinstance(number, int) for number in found):
+        return None
+    missing = sorted(set(range(max(found))) - set(found))
+    if missing:
+        raise InvalidManifest(
+            f"the graph's metadata names no class {missing[0]}, but higher ones. Give all names with --labels."
+        )
+    return tuple(str(found[number]).strip() or str(number) for number in sorted(found))
+
+
+def _size(metadata: Mapping[str, str]) -> Size | None:
+    sides = _numbers(metadata, "imgsz")
+    return Size(sides[1], sides[0]) if len(sides) == 2 else None
+
+
+def _numbers(metadata: Mapping[str, str], name: str) -> list[int]:
+    try:
+        found = ast.literal_eval(metadata.get(name, ""))
+    except (ValueError, SyntaxError):
+        return []
+    return [number for number in found if isinstance(number, int)] if isinstance(found, list | tuple) else []
+
+
+def _written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value).replace("'", "")

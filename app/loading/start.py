@@ -1,0 +1,82 @@
+"""All models of a repository from disk to warm: one that fails does not stop the others."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.core.model import Model
+from app.errors import EngineFailure, StartupError
+from app.loading import calibration, loader
+from app.loading.serving import Serving
+from app.repository import repository
+from app.repository.repository import ModelEntry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Start:
+    """What has been loaded, how it is served, and why the others were not, by name. Where `main` can be loaded, it
+    decides the lanes; if `strict`, the first failure is raised.
+    """
+
+    serving: Serving
+    main: str | None = None
+    strict: bool = False
+    models: list[Model] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def read(self, root: Path, only: str | None) -> list[ModelEntry]:
+        """`repository.survey`; raises what that raises, and `StartupError` where no model is left."""
+        found = repository.survey(root, only)
+        for name, error in found.failures.items():
+            self._fail(name, error)
+        self._refuse_none(found.entries)
+        return found.entries
+
+    def run(self, entries: Sequence[ModelEntry]) -> None:
+        """Try what is fastest here, load and warm every entry; raises `StartupError` where no model is left."""
+        first = sorted(entries, key=lambda entry: entry.name != self.main)
+        entries = self._each(first, self._choose_precision)
+        entries = self._each(entries, self._calibrate)
+        self._each(entries, self._load)
+        self._refuse_none(self.models)
+
+    def _each(self, entries: Sequence[ModelEntry], step: Callable[[ModelEntry], None]) -> list[ModelEntry]:
+        """The entries of which the step succeeded."""
+        kept = []
+        for entry in entries:
+            try:
+                step(entry)
+            except (StartupError, EngineFailure) as error:
+                self._fail(entry.name, error)
+            else:
+                kept.append(entry)
+        return kept
+
+    def _fail(self, name: str, error: StartupError | EngineFailure) -> None:
+        if self.strict:
+            raise error
+        self.failures[name] = str(error)
+        log.error("the model %s is not served: %s", name, error)
+
+    def _refuse_none(self, left: Sequence[object]) -> None:
+        if not left:
+            raise StartupError(told(self.failures))
+
+    def _choose_precision(self, entry: ModelEntry) -> None:
+        self.serving = loader.with_precision(entry, self.serving)
+
+    def _calibrate(self, entry: ModelEntry) -> None:
+        self.serving = calibration.calibrate(entry, self.serving)
+
+    def _load(self, entry: ModelEntry) -> None:
+        self.models += loader.load(entry, self.serving)
+
+
+def told(failures: Mapping[str, str]) -> str:
+    """Why none of a repository's models is served."""
+    if len(failures) == 1:
+        return next(iter(failures.values()))
+    return "None of the models can be served.\n" + "\n".join(f"{name}: {text}" for name, text in failures.items())

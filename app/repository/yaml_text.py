@@ -1,0 +1,25 @@
+"""YAML as people write it: a key that is there twice is refused, of which a YAML library keeps the last in silence."""
+
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+from yaml.nodes import MappingNode
+
+
+def load(text: str) -> Any:
+    """The content of `text`; raises `yaml.YAMLError` where it is not YAML, or a key is there twice."""
+    return yaml.load(text, _UniqueKeys)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        lines: dict[object, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in lines:
+                raise yaml.YAMLError(
+                    f"the key {key.value!r} is there twice, in line {lines[key.value]} and in line {line}; keep one"
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
