@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import unquote
 
 import grpc
@@ -75,16 +75,30 @@ class Calls:
                 status = statuses.STATUS[type(error)]
                 if isinstance(error, CallerError):
                     metrics.refusals.add(1, (error.code,))
-                await context.abort(status, statuses.details(error), statuses.trailing(error, request_id))
+                await abort(context, status, statuses.details(error), statuses.trailing(error, request_id))
             except asyncio.CancelledError:
                 status = grpc.StatusCode.CANCELLED
                 raise
+            except grpc.aio.InternalError:
+                status = grpc.StatusCode.CANCELLED
+                raise asyncio.CancelledError from None  # what was written found nobody
             except Exception:
                 status = grpc.StatusCode.INTERNAL
                 log.exception("failed while answering %s", method)
-                await context.abort(status, "Something went wrong inside the service. It has been logged.")
+                await abort(context, status, "Something went wrong inside the service. It has been logged.")
             finally:
                 _tell(method, status, time.monotonic() - arrived, logging.DEBUG if quiet else logging.INFO)
+
+
+async def abort(
+    context: Context, status: grpc.StatusCode, details: str, trailing: Sequence[tuple[str, str]] = ()
+) -> NoReturn:
+    """End a call with an error, or as cancelled where its caller has gone: else gRPC would log a traceback."""
+    try:
+        await context.abort(status, details, tuple(trailing))
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
+    raise AssertionError("an abort that returned")
 
 
 def _tell(method: str, status: grpc.StatusCode, seconds: float, level: int) -> None:

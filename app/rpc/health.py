@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2
 
 from app.core.health import Health
 from app.errors import InvalidRequest
-from app.rpc.calls import Context
+from app.rpc.calls import Context, abort
 from app.rpc.messages import SERVICE, parse
 
 LOOK_SECONDS = 0.5
@@ -37,7 +37,7 @@ class HealthService:
         """The status now."""
         request = await _read(content, context)
         if request.service not in _KNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"There is no service {request.service[:100]!r}.")
+            await abort(context, grpc.StatusCode.NOT_FOUND, f"There is no service {request.service[:100]!r}.")
         return self._response()
 
     async def _watch(self, content: bytes, context: Context) -> AsyncIterator[health_pb2.HealthCheckResponse]:
@@ -69,4 +69,4 @@ async def _read(content: bytes, context: Context) -> health_pb2.HealthCheckReque
     try:
         return parse(health_pb2.HealthCheckRequest, content)
     except InvalidRequest as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        await abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))

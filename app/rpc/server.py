@@ -5,20 +5,16 @@ import logging
 from pathlib import Path
 
 import grpc
-from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from app.core.health import Health
 from app.core.service import InferenceService
 from app.errors import StartupError
 from app.oip.ask import Asking
-from app.rpc import messages
 from app.rpc.answering import Answering
 from app.rpc.calls import Calls, Door
-from app.rpc.health import NAME as HEALTH
 from app.rpc.health import HealthService
 from app.rpc.inference import Inference
+from app.rpc.reflection import ReflectionService
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -47,9 +43,8 @@ class RpcServer:
         answering = Answering(asking, Calls(door), settings.upload_timeout, self._ending)
         inference = Inference(answering, health)
         watched = HealthService(health, self._ending)
-        self._server.add_generic_rpc_handlers((inference.handlers(), watched.handlers()))
-        names = (messages.SERVICE, HEALTH, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server, pool=_described())
+        reflected = ReflectionService()
+        self._server.add_generic_rpc_handlers((inference.handlers(), watched.handlers(), reflected.handlers()))
         self.port = _listen(self._server, settings)
 
     async def start(self) -> None:
@@ -100,11 +95,3 @@ def _pem(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise StartupError(f"{path} cannot be read: {error.strerror or error}.") from None
-
-
-def _described() -> DescriptorPool:
-    """What reflection tells of: the protocol's messages, and those of the standard services."""
-    pool = messages.pool()
-    for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
-        pool.AddSerializedFile(file.serialized_pb)
-    return pool

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
@@ -123,6 +124,7 @@ def test_calls_are_counted_and_told_of_with_the_callers_id(server: Server) -> No
         "inference.GRPCInferenceService/ModelInfer",
         "grpc.health.v1.Health/Check",
         "grpc.health.v1.Health/Watch",
+        "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     ],
 )
 def test_bytes_that_are_no_message(server: Server, method: str) -> None:
@@ -132,6 +134,21 @@ def test_bytes_that_are_no_message(server: Server, method: str) -> None:
             list(ask(b"\xff" * 9, timeout=PATIENCE))
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert raised.value.details().startswith("The message is no ")
+
+
+def test_questions_that_reflection_cannot_answer(server: Server) -> None:
+    number = reflection_pb2.ExtensionRequest(containing_type="inference.ModelInferRequest", extension_number=-1)
+    asked = [
+        reflection_pb2.ServerReflectionRequest(),
+        reflection_pb2.ServerReflectionRequest(file_by_filename="\0" * 2000),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="..x"),
+        reflection_pb2.ServerReflectionRequest(file_containing_extension=number),
+        reflection_pb2.ServerReflectionRequest(all_extension_numbers_of_type="nothing"),
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+    ]
+    with grpc.insecure_channel(address(server)) as channel:
+        answers = list(reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter(asked)))
+    assert [answer.HasField("error_response") for answer in answers] == [True] * 5 + [False]
 
 
 def test_errors_of_a_stream_name_their_message(server: Server) -> None:
