@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 ENGINES ?= .venv-engines
 PARITY ?= .venv-parity
+CLIENTS := .venv-clients
+# Triton's Python backend wants the libpython of the distribution, whichever Python else there is.
+TRITON_PYTHON ?= /usr/bin/python3
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines test-parity lint types contracts check bench bench-states bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +28,12 @@ test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO
 
 test-parity: $(PARITY)/.parity ## Compare foreign models with their families' own code, in an environment of 7 GB
 	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(PARITY)/bin/pytest -W ignore tests/parity
+
+test-clients: $(VENV)/.dev $(patsubst tests/clients/%.lock,$(CLIENTS)/%/.installed,$(wildcard tests/clients/*.lock)) ## Ask with clients of KServe, MLServer and PyTriton, each in an environment of its own
+	$(BIN)/python -m tests.clients
+
+record-triton: $(CLIENTS)/triton/.installed ## Record anew what a real Triton answers to the tests' requests
+	PYTHONPATH=. $(CLIENTS)/triton/bin/python -m tests.oip.triton.record
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
@@ -91,9 +100,13 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		-o requirements-engines.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra dev --extra parity -o requirements-parity.lock pyproject.toml
+	for client in kserve mlserver nvidia-pytriton; do \
+		printf "$$client\npytest\npytest-asyncio\n" | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+			--python-version 3.11 --no-annotate -o tests/clients/$${client#nvidia-}.lock - || exit; \
+	done
 
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) $(ENGINES) $(PARITY) .venv-peers build dist out *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(PARITY) $(CLIENTS) .venv-peers build dist out *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -123,6 +136,16 @@ $(PARITY)/.parity: requirements-parity.lock requirements-parity-yolox.lock pypro
 	$(PARITY)/bin/pip install --quiet --require-hashes -r requirements-parity.lock
 	$(PARITY)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-yolox.lock
 	$(PARITY)/bin/pip install --quiet --no-deps -e .
+	touch $@
+
+$(CLIENTS)/%/.installed: tests/clients/%.lock
+	$(PYTHON) -m venv --clear $(CLIENTS)/$*
+	$(CLIENTS)/$*/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+$(CLIENTS)/triton/.installed: tests/clients/pytriton.lock
+	$(TRITON_PYTHON) -m venv --clear $(CLIENTS)/triton
+	$(CLIENTS)/triton/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 
 $(VENV)/.train: $(VENV)/.dev

@@ -11,7 +11,7 @@ import typer
 
 from app.commands.dead_letters import dead_letters_cli
 from app.devbus.command import devbus
-from app.errors import RooError
+from app.errors import RooError, StartupError
 
 OK, FAILED, CANNOT_START = 0, 1, 2
 """Exit codes: all went well; some pictures or models failed; wrong usage, settings or environment."""
@@ -34,6 +34,24 @@ ModelsDir = Annotated[
 Device = Annotated[
     str | None, typer.Option(help="auto, cpu, cuda or cuda:N; ROO_DEVICE, else auto.", show_default=False)
 ]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from app import __version__
+
+        typer.echo(f"roo-vision {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _every_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the program's version, and end."),
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -76,8 +94,14 @@ def serve(
 @cli.command()
 def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", exists=True)],
-    out: Annotated[
-        Path | None, typer.Option(help="Write the pictures with the answers drawn in to this folder.")
+    out: Annotated[Path | None, typer.Option(help="Folder to write the answers to, as --format says.")] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="drawn, json, jsonl, coco, yolo, csv or crops; several with commas between. drawn where left out.",
+            show_default=False,
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a picture and line.")] = False,
     url: Annotated[str | None, typer.Option(help="Ask this running service instead of loading the model here.")] = None,
@@ -85,17 +109,57 @@ def predict(
         str | None, typer.Option(help="API key for --url; ROO_API_KEY keeps it out of the process list.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model to ask; the default one where left out.")] = None,
+    version: Annotated[str | None, typer.Option(help="Version of --model; the newest where left out.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Only these classes: names or numbers with commas between.")
+    ] = None,
     score_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections below it.")] = None,
+    iou: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of boxes that overlap more than this, the best stays.")
+    ] = None,
+    class_agnostic: Annotated[
+        bool | None, typer.Option("--class-agnostic", help="Boxes of different classes suppress each other too.")
+    ] = None,
+    max_detections: Annotated[int | None, typer.Option(min=1, help="At most so many a picture, best first.")] = None,
+    normalized: Annotated[
+        bool, typer.Option("--normalized", help="Boxes as 0 to 1 of the picture, in JSON and CSV.")
+    ] = False,
+    save_conf: Annotated[
+        bool, typer.Option("--save-conf", help="With --format yolo: the score last in each line.")
+    ] = False,
     models_dir: ModelsDir = None,
     device: Device = None,
 ) -> None:
     """Understand pictures from files."""
     from app.commands import predict as command
+    from app.commands.output.formats import read_formats
+    from app.commands.sources import find_sources
     from app.settings import load_settings
 
-    settings = load_settings(models_dir=models_dir, device=device, api_key=key)
-    job = command.Job(command.find_pictures(pictures), out, json, url, model, score_threshold)
-    sys.exit(OK if command.run(job, settings) else FAILED)
+    if formats and out is None:
+        raise StartupError("--format says how to write; say where to with --out DIR. (--json prints JSON instead.)")
+    if version is not None and model is None:
+        raise StartupError("--version is a version of a model: name it with --model.")
+    options = command.read_options(
+        classes=classes,
+        score_threshold=score_threshold,
+        iou_threshold=iou,
+        class_agnostic=class_agnostic,
+        max_detections=max_detections,
+    )
+    job = command.Job(
+        sources=find_sources(pictures, out),
+        out=out,
+        formats=read_formats(formats or ["drawn"]),
+        json=json,
+        url=url,
+        model=model,
+        version=version,
+        options=options,
+        normalized=normalized,
+        save_conf=save_conf,
+    )
+    sys.exit(OK if command.run(job, load_settings(models_dir=models_dir, device=device, api_key=key)) else FAILED)
 
 
 @cli.command()
@@ -118,7 +182,7 @@ def send(
 ) -> None:
     """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
     from app.commands import send as command
-    from app.commands.predict import find_pictures
+    from app.commands.sources import find_pictures
     from app.settings import load_client_settings
 
     wanted = {"model": model, "robot_id": robot_id}

@@ -109,8 +109,9 @@ class Settings(QueueSettings):
     max_inflight_bytes: int = Field(
         256 * MIB,
         ge=1,
-        description="Encoded bytes being received or admitted; at least 1.25 times `ROO_MAX_IMAGE_BYTES` and "
-        "`ROO_MAX_BODY_BYTES`. A picture counts an eighth more while it arrives in pieces.",
+        description="Encoded bytes being received or admitted, and drawn pictures that are being sent; at least 1.25 "
+        "times `ROO_MAX_IMAGE_BYTES` and `ROO_MAX_BODY_BYTES`. A picture counts an eighth more while it arrives "
+        "in pieces.",
     )
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel
 
+from app.commands.output.formats import FORMATS
 from app.repository.manifest import Manifest
 from app.telemetry import metrics
 from app.vision.classification import ClassificationSpec
@@ -25,6 +26,7 @@ from tests.fixtures.server import Server, serving
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+OUTPUT = (ROOT / "docs" / "output.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -87,12 +89,42 @@ def test_the_readmes_picture_shows_sensible_things(bundled: Server) -> None:
     assert answer["model"] == "shelf"
 
 
-def test_the_readmes_predict_command_works(clone: Path) -> None:
-    (command,) = (command for command in readme_commands() if "roo-vision predict" in command)
-    output = shell(command.replace(".venv/bin/", ""), clone)
+def test_the_readmes_predict_commands_work(clone: Path) -> None:
+    drawn, files = (command for command in readme_commands() if "roo-vision predict" in command)
     pictures = sorted((ROOT / "models/shelf/examples").glob("*.jpg"))
+    output = shell(drawn.replace(".venv/bin/", ""), clone)
     assert len(output.splitlines()) == len(pictures)
     assert len(list((clone / "answers").glob("*.jpg"))) == len(pictures)
+    shell(files.replace(".venv/bin/", ""), clone)
+    assert len(list((clone / "answers" / "labels").glob("*.txt"))) == len(pictures)
+    assert {path.name for path in (clone / "answers" / "crops").iterdir()} == {"carton", "label"}
+
+
+def test_the_commands_about_output_work(bundled: Server, clone: Path) -> None:
+    (block,) = re.findall(r"^```sh\n(roo-vision.*?)^```", OUTPUT, re.MULTILINE | re.DOTALL)
+    for number, line in enumerate(block.splitlines()):
+        command = line.replace("photos/", "models/shelf/examples/shelf-1.jpg").replace("answers", f"answers-{number}")
+        output = shell(command.replace("localhost:8000", f"127.0.0.1:{bundled.port}"), clone)
+        assert len(output.splitlines()) == 1
+    assert {path.name for path in (clone / "answers-2" / "crops").iterdir()} == {"label"}
+    assert len((clone / "answers-3" / "predictions.jsonl").read_text().splitlines()) == 1
+
+
+def test_json_and_pictures_come_in_one_answer_as_documented(bundled: Server, clone: Path) -> None:
+    (command,) = re.findall(r"^(curl .*)$", OUTPUT, re.MULTILINE)
+    shell(command.replace("localhost:8000", f"127.0.0.1:{bundled.port}"), clone)
+    assert (clone / "answer.multipart").read_bytes().count(b"Content-Type: image/jpeg") == 2
+    (program,) = re.findall(r"^```python\n(.*?)^```", OUTPUT, re.MULTILINE | re.DOTALL)
+    (clone / "a.jpg").write_bytes((ROOT / "models/shelf/examples/shelf-1.jpg").read_bytes())
+    (clone / "ask.py").write_text(program.replace("localhost:8000", f"127.0.0.1:{bundled.port}"))
+    assert "carton" in shell("python ask.py", clone)
+    with Image.open(clone / "0.jpg") as drawn:
+        assert drawn.size == (1280, 720)
+
+
+def test_every_format_is_documented() -> None:
+    table = OUTPUT.partition("## Formats")[2].partition("\n\n`NAME`")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(FORMATS)
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -8,10 +8,10 @@ from pydantic import ValidationError
 
 from app.api.body import UploadLimits
 from app.api.picture_buffer import PictureBuffer
-from app.api.schemas import PredictOptions
 from app.core.admission import Permit
 from app.errors import InvalidRequest, PayloadTooLarge, RequestError, UnsupportedImage
 from app.vision import image
+from app.wire.predict_options import PredictOptions
 
 MOST_HEAD_BYTES = 8 * 1024
 MOST_BOUNDARY = 200
@@ -140,7 +140,8 @@ class FormBody:
             if isinstance(content, RequestError):
                 raise InvalidRequest(f"The form's field {part.name!r} is too long for an option.")
             if value := content.decode("utf-8", "replace").strip():  # browsers send fields that were left empty
-                self._options[part.name] = value
+                before = self._options.get(part.name) if part.name == "classes" else None
+                self._options[part.name] = f"{before},{value}" if before else value
         elif part.filename != "" or content:  # a form's file that nobody chose is sent with neither name nor content
             part.check_field(content)
             self._pictures.append((part.filename or part.name or None, content))

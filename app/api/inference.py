@@ -1,4 +1,4 @@
-"""POST pictures, get predictions, or the picture itself with the predictions drawn in."""
+"""POST pictures, get predictions, the picture itself with the predictions drawn in, or both."""
 
 from functools import lru_cache
 from typing import Annotated, Any
@@ -14,11 +14,13 @@ from app import errors
 from app.api import negotiation, problems
 from app.api.body import UploadLimits
 from app.api.hang_up import or_hang_up
+from app.api.mixed import MEDIA_TYPE as MIXED
 from app.api.replies import Call, hand_over
-from app.api.schemas import PredictionList, PredictOptions
+from app.api.schemas import PredictionList
 from app.api.security.gate import caller_of
 from app.api.uploads import RAW_TYPES, Uploads, read_head
 from app.core.service import InferenceService
+from app.wire.predict_options import PredictOptions
 from app.wire.prediction import Prediction
 from app.wire.rendering import Renderer
 
@@ -46,8 +48,10 @@ OPENAPI = {
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "One prediction for a raw picture, a list for a multipart or JSON body, or a drawn picture.",
-        "content": {"image/jpeg": _BINARY, "image/png": _BINARY},
+        "description": "One prediction for a raw picture, a list for a multipart or JSON body; a drawn picture; or "
+        "both, for several pictures too: first a part with the JSON, then one for each picture, in their order, which "
+        "is a problem where it could not be drawn.",
+        "content": {"image/jpeg": _BINARY, "image/png": _BINARY, MIXED: _BINARY},
     },
     **problems.responses(*problems.COMPUTING, errors.NotAcceptable),
 }
@@ -83,14 +87,14 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         head = read_head(scope, receive)
-        drawn = negotiation.choose(head.accept)
+        reply = negotiation.choose(head.accept)
         options = _options(scope["query_string"])
         model, version = scope["path_params"].get("name"), scope["path_params"].get("version")
         service.registry.get(model, version)
         with service.admission.permit(options.core_priority(), caller_of(scope)) as permit:
             call = Call(service, permit, scope["state"]["request_id"], model, version)
             body = await reading.receive(head, options, permit)
-            response = await or_hang_up(scope, call.answer(body, renderer, drawn))
+            response = await or_hang_up(scope, call.answer(body, renderer, reply))
             del body  # the pictures are not needed for sending what was made of them
             await hand_over(response, scope, receive, send)
 
@@ -114,7 +118,9 @@ def _options(query: bytes) -> PredictOptions:
 def _read_options(query: bytes) -> PredictOptions:
     """Callers send the same few queries again and again; reading one takes longer than finding what it said."""
     try:
-        return PredictOptions.model_validate(dict(QueryParams(query)))
+        said = QueryParams(query)
+        named = {"classes": ",".join(said.getlist("classes"))} if "classes" in said else {}
+        return PredictOptions.model_validate({**said, **named})
     except ValidationError as error:
         found = [{**item, "loc": ("query", *item["loc"])} for item in error.errors()]
         raise RequestValidationError(found) from None

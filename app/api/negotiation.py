@@ -1,7 +1,9 @@
-"""`Accept`: JSON, or the picture with the predictions drawn in."""
+"""`Accept`: JSON, the picture with the predictions drawn in, or both."""
 
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
+from app.api.mixed import MEDIA_TYPE as MIXED
 from app.errors import NotAcceptable
 from app.wire.rendering import DrawnType
 
@@ -12,27 +14,38 @@ _MOST_BYTES = 4096
 _EXACT, _SUBTYPES, _ANYTHING = 3, 2, 1
 
 
-def choose(accept: bytes | None) -> DrawnType | None:
-    """The drawn type to answer with, or None for JSON (RFC 9110 section 12.5.1); JSON where anything goes.
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an answer holds: JSON, drawn pictures of a type, or both."""
+
+    json: bool = True
+    drawn: DrawnType | None = None
+
+
+def choose(accept: bytes | None) -> Reply:
+    """What to answer with (RFC 9110 section 12.5.1); JSON where anything goes.
 
     The most specific range that matches a type says how much it is wanted; 0 is not at all. Of what is wanted equally
-    the one that is named most exactly is taken, then the first that is named. Raises `NotAcceptable` where none that we
-    have will do.
+    the one that is named most exactly is taken, then the first that is named. Pictures beside JSON are of the drawn
+    type that is wanted most, JPEG where none is. Raises `NotAcceptable` where none that we have will do.
     """
-    return None if accept is None else _choose(accept[:_MOST_BYTES])
+    return Reply() if accept is None else _choose(accept[:_MOST_BYTES])
 
 
 @lru_cache(maxsize=64)
-def _choose(accept: bytes) -> DrawnType | None:
+def _choose(accept: bytes) -> Reply:
     text = accept.decode("latin-1")
     ranges = [_range(part) for part in text.split(",") if part.strip()]
     if not ranges:
-        return None
-    wanted = [(_wish(ranges, ours), ours) for ours in (JSON, *DRAWN)]
+        return Reply()
+    wanted = [(_wish(ranges, ours), ours) for ours in (JSON, *DRAWN, MIXED)]
     (quality, _, _), best = max(wanted, key=lambda item: item[0])  # of equals the first: JSON
     if not quality:
-        raise NotAcceptable(f"None of {text[:200]!r} can be given; there are {JSON}, {', '.join(DRAWN)}.")
-    return next((drawn for drawn in DRAWN if drawn == best), None)
+        raise NotAcceptable(f"None of {text[:200]!r} can be given; there are {', '.join((JSON, *DRAWN, MIXED))}.")
+    if best == JSON:
+        return Reply()
+    drawn: DrawnType = max(DRAWN, key=partial(_wish, ranges))
+    return Reply(json=best == MIXED, drawn=drawn)
 
 
 def _wish(ranges: list[tuple[str, float]], ours: str) -> tuple[float, int, int]:

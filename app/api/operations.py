@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from app.api import problems
-from app.api.schemas import FailedModel, ModelInfo, ModelList, to_model_info
 from app.core.health import Health, Probe
 from app.core.registry import Registry
 from app.errors import ModelNotFound
+from app.wire.models import FailedModel, ModelInfo, ModelList, to_model_info
 
 MetricsText = Callable[[str], tuple[bytes, str]]
 """From an `Accept` header to the metrics and their media type."""

@@ -1,8 +1,8 @@
-"""From received pictures to the response: each through the core, then JSON, or the one picture drawn."""
+"""From received pictures to the response: each through the core, then JSON, drawn, or both."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import Any
@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from app import errors
 from app.api import negotiation, problems
+from app.api.mixed import MixedResponse, Part
+from app.api.negotiation import Reply
 from app.api.uploads import ReceivedBody, Upload
 from app.core.admission import Permit
 from app.core.request import Deadline, InferenceRequest, InferenceResult
@@ -41,7 +43,7 @@ class Call:
         self._model = model
         self._version = version
 
-    async def answer(self, body: ReceivedBody, renderer: Renderer, drawn: DrawnType | None) -> Response:
+    async def answer(self, body: ReceivedBody, renderer: Renderer, reply: Reply) -> Response:
         """The response to all of it; raises the `RequestError` that says why there is none."""
         self._permit.priority = body.options.core_priority()  # a form or JSON may say another than the address did
         self._options = body.options.vision_options()
@@ -50,12 +52,18 @@ class Call:
             self._deadline = Deadline.after(self._service.limits.timeout)
         else:
             self._deadline = Deadline(self._arrived + deadline_ms / 1e3)
-        if drawn is not None:
-            return await self._drawn(body, renderer, drawn)
+        if reply.drawn is not None:
+            if reply.json:
+                return await self._mixed(body, renderer, reply.drawn)
+            return await self._drawn(body, renderer, reply.drawn)
         if body.single:
             result = await self._infer(body.uploads[0], 0)
             return Response(await _written(to_wire, result), media_type=negotiation.JSON)
-        return Response(await self._several(body.uploads), media_type=negotiation.JSON)
+        answers = await self._ask(body.uploads)
+        try:
+            return Response(await self._list(body.uploads, answers), media_type=negotiation.JSON)
+        finally:
+            answers.clear()  # see `_ask`
 
     async def _infer(self, upload: Upload, index: int) -> InferenceResult:
         if isinstance(upload.content, errors.RequestError):
@@ -72,43 +80,97 @@ class Call:
             self._permit,
         )
 
-    async def _several(self, uploads: list[Upload]) -> bytes:
-        """Every picture gets its own answer; where all fail for one reason, that is the request's."""
+    async def _ask(self, uploads: list[Upload]) -> list[InferenceResult | BaseException]:
+        """Every picture gets its own answer; where all fail for one reason, that is the request's.
+
+        Whoever takes the list clears it: errors hold the frames that they came through, and those the list; without a
+        cut all pictures would live on until the garbage collector finds the ring.
+        """
         answers = await asyncio.gather(
             *(self._infer(upload, index) for index, upload in enumerate(uploads)), return_exceptions=True
         )
         try:
             _raise_common(answers)
-            items = []
-            for upload, answer in zip(uploads, answers, strict=True):
-                if isinstance(answer, InferenceResult):
-                    items.append(await _written(partial(_with_id, upload.id), answer))
-                else:
-                    items.append(to_json(self._failed(upload, answer)))
-                await asyncio.sleep(0)  # many boxes take a while to write: others have their turn in between
-            return b'{"results":[%s]}' % b",".join(items)
-        finally:
-            # Errors hold the frames that they came through, these here too: without a cut all pictures would live on
-            # until the garbage collector finds the ring.
+        except BaseException:
             answers.clear()
+            raise
+        return answers
 
-    def _failed(self, upload: Upload, answer: BaseException) -> dict[str, Any]:
+    async def _list(self, uploads: list[Upload], answers: list[InferenceResult | BaseException]) -> bytes:
+        items = []
+        for upload, answer in zip(uploads, answers, strict=True):
+            if isinstance(answer, InferenceResult):
+                items.append(await _written(partial(_with_id, upload.id), answer))
+            else:
+                items.append(to_json({"id": upload.id, "prediction": None, "error": self._problem(answer)}))
+            await asyncio.sleep(0)  # many boxes take a while to write: others have their turn in between
+        return b'{"results":[%s]}' % b",".join(items)
+
+    def _problem(self, answer: BaseException) -> dict[str, Any]:
         assert isinstance(answer, errors.RequestError)
-        problem = problems.problem_of(answer, self.request_id)
-        return {"id": upload.id, "prediction": None, "error": problem.model_dump()}
+        return problems.problem_of(answer, self.request_id).model_dump()
 
-    async def _drawn(self, body: ReceivedBody, renderer: Renderer, media_type: DrawnType) -> Response:
-        if len(body.uploads) != 1:
-            raise errors.NotAcceptable("A drawn answer is one picture; send one, or ask for application/json.")
-        upload = body.uploads[0]
-        result = await self._infer(upload, 0)
+    async def _mixed(self, body: ReceivedBody, renderer: Renderer, media_type: DrawnType) -> Response:
+        """The JSON, then each picture drawn, or the problem that it has instead."""
+        uploads, answers = body.uploads, await self._ask(body.uploads)
+        try:
+            if body.single:
+                assert isinstance(answers[0], InferenceResult)
+                text = await _written(to_wire, answers[0])
+            else:
+                text = await self._list(uploads, answers)
+            pictures = await self._draw_all(uploads, answers, renderer, media_type)
+        finally:
+            answers.clear()
+        try:
+            _raise_common(pictures)
+            parts = [self._part(index, picture, media_type) for index, picture in enumerate(pictures)]
+        finally:
+            pictures.clear()
+        return MixedResponse([Part(negotiation.JSON, "answer", text), *parts])
+
+    async def _draw_all(
+        self,
+        uploads: list[Upload],
+        answers: list[InferenceResult | BaseException],
+        renderer: Renderer,
+        media_type: DrawnType,
+    ) -> list[bytes | BaseException]:
+        """No more at a time than are drawn at once, so that others' turns come in between."""
+        turns = asyncio.Semaphore(renderer.workers)
+
+        async def one(upload: Upload, answer: InferenceResult | BaseException) -> bytes | BaseException:
+            if isinstance(answer, BaseException):
+                return answer
+            async with turns:
+                return await self._draw(upload, answer, renderer, media_type)
+
+        return list(await asyncio.gather(*map(one, uploads, answers), return_exceptions=True))
+
+    def _part(self, index: int, picture: bytes | BaseException, media_type: str) -> Part:
+        if isinstance(picture, bytes):
+            return Part(media_type, str(index), picture)
+        return Part(problems.MEDIA_TYPE, str(index), to_json(self._problem(picture)))
+
+    async def _draw(self, upload: Upload, answer: InferenceResult, renderer: Renderer, media_type: DrawnType) -> bytes:
+        """A picture with its answer; room for the file is taken of the permit."""
         assert isinstance(upload.content, bytes)
         header = image.read_header(upload.content)
         model = self._service.registry.get(self._model, self._version)
         levels, memory = model.input_spec.range, model.memory
         picture = await renderer.draw(
-            upload.content, header, result.prediction, media_type, self._deadline, levels, memory
+            upload.content, header, answer.prediction, media_type, self._deadline, levels, memory
         )
+        self._permit.take_bytes(len(picture))
+        return picture
+
+    async def _drawn(self, body: ReceivedBody, renderer: Renderer, media_type: DrawnType) -> Response:
+        if len(body.uploads) != 1:
+            raise errors.NotAcceptable(
+                "A drawn answer is one picture; send one, or ask for multipart/mixed or application/json."
+            )
+        upload = body.uploads[0]
+        picture = await self._draw(upload, await self._infer(upload, 0), renderer, media_type)
         return Response(picture, media_type=media_type)
 
 
@@ -124,7 +186,7 @@ async def _written(shape: Callable[[InferenceResult], dict[str, Any]], result: I
     return to_json(shape(result))
 
 
-def _raise_common(answers: list[InferenceResult | BaseException]) -> None:
+def _raise_common(answers: Sequence[object]) -> None:
     """Raise what is nobody's answer, and the error that is everybody's."""
     failures = [answer for answer in answers if isinstance(answer, BaseException)]
     defects = [failure for failure in failures if not isinstance(failure, errors.RequestError)]
@@ -140,9 +202,11 @@ def _raise_common(answers: list[InferenceResult | BaseException]) -> None:
 
 async def hand_over(response: Response, scope: Scope, receive: Receive, send: Send) -> None:
     """Send the response; a large one until the client has taken most of it."""
-    if len(response.body) <= AT_ONCE_BYTES:
+    chunks = response.chunks if isinstance(response, MixedResponse) else [response.body]
+    if len(chunks) == 1 and len(chunks[0]) <= AT_ONCE_BYTES:
         await response(scope, receive, send)
         return
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
-    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    for chunk in chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})  # waits while the first is underway

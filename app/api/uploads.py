@@ -9,10 +9,10 @@ from app.api.body import Body, UploadLimits, content_length
 from app.api.form_body import FormBody
 from app.api.json_body import JsonBody
 from app.api.picture_buffer import PictureBuffer
-from app.api.schemas import PredictOptions
 from app.api.unpacking import PLAIN
 from app.core.admission import Permit
 from app.errors import InvalidRequest, RequestError, UnsupportedImage
+from app.wire.predict_options import PredictOptions
 
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 """As they are documented. What a picture is, is seen from its bytes: any `image/…` and none at all will do as well."""

@@ -20,6 +20,9 @@ from app.vision.image import Size
 Array = NDArray[Any]
 
 _STRIDES = (8, 16, 32)
+_FEWEST_NUMBERS = 6
+_CLEARLY_MORE = 2
+"""From so many times as many candidates as numbers of each on it is clear which are which."""
 
 
 def conclude_detector(
@@ -68,6 +71,7 @@ def _conclude_table(
     if table.ndim != 2 or table.shape[0] == table.shape[1]:
         raise InvalidManifest(f"{said} a picture: no decoder reads that (yolo: [4 + C, M]; yolox: [M, 5 + C]).")
     _refuse_empty(said, table)
+    _refuse_both_ways(said, table, size, labels)
     if table.shape[0] < table.shape[1]:
         return _conclude_columns(said, table, size, labels, settled)
     rows_of_six = _conclude_rows_of_six(said, table, size, labels) if table.shape[1] == 6 else None
@@ -88,6 +92,19 @@ def _conclude_table(
     section = {"decoder": found} | (_unit(said, table[:, :4], size, settled) if found == "yolo_objectness" else {})
     section |= _sigmoid(said, table[:, 4:], settled)
     return Conclusion(section, (why, f"so {found} with {features - 5} classes"), features - 5)
+
+
+def _refuse_both_ways(said: str, table: Array, size: Size, labels: int | None) -> None:
+    """A table nearly as high as wide may have its candidates in rows or in columns."""
+    first, second = table.shape
+    in_rows, in_columns = labels in (None, second - 4, second - 5), labels in (None, first - 4)
+    few = max(first, second) < _CLEARLY_MORE * min(first, second)
+    if min(first, second) > _FEWEST_NUMBERS and few and in_rows and in_columns and first < second:
+        raise InvalidManifest(
+            f"{said}, which has two readings: {second} candidates of {first - 4} classes in columns, or {first} "
+            f"candidates of {second - 5} classes and an objectness in rows. Choose with --decoder yolo, or with "
+            "--decoder yolo_objectness (or yolox)."
+        )
 
 
 def _conclude_columns(

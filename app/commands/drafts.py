@@ -84,7 +84,7 @@ def _choices(asked: Addition, graph: Path) -> list[str]:
         return []
     attempts = Attempts(lambda constants: probing.open_with(graph, constants), shape, sample, asked.names)
     count = None if asked.names is None else len(asked.names)
-    found = [attempts.read(way) for way in readings.candidates(count) if way.task == asked.task]
+    found = [attempts.read(way) for way in readings.candidates(count, asked.told) if way.task == asked.task]
     answered = sorted((reading for reading in found if reading.answer is not None), key=lambda each: bool(each.doubt))
     if not answered:
         return ["None of the decoders fits."]

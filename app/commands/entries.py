@@ -1,6 +1,7 @@
 """A new model repository entry: written aside, loaded as serving would, and put in place whole or not at all."""
 
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -141,12 +142,13 @@ def read_labels(given: str) -> tuple[str, ...]:
     """
     path = Path(given)
     try:
-        labels = read_names(path) if path.is_file() else checked_names(given.split(","))
+        # Not Path.is_file, which raises where many names are too long for a file's.
+        labels = read_names(path) if os.path.isfile(given) else checked_names(given.split(","))
     except (OSError, UnicodeDecodeError) as error:
         raise StartupError(f"--labels {given}: cannot be read as text: {error}.") from error
     except ValueError as error:
         raise StartupError(f"--labels {given}: {error}.") from None
-    if len(labels) == 1 and path.suffix and not path.is_file():
+    if len(labels) == 1 and path.suffix and not os.path.isfile(given):
         raise StartupError(f"--labels {given}: there is no such file.")
     return labels
 

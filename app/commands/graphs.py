@@ -12,6 +12,8 @@ from app.errors import InvalidManifest
 from app.vision.image import Size
 
 PICTURE_DIMENSIONS = 4
+PROBABLE = 1e-3
+"""How far the sum of probabilities may be from 1."""
 _DTYPES = ("float32", "float16", "uint8")
 
 
@@ -72,7 +74,7 @@ def conclude_classifier(rows: Mapping[str, Array], labels: int | None, settled: 
         )
     if "softmax" in settled or "sigmoid" in settled:
         return Conclusion(output, (f"{said}, read as was asked",), scores.size)
-    probable = bool((scores >= 0).all() and abs(scores.sum() - 1) < 1e-3)
+    probable = bool((scores >= 0).all() and abs(scores.sum() - 1) < PROBABLE)
     if not probable:
         _refuse_other_numbers(said, scores, labels)
     why = "not negative and sum to 1, so they are probabilities" if probable else "no probabilities, so softmax follows"

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,10 @@ class Inspection:
 
 def run(asked: Inspection) -> None:
     """Print what is found; raises `StartupError` where the file cannot be read."""
-    path = _file(asked)
+    path, known = _file(asked)
     sample = trial.bundled_sample(asked.models_dir) if asked.picture is None else trial.read_sample(asked.picture)
     facts = _facts(path)
-    tried = _tried(asked, path, sample)
+    tried = _tried(asked, path, known, sample)
     if asked.json:
         found = tried if isinstance(tried, str) else [_reading(reading) for reading in tried]
         console.print_json(json.dumps({**facts, "picture": sample.name, "readings": found}), default=str)
@@ -54,18 +54,19 @@ def run(asked: Inspection) -> None:
         _print_readings(tried, sample)
 
 
-def _file(asked: Inspection) -> Path:
+def _file(asked: Inspection) -> tuple[Path, tuple[str, ...] | None]:
+    """The graph, and its classes' names where it is a model of the repository."""
     path = Path(asked.model)
     if path.suffix == ".onnx" or path.is_file():
         if not path.is_file():
             raise StartupError(f"{path}: there is no such file.")
-        return path
+        return path, None
     entry = repository.described_entry(repository.model_folder(asked.models_dir, asked.model))
     served = list(entry.versions.values())[-1]
     file = repository.model_file(served.parent, "onnx")
     if file is None:
         raise StartupError(f"{served}: is no ONNX graph; only those are inspected.")
-    return file
+    return file, entry.labels or None
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -91,19 +92,25 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "dtype": spec.dtype.name, "shape": [side or "any" for side in spec.shape]}
 
 
-def _tried(asked: Inspection, path: Path, sample: Sample) -> list[Reading] | str:
+def _tried(asked: Inspection, path: Path, known: tuple[str, ...] | None, sample: Sample) -> list[Reading] | str:
     """The readings or, where the graph takes no picture, why."""
     inputs, outputs = onnx.signature(path)
     try:
         told = ultralytics.read(onnx_file.read(path).metadata, tuple(spec.name for spec in outputs))
-        names = told.labels if asked.labels is None else entries.read_labels(asked.labels)
+        names = known or told.labels if asked.labels is None else entries.read_labels(asked.labels)
         pictures = [spec for spec in inputs if len(spec.shape) == graphs.PICTURE_DIMENSIONS] or inputs
         shape = graphs.conclude_input(pictures[0], asked.size or told.size).section
     except InvalidManifest as error:
         return str(error)
     attempts = Attempts(lambda constants: probing.open_with(path, constants), shape, sample, names)
-    found = [attempts.read(candidate) for candidate in readings.candidates(None if names is None else len(names))]
+    ways = readings.candidates(None if names is None else len(names), told)
+    found = [_relative(attempts.read(candidate), path) for candidate in ways]
     return sorted(found, key=lambda reading: (reading.answer is None, reading.doubt is not None))
+
+
+def _relative(reading: Reading, path: Path) -> Reading:
+    """Without the file's name, which all of them share."""
+    return replace(reading, problem=(reading.problem or "").removeprefix(f"{path}: ") or None)
 
 
 def _reading(reading: Reading) -> dict[str, Any]:
@@ -141,21 +148,25 @@ def _size(count: int) -> str:
 
 
 def _short(text: str) -> str:
+    text = " ".join(text.split())
     return text if len(text) <= _SHOWN_TEXT else f"{text[:_SHOWN_TEXT]} …"
 
 
 def _print_readings(found: list[Reading], sample: Sample) -> None:
-    table = Table("read with", "finds", "but", title=f"What would be read of {sample.name}", title_justify="left")
+    answers: dict[tuple[str, str], list[str]] = defaultdict(list)
     problems: dict[str, list[str]] = defaultdict(list)
     for reading in found:
         if reading.answer is None:
-            problems[reading.problem or ""].append(reading.candidate.options)
+            problems[reading.problem or ""].append(reading.candidate.name)
         else:
-            table.add_row(
-                *map(_plain, (reading.candidate.options, trial.in_words(reading.answer))), reading.doubt or ""
+            words = trial.in_words(reading.answer)
+            answers[reading.candidate.task, words + (f"\nbut: {reading.doubt}" if reading.doubt else "")].append(
+                reading.candidate.options
             )
-    if table.row_count:
-        console.print(table)
+    table = Table("read with", "finds", title=f"What would be read of {sample.name}", title_justify="left")
+    for (_, words), options in answers.items():
+        table.add_row(_plain("\n".join(options)), _plain(words))
+    console.print(table if answers else f"Nothing reads its outputs of {sample.name}.")
     console.print("Not read:" if problems else "")
-    for problem, options in problems.items():
-        console.print(f"- {'; '.join(options)}: {problem}", markup=False, highlight=False, soft_wrap=True)
+    for problem, names in problems.items():
+        console.print(f"- {', '.join(names)}: {problem.split('; ')[0]}", markup=False, highlight=False, soft_wrap=True)

@@ -3,36 +3,35 @@
 import asyncio
 import json
 import sys
-from base64 import b64decode
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
-import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.commands.summary import summary
+from app.commands.output.base import Answered, AskedModel, Output, Wanted
+from app.commands.output.formats import Outputs
+from app.commands.output.lines import to_object
+from app.commands.sources import Source
+from app.commands.summary import printable, summary
 from app.core.request import Deadline, InferenceRequest, Priority
 from app.errors import InvalidRequest, RequestError, StartupError
 from app.main import Core, build
 from app.settings import Settings
-from app.vision import drawing, image, segmentation
-from app.vision.barcodes import Barcode
-from app.vision.classification import Classification
-from app.vision.detection import Detections
-from app.vision.segmentation import Segmentation
-from app.vision.tasks import Options
-from app.wire.prediction import AnyPrediction, Prediction, Segmented, to_wire
+from app.vision.class_names import ClassNames
+from app.wire.options import RequestOptions
+from app.wire.prediction import Prediction, to_wire
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 AT_ONCE = 8
 """Pictures asked for at the same time: enough to fill the lanes' batches, few enough to hold in memory."""
+AHEAD = 4 * AT_ONCE
+"""Pictures that are begun while an earlier one is not answered yet: what is written keeps their order."""
 PATIENCE_SECONDS = 600.0
 WORTH_TRYING = 100
 """From so many pictures on it pays to try first how this machine computes best."""
@@ -42,118 +41,126 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the command line asks for."""
+    """What the command line asks for. `normalized`: boxes as shares of the picture, where the format leaves it open;
+    `save_conf`: the score last in YOLO's lines.
+    """
 
-    pictures: list[Path]
+    sources: list[Source]
     out: Path | None
+    formats: tuple[str, ...]
     json: bool
     url: str | None
     model: str | None
-    score_threshold: float | None
+    version: str | None
+    options: RequestOptions
+    normalized: bool = False
+    save_conf: bool = False
 
 
 class _Predictor(Protocol):
+    async def describe(self) -> AskedModel:
+        """The model that will answer; raises a `RequestError` where it cannot be told."""
+
     async def predict(self, name: str, content: bytes) -> Prediction: ...
 
 
-def find_pictures(paths: list[Path]) -> list[Path]:
-    """The files named, and the pictures inside the folders named; raises `StartupError` where there are none."""
-    found: list[Path] = []
-    for path in paths:
-        found += sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-    if not found:
-        raise StartupError(f"No pictures ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, paths))}.")
-    return found
+def read_options(**given: Any) -> RequestOptions:
+    """Options of the command line; raises `StartupError` for what no request may say."""
+    try:
+        return RequestOptions(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StartupError(f"--{str(first['loc'][0]).replace('_', '-')}: {first['msg']}.") from None
 
 
 def run(job: Job, settings: Settings) -> bool:
     """Answer every picture; True when all were answered. Raises `StartupError` where it cannot begin."""
-    if job.out is not None:
-        job.out.mkdir(parents=True, exist_ok=True)
-        _refuse_same_names(job.pictures)
+    if job.out is not None and "drawn" in job.formats:
+        _refuse_overwriting(job.sources, job.out)
     return asyncio.run(_run(job, settings))
 
 
-def _refuse_same_names(pictures: list[Path]) -> None:
-    stem, count = Counter(path.stem for path in pictures).most_common(1)[0]
-    if count > 1:
-        raise StartupError(
-            f"{count} pictures are called {stem}: their drawn copies would overwrite each other in --out."
-        )
+def _refuse_overwriting(sources: list[Source], out: Path) -> None:
+    pictures = {source.path.resolve() for source in sources}
+    for source in sources:
+        if (out / f"{source.name}.jpg").resolve() in pictures:
+            raise StartupError(f"--out {out}: the drawn copy would overwrite {source.path}. Give another folder.")
 
 
 async def _run(job: Job, settings: Settings) -> bool:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    limit = asyncio.Semaphore(AT_ONCE)
     async with _predictor(job, settings) as predictor:
-        with Progress(*columns, console=console, transient=True, disable=len(job.pictures) < 2) as progress:
-            task = progress.add_task("pictures", total=len(job.pictures))
+        with closing(await _outputs(job, predictor)) as outputs, _progress(len(job.sources)) as advance:
+            limit = asyncio.Semaphore(AT_ONCE)
 
-            async def one(path: Path) -> bool:
+            async def one(number: int, source: Source) -> Answered | None:
                 async with limit:
-                    answered = await _one(path, predictor, job)
-                progress.advance(task)
+                    answered = await _one(number, source, predictor, outputs)
+                advance()
                 return answered
 
-            return all(await asyncio.gather(*(one(path) for path in job.pictures)))
+            begun: deque[asyncio.Task[Answered | None]] = deque()
+            all_answered = True
+            try:
+                for number, source in enumerate(job.sources):
+                    begun.append(asyncio.create_task(one(number, source)))
+                    if len(begun) == AHEAD:
+                        all_answered &= _conclude(await begun.popleft(), job, outputs)
+                while begun:
+                    all_answered &= _conclude(await begun.popleft(), job, outputs)
+            finally:
+                for task in begun:
+                    task.cancel()
+            return all_answered
 
 
-async def _one(path: Path, predictor: _Predictor, job: Job) -> bool:
+@contextmanager
+def _progress(pictures: int) -> Iterator[Callable[[], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=pictures < 2) as progress:
+        task = progress.add_task("pictures", total=pictures)
+        yield lambda: progress.advance(task)
+
+
+async def _outputs(job: Job, predictor: _Predictor) -> Output:
+    """What is to be written; before any picture is computed it is clear that it can be."""
+    if job.url is not None and job.out is None and job.options.classes is None:
+        return Output()  # nothing to find out that a running service does not say with its first answer
     try:
-        content = await asyncio.to_thread(path.read_bytes)
-        prediction = await predictor.predict(path.name, content)
-        if job.out is not None:
-            await asyncio.to_thread(_write_drawn, content, prediction, job.out / f"{path.stem}.jpg")
+        model = await predictor.describe()
+        if job.options.classes is not None:
+            ClassNames(model.labels).ids(job.options.classes)
+    except RequestError as error:
+        raise StartupError(str(error)) from None
+    if job.out is None:
+        return Output()
+    return Outputs(job.formats, Wanted(job.out, model, job.normalized, job.save_conf))
+
+
+async def _one(number: int, source: Source, predictor: _Predictor, outputs: Output) -> Answered | None:
+    try:
+        content = await asyncio.to_thread(source.path.read_bytes)
+        prediction = await predictor.predict(source.path.name, content)
+        answered = Answered(number, source.path, source.file_name, source.name, prediction)
+        await asyncio.to_thread(outputs.save, answered, content)
     except (RequestError, OSError) as error:
-        console.print(f"{path}: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        line = f"{printable(str(source.path))}: {error}"
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        return None
+    return answered
+
+
+def _conclude(answered: Answered | None, job: Job, outputs: Output) -> bool:
+    if answered is None:
         return False
-    _print(path, prediction, job)
-    return True
-
-
-def _print(path: Path, prediction: Prediction, job: Job) -> None:
+    outputs.append(answered)
+    prediction = answered.prediction
     if job.json:
-        line = json.dumps({"file": str(path), "prediction": prediction.model_dump()})
+        line = json.dumps(to_object(answered, normalized=job.normalized))
     else:
-        line = f"{path}: {summary(prediction.model_dump())} ({prediction.timings_ms.total:.0f} ms)"
+        path, milliseconds = printable(str(answered.path)), prediction.timings_ms.total
+        line = f"{path}: {summary(prediction.model_dump())} ({milliseconds:.0f} ms)"
     sys.stdout.write(line + "\n")
-
-
-def _write_drawn(content: bytes, prediction: Prediction, target: Path) -> None:
-    header = image.read_header(content)
-    picture = image.decode(content, header, drawing.canvas_size(header.upright))
-    target.write_bytes(drawing.encode(drawing.draw(picture, _to_arrays(prediction)), "image/jpeg"))
-
-
-def _to_arrays(prediction: Prediction) -> AnyPrediction:
-    if prediction.segmentation is not None:
-        return _to_segmentation(prediction.segmentation)
-    found = prediction.detections if prediction.detections is not None else prediction.classes or []
-    scores = np.array([item.score for item in found], np.float32)
-    class_ids = np.array([item.class_id for item in found], np.int64)
-    labels = tuple(item.label for item in found)
-    if prediction.detections is None:
-        return Classification(class_ids, scores, labels)
-    boxes = np.array([item.box for item in prediction.detections], np.float32).reshape(-1, 4)
-    barcodes = tuple(tuple(Barcode(code.text, code.format) for code in item.codes) for item in prediction.detections)
-    return Detections(boxes, scores, class_ids, labels, barcodes)
-
-
-def _to_segmentation(found: Segmented) -> Segmentation:
-    try:
-        png = b64decode(found.map.png, validate=True)
-        class_map = segmentation.decode_map(png)
-    except ValueError as error:
-        raise InvalidRequest(f"the map in the answer cannot be read: {error}") from None
-    return Segmentation(
-        class_map=class_map,
-        map_box=found.map.box,
-        png=png,
-        class_ids=np.array([segment.class_id for segment in found.segments], np.int64),
-        labels=tuple(segment.label for segment in found.segments),
-        shares=np.array([segment.share for segment in found.segments], np.float32),
-        boxes=np.array([segment.box for segment in found.segments], np.float32).reshape(-1, 4),
-    )
+    return True
 
 
 @asynccontextmanager
@@ -163,7 +170,7 @@ async def _predictor(job: Job, settings: Settings) -> AsyncIterator[_Predictor]:
         async with httpx.AsyncClient(base_url=job.url, headers=key, timeout=PATIENCE_SECONDS) as client:
             yield _Remote(client, job)
         return
-    if len(job.pictures) < WORTH_TRYING:
+    if len(job.sources) < WORTH_TRYING:
         settings = settings.model_copy(update={"calibrate": False})
     if job.model is not None and settings.model_name is None:  # the others need not be loaded, nor be as they should
         core = build(settings.model_copy(update={"default_model": None}), job.model)
@@ -183,12 +190,18 @@ class _Local:
         self._core = core
         self._job = job
 
+    async def describe(self) -> AskedModel:
+        model = self._core.service.registry.get(self._job.model, self._job.version)
+        model.task.check_options(self._job.options.vision_options())
+        return AskedModel(model.name, model.task.name, model.task.labels)
+
     async def predict(self, name: str, content: bytes) -> Prediction:
         request = InferenceRequest(
             image=content,
             request_id=name,
             model=self._job.model,
-            options=Options(score_threshold=self._job.score_threshold),
+            version=self._job.version,
+            options=self._job.options.vision_options(),
             deadline=Deadline.after(PATIENCE_SECONDS),
             source="cli",
         )
@@ -202,21 +215,38 @@ class _Remote:
 
     def __init__(self, client: httpx.AsyncClient, job: Job) -> None:
         self._client = client
-        self._path = "/v1/predict" if job.model is None else f"/v1/models/{job.model}/predict"
-        self._query = {} if job.score_threshold is None else {"score_threshold": job.score_threshold}
+        self._model = job.model
+        version = "" if job.version is None else f"/versions/{job.version}"
+        self._path = "/v1/predict" if job.model is None else f"/v1/models/{job.model}{version}/predict"
+        self._query = job.options.model_dump(exclude_none=True)
+
+    async def describe(self) -> AskedModel:
+        path = "/v1/models" if self._model is None else f"/v1/models/{self._model}"
+        response = await self._asked("GET", path)
+        try:
+            found = response.json()
+            if self._model is None:
+                (found,) = [model for model in found["models"] if model["default"]]
+            return AskedModel(found["name"], found["task"], tuple(found["labels"]))
+        except (ValueError, KeyError, TypeError):
+            raise InvalidRequest(f"{self._client.base_url} does not say which model answers. Give --model.") from None
 
     async def predict(self, name: str, content: bytes) -> Prediction:
         headers = {"content-type": "application/octet-stream"}
-        try:
-            response = await self._client.post(self._path, params=self._query, content=content, headers=headers)
-        except httpx.HTTPError as error:
-            raise InvalidRequest(f"{self._client.base_url} cannot be asked: {error}") from None
-        if response.is_error:
-            raise InvalidRequest(_detail(response))
+        response = await self._asked("POST", self._path, params=self._query, content=content, headers=headers)
         try:
             return Prediction.model_validate_json(response.content)
         except ValidationError:
             raise InvalidRequest(f"{self._client.base_url} answered something that is not a prediction.") from None
+
+    async def _asked(self, method: str, path: str, **said: Any) -> httpx.Response:
+        try:
+            response = await self._client.request(method, path, **said)
+        except httpx.HTTPError as error:
+            raise InvalidRequest(f"{self._client.base_url} cannot be asked: {error}") from None
+        if response.is_error:
+            raise InvalidRequest(_detail(response))
+        return response
 
 
 def _detail(response: httpx.Response) -> str:

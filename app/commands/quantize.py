@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from app.commands import quantization, quantize_report
-from app.commands.predict import find_pictures
 from app.commands.quantize_report import Answer, Report
+from app.commands.sources import find_pictures
 from app.core.model import Model
 from app.engines import devices
 from app.engines.base import Array, IntegerEngine

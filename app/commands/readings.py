@@ -8,24 +8,28 @@ import numpy as np
 from pydantic import ValidationError
 
 from app.commands import trial
+from app.commands.graphs import PROBABLE
 from app.commands.trial import Sample
+from app.commands.ultralytics import Told
 from app.engines.base import Array, Engine
 from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest, StartupError
 from app.repository import presets
 from app.repository.manifest import Manifest, describe
 from app.vision import image, preprocessing
+from app.vision.classification import ClassificationSpec
 from app.vision.decoders.base import OutputDecoder
 from app.vision.decoders.registry import decoder_for
 from app.vision.detection_spec import ROLES
 from app.vision.preprocessing import InputSpec, Placement
+from app.vision.tasks import chosen_output
 from app.wire.prediction import AnyPrediction
 
 Sections = dict[str, Any]
 Opening = Callable[[Mapping[str, Array]], Engine]
 """Opens the graph with values for its inputs beside the picture."""
 
-_UNKNOWN_CLASSES = 1000
+_UNKNOWN_CLASSES = {"detection": 1000, "classification": 1000, "segmentation": 255}
 """So many labels are made up where the outputs do not tell how many there are."""
 
 
@@ -35,6 +39,17 @@ class Candidate:
 
     task: str
     sections: Sections
+
+    @property
+    def name(self) -> str:
+        """What it is called in few words."""
+        words = [f"like {self.sections['like']}"] if "like" in self.sections else []
+        for fields in self.sections.values():
+            if isinstance(fields, dict):
+                words += [
+                    _written(value) if key == "decoder" else f"{key}={_written(value)}" for key, value in fields.items()
+                ]
+        return f"{self.task} {' '.join(words)}"
 
     @property
     def options(self) -> str:
@@ -60,8 +75,11 @@ class Reading:
     doubt: str | None = None
 
 
-def candidates(labels: int | None) -> Iterator[Candidate]:
-    """Every way that is tried, `labels` being how many names are known."""
+def candidates(labels: int | None, told: Told) -> Iterator[Candidate]:
+    """Every way that is tried, `labels` being how many names are known, `told` what the graph's metadata says."""
+    if told.task is not None:
+        sections = {told.task: told.section, "input": told.input}
+        yield Candidate(told.task, {"like": told.like, **{name: fields for name, fields in sections.items() if fields}})
     for name in presets.NAMES:
         for task in presets.tasks(name):
             if name not in ("imagenet", "torchvision") or task == "classification":
@@ -70,6 +88,8 @@ def candidates(labels: int | None) -> Iterator[Candidate]:
         yield Candidate("detection", {"detection": {"decoder": decoder}})
     yield Candidate("detection", {"detection": {"decoder": "yolo", "transposed": True}})
     yield Candidate("detection", {"detection": {"decoder": "end_to_end", "columns": ["class", "score", "box"]}})
+    picodet = {"decoder": "gfl", "strides": [8, 16, 32, 64], "cell_offset": 0.5, "multi_label": True}
+    yield Candidate("detection", {"detection": picodet})
     if labels is not None:
         for background in (True, "last"):
             yield Candidate("detection", {"detection": {"decoder": "boxes_scores", "background": background}})
@@ -102,16 +122,14 @@ class Attempts:
             return Reading(candidate, problem=str(error).strip())
 
     def _read(self, candidate: Candidate) -> Reading:
-        names = self.labels or tuple(map(str, range(_UNKNOWN_CLASSES)))
-        manifest = self._manifest(candidate, names)
+        manifest = self._manifest(candidate, self.labels or ("0",))
         assert manifest.input is not None
         outputs, placement = self._outputs(manifest.input)
-        if self.labels is None:
-            names = names[: _classes(manifest, outputs) or len(names)]
-        task = manifest.build_task(names)
+        made_up = range(_classes(manifest, outputs) or _UNKNOWN_CLASSES[manifest.task])
+        task = manifest.build_task(self.labels or tuple(map(str, made_up)))
         task.check(outputs)
         answer: AnyPrediction = task.finish(outputs, placement, trial.OF_THE_MANIFEST)
-        doubt = _impossible_scores(manifest, outputs, placement) or trial.oddity(answer, self.sample)
+        doubt = _doubt(manifest, outputs, placement) or trial.oddity(answer, self.sample)
         return Reading(candidate, answer, doubt=doubt)
 
     def _manifest(self, candidate: Candidate, names: tuple[str, ...]) -> Manifest:
@@ -168,10 +186,14 @@ def _classes(manifest: Manifest, outputs: Mapping[str, Array]) -> int | None:
     return len(only) if only.ndim == 3 and manifest.segmentation.layout == "logits" else None
 
 
-def _impossible_scores(manifest: Manifest, outputs: Mapping[str, Array], placement: Placement) -> str | None:
-    """Scores are clipped to 0 to 1 before they are answered; here is seen what they were."""
-    if manifest.task != "detection":
-        return None
+def _doubt(manifest: Manifest, outputs: Mapping[str, Array], placement: Placement) -> str | None:
+    """What the outputs say against a reading that fits their shapes; scores are clipped before they are answered."""
+    if manifest.task == "classification":
+        return _doubtful_row(manifest.classification, outputs)
+    if manifest.task == "segmentation":
+        numbers = chosen_output(outputs, manifest.segmentation.output)
+        whole = manifest.segmentation.layout == "logits" or bool((numbers == np.rint(numbers)).all())
+        return None if whole else "its values are not whole, so they are no numbers of classes"
     spec = manifest.detection
     assert spec is not None
     with np.errstate(over="ignore", invalid="ignore"):
@@ -183,7 +205,17 @@ def _impossible_scores(manifest: Manifest, outputs: Mapping[str, Array], placeme
     return None
 
 
+def _doubtful_row(spec: ClassificationSpec, outputs: Mapping[str, Array]) -> str | None:
+    scores = chosen_output(outputs, spec.output)
+    probable = bool((scores >= 0).all() and (scores <= 1).all())
+    if (spec.softmax or spec.sigmoid) and probable and abs(float(scores.sum()) - 1) < PROBABLE:
+        return "its outputs are probabilities already"
+    if not (spec.softmax or spec.sigmoid or probable):
+        return "its outputs are no probabilities"
+    return None
+
+
 def _written(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"[{','.join(value)}]" if isinstance(value, list) else str(value)
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)

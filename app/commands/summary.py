@@ -7,17 +7,17 @@ from typing import Any
 def summary(prediction: dict[str, Any]) -> str:
     """What was found, of a prediction as it is on the wire, or what went wrong, of a problem."""
     if "code" in prediction:
-        return _printable(f"{prediction['code']}: {prediction.get('detail', '')}")
+        return printable(f"{prediction['code']}: {prediction.get('detail', '')}")
     if prediction.get("classes") is not None:
         return ", ".join(f"{item['label']} {item['score']:.2f}" for item in prediction["classes"])
     if prediction.get("segmentation") is not None:
         parts = [f"{item['label']} {item['share']:.1%}" for item in prediction["segmentation"]["segments"]]
         return ", ".join(parts) or "nothing found"
     counts = Counter(item["label"] for item in prediction.get("detections") or [])
-    texts = [_printable(text) for text in (prediction.get("inventory") or {}).get("texts", [])]
+    texts = [printable(text) for text in (prediction.get("inventory") or {}).get("texts", [])]
     return ", ".join([f"{count} {label}" for label, count in sorted(counts.items())] + texts) or "nothing found"
 
 
-def _printable(text: str) -> str:
-    """What a code says may steer a terminal: separators and the like are shown by their numbers."""
+def printable(text: str) -> str:
+    """What a code or a file's name says may steer a terminal: separators and the like are shown by their numbers."""
     return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)

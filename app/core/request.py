@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext
 from app.engines.base import Array
 from app.telemetry.tracing import BatchTrace
 from app.vision.image import ImageHeader, Size
-from app.vision.tasks import Options
+from app.vision.tasks import DEFAULTS, Options
 
 
 class Priority(StrEnum):
@@ -57,7 +57,7 @@ class InferenceRequest:
     request_id: str
     model: str | None = None
     version: str | None = None
-    options: Options = field(default_factory=Options)
+    options: Options = DEFAULTS
     deadline: Deadline | None = None
     source: str = "http"
     flow: Flow = EVEN
@@ -132,7 +132,7 @@ class InferenceResult:
     """The answer to one request.
 
     `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
-    arrival to answer.
+    arrival to answer; `options` are the request's.
     """
 
     request_id: str
@@ -144,6 +144,7 @@ class InferenceResult:
     batch_size: int
     timings: Timings
     total: float
+    options: Options = DEFAULTS
 
 
 @dataclass(frozen=True, slots=True)

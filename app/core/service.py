@@ -117,6 +117,7 @@ class InferenceService:
 
     async def _infer(self, request: InferenceRequest, permit: Permit, model: Model, started: float) -> InferenceResult:
         header = self._check_picture(request.image, model)
+        model.task.check_options(request.options)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
         self._refuse_hopeless(model, permit.priority, deadline)
         permit.take_picture(model, header.pixels, shared=self.registry.several)
@@ -133,6 +134,7 @@ class InferenceService:
             batch_size=answer.batch_size,
             timings=answer.timings,
             total=time.monotonic() - started,
+            options=request.options,
         )
         record(request.source, model, answer, started, result.total, admitted.trace)
         return result

@@ -45,10 +45,11 @@ class Asking:
         _check_wanted(call.outputs, known, model)
         options = call.wishes.options.vision_options()
         if model.task.name == "classification":
-            if options.top_k is not None or options.score_threshold is not None:
+            if any(each is not None for each in (options.top_k, options.score_threshold, options.classes)):
                 raise InvalidRequest(
                     "Over this protocol a classification answers with all probabilities. For the best ask for the "
-                    "output probabilities with the parameter classification, not with top_k or score_threshold."
+                    "output probabilities with the parameter classification, not with top_k, score_threshold or "
+                    "classes."
                 )
             options = replace(options, top_k=len(model.task.labels), score_threshold=0.0)
 

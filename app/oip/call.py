@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from app.core.request import Deadline, Priority
 from app.engines.base import Array
 from app.errors import InvalidRequest
+from app.oip.datatypes import BYTES, from_base64
 from app.wire.options import RequestOptions
 
 Parameters = Mapping[str, Any]
@@ -81,6 +82,16 @@ class Answered:
     version: str
     id: str
     outputs: Sequence[OutputTensor]
+
+
+def input_tensor(name: str, datatype: str, content: Array, content_type: object) -> InputTensor:
+    """A tensor as the caller meant it: BYTES whose `content_type` is MLServer's word base64 are what that spells.
+
+    Raises `InvalidRequest` where they are no base64.
+    """
+    if datatype == BYTES and content_type == "base64":
+        content = from_base64(name, content)
+    return InputTensor(name, datatype, content)
 
 
 def read_wishes(parameters: Parameters, arrived: float) -> Wishes:

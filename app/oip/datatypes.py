@@ -6,6 +6,7 @@ Source: KServe's "Open Inference Protocol V2", sections "Tensor Data Types" and 
 
 import math
 import struct
+from binascii import a2b_base64
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -89,6 +90,14 @@ def objects(elements: Sequence[object], shape: Sequence[int]) -> Array:
     array = np.empty(len(elements), object)
     array[:] = elements
     return array.reshape(shape)
+
+
+def from_base64(name: str, tensor: NDArray[Any]) -> Array:
+    """The `bytes` that a tensor of `bytes` or `str` spells in base64; raises `InvalidRequest` where it is none."""
+    try:
+        return objects([a2b_base64(element, strict_mode=True) for element in tensor.reshape(-1)], tensor.shape)
+    except ValueError as error:
+        raise InvalidRequest(f"The data of {name} is not base64: {error}.") from None
 
 
 def to_bytes(rows: Iterable[Array]) -> Iterator[memoryview | bytes]:

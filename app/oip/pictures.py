@@ -1,6 +1,7 @@
 """Predictions as tensors: one row a picture, as many places in each as the picture with the most needs."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from app.oip.datatypes import name_of, objects
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.segmentation import UNKNOWN, Segmentation
+from app.wire.prediction import relative
 
 INPUT = "image"
 """The input of encoded pictures, of BYTES; a graph's own input of that name has another datatype."""
@@ -57,12 +59,23 @@ def to_tensors(task: str, labels: tuple[str, ...], results: Sequence[InferenceRe
     """The answers to several pictures, in their order. What a picture has less of than others is filled up: numbers
     with 0, texts with "", maps with 255; `count` and `map_size` say how much is the picture's own.
     """
-    found = [result.prediction for result in results]
+    found = [_in_coordinates(result) for result in results]
     if task == "detection":
         return _detections(found)
     if task == "segmentation":
         return _segmentations(found)
     return [_tensor("probabilities", [_probabilities(each, len(labels)) for each in found], (len(labels),), np.float32)]
+
+
+def _in_coordinates(result: InferenceResult) -> Any:
+    """The prediction with its boxes in what the request asks for."""
+    found, size = result.prediction, result.image_size
+    if result.options.coordinates != "normalized" or isinstance(found, Classification):
+        return found
+    found = replace(found, boxes=relative(found.boxes, size))
+    if isinstance(found, Segmentation):
+        return replace(found, map_box=relative(np.array([found.map_box], np.float32), size)[0])
+    return found
 
 
 def _detections(found: list[Detections]) -> list[OutputTensor]:

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from app.core.health import Health
+from app.errors import RequestError
 from app.oip import metadata
 from app.oip.statistics import statistics
 from app.rpc import responses
@@ -51,7 +52,11 @@ class Inference:
         return grpc.unary_unary_rpc_method_handler(answer, response_serializer=response.SerializeToString)
 
     def _model_ready(self, request: Any) -> dict[str, Any]:
-        self.answering.asking.service.registry.get(request.name, request.version or None)
+        """As Triton answers: a model that is not there is no error, but not ready."""
+        try:
+            self.answering.asking.service.registry.get(request.name, request.version or None)
+        except RequestError:
+            return {"ready": False}
         return {"ready": self.health.ready().ok}
 
     def _model_metadata(self, request: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from app.core.admission import Permit
 from app.engines.base import Array
 from app.errors import InvalidRequest
 from app.oip import datatypes
-from app.oip.call import Call, InputTensor, RequestedOutput, read_wishes
+from app.oip.call import Call, InputTensor, RequestedOutput, input_tensor, read_wishes
 from app.rpc import raw_contents
 from app.rpc.messages import message, parse
 
@@ -19,6 +19,9 @@ MOST_BESIDE_RAW = 4 * 2**20
 """Bytes of a message beside its raw contents."""
 _GROWTH = 8
 """Typed elements may take so many times as much memory as they did on the wire."""
+
+_SAID_BY_CLIENTS = {"content_type", "binary_data_size"}
+"""By MLServer's and KServe's, of what is seen from the contents."""
 
 CONTENTS = {
     "BOOL": "bool_contents",
@@ -76,7 +79,8 @@ def id_of(content: bytes) -> str:
 
 
 def _inputs(sent: Sequence[Any], raw: list[memoryview]) -> list[InputTensor]:
-    typed = [tensor.name for tensor in sent if tensor.HasField("contents")]
+    # MLServer's client sends contents without elements beside raw ones.
+    typed = [tensor.name for tensor in sent if tensor.contents.ListFields()]
     if raw and typed:
         raise InvalidRequest(
             f"The input {typed[0][:50]} has typed contents, and there are raw_input_contents; send one."
@@ -88,7 +92,7 @@ def _inputs(sent: Sequence[Any], raw: list[memoryview]) -> list[InputTensor]:
         parameters = _parameters(tensor.parameters)
         if any(name.startswith("shared_memory") for name in parameters):
             raise InvalidRequest("Shared memory is not taken: the service shares none with its callers.")
-        if unknown := parameters.keys() - {"content_type"}:
+        if unknown := parameters.keys() - _SAID_BY_CLIENTS:
             raise InvalidRequest(f"There is no parameter {next(iter(unknown))[:50]!r} of an input.")
         datatypes.check_datatype(tensor.datatype)
         shape = list(tensor.shape)
@@ -96,7 +100,7 @@ def _inputs(sent: Sequence[Any], raw: list[memoryview]) -> list[InputTensor]:
             content = datatypes.from_bytes(tensor.name, tensor.datatype, shape, raw[place])
         else:
             content = _typed(tensor, shape)
-        tensors.append(InputTensor(tensor.name, tensor.datatype, content))
+        tensors.append(input_tensor(tensor.name, tensor.datatype, content, parameters.get("content_type")))
     return tensors
 
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from app.errors import EngineFailure, InvalidManifest
+from app.vision.class_names import ClassNames
 from app.vision.preprocessing import Placement
-from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output
+from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output, refuse
 
 
 class ClassificationSpec(TaskSpec):
@@ -60,6 +61,7 @@ class ClassificationTask:
         """`labels` are the names of the classes, in the model's order."""
         self.spec = spec
         self.labels = labels
+        self._names = ClassNames(labels)
 
     def check(self, outputs: Outputs) -> None:
         """Check one picture's output rows at warm-up: [C], or C values with sides of 1 beside them.
@@ -77,8 +79,16 @@ class ClassificationTask:
                 f"labels: the model scores {scores.size} classes, but the manifest lists {len(self.labels)} labels"
             )
 
+    def check_options(self, options: Options) -> None:
+        """See `Task.check_options`."""
+        names = ("iou_threshold", "max_detections", "class_agnostic")
+        refuse(options, names, "the model is a classification, which has no boxes")
+        if options.classes is not None:
+            self._names.ids(options.classes)
+
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> Classification:
-        """Decode one picture's scores. A request's `score_threshold` takes the place of the manifest's.
+        """Decode one picture's scores. A request's `score_threshold` takes the place of the manifest's; its `classes`
+        alone are answered, with the scores that they have among all.
 
         Raises `EngineFailure` where the scores are not finite.
         """
@@ -88,7 +98,10 @@ class ClassificationTask:
         scores = self._probabilities(scores)
         top_k = self.spec.top_k if options.top_k is None else options.top_k
         threshold = self.spec.score_threshold if options.score_threshold is None else options.score_threshold
-        best = np.argsort(-scores, kind="stable")[:top_k]
+        best = np.argsort(-scores, kind="stable")
+        if options.classes is not None:
+            best = best[np.isin(best, self._names.ids(options.classes))]
+        best = best[:top_k]
         best = best[scores[best] >= threshold] if threshold else best
         labels = tuple(self.labels[class_id] for class_id in best.tolist())
         return Classification(best.astype(np.int64), np.clip(scores[best], 0, 1), labels)

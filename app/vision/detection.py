@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 
 from app.errors import EngineFailure
 from app.vision.barcodes import Barcode, read_barcodes
-from app.vision.decoders.base import Candidates
+from app.vision.class_names import ClassNames
+from app.vision.decoders.base import Candidates, strongest
 from app.vision.decoders.registry import decoder_for
 from app.vision.detection_spec import DetectionSpec
 from app.vision.preprocessing import Placement
-from app.vision.tasks import Grey, Options, Outputs
+from app.vision.tasks import Grey, Options, Outputs, refuse
 
 __all__ = ["DetectionSpec", "DetectionTask", "Detections"]
+
+MOST_BEFORE_FILTER = 100_000
+"""Candidates of all classes among which those of the wanted ones are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,9 @@ class DetectionTask:
         self.spec = spec
         self.labels = labels
         self._decoder = decoder_for(spec.decoder)
+        self._names = ClassNames(labels)
+        # Others must not use up the places of the wanted classes.
+        self._before_filter = spec.model_copy(update={"max_candidates": MOST_BEFORE_FILTER})
 
     def check(self, outputs: Outputs) -> None:
         """Check one picture's output rows at warm-up.
@@ -57,8 +64,17 @@ class DetectionTask:
         """
         self._decoder.check(self.spec, outputs, len(self.labels))
 
+    def check_options(self, options: Options) -> None:
+        """See `Task.check_options`."""
+        refuse(options, ("top_k",), "the model is a detector; max_detections is what limits its answer")
+        if not self.spec.nms:
+            why = "the model's graph suppresses overlapping boxes itself, or needs no suppression (nms: false)"
+            refuse(options, ("iou_threshold", "class_agnostic"), why)
+        if options.classes is not None:
+            self._names.ids(options.classes)
+
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> Detections:
-        """Decode one picture's output rows: threshold, suppression, pixels of the upright original.
+        """Decode one picture's output rows: threshold, the wanted classes, suppression, pixels of the upright original.
 
         Raises `EngineFailure` where the outputs hold anything but finite numbers.
         """
@@ -66,13 +82,17 @@ class DetectionTask:
         threshold = spec.score_threshold if options.score_threshold is None else options.score_threshold
         iou = spec.iou_threshold if options.iou_threshold is None else options.iou_threshold
         most = spec.max_detections if options.max_detections is None else options.max_detections
+        agnostic = spec.class_agnostic if options.class_agnostic is None else options.class_agnostic
+        reading = spec if options.classes is None else self._before_filter
         with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked for just below
-            found = self._decoder.decode(spec, outputs, placement.model_size, threshold)
+            found = self._decoder.decode(reading, outputs, placement.model_size, threshold)
+        if options.classes is not None:
+            found = self._only(found, self._names.ids(options.classes))
         if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
             raise EngineFailure("The model's answer for this picture holds numbers that are not finite.")
         found = _best_first(found)
         if spec.nms:
-            found = found.take(_survivors(found, iou, spec.class_agnostic))
+            found = found.take(_survivors(found, iou, agnostic))
         with np.errstate(over="ignore"):  # a box larger than any number is as large as the picture
             boxes = placement.to_original(found.boxes)
         there = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))[:most]
@@ -86,6 +106,11 @@ class DetectionTask:
             return prediction
         codes = dict(zip(coded, read_barcodes(grey(), prediction.boxes[coded], self.spec.reading), strict=True))
         return replace(prediction, barcodes=tuple(codes.get(index, ()) for index in range(len(prediction.labels))))
+
+    def _only(self, found: Candidates, class_ids: NDArray[np.int64]) -> Candidates:
+        """The best `max_candidates` of these classes."""
+        found = found.take(np.flatnonzero(np.isin(found.class_ids, class_ids)))
+        return found.take(strongest(found.scores, -np.inf, self.spec.max_candidates))
 
     def _detections(self, boxes: NDArray[np.float32], found: Candidates) -> Detections:
         labels = tuple(self._label(class_id) for class_id in found.class_ids.tolist())

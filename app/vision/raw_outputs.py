@@ -18,6 +18,9 @@ class RawOutputs:
     def check(self, outputs: Outputs) -> None:
         """Whatever the graph gives will do."""
 
+    def check_options(self, options: Options) -> None:
+        """None comes here: options belong to pictures."""
+
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> Outputs:
         """The outputs."""
         return outputs

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import EngineFailure, InvalidManifest
+from app.vision.class_names import ClassNames
 from app.vision.preprocessing import Placement
-from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output
+from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output, refuse
 
 UNKNOWN = 255
 """What a map has where the model's number is no label's; in PASCAL VOC's masks it means the same."""
@@ -67,6 +68,7 @@ class SegmentationTask:
         """`labels` are the names of the classes, the background's included."""
         self.spec = spec
         self.labels = labels
+        self._names = ClassNames(labels)
 
     def check(self, outputs: Outputs) -> None:
         """Check one picture's output rows at warm-up.
@@ -85,8 +87,16 @@ class SegmentationTask:
         else:
             self._check_logits(table)
 
+    def check_options(self, options: Options) -> None:
+        """See `Task.check_options`."""
+        names = ("score_threshold", "iou_threshold", "max_detections", "class_agnostic", "top_k")
+        refuse(options, names, "the model is a segmentation, whose places each have one class")
+        if options.classes is not None:
+            self._names.ids(options.classes)
+
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> Segmentation:
-        """Decode one picture's output rows: what is left when a letterbox's margins are cut away.
+        """Decode one picture's output rows: what is left when a letterbox's margins are cut away. A request's `classes`
+        are those that are listed; the map has all.
 
         Raises `EngineFailure` where the outputs hold anything but finite numbers.
         """
@@ -96,7 +106,8 @@ class SegmentationTask:
         numbers = _best(table) if self.spec.layout == "logits" else _known(_plane(table), len(self.labels))
         class_map = numbers[np.ix_(rows - rows[0], columns - columns[0])]
         map_box = placement.to_original(np.array([placement.visible], np.float32))[0]
-        return self._summed_up(class_map, map_box, placement)
+        wanted = None if options.classes is None else self._names.ids(options.classes)
+        return self._summed_up(class_map, map_box, placement, wanted)
 
     def refine(self, prediction: Segmentation, grey: Callable[[], Grey], options: Options) -> Segmentation:
         """Nothing to look at again."""
@@ -124,9 +135,17 @@ class SegmentationTask:
             )
         raise InvalidManifest(f"labels: the model scores {shape[0]} classes, but the manifest lists {classes} labels")
 
-    def _summed_up(self, class_map: NDArray[np.uint8], box: NDArray[np.float32], placement: Placement) -> Segmentation:
+    def _summed_up(
+        self,
+        class_map: NDArray[np.uint8],
+        box: NDArray[np.float32],
+        placement: Placement,
+        wanted: NDArray[np.int64] | None,
+    ) -> Segmentation:
         counts = np.bincount(class_map.reshape(-1), minlength=UNKNOWN + 1)[:UNKNOWN]
         counts[: int(self.spec.background)] = 0
+        if wanted is not None:
+            counts[np.setdiff1d(np.arange(UNKNOWN), wanted)] = 0
         present = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
         seen = float((box[2] - box[0]) * (box[3] - box[1])) / (placement.size.width * placement.size.height)
         return Segmentation(

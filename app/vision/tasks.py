@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from app.errors import InvalidManifest
+from app.errors import InvalidManifest, InvalidRequest
 from app.vision.image import Picture
 from app.vision.preprocessing import Placement
 
@@ -18,6 +18,9 @@ Outputs = Mapping[str, NDArray[np.generic]]
 Grey = Picture
 """A whole picture in grey, upright, its pixels [height, width]."""
 
+Coordinates = Literal["pixels", "normalized"]
+"""Of boxes: pixels of the upright picture, or 0 to 1 of its width and height."""
+
 P_co = TypeVar("P_co", covariant=True)
 
 
@@ -25,7 +28,8 @@ P_co = TypeVar("P_co", covariant=True)
 class Options:
     """What one request may change; `None` means the manifest's value.
 
-    Thresholds are 0 to 1; counts are positive.
+    Thresholds are 0 to 1; counts are positive. `classes` are names or numbers of those that are answered.
+    `coordinates` is how boxes are told, not how they are found: a prediction's own are pixels always.
     """
 
     score_threshold: float | None = None
@@ -33,6 +37,12 @@ class Options:
     max_detections: int | None = None
     top_k: int | None = None
     read_barcodes: bool | None = None
+    classes: tuple[str, ...] | None = None
+    class_agnostic: bool | None = None
+    coordinates: Coordinates | None = None
+
+
+DEFAULTS = Options()
 
 
 class TaskSpec(BaseModel):
@@ -53,6 +63,9 @@ class Task(Protocol[P_co]):
         Raises `InvalidManifest` where the manifest's decoder or labels do not fit them.
         """
 
+    def check_options(self, options: Options) -> None:
+        """Raise `InvalidRequest` for what cannot be obeyed: ignored, it would make a wrong answer look right."""
+
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> P_co:
         """Decode one picture's output rows into pixels of the upright original."""
 
@@ -64,6 +77,13 @@ class Task(Protocol[P_co]):
 
 
 AnyTask = Task[Any]
+
+
+def refuse(options: Options, names: tuple[str, ...], why: str) -> None:
+    """Raise `InvalidRequest` where one of these options is asked for."""
+    asked = [name for name in names if getattr(options, name) is not None]
+    if asked:
+        raise InvalidRequest(f"{', '.join(asked)} cannot be obeyed: {why}. Leave it out.")
 
 
 def chosen_output(outputs: Outputs, name: str | None) -> NDArray[Any]:

@@ -1,12 +1,44 @@
 """What a request may change."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from app.vision.tasks import Options
+from app.vision.tasks import Coordinates, Options
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+MOST_CLASSES = 1000
+
+
+def read_classes(value: Any) -> Any:
+    """Names and numbers of classes as a tuple of text: of text with commas between, a list, or one number.
+
+    What is none of these is given back as it is, for `pydantic` to refuse.
+    """
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    items = list(value) if isinstance(value, (list, tuple)) else [value]
+    return tuple(str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in items)
+
+
+_CLASSES_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "array",
+            "items": {"anyOf": [{"type": "string", "maxLength": 256}, {"type": "integer", "minimum": 0}]},
+            "minItems": 1,
+            "maxItems": MOST_CLASSES,
+        },
+    ]
+}
+Classes = Annotated[
+    tuple[Annotated[str, Field(max_length=256)], ...],
+    Field(min_length=1, max_length=MOST_CLASSES),
+    BeforeValidator(read_classes),
+    WithJsonSchema(_CLASSES_SCHEMA),
+]
 
 
 class RequestOptions(BaseModel):
@@ -15,10 +47,27 @@ class RequestOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     score_threshold: Share | None = Field(None, description="Detections below this score are left out.")
-    iou_threshold: Share | None = Field(None, description="Boxes of one class that overlap more than this are merged.")
+    iou_threshold: Share | None = Field(
+        None,
+        description="Of boxes of one class that overlap more than this, the best stays. Refused where the model's "
+        "graph does that itself.",
+    )
     max_detections: int | None = Field(None, ge=1, le=10_000, description="At most so many detections, best first.")
     top_k: int | None = Field(None, ge=1, le=10_000, description="So many classes, best first.")
     read_barcodes: bool | None = Field(None, description="Whether codes on labels are read, where the model can.")
+    classes: Classes | None = Field(
+        None,
+        description="Only these classes, by name or number, with commas between or as a list (names that have a comma "
+        "only so). Others leave no place to them: they are left out before `max_detections` and `top_k` count.",
+    )
+    class_agnostic: bool | None = Field(
+        None, description="Whether boxes of different classes suppress each other too, as `iou_threshold` says."
+    )
+    coordinates: Coordinates | None = Field(
+        None,
+        description="Of the answer's boxes: `pixels` of the upright picture where left out, or `normalized`: 0 to 1 of "
+        "its width and height.",
+    )
     deadline_ms: int | None = Field(
         None, ge=1, le=3_600_000, description="An answer later than this is of no use; it is refused instead."
     )
@@ -31,4 +80,7 @@ class RequestOptions(BaseModel):
             max_detections=self.max_detections,
             top_k=self.top_k,
             read_barcodes=self.read_barcodes,
+            classes=self.classes,
+            class_agnostic=self.class_agnostic,
+            coordinates=self.coordinates,
         )

@@ -4,19 +4,26 @@ from base64 import b64encode
 from collections import Counter
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.core.request import InferenceResult, Timings
 from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.image import Size
 from app.vision.segmentation import UNKNOWN, Segmentation
+from app.vision.tasks import Coordinates
 from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
 
 AnyPrediction = Detections | Classification | Segmentation
 """What the tasks answer."""
 
 Box = tuple[float, float, float, float]
+Boxes = NDArray[np.float32]
+
+_PIXEL_DECIMALS, _SHARE_DECIMALS = 1, 6
 
 
 class ImageSize(BaseModel):
@@ -51,7 +58,7 @@ class Detection(BaseModel):
     label: str
     class_id: int
     score: float = Field(description="0 to 1.")
-    box: Box = Field(description="x1, y1, x2, y2 in pixels of the upright picture.")
+    box: Box = Field(description="x1, y1, x2, y2 in `coordinates`.")
     text: str | None = Field(None, description="What the first barcode on it says, where one could be read.")
     format: str | None = Field(None, description="That barcode's kind, for example `Code 128` or `QR Code`.")
     codes: list[Code] = Field([], description="Every barcode on it, from top to bottom.")
@@ -71,7 +78,7 @@ class Segment(BaseModel):
     label: str
     class_id: int = Field(ge=0, lt=UNKNOWN)
     share: float = Field(description="Of the whole picture, 0 to 1.")
-    box: Box = Field(description="Around all of it: x1, y1, x2, y2 in pixels of the upright picture.")
+    box: Box = Field(description="Around all of it: x1, y1, x2, y2 in `coordinates`.")
 
 
 class ClassMap(BaseModel):
@@ -83,7 +90,7 @@ class ClassMap(BaseModel):
     width: int
     height: int
     box: Box = Field(
-        description="Where the map lies: x1, y1, x2, y2 in pixels of the upright picture. Less than the whole picture "
+        description="Where the map lies: x1, y1, x2, y2 in `coordinates`. Less than the whole picture "
         "where the model's input is cropped; what is outside of it is unknown."
     )
 
@@ -122,6 +129,9 @@ class Prediction(BaseModel):
     version: str
     request_id: str
     image: ImageSize
+    coordinates: Coordinates = Field(
+        "pixels", description="Of all boxes here: pixels of the upright picture, or 0 to 1 of its width and height."
+    )
     detections: list[Detection] | None = None
     classes: list[ClassScore] | None = None
     segmentation: Segmented | None = None
@@ -136,24 +146,41 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
     Plain dicts, because this runs on the event loop for every picture: objects for dozens of detections took a fifth of
     its time.
     """
+    size = result.image_size if result.options.coordinates == "normalized" else None
     return {
         "model": result.model,
         "version": result.version,
         "request_id": result.request_id,
         "image": {"width": result.image_size.width, "height": result.image_size.height},
-        **_to_task(result.prediction, result.labels),
+        "coordinates": "pixels" if size is None else "normalized",
+        **_to_task(result.prediction, result.labels, size),
         "batch_size": result.batch_size,
         "timings_ms": _to_timings(result.timings, result.total),
     }
 
 
-def _to_task(prediction: AnyPrediction, labels: tuple[str, ...]) -> dict[str, Any]:
+def relative(boxes: Boxes, size: Size) -> NDArray[np.float64]:
+    """Boxes [n, 4] in pixels of a picture of that upright size as shares of it, 0 to 1."""
+    return boxes.astype(np.float64) / np.array(size * 2, np.float64)
+
+
+def _to_boxes(boxes: Boxes, size: Size | None) -> list[list[float]]:
+    """In pixels or, where the picture's size is given, as shares of it."""
+    if size is None:
+        told, decimals = boxes.astype(np.float64), _PIXEL_DECIMALS
+    else:
+        told, decimals = relative(boxes, size), _SHARE_DECIMALS
+    found: list[list[float]] = told.round(decimals).tolist()
+    return found
+
+
+def _to_task(prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None) -> dict[str, Any]:
     nothing = {"detections": None, "classes": None, "segmentation": None, "inventory": None}
     if isinstance(prediction, Classification):
         return nothing | {"classes": _to_classes(prediction)}
     if isinstance(prediction, Segmentation):
-        return nothing | {"segmentation": _to_segmentation(prediction)}
-    return nothing | _to_detections(prediction, labels)
+        return nothing | {"segmentation": _to_segmentation(prediction, size)}
+    return nothing | _to_detections(prediction, labels, size)
 
 
 def _to_classes(found: Classification) -> list[dict[str, Any]]:
@@ -161,9 +188,9 @@ def _to_classes(found: Classification) -> list[dict[str, Any]]:
     return [{"label": label, "class_id": class_id, "score": score} for label, class_id, score in rows]
 
 
-def _to_detections(found: Detections, labels: tuple[str, ...]) -> dict[str, Any]:
+def _to_detections(found: Detections, labels: tuple[str, ...], size: Size | None) -> dict[str, Any]:
     class_ids, scores = found.class_ids.tolist(), found.scores.astype(float).round(4).tolist()
-    boxes = found.boxes.astype(float).round(1).tolist()
+    boxes = _to_boxes(found.boxes, size)
     codes = found.barcodes or ((),) * len(boxes)
     detections = [
         {
@@ -193,9 +220,9 @@ def _to_code(code: Barcode) -> dict[str, Any]:
     }
 
 
-def _to_segmentation(found: Segmentation) -> dict[str, Any]:
+def _to_segmentation(found: Segmentation, size: Size | None) -> dict[str, Any]:
     class_ids, shares = found.class_ids.tolist(), found.shares.astype(float).round(4).tolist()
-    rows = zip(found.labels, class_ids, shares, found.boxes.astype(float).round(1).tolist(), strict=True)
+    rows = zip(found.labels, class_ids, shares, _to_boxes(found.boxes, size), strict=True)
     height, width = found.class_map.shape
     return {
         "segments": [
@@ -205,7 +232,7 @@ def _to_segmentation(found: Segmentation) -> dict[str, Any]:
             "png": b64encode(found.png).decode(),
             "width": width,
             "height": height,
-            "box": [round(edge, 1) for edge in found.map_box],
+            "box": _to_boxes(np.array([found.map_box], np.float32), size)[0],
         },
     }
 

@@ -53,7 +53,8 @@ def as_form(*contents: bytes) -> bytes:
     "contents", [(GOOD,), (BAD,), (BAD, BAD), (GOOD, BAD), (LARGE, GOOD), (LARGE,), (CUT,), (CUT, GOOD)]
 )
 @pytest.mark.parametrize("kind", ["raw", "form", "json", "broken json"])
-async def test_nothing_is_left(garbage: list[object], kind: str, contents: tuple[bytes, ...]) -> None:
+@pytest.mark.parametrize("accept", ["application/json", "multipart/mixed"])
+async def test_nothing_is_left(garbage: list[object], kind: str, contents: tuple[bytes, ...], accept: str) -> None:
     types = {"raw": "image/png", "form": "multipart/form-data; boundary=b"}
     bodies = {"raw": contents[0], "form": as_form(*contents), "json": as_json(*contents)}
     body = bodies.get(kind, as_json(*contents)[:-1])
@@ -63,7 +64,7 @@ async def test_nothing_is_left(garbage: list[object], kind: str, contents: tuple
         limits = UploadLimits(4000, 10**6, 4, LIMITS.timeout)
         app = create_app(service, health, limits, lambda _: (b"", "text/plain"))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://x") as client:
-            headers = {"content-type": types.get(kind, "application/json")}
+            headers = {"content-type": types.get(kind, "application/json"), "accept": accept}
             await client.post("/v1/predict", content=body, headers=headers)
             await asyncio.sleep(0)
             gc.set_debug(gc.DEBUG_SAVEALL)

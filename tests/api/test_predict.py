@@ -78,6 +78,62 @@ def test_options_in_the_query(client: httpx.Client) -> None:
     assert client.post("/v1/predict?priority=bulk&deadline_ms=20000", content=grey).status_code == 200
 
 
+@pytest.mark.parametrize("classes", ["green", "1", "red,green"])
+def test_a_filter_on_classes_in_query_form_and_json(client: httpx.Client, classes: str) -> None:
+    path, content = "/v1/models/box/predict", solid(GREEN)
+    body = {"images": [{"image": base64.b64encode(content).decode()}]}
+    raw = client.post(path, params={"classes": classes}, content=content).json()
+    form = client.post(path, data={"classes": classes}, files={"image": content}).json()["results"][0]["prediction"]
+    (text, listed) = (
+        client.post(path, json={**body, "classes": value}).json()["results"][0]["prediction"]
+        for value in (classes, classes.split(","))
+    )
+    for answer in (raw, form, text, listed):
+        assert [item["label"] for item in answer["detections"]] == ["green"]
+    assert client.post(path, params={"classes": "blue"}, content=content).json()["detections"] == []
+    for again in (
+        client.post(path, params={"classes": ["blue", "green"]}, content=content).json(),
+        client.post(path, data={"classes": ["blue", "green"]}, files={"image": content}).json()["results"][0][
+            "prediction"
+        ],
+    ):
+        assert len(again["detections"]) == 1
+
+
+def test_classes_of_a_classification(client: httpx.Client) -> None:
+    answer = client.post("/v1/predict?classes=blue,red&top_k=1", content=solid((90, 200, 30))).json()
+    assert [item["label"] for item in answer["classes"]] == ["red"]
+
+
+@pytest.mark.parametrize(
+    ("path", "said", "hint"),
+    [
+        ("/v1/models/box/predict", {"classes": "gren"}, "no class 'gren'. Near it is: green."),
+        ("/v1/predict", {"classes": "7"}, "numbered 0 to 2"),
+        ("/v1/predict", {"iou_threshold": 0.5}, "iou_threshold cannot be obeyed: the model is a classification"),
+        ("/v1/models/box/predict", {"top_k": 2}, "top_k cannot be obeyed"),
+    ],
+)
+def test_what_cannot_be_obeyed_is_an_error(client: httpx.Client, path: str, said: dict[str, Any], hint: str) -> None:
+    for response in (
+        client.post(path, params=said, content=solid(GREEN)),
+        client.post(path, data=said, files={"image": solid(GREEN)}),
+    ):
+        assert response.status_code == 400
+        assert hint in response.json()["detail"]
+
+
+def test_boxes_in_shares_of_the_picture(client: httpx.Client) -> None:
+    path, content = "/v1/models/box/predict?coordinates=normalized", solid(GREEN, (640, 400))
+    answer = client.post(path, content=content).json()
+    assert answer["coordinates"] == "normalized"
+    assert answer["detections"][0]["box"] == [0.25, 0.25, 0.75, 0.75]
+    assert answer["image"] == {"width": 640, "height": 400}
+    drawn = client.post(path, content=content, headers={"accept": "image/jpeg"})
+    usual = client.post("/v1/models/box/predict", content=content, headers={"accept": "image/jpeg"})
+    assert drawn.content == usual.content
+
+
 def test_several_files_in_one_request_get_one_answer_each(client: httpx.Client) -> None:
     files = [
         ("image", ("red.png", solid(RED), "image/png")),

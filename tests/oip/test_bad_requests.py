@@ -110,6 +110,9 @@ def with_tensors(
         (text(ROW, parameters={"scoer_threshold": 0.5}), "no parameter 'scoer_threshold'"),
         (text(ROW, parameters=[]), "parameters:"),
         (text(ROW, id="x" * 257), "id:"),
+        (text(ROW, model_name="colour"), "body's model_name is 'colour', the address's 'identity_fp32'"),
+        (text(ROW, model_version="1"), "body's model_version is '1', the address's none"),
+        (text(ROW, model_name=1), "model_name:"),
     ],
 )
 def test_json_that_is_wrong(client: httpx.Client, content: Any, words: str) -> None:
@@ -190,6 +193,14 @@ def test_pictures_in_base64(client: httpx.Client) -> None:
         {"name": "probabilities", "datatype": "FP32", "shape": [1, 3], "data": [1.0, 0.0, 0.0]}
     ]
     refused(client, ask("*"), "not base64", path="/v2/models/colour/infer")
+    refused(client, ask("\u00e9"), "not base64", path="/v2/models/colour/infer")
+
+
+def test_the_body_may_name_the_model_of_the_address(client: httpx.Client) -> None:
+    answer = client.post(
+        "/v2/models/identity_fp32/versions/1/infer", json=text(ROW, model_name="identity_fp32", model_version="1")
+    )
+    assert answer.json()["outputs"][0]["data"] == [1.0, 2.0, 3.0]
 
 
 def test_too_many_values_of_json_are_refused_before_they_are_read(client: httpx.Client) -> None:

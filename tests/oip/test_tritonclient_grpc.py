@@ -1,5 +1,6 @@
 """NVIDIA's own client, as it comes from PyPI, asks a real service over gRPC."""
 
+import base64
 import queue
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -16,8 +17,8 @@ from tritonclient.utils import InferenceServerException
 from tests.fixtures.models import IDENTITIES
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import Server
+from tests.fixtures.tensors import extremes
 from tests.fixtures.waiting import PATIENCE
-from tests.oip.test_tritonclient_http import values
 
 ORANGE, BLUE = (255, 128, 0), (0, 0, 255)
 
@@ -56,8 +57,8 @@ def test_what_the_server_says_of_itself(client: triton.InferenceServerClient) ->
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("colour", "1")
-    with pytest.raises(InferenceServerException, match="NOT_FOUND"):
-        client.is_model_ready("nobody")
+    assert not client.is_model_ready("nobody")
+    assert not client.is_model_ready("colour", "9")
     assert client.get_server_metadata().name == "roo-vision"
     described = client.get_model_metadata("colour")
     assert [(each.name, each.datatype, list(each.shape)) for each in described.inputs] == [
@@ -99,7 +100,7 @@ def test_pictures_are_answered_by_the_task(client: triton.InferenceServerClient)
 def test_every_datatype_comes_back_as_it_went(
     client: triton.InferenceServerClient, datatype: str, compression: str | None
 ) -> None:
-    sent = values(datatype)
+    sent = extremes(datatype)
     model = f"identity_{datatype.lower()}"
     found = client.infer(model, [tensor("x", datatype, sent)], compression_algorithm=compression).as_numpy("y")
     assert found.dtype == sent.dtype
@@ -115,7 +116,7 @@ def test_64_rows_are_answered_in_their_order(client: triton.InferenceServerClien
 
 @pytest.mark.parametrize("datatype", sorted(IDENTITIES.keys() - {"FP16"}))
 def test_typed_contents_are_answered_in_typed_contents(stub: Any, datatype: str) -> None:
-    sent = values(datatype)
+    sent = extremes(datatype)
     field = {"BOOL": "bool", "INT64": "int64", "UINT64": "uint64", "FP32": "fp32", "FP64": "fp64", "BYTES": "bytes"}
     name = f"{field.get(datatype, 'uint' if datatype.startswith('U') else 'int')}_contents"
     contents = service_pb2.InferTensorContents(**{name: sent.reshape(-1).tolist()})
@@ -192,6 +193,27 @@ def test_messages_that_are_wrong(stub: Any, request_: Any, words: str) -> None:
     assert list(stub.ModelInfer(raw(b"\0" * 12)).raw_output_contents) == [b"\0" * 12]
 
 
+def test_what_other_clients_say_of_an_input(stub: Any) -> None:
+    # KServe's tells its size, and MLServer's sends contents without elements, both beside raw contents.
+    size = {"binary_data_size": service_pb2.InferParameter(int64_param=12)}
+    sent = raw(b"\0" * 12, contents=service_pb2.InferTensorContents(), parameters=size)
+    assert list(stub.ModelInfer(sent).raw_output_contents) == [b"\0" * 12]
+
+
+def test_pictures_in_base64(stub: Any) -> None:
+    said = {"content_type": service_pb2.InferParameter(string_param="base64")}
+
+    def ask(text: bytes) -> Any:
+        request = service_pb2.ModelInferRequest(model_name="colour")
+        contents = service_pb2.InferTensorContents(bytes_contents=[text])
+        request.inputs.add(name="image", datatype="BYTES", shape=[1], contents=contents, parameters=said)
+        return stub.ModelInfer(request).outputs[0].contents.fp32_contents
+
+    assert list(ask(base64.b64encode(solid(BLUE)))) == [0, 0, 1]
+    with pytest.raises(grpc.RpcError, match="The data of image is not base64"):
+        ask(b"*")
+
+
 def test_bytes_that_are_no_message(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
         ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
@@ -249,3 +271,12 @@ async def test_the_asynchronous_client(address: str) -> None:
 
         found = [result.as_numpy("y")[0, 0] async for result, error in client.stream_infer(asked()) if error is None]
         assert found == list(range(20))
+
+
+def test_options_of_pictures_are_parameters(client: triton.InferenceServerClient) -> None:
+    said = {"classes": "green,blue", "coordinates": "normalized", "class_agnostic": True}
+    found = client.infer("box", [pictures(BLUE)], parameters=said)
+    assert found.as_numpy("labels").tolist() == [[b"blue"]]
+    np.testing.assert_allclose(found.as_numpy("boxes"), [[[0.25, 0.25, 0.75, 0.75]]])
+    with pytest.raises(InferenceServerException, match="Near it is: blue"):
+        client.infer("box", [pictures(BLUE)], parameters={"classes": "bleu"})

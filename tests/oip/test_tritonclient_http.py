@@ -10,11 +10,12 @@ import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+from tritonclient.utils import InferenceServerException
 
 from tests.fixtures.models import IDENTITIES
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import Server
+from tests.fixtures.tensors import extremes
 
 ORANGE, BLUE = (255, 128, 0), (0, 0, 255)
 
@@ -31,17 +32,6 @@ def pictures(*colours: tuple[int, int, int], kind: str = "PNG") -> Any:
 
 def tensor(name: str, datatype: str, content: NDArray[Any], *, binary: bool = True) -> Any:
     return triton.InferInput(name, list(content.shape), datatype).set_data_from_numpy(content, binary_data=binary)
-
-
-def values(datatype: str) -> NDArray[Any]:
-    """Two rows with the datatype's extremes."""
-    if datatype == "BYTES":
-        return np.array([[b"", b"a\0b", "é".encode()], [b"\0", b"x" * 70_000, b"\n"]], object)
-    dtype = np.dtype(triton_to_np_dtype(datatype))
-    if datatype == "BOOL":
-        return np.array([[True, False, True], [False, False, True]])
-    info = np.finfo(dtype) if datatype.startswith("FP") else np.iinfo(dtype)
-    return np.array([[info.min, info.max, 0], [1, 2, 3]], dtype)
 
 
 def test_what_the_server_says_of_itself(client: triton.InferenceServerClient) -> None:
@@ -151,7 +141,7 @@ def test_options_are_parameters(client: triton.InferenceServerClient) -> None:
 def test_every_datatype_comes_back_as_it_went(
     client: triton.InferenceServerClient, datatype: str, compression: str | None
 ) -> None:
-    sent = values(datatype)
+    sent = extremes(datatype)
     packed = {"request_compression_algorithm": compression, "response_compression_algorithm": compression}
     result = client.infer(f"identity_{datatype.lower()}", [tensor("x", datatype, sent)], **packed)
     found = result.as_numpy("y")
@@ -161,7 +151,7 @@ def test_every_datatype_comes_back_as_it_went(
 
 @pytest.mark.parametrize("datatype", IDENTITIES)
 def test_every_datatype_comes_back_in_json(client: triton.InferenceServerClient, datatype: str) -> None:
-    sent = values(datatype)
+    sent = extremes(datatype)
     wanted = [triton.InferRequestedOutput("y", binary_data=False)]
     result = client.infer(f"identity_{datatype.lower()}", [tensor("x", datatype, sent, binary=False)], outputs=wanted)
     (output,) = result.get_response()["outputs"]
@@ -171,7 +161,7 @@ def test_every_datatype_comes_back_in_json(client: triton.InferenceServerClient,
 
 @pytest.mark.parametrize("datatype", IDENTITIES)
 def test_no_rows_come_back_as_none(client: triton.InferenceServerClient, datatype: str) -> None:
-    result = client.infer(f"identity_{datatype.lower()}", [tensor("x", datatype, values(datatype)[:0])])
+    result = client.infer(f"identity_{datatype.lower()}", [tensor("x", datatype, extremes(datatype)[:0])])
     assert result.as_numpy("y").shape == (0, 3)
 
 
@@ -309,3 +299,19 @@ def test_pictures_and_tensors_of_many_clients_share_batches(protocol_server: Ser
     with triton.InferenceServerClient(f"127.0.0.1:{protocol_server.port}") as client:
         (found,) = client.get_inference_statistics("colour", "2")["model_stats"]
     assert found["execution_count"] < found["inference_count"]
+
+
+def test_options_of_pictures_are_parameters(client: triton.InferenceServerClient) -> None:
+    def found(**parameters: Any) -> Any:
+        return client.infer("box", [pictures(BLUE)], parameters=parameters)
+
+    assert found(classes="green,blue").as_numpy("labels").tolist() == [[b"blue"]]
+    assert found(classes="green").as_numpy("count").tolist() == [0]
+    np.testing.assert_allclose(found(coordinates="normalized").as_numpy("boxes"), [[[0.25, 0.25, 0.75, 0.75]]])
+    part = client.infer("parts", [pictures(BLUE)], parameters={"coordinates": "normalized", "classes": "2"})
+    np.testing.assert_allclose(part.as_numpy("boxes"), [[[0, 0, 1, 1]]])
+    np.testing.assert_allclose(part.as_numpy("map_box"), [[0, 0, 1, 1]])
+    with pytest.raises(InferenceServerException, match="Near it is: blue"):
+        found(classes="bleu")
+    with pytest.raises(InferenceServerException, match="iou_threshold cannot be obeyed"):
+        client.infer("parts", [pictures(BLUE)], parameters={"iou_threshold": 0.5})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from app.errors import EngineFailure, InvalidManifest
+from app.errors import EngineFailure, InvalidManifest, InvalidRequest
 from app.vision.detection import Detections, DetectionSpec, DetectionTask
 from app.vision.image import Size
 from app.vision.preprocessing import Placement
@@ -329,3 +329,40 @@ def test_no_number_crashes_it_or_gets_into_the_answer(
         return
     assert np.isfinite(found.boxes).all()
     assert ((found.scores >= 0) & (found.scores <= 1)).all()
+
+
+def test_other_classes_take_no_place_of_the_wanted() -> None:
+    boxes = np.array([[n, n, n + 4, n + 4] for n in range(10, 50, 5)] + [[50, 50, 60, 60]], np.float32)
+    table = scores(*[(0.9, 0, 0)] * 8, (0, 0, 0.5))
+    task = task_of(decoder="boxes_scores", max_candidates=4)
+    assert found_by(task, boxes, table, options=Options(max_detections=2)).labels == ("cat", "cat")
+    for classes in (("owl",), ("2",)):
+        assert found_by(task, boxes, table, options=Options(max_detections=2, classes=classes)).labels == ("owl",)
+    assert len(found_by(task, boxes, table, options=Options(classes=("cat", "owl"))).labels) == 4
+
+
+def test_a_class_that_nobody_wants_suppresses_nothing() -> None:
+    table = scores((0.6, 0, 0), (0, 0.8, 0), (0, 0, 0.7))
+    task = task_of(decoder="boxes_scores", class_agnostic=True)
+    assert found_by(task, NEAR, table).labels == ("dog", "owl")
+    assert found_by(task, NEAR, table, options=Options(classes=("cat",))).labels == ("cat",)
+
+
+def test_a_request_may_suppress_across_classes_or_not() -> None:
+    table = scores((0.6, 0, 0), (0, 0.8, 0), (0, 0, 0.7))
+    apart, together = task_of(decoder="boxes_scores"), task_of(decoder="boxes_scores", class_agnostic=True)
+    assert found_by(apart, NEAR, table, options=Options(class_agnostic=True)).labels == ("dog", "owl")
+    assert found_by(together, NEAR, table, options=Options(class_agnostic=False)).labels == ("dog", "owl", "cat")
+
+
+@pytest.mark.parametrize("options", [Options(iou_threshold=0.5), Options(class_agnostic=False)])
+def test_a_graph_that_suppresses_itself_cannot_be_told_how(options: Options) -> None:
+    task_of(decoder="boxes_scores").check_options(options)
+    with pytest.raises(InvalidRequest, match=r"cannot be obeyed: the model's graph suppresses .* Leave it out"):
+        task_of(decoder="end_to_end").check_options(options)
+
+
+@pytest.mark.parametrize("options", [Options(top_k=3), Options(classes=("cow",))])
+def test_what_a_detector_cannot_obey_is_refused(options: Options) -> None:
+    with pytest.raises(InvalidRequest):
+        task_of(decoder="boxes_scores").check_options(options)

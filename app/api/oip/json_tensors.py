@@ -1,7 +1,5 @@
 """Tensors in JSON: elements flat or nested, each of the kind that the datatype says; nothing is converted silently."""
 
-from binascii import Error as Base64Error
-from binascii import a2b_base64
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -25,14 +23,14 @@ _KINDS: dict[str, tuple[set[type], str]] = {
 }
 
 
-def from_json_data(sent: RequestInput, data: list[Any], *, base64: bool) -> Array:
-    """The tensor in `data`; of BYTES an array of `bytes`, from text, or from base64 where that is said.
+def from_json_data(sent: RequestInput, data: list[Any]) -> Array:
+    """The tensor in `data`; of BYTES an array of `bytes`, from text.
 
     Raises `InvalidRequest` where the elements are not as many, not nested, or not of the kind that shape and datatype
     say.
     """
     flat = _flat(sent.name, data, sent.shape)
-    return _bytes(sent, flat, base64) if sent.datatype == BYTES else _numbers(sent, flat)
+    return _bytes(sent, flat) if sent.datatype == BYTES else _numbers(sent, flat)
 
 
 def to_json_data(output: OutputTensor) -> list[Any]:
@@ -81,12 +79,7 @@ def _numbers(sent: RequestInput, flat: list[Any]) -> Array:
         raise InvalidRequest(f"The data of {sent.name} holds numbers that {sent.datatype} cannot hold.") from None
 
 
-def _bytes(sent: RequestInput, flat: list[Any], base64: bool) -> Array:
+def _bytes(sent: RequestInput, flat: list[Any]) -> Array:
     if not set(map(type, flat)) <= {str}:
         raise InvalidRequest(f"The data of {sent.name}, which is BYTES, holds other things than strings.")
-    if not base64:
-        return objects([text.encode() for text in flat], sent.shape)
-    try:
-        return objects([a2b_base64(text, strict_mode=True) for text in flat], sent.shape)
-    except (Base64Error, ValueError) as error:
-        raise InvalidRequest(f"The data of {sent.name} is not base64: {error}.") from None
+    return objects([text.encode() for text in flat], sent.shape)

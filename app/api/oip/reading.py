@@ -14,7 +14,7 @@ from app.api.unpacking import PLAIN
 from app.core.admission import Permit
 from app.errors import InvalidRequest
 from app.oip import datatypes
-from app.oip.call import Call, InputTensor, RequestedOutput, read_wishes
+from app.oip.call import Call, InputTensor, RequestedOutput, input_tensor, read_wishes
 
 HEADER_LENGTH = b"inference-header-content-length"
 MOST_VALUES = 200_000
@@ -66,6 +66,8 @@ def read_call(body: bytes, size: int, model: str, version: str | None, permit: P
     Raises `InvalidRequest`, and `Overloaded` where there is no room for the numbers of the JSON.
     """
     request = _parsed(body, size, permit)
+    _check_address("model_name", request.model_name, model)
+    _check_address("model_version", request.model_version, version)
     view = memoryview(body)[size:]
     inputs: list[InputTensor] = []
     for sent in request.inputs:
@@ -78,6 +80,12 @@ def read_call(body: bytes, size: int, model: str, version: str | None, permit: P
     outputs = [_output(wanted) for wanted in request.outputs or ()]
     binary = _flag(parameters, "binary_data_output")
     return Call(model, version, request.id or "", read_wishes(parameters, arrived), inputs, outputs, binary)
+
+
+def _check_address(name: str, said: str | None, asked: str | None) -> None:
+    if said and said != asked:
+        told = "none" if asked is None else repr(asked)
+        raise InvalidRequest(f"The body's {name} is {said[:50]!r}, the address's {told}; leave it out of the body.")
 
 
 def _parsed(body: bytes, size: int, permit: Permit) -> InferRequest:
@@ -115,17 +123,15 @@ def _input(sent: RequestInput, rest: memoryview) -> tuple[InputTensor, int]:
     if size is None:
         if sent.data is None:
             raise InvalidRequest(f"The input {sent.name[:50]} has neither data nor binary_data_size.")
-        base64 = content_type == "base64"
-        return InputTensor(sent.name, sent.datatype, from_json_data(sent, sent.data, base64=base64)), 0
+        return input_tensor(sent.name, sent.datatype, from_json_data(sent, sent.data), content_type), 0
     if sent.data is not None:
         raise InvalidRequest(f"The input {sent.name[:50]} has both data and binary_data_size; send one.")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest):
         raise InvalidRequest(
             f"binary_data_size of the input {sent.name[:50]} is {str(size)[:30]}; {len(rest)} bytes are left."
         )
-    return InputTensor(
-        sent.name, sent.datatype, datatypes.from_bytes(sent.name, sent.datatype, sent.shape, rest[:size])
-    ), size
+    content = datatypes.from_bytes(sent.name, sent.datatype, sent.shape, rest[:size])
+    return input_tensor(sent.name, sent.datatype, content, content_type), size
 
 
 def _output(wanted: RequestOutput) -> RequestedOutput:

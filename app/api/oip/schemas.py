@@ -34,6 +34,8 @@ class InferRequest(_Sent):
     """An inference request."""
 
     id: str | None = Field(None, max_length=256, description="Comes back with the answer.")
+    model_name: str | None = Field(None, description="Said by KServe's client too: the address's, or an error.")
+    model_version: str | None = Field(None, description="As `model_name`.")
     parameters: Parameters | None = None
     # The first wrong one is enough: a body may hold very many.
     inputs: Annotated[list[RequestInput], FailFast()] = Field(min_length=1, max_length=_MOST_TENSORS)

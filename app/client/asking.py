@@ -1,0 +1,158 @@
+"""From pictures and options to a request, and from its response to answers; nothing here waits for anything."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from app.client.errors import Refused, ServiceError, from_problem
+from app.errors import InvalidRequest
+from app.settings import Settings
+from app.wire.models import ModelInfo
+from app.wire.predict_options import PredictOptions
+from app.wire.prediction import Prediction
+
+OF_PICTURES = frozenset({413, 415, 422})
+"""What is wrong with pictures; where all pictures of a request fail so, it is the request's status."""
+_Model = TypeVar("_Model", bound=BaseModel)
+DrawnType = Literal["image/jpeg", "image/png"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one request: pictures, and bytes of all its pictures together. The defaults are the service's own.
+
+    Beside them there is room for what a form says of each picture.
+    """
+
+    pictures: int = Settings.model_fields["max_images_per_request"].default
+    bytes: int = Settings.model_fields["max_body_bytes"].default - 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request, as httpx takes it."""
+
+    method: str
+    path: str
+    query: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
+    content: bytes | None = None
+    files: Sequence[tuple[str, tuple[str, bytes, str]]] | None = None
+
+
+_RAW = "application/octet-stream"
+MODELS = Request("GET", "/v1/models")
+READY = Request("GET", "/readyz")
+
+
+def one(picture: bytes, model: str | None, version: str | None, options: dict[str, Any], accept: str) -> Request:
+    """A request with one picture. Raises `InvalidRequest` for options that there are not."""
+    headers = {"content-type": _RAW, "accept": accept}
+    return Request("POST", _path(model, version), _query(options), headers, picture)
+
+
+def several(pictures: Sequence[bytes], model: str | None, version: str | None, options: dict[str, Any]) -> Request:
+    """A request with several pictures. Raises `InvalidRequest` for options that there are not."""
+    files = [("image", (str(place), content, _RAW)) for place, content in enumerate(pictures)]
+    return Request("POST", _path(model, version), _query(options), {"accept": "application/json"}, files=files)
+
+
+def parts(sizes: Sequence[int], limits: Limits) -> Iterator[slice]:
+    """Which pictures, of these sizes, go into each request; what is too large for any goes alone, and is refused."""
+    begin, total = 0, 0
+    for place, size in enumerate(sizes):
+        if place > begin and (place - begin >= limits.pictures or total + size > limits.bytes):
+            yield slice(begin, place)
+            begin, total = place, 0
+        total += size
+    if sizes:
+        yield slice(begin, len(sizes))
+
+
+def headers(api_key: str | None, token: str | None) -> dict[str, str]:
+    """The proof of who asks."""
+    return ({"x-api-key": api_key} if api_key else {}) | ({"authorization": f"Bearer {token}"} if token else {})
+
+
+def prediction(response: httpx.Response) -> Prediction:
+    """The answer to one picture; raises `ServiceError` where it is none."""
+    return _read(Prediction, response)
+
+
+def predictions(response: httpx.Response, count: int) -> list[Prediction | Refused]:
+    """The answers to so many pictures; raises `ServiceError` where they are none."""
+    results = _read(_Results, response).results
+    if len(results) != count:
+        raise ServiceError(f"The service gave {len(results)} answers to {count} pictures.")
+    return [_answer(result) for result in results]
+
+
+def everybodys(error: Refused, count: int) -> list[Prediction | Refused]:
+    """The answers to so many pictures where the request was refused for what is wrong with all; else raises `error`."""
+    if error.status not in OF_PICTURES:
+        raise error
+    return [error] * count
+
+
+def models(response: httpx.Response) -> list[ModelInfo]:
+    """What is served; raises `ServiceError` where it cannot be read."""
+    return _read(_Models, response).models
+
+
+class _Result(BaseModel):
+    prediction: Prediction | None = None
+    error: dict[str, Any] | None = None
+
+
+class _Results(BaseModel):
+    results: list[_Result]
+
+
+class _Models(BaseModel):
+    models: list[ModelInfo]
+
+
+def _answer(result: _Result) -> Prediction | Refused:
+    if result.prediction is not None:
+        return result.prediction
+    try:
+        return from_problem(result.error or {})
+    except (KeyError, TypeError, ValueError):
+        raise ServiceError("The service gave neither an answer nor an error to a picture.") from None
+
+
+def _read(kind: type[_Model], response: httpx.Response) -> _Model:
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError:
+        raise ServiceError(f"{response.url.host} answered something that is not what was asked for.") from None
+
+
+def _path(model: str | None, version: str | None) -> str:
+    if model is None:
+        if version is not None:
+            raise InvalidRequest("A version is one of a model; name the model too.")
+        return "/v1/predict"
+    chosen = "" if version is None else f"/versions/{quote(version, safe='')}"
+    return f"/v1/models/{quote(model, safe='')}{chosen}/predict"
+
+
+def _query(given: dict[str, Any]) -> dict[str, Any]:
+    """Options as the address says them; what is None is left to the model."""
+    try:
+        options = PredictOptions(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+    said = options.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    return {name: _joined(name, value) if isinstance(value, list) else value for name, value in said.items()}
+
+
+def _joined(name: str, items: list[Any]) -> str:
+    if any("," in str(item) for item in items):
+        raise InvalidRequest(f"{name}: a name that has a comma in it cannot be said so; give its number.")
+    return ",".join(map(str, items))

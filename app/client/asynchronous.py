@@ -1,0 +1,140 @@
+"""The client for asyncio."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Self
+
+import httpx
+
+from app.client import asking
+from app.client.asking import DrawnType, Limits, Request
+from app.client.errors import Refused
+from app.client.pictures import Picture, read
+from app.client.retries import Attempts
+from app.wire.models import ModelInfo
+from app.wire.prediction import Prediction
+
+
+class AsyncClient:
+    """`Client` for asyncio; use it in an `async with` statement. Several tasks may share one."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        token: str | Callable[[], str | Awaitable[str]] | None = None,
+        timeout: float = 60.0,
+        limits: Limits | None = None,
+        **http: Any,
+    ) -> None:
+        """As `Client`; a token's function may be a coroutine function. All else goes to `httpx.AsyncClient`."""
+        self._http = httpx.AsyncClient(base_url=url, **http)
+        self._api_key, self._token = api_key, token
+        self._timeout = timeout
+        self._limits = limits or Limits()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def predict(
+        self,
+        picture: Picture,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        **options: Any,
+    ) -> Prediction:
+        """The answer to a picture: of the default model, or `model`, in its newest version or `version`.
+
+        `options` are those of the HTTP API (`score_threshold`, `max_detections`, `priority` …). Raises `Refused` where
+        the service says no, `Unreachable` where it does not answer in time, another `ServiceError`
+        where its answer cannot be read, `InvalidRequest` for what cannot be asked, `OSError` for a file that cannot be
+        read.
+        """
+        request = asking.one(await asyncio.to_thread(read, picture), model, version, options, "application/json")
+        return asking.prediction(await self._send(request))
+
+    async def predict_many(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        **options: Any,
+    ) -> list[Prediction | Refused]:
+        """An answer to each picture, in their order; where one failed, the error in its place.
+
+        They go in as few requests as the limits allow, each with a `timeout` of its own. Raises what `predict` raises
+        for what concerns them all.
+        """
+        contents = [await asyncio.to_thread(read, picture) for picture in pictures]
+        answers: list[Prediction | Refused] = []
+        for part in asking.parts([len(content) for content in contents], self._limits):
+            chosen = contents[part]
+            request = asking.several(chosen, model, version, options)
+            try:
+                answers += asking.predictions(await self._send(request), len(chosen))
+            except Refused as error:
+                answers += asking.everybodys(error, len(chosen))
+        return answers
+
+    async def draw(
+        self,
+        picture: Picture,
+        *,
+        media_type: DrawnType = "image/jpeg",
+        model: str | None = None,
+        version: str | None = None,
+        **options: Any,
+    ) -> bytes:
+        """The picture with its answer drawn in, as a file; raises what `predict` raises."""
+        request = asking.one(await asyncio.to_thread(read, picture), model, version, options, media_type)
+        return (await self._send(request)).content
+
+    async def models(self) -> list[ModelInfo]:
+        """What is served; raises what `predict` raises."""
+        return asking.models(await self._send(asking.MODELS))
+
+    async def ready(self) -> bool:
+        """Whether it takes requests now; asked once."""
+        try:
+            return (await self._ask(asking.READY, self._timeout)).is_success
+        except httpx.TransportError:
+            return False
+
+    async def _send(self, request: Request) -> httpx.Response:
+        attempts = Attempts(self._timeout)
+        while True:
+            try:
+                response = await self._ask(request, attempts.remaining())
+            except httpx.TransportError as error:
+                wait = attempts.after_failure(error)
+            else:
+                told = attempts.after_response(response)
+                if told is None:
+                    return response
+                wait = told
+            await asyncio.sleep(wait)
+
+    async def _ask(self, request: Request, seconds: float) -> httpx.Response:
+        token = self._token() if callable(self._token) else self._token
+        if inspect.isawaitable(token):
+            token = await token
+        return await self._http.request(
+            request.method,
+            request.path,
+            params=request.query,
+            headers=request.headers | asking.headers(self._api_key, token),
+            content=request.content,
+            files=request.files,
+            timeout=seconds,
+        )

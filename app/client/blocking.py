@@ -1,0 +1,141 @@
+"""The client for programs that wait."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import httpx
+
+from app.client import asking
+from app.client.asking import DrawnType, Limits, Request
+from app.client.errors import Refused
+from app.client.pictures import Picture, read
+from app.client.retries import Attempts
+from app.wire.models import ModelInfo
+from app.wire.prediction import Prediction
+
+
+class Client:
+    """Asks a service over HTTP; use it in a `with` statement. Several threads may share one."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        token: str | Callable[[], str] | None = None,
+        timeout: float = 60.0,
+        limits: Limits | None = None,
+        **http: Any,
+    ) -> None:
+        """`token` is sent as `Authorization: Bearer`; a function is called for each attempt, because tokens expire.
+
+        `timeout` is in seconds, for a call with all its attempts; `limits` are those of one request, where the service
+        has others than its defaults. All else goes to `httpx.Client` (`verify`, `cert`, `proxy` …).
+        """
+        self._http = httpx.Client(base_url=url, **http)
+        self._api_key, self._token = api_key, token
+        self._timeout = timeout
+        self._limits = limits or Limits()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def predict(
+        self,
+        picture: Picture,
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        **options: Any,
+    ) -> Prediction:
+        """The answer to a picture: of the default model, or `model`, in its newest version or `version`.
+
+        `options` are those of the HTTP API (`score_threshold`, `max_detections`, `priority` …). Raises `Refused` where
+        the service says no, `Unreachable` where it does not answer in time, another `ServiceError`
+        where its answer cannot be read, `InvalidRequest` for what cannot be asked, `OSError` for a file that cannot be
+        read.
+        """
+        request = asking.one(read(picture), model, version, options, "application/json")
+        return asking.prediction(self._send(request))
+
+    def predict_many(
+        self,
+        pictures: Iterable[Picture],
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        **options: Any,
+    ) -> list[Prediction | Refused]:
+        """An answer to each picture, in their order; where one failed, the error in its place.
+
+        They go in as few requests as the limits allow, each with a `timeout` of its own. Raises what `predict` raises
+        for what concerns them all.
+        """
+        contents = [read(picture) for picture in pictures]
+        answers: list[Prediction | Refused] = []
+        for part in asking.parts([len(content) for content in contents], self._limits):
+            chosen = contents[part]
+            request = asking.several(chosen, model, version, options)
+            try:
+                answers += asking.predictions(self._send(request), len(chosen))
+            except Refused as error:
+                answers += asking.everybodys(error, len(chosen))
+        return answers
+
+    def draw(
+        self,
+        picture: Picture,
+        *,
+        media_type: DrawnType = "image/jpeg",
+        model: str | None = None,
+        version: str | None = None,
+        **options: Any,
+    ) -> bytes:
+        """The picture with its answer drawn in, as a file; raises what `predict` raises."""
+        request = asking.one(read(picture), model, version, options, media_type)
+        return self._send(request).content
+
+    def models(self) -> list[ModelInfo]:
+        """What is served; raises what `predict` raises."""
+        return asking.models(self._send(asking.MODELS))
+
+    def ready(self) -> bool:
+        """Whether it takes requests now; asked once."""
+        try:
+            return self._ask(asking.READY, self._timeout).is_success
+        except httpx.TransportError:
+            return False
+
+    def _send(self, request: Request) -> httpx.Response:
+        attempts = Attempts(self._timeout)
+        while True:
+            try:
+                response = self._ask(request, attempts.remaining())
+            except httpx.TransportError as error:
+                wait = attempts.after_failure(error)
+            else:
+                told = attempts.after_response(response)
+                if told is None:
+                    return response
+                wait = told
+            time.sleep(wait)
+
+    def _ask(self, request: Request, seconds: float) -> httpx.Response:
+        token = self._token() if callable(self._token) else self._token
+        return self._http.request(
+            request.method,
+            request.path,
+            params=request.query,
+            headers=request.headers | asking.headers(self._api_key, token),
+            content=request.content,
+            files=request.files,
+            timeout=seconds,
+        )

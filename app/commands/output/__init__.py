@@ -1,0 +1,1 @@
+"""What `roo-vision predict` writes: one file a format, all behind `base.Output`."""

@@ -1,0 +1,88 @@
+"""COCO (https://cocodataset.org/#format-data): a dataset that labelling tools take, and a list of results to evaluate.
+
+Both are written as the answers come: of a dataset's three lists, the annotations wait in a temporary file until the
+pictures are all there.
+"""
+
+import json
+import shutil
+import tempfile
+from contextlib import ExitStack
+from typing import IO, Any
+
+from app import __version__
+from app.commands.output.base import Answered, Output, Wanted
+from app.commands.output.labels import Labels
+from app.wire.prediction import Detection
+
+FIRST_ID = 1
+"""Of pictures, annotations and categories, as in COCO itself: some tools take 0 for the background."""
+
+
+class Coco(Output):
+    """`coco.json` and `coco-results.json`. A picture's id is its place among all, a category's the class id, plus 1."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._labels = Labels(wanted.model)
+        self._annotation = FIRST_ID
+        with ExitStack() as files:
+            self._dataset, self._results = (
+                files.enter_context((wanted.out / name).open("w", encoding="utf-8", newline="\n"))
+                for name in ("coco.json", "coco-results.json")
+            )
+            self._held = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", dir=wanted.out))
+            self._files = files.pop_all()
+        info = {"description": f"Answers of {wanted.model.name}", "contributor": f"roo-vision {__version__}"}
+        self._dataset.write(f'{{"info": {json.dumps(info)},\n"licenses": [],\n"images": [')
+        self._results.write("[")
+        self._images, self._rows, self._annotations = (
+            _List(file) for file in (self._dataset, self._results, self._held)
+        )
+
+    def append(self, answered: Answered) -> None:
+        """Write the picture and its detections into all lists."""
+        image_id, size = answered.number + FIRST_ID, answered.prediction.image
+        self._images.add({"id": image_id, "file_name": answered.file_name, "width": size.width, "height": size.height})
+        detections = answered.prediction.detections or []
+        self._labels.see(detections)
+        for found in detections:
+            row = _row(found, image_id)
+            self._rows.add(row)
+            self._annotations.add({"id": self._annotation, **row, **_more(found, row)})
+            self._annotation += 1
+
+    def close(self) -> None:
+        """End both files."""
+        categories = [{"id": number, "name": name} for number, name in enumerate(self._labels.all(), FIRST_ID)]
+        with self._files:
+            self._dataset.write('\n],\n"annotations": [')
+            self._held.seek(0)
+            shutil.copyfileobj(self._held, self._dataset)
+            self._dataset.write(f'\n],\n"categories": {json.dumps(categories)}}}\n')
+            self._results.write("\n]\n")
+
+
+class _List:
+    """A list in JSON, an element a line."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._separator = "\n"
+
+    def add(self, element: dict[str, Any]) -> None:
+        self._file.write(self._separator + json.dumps(element))
+        self._separator = ",\n"
+
+
+def _row(found: Detection, image_id: int) -> dict[str, Any]:
+    """A detection as results have it; `bbox` is x, y, width, height in pixels."""
+    x1, y1, x2, y2 = found.box
+    bbox = [x1, y1, round(x2 - x1, 1), round(y2 - y1, 1)]
+    return {"image_id": image_id, "category_id": found.class_id + FIRST_ID, "bbox": bbox, "score": found.score}
+
+
+def _more(found: Detection, row: dict[str, Any]) -> dict[str, Any]:
+    """What an annotation has beside that."""
+    _, _, width, height = row["bbox"]
+    read = {"attributes": {"text": found.text, "format": found.format}} if found.codes else {}
+    return {"area": round(width * height, 2), "iscrowd": 0, "segmentation": [], **read}

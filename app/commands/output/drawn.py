@@ -1,0 +1,63 @@
+"""Pictures with their answers drawn in."""
+
+from base64 import b64decode
+
+import numpy as np
+
+from app.commands.output.base import Answered, Output, Wanted, new_file
+from app.errors import InvalidRequest
+from app.vision import drawing, image, segmentation
+from app.vision.barcodes import Barcode
+from app.vision.classification import Classification
+from app.vision.detection import Detections
+from app.vision.segmentation import Segmentation
+from app.wire.prediction import AnyPrediction, Prediction, Segmented
+
+
+class Drawn(Output):
+    """`NAME.jpg`, of at most `drawing.DRAWN_PIXELS`."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._out = wanted.out
+
+    def save(self, answered: Answered, content: bytes) -> None:
+        """Draw it."""
+        header = image.read_header(content)
+        picture = image.decode(content, header, drawing.canvas_size(header.upright))
+        canvas = drawing.draw(picture, _to_arrays(answered.prediction))
+        try:
+            file = drawing.encode(canvas, "image/jpeg")
+        except ValueError as error:
+            raise InvalidRequest(f"it cannot be drawn: {error}") from None
+        new_file(self._out / f"{answered.name}.jpg").write_bytes(file)
+
+
+def _to_arrays(prediction: Prediction) -> AnyPrediction:
+    if prediction.segmentation is not None:
+        return _to_segmentation(prediction.segmentation)
+    found = prediction.detections if prediction.detections is not None else prediction.classes or []
+    scores = np.array([item.score for item in found], np.float32)
+    class_ids = np.array([item.class_id for item in found], np.int64)
+    labels = tuple(item.label for item in found)
+    if prediction.detections is None:
+        return Classification(class_ids, scores, labels)
+    boxes = np.array([item.box for item in prediction.detections], np.float32).reshape(-1, 4)
+    barcodes = tuple(tuple(Barcode(code.text, code.format) for code in item.codes) for item in prediction.detections)
+    return Detections(boxes, scores, class_ids, labels, barcodes)
+
+
+def _to_segmentation(found: Segmented) -> Segmentation:
+    try:
+        png = b64decode(found.map.png, validate=True)
+        class_map = segmentation.decode_map(png)
+    except ValueError as error:
+        raise InvalidRequest(f"the map in the answer cannot be read: {error}") from None
+    return Segmentation(
+        class_map=class_map,
+        map_box=found.map.box,
+        png=png,
+        class_ids=np.array([segment.class_id for segment in found.segments], np.int64),
+        labels=tuple(segment.label for segment in found.segments),
+        shares=np.array([segment.share for segment in found.segments], np.float32),
+        boxes=np.array([segment.box for segment in found.segments], np.float32).reshape(-1, 4),
+    )

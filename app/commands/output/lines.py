@@ -1,0 +1,68 @@
+"""JSON: an object a picture, in one file with a line for each (`jsonl`) or in a file of its own (`json`)."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from app.commands.output.base import Answered, Output, Wanted, new_file
+from app.vision.image import Size
+from app.wire.prediction import Box, Prediction, relative
+
+_DECIMALS = 6
+
+
+class JsonLines(Output):
+    """`predictions.jsonl`."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._normalized = wanted.normalized
+        self._file = (wanted.out / "predictions.jsonl").open("w", encoding="utf-8", newline="\n")
+
+    def append(self, answered: Answered) -> None:
+        """Write its line."""
+        self._file.write(json.dumps(to_object(answered, normalized=self._normalized)) + "\n")
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
+
+
+class JsonFiles(Output):
+    """`json/NAME.json`."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._normalized = wanted.normalized
+        self._folder = wanted.out / "json"
+
+    def save(self, answered: Answered, content: bytes) -> None:
+        """Write its file."""
+        text = json.dumps(to_object(answered, normalized=self._normalized), indent=2)
+        new_file(self._folder / f"{answered.name}.json").write_text(text + "\n", "utf-8")
+
+
+def to_object(answered: Answered, *, normalized: bool) -> dict[str, Any]:
+    """What JSON says of a picture: the prediction as HTTP answers it, and the picture's path."""
+    prediction = in_shares(answered.prediction) if normalized else answered.prediction
+    return {"file": str(answered.path), "prediction": prediction.model_dump()}
+
+
+def in_shares(prediction: Prediction) -> Prediction:
+    """A prediction in pixels with its boxes as shares of the picture instead."""
+    size = Size(prediction.image.width, prediction.image.height)
+    changed: dict[str, Any] = {"coordinates": "normalized"}
+    if prediction.detections is not None:
+        changed["detections"] = [
+            found.model_copy(update={"box": share_of(found.box, size)}) for found in prediction.detections
+        ]
+    if (parts := prediction.segmentation) is not None:
+        segments = [part.model_copy(update={"box": share_of(part.box, size)}) for part in parts.segments]
+        whole = parts.map.model_copy(update={"box": share_of(parts.map.box, size)})
+        changed["segmentation"] = parts.model_copy(update={"segments": segments, "map": whole})
+    return prediction.model_copy(update=changed)
+
+
+def share_of(box: Box, size: Size) -> Box:
+    """x1, y1, x2, y2 of 0 to 1."""
+    x1, y1, x2, y2 = relative(np.array([box], np.float32), size)[0].round(_DECIMALS).tolist()
+    return x1, y1, x2, y2

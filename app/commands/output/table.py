@@ -1,0 +1,59 @@
+"""CSV (RFC 4180): `predictions.csv`, a row for everything that is found."""
+
+import csv
+from collections.abc import Iterator
+
+from app.commands.output.base import Answered, Output, Wanted
+from app.commands.output.lines import in_shares
+from app.wire.prediction import Prediction
+
+_BOX = ("x1", "y1", "x2", "y2")
+COLUMNS = {
+    "detection": ("label", "class_id", "score", *_BOX, "text", "format", "other_texts"),
+    "classification": ("label", "class_id", "score"),
+    "segmentation": ("label", "class_id", "share", *_BOX),
+}
+"""By task, behind the picture's `file`, `width` and `height`."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - what they are about
+"""What a cell begins with that a spreadsheet computes (https://owasp.org/www-community/attacks/CSV_Injection)."""
+
+Cell = str | int | float | None
+
+
+class Table(Output):
+    """`predictions.csv`. Where a text would be a formula to a spreadsheet, an apostrophe stands before it."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._normalized = wanted.normalized
+        # What a file's name holds that is no text is told by its bytes' numbers.
+        path = wanted.out / "predictions.csv"
+        self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._rows.writerow(("file", "width", "height", *COLUMNS[wanted.model.task]))
+
+    def append(self, answered: Answered) -> None:
+        """Write its rows."""
+        prediction = in_shares(answered.prediction) if self._normalized else answered.prediction
+        size = prediction.image
+        for row in _rows(prediction):
+            cells: tuple[Cell, ...] = (str(answered.path), size.width, size.height, *row)
+            self._rows.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in cells])
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
+
+
+def guarded(text: str) -> str:
+    """The text as a cell that no spreadsheet computes."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _rows(prediction: Prediction) -> Iterator[tuple[Cell, ...]]:
+    for found in prediction.detections or []:
+        others = "\n".join(code.text for code in found.codes[1:])
+        yield found.label, found.class_id, found.score, *found.box, found.text, found.format, others
+    for chosen in prediction.classes or []:
+        yield chosen.label, chosen.class_id, chosen.score
+    for part in prediction.segmentation.segments if prediction.segmentation else []:
+        yield part.label, part.class_id, part.share, *part.box

@@ -1,0 +1,1 @@
+"""Other people's clients, as they come from PyPI, each in an environment of its own; `make test-clients` runs them."""

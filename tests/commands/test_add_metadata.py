@@ -1,0 +1,111 @@
+"""Adding what Ultralytics exported: its metadata says the task, the names and how the outputs are read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.commands import ultralytics
+from app.errors import InvalidManifest
+from app.vision.image import Size
+from tests.commands.test_add import added, refusal, save_constant, table
+from tests.commands.test_add_readings import logits, rows_of_six, unit
+from tests.commands.test_cli import roo
+from tests.commands.test_inspect import with_metadata
+from tests.fixtures.models import save_mean_colour
+
+NAMES = "{0: 'a', 1: 'b'}"
+
+
+def exported(path: Path, values: np.ndarray, task: str = "detect", **metadata: str) -> Path:
+    file = save_constant(path, output0=np.ascontiguousarray(values))
+    return with_metadata(file, task=task, names=NAMES, stride="32", imgsz="[32, 32]", **metadata)
+
+
+def test_a_detector_needs_no_options(tmp_path: Path) -> None:
+    manifest = added(exported(tmp_path / "a.onnx", table(50, 6).T), task=None)  # type: ignore[arg-type]
+    assert (manifest["task"], manifest["like"], manifest["detection"]) == (
+        "detection",
+        "ultralytics",
+        {"decoder": "yolo"},
+    )
+    assert (tmp_path / "models" / "it" / "labels.txt").read_text() == "a\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "metadata", "section"),
+    [
+        ("detect", rows_of_six(classes=2), {"end2end": "True"}, {"decoder": "end_to_end"}),
+        ("detect", rows_of_six(classes=2), {"args": "{'nms': True}"}, {"decoder": "end_to_end"}),
+        ("segment", np.concatenate([table(90, 6), logits(90, 32)], 1).T, {}, {"decoder": "yolo", "extras": 32}),
+        (
+            "pose",
+            np.concatenate([table(90, 6), logits(90, 51)], 1).T,
+            {"kpt_shape": "[17, 3]"},
+            {"decoder": "yolo", "extras": 51},
+        ),
+        ("obb", table(90, 7).T, {}, {"decoder": "yolo", "extras": 1, "rotated": True}),
+        (
+            "detect",
+            table(300, 6) / 40,
+            {"description": "Ultralytics RT-DETR-l model"},
+            {"decoder": "yolo", "transposed": True, "coordinates": "normalized", "nms": False},
+        ),
+    ],
+)
+def test_every_kind_is_read_as_it_was_exported(
+    tmp_path: Path, task: str, values: np.ndarray, metadata: dict[str, str], section: dict[str, object]
+) -> None:
+    manifest = added(exported(tmp_path / "a.onnx", values, task, **metadata), task=None)  # type: ignore[arg-type]
+    assert manifest["detection"] == section
+
+
+def test_a_classifier_and_the_size_of_a_free_graph(tmp_path: Path) -> None:
+    save_mean_colour(tmp_path / "a.onnx", size="side")  # type: ignore[arg-type]
+    with_metadata(tmp_path / "a.onnx", task="classify", names="['r', 'g', 'b']", imgsz="[20, 24]")
+    manifest = added(tmp_path / "a.onnx", task=None)  # type: ignore[arg-type]
+    assert (manifest["task"], manifest["input"]["size"], manifest["like"]) == (
+        "classification",
+        [24, 20],
+        "ultralytics",
+    )
+
+
+def test_what_is_given_counts_for_more(tmp_path: Path) -> None:
+    file = exported(tmp_path / "a.onnx", rows_of_six(classes=2))
+    section = added(file, labels="x,y", decoder="end_to_end")["detection"]
+    assert section == {"decoder": "end_to_end"}
+    assert (tmp_path / "models" / "it" / "labels.txt").read_text() == "x\ny\n"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"names": NAMES, "task": "semantic"}, "it does semantic, which is not read"),
+        ({"names": "{0: 'a', 2: 'c'}", "task": "detect"}, "names no class 1, but higher ones"),
+        ({"names": NAMES, "task": "obb", "end2end": "True"}, "Export it with nms=False"),
+    ],
+)
+def test_metadata_of_what_is_not_read_is_refused(metadata: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidManifest, match=words):
+        ultralytics.read(metadata, ("output0",))
+
+
+@pytest.mark.parametrize("names", ["", "nonsense(", "{'a': 1}", "3", "[" * 5000])
+def test_names_that_are_none_say_nothing(names: str) -> None:
+    assert ultralytics.read({"names": names, "task": "detect"}, ("output0",)) == ultralytics.Told()
+
+
+def test_names_alone_are_taken(tmp_path: Path) -> None:
+    told = ultralytics.read({"names": NAMES, "stride": "32", "imgsz": "[320, 640]"}, ("output0",))
+    assert (told.task, told.labels, told.size, told.like) == (None, ("a", "b"), Size(640, 320), None)
+    file = save_constant(tmp_path / "a.onnx", scores=unit(logits(4)))
+    assert "say it with --task: classification, detection" in refusal(file, task=None)  # type: ignore[arg-type]
+
+
+def test_eighty_names_on_the_command_line(tmp_path: Path) -> None:
+    names = ",".join(f"thing {number}" for number in range(80))
+    save_constant(tmp_path / "a.onnx", output=table(100, 84).T.copy())
+    done = roo("models", "add", tmp_path / "a.onnx", "--task", "detection", "--labels", names, "--out", tmp_path / "m")
+    assert done.returncode == 0, done.stderr
+    assert len((tmp_path / "m" / "a" / "labels.txt").read_text().splitlines()) == 80

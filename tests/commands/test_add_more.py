@@ -1,0 +1,198 @@
+"""What `models add` does beside the entry: it tries a picture, adds versions, and leaves a draft where it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from app.commands import add, addition
+from app.errors import InvalidManifest, StartupError
+from app.repository.repository import read_entry, scan
+from tests.commands.test_add import added, asked, save_constant, table
+from tests.commands.test_add_readings import rows_of_six
+from tests.commands.test_cli import roo
+from tests.engines.test_onnx_refusals import save_outside
+from tests.fixtures.models import COLOURS, add_colour_model, save_mean_colour, save_one_box
+from tests.fixtures.pictures import solid
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "green.png"
+    path.write_bytes(solid((0, 255, 0), (320, 200)))
+    return path
+
+
+def test_a_picture_is_answered_and_drawn(tmp_path: Path, picture: Path) -> None:
+    save_one_box(tmp_path / "net.onnx")
+    command = ["models", "add", tmp_path / "net.onnx", "--task", "detection", "--labels", "red,green,blue"]
+    done = roo(*command, "--out", tmp_path / "models", "--try", picture, "--drawn", tmp_path / "drawn.jpg")
+    assert done.returncode == 0, done.stderr
+    assert f"in {picture} it finds: 1 object of 1 class; best green" in done.stdout
+    with Image.open(tmp_path / "drawn.jpg") as drawn:
+        assert drawn.size == (320, 200)
+
+
+def test_what_is_no_picture_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    save_one_box(tmp_path / "net.onnx")
+    (tmp_path / "text.jpg").write_text("no picture")
+    for name in ("text.jpg", "nothing.jpg"):
+        with pytest.raises(StartupError, match=rf"^--try .*{name}: "):
+            add.run(asked(tmp_path / "net.onnx", labels="a,b,c", picture=tmp_path / name))
+    assert not (tmp_path / "models").exists()
+
+
+def versions_of(root: Path) -> list[str]:
+    return sorted(path.name for path in (root / "colour").iterdir() if path.is_dir())
+
+
+def asked_in(tmp_path: Path, **changes: object) -> addition.Addition:
+    return asked(tmp_path / "net.onnx", None, name="colour", **changes)  # type: ignore[arg-type]
+
+
+def test_a_second_version_keeps_the_manifest(tmp_path: Path, picture: Path) -> None:
+    root = tmp_path / "models"
+    save_mean_colour(tmp_path / "net.onnx")
+    folder = add_colour_model(root)
+    before = (folder / "model.yaml").read_text()
+    add.run(asked_in(tmp_path, version=0, picture=picture, drawn=tmp_path / "drawn.jpg"))
+    assert versions_of(root) == ["1", "2"]
+    assert (folder / "model.yaml").read_text() == before
+    assert list(read_entry(folder).versions) == ["2"]
+    assert (tmp_path / "drawn.jpg").is_file()
+    add.run(asked_in(tmp_path, version=7))
+    assert versions_of(root) == ["1", "2", "7"]
+    with pytest.raises(StartupError, match="7 is there already"):
+        add.run(asked_in(tmp_path, version=7))
+
+
+def test_the_digests_of_a_second_version_are_one_more_line(tmp_path: Path) -> None:
+    save_outside(tmp_path / "net.onnx")
+    fields = {"classification": {"softmax": True}}
+    add.run(asked(tmp_path / "net.onnx", "classification", labels="a,b,c", fields=fields, name="colour"))
+    path = tmp_path / "models" / "colour" / "model.yaml"
+    path.write_text("# mine\n" + path.read_text())
+    add.run(asked_in(tmp_path, version=2))
+    content = yaml.safe_load(path.read_text())
+    assert path.read_text().startswith("# mine\n")
+    assert sorted(content["sha256"]) == ["1", "2"]
+    assert content["sha256"]["1"] == content["sha256"]["2"]
+    assert sorted(content["sha256"]["2"]) == ["model.onnx", "weights.bin"]
+    read_entry(path.parent)
+
+
+def test_versions_that_are_listed_and_digests_in_one_line_are_left_to_their_owner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = add_colour_model(tmp_path / "models", versions_served=["1"])
+    save_mean_colour(tmp_path / "net.onnx")
+    with (folder / "model.yaml").open("a") as file:
+        file.write("sha256: {}\n")
+    add.run(asked_in(tmp_path, version=2))
+    told = capsys.readouterr().out
+    assert "model.yaml serves versions 1; add 2 to `versions:`" in told
+    assert "add this to `sha256:`" in told
+    assert versions_of(tmp_path / "models") == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("save", "words"),
+    [
+        (lambda path: save_mean_colour(path, size=20), "image is float32 ['any', 3, 20, 20] instead of float32"),
+        (save_one_box, "there is no scores|scores is float32 ['any', 1, 3] instead of"),
+    ],
+)
+def test_a_version_that_takes_or_gives_something_else_is_refused(tmp_path: Path, save, words: str) -> None:  # type: ignore[no-untyped-def]
+    add_colour_model(tmp_path / "models")
+    save(tmp_path / "net.onnx")
+    with pytest.raises(InvalidManifest) as error:
+        add.run(asked_in(tmp_path, version=0))
+    assert any(each in str(error.value) for each in words.split("|"))
+    assert str(error.value).startswith(str(tmp_path / "net.onnx"))
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["colour"]
+    assert versions_of(tmp_path / "models") == ["1"]
+
+
+def test_a_version_is_read_by_the_manifest_that_is_there(tmp_path: Path) -> None:
+    add_colour_model(tmp_path / "models")
+    save_mean_colour(tmp_path / "net.onnx")
+    with pytest.raises(StartupError, match="--labels: does not go with --version"):
+        add.run(asked_in(tmp_path, version=0, labels=",".join(COLOURS)))
+    with pytest.raises(StartupError, match="There is no model 'other'"):
+        add.run(asked(tmp_path / "net.onnx", None, name="other", version=0))  # type: ignore[arg-type]
+    for text in ("0", "-1", "two", "01"):
+        with pytest.raises(StartupError, match="must be a whole number from 1, or `next`"):
+            addition.read_version(text)
+
+
+def test_a_refusal_leaves_a_draft_that_completes_the_entry(tmp_path: Path, picture: Path) -> None:
+    file = save_constant(tmp_path / "net.onnx", output=np.zeros((300, 6), np.float32))
+    root = tmp_path / "models"
+    done = roo("models", "add", file, "--task", "detection", "--labels", "carton", "--out", root, "--try", picture)
+    assert done.returncode == 2
+    draft = root / ".drafts" / "net.yaml"
+    assert f"roo-vision models add {file} --manifest {draft} --out {root} --name net" in done.stderr
+    assert "output output: float32 [1, 300, 6]" in done.stderr
+    assert "--task detection --set detection.decoder=end_to_end: nothing" in done.stderr
+    text = draft.read_text()
+    assert yaml.safe_load(text)["input"] == {"size": [32, 32], "layout": "nchw", "dtype": "float32"}
+    assert "# output output: float32 [1, 300, 6]" in text
+    # A draft is no model: the repository is as empty as it was.
+    with pytest.raises(StartupError, match="has no models"):
+        scan(root)
+    draft.write_text(text.replace("decoder:", "decoder: end_to_end"))
+    again = roo("models", "add", file, "--manifest", draft, "--out", root, "--name", "net", "--try", picture)
+    assert again.returncode == 0, again.stderr
+    assert yaml.safe_load((root / "net" / "model.yaml").read_text())["detection"] == {"decoder": "end_to_end"}
+
+
+def test_a_draft_that_is_left_as_it_is_is_refused_again(tmp_path: Path) -> None:
+    file = save_constant(tmp_path / "net.onnx", output=np.zeros((300, 6), np.float32))
+    wanted = asked(file, labels="carton")
+    for _ in range(2):
+        with pytest.raises(InvalidManifest, match="whose values do not tell"):
+            add.run(wanted)
+        wanted = addition.with_draft(asked(file), tmp_path / "models" / ".drafts" / "it.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a", "must be a mapping"),
+        ("tsak: detection", "tsak is not a field"),
+        ("task: poetry", "task: is one of"),
+        ("task: detection\ntask: detection", "is there twice"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_drafts_that_are_none(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "draft.yaml").write_text(text)
+    with pytest.raises(StartupError, match=words):
+        addition.with_draft(asked(tmp_path / "net.onnx"), tmp_path / "draft.yaml")
+
+
+def test_every_field_can_be_given(tmp_path: Path) -> None:
+    found = addition.read_fields(
+        ["input.constants.size=[1, 2]", "engine=onnx", "precisions=[fp32]", "batching.max_size=2"]
+    )
+    assert found == {
+        "input": {"constants": {"size": [1, 2]}},
+        "engine": "onnx",
+        "precisions": ["fp32"],
+        "batching": {"max_size": 2},
+    }
+    file = save_constant(tmp_path / "net.onnx", output=rows_of_six(classes=2))
+    fields = addition.read_fields(["description=Mine", "versions=['1']", "batching.max_size=2", "detection.nms=true"])
+    manifest = added(file, labels="a,b", fields=fields)
+    assert (manifest["description"], manifest["versions"], manifest["batching"]) == ("Mine", ["1"], {"max_size": 2})
+    assert manifest["detection"] == {"decoder": "end_to_end", "nms": True}
+
+
+def test_a_head_of_as_many_candidates_as_numbers_is_asked_for(tmp_path: Path) -> None:
+    names = ",".join(map(str, range(80)))
+    file = save_constant(tmp_path / "net.onnx", output=table(84, 85))
+    with pytest.raises(InvalidManifest, match="two readings") as error:
+        add.run(asked(file, labels=names))
+    assert "80 classes" in str(error.value)

@@ -1,0 +1,35 @@
+"""Options as every front reads them."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.vision.tasks import Options
+from app.wire.options import RequestOptions
+
+
+@pytest.mark.parametrize(
+    ("said", "classes"),
+    [
+        ("person,car", ("person", "car")),
+        (" person , 2,", ("person", "2")),
+        (["person", 2], ("person", "2")),
+        (["tench, Tinca tinca"], ("tench, Tinca tinca",)),
+        (3, ("3",)),
+    ],
+)
+def test_classes_as_text_as_a_list_and_as_a_number(said: Any, classes: tuple[str, ...]) -> None:
+    assert RequestOptions(classes=said).vision_options().classes == classes
+
+
+@pytest.mark.parametrize("said", ["", " , ", [], [True], [1.5], [None], True, {"a": 1}, ["x" * 300], ["a"] * 1001])
+def test_what_names_no_classes_is_refused(said: Any) -> None:
+    with pytest.raises(ValidationError, match="classes"):
+        RequestOptions.model_validate({"classes": said})
+
+
+def test_every_option_of_the_tasks_can_be_asked_for() -> None:
+    wanted = {"score_threshold": 0.1, "iou_threshold": 0.2, "max_detections": 3, "top_k": 4, "read_barcodes": True}
+    more = {"classes": ("a",), "class_agnostic": True, "coordinates": "normalized"}
+    assert RequestOptions(**wanted, **more).vision_options() == Options(**wanted, **more)
