@@ -26,7 +26,7 @@ from rich.console import Console
 from app.bench import load, machine, pictures
 from app.bench.contenders import READY_PATH
 from app.bench.measurements import percentile, spread
-from app.bench.processes import Child, sigterm_as_exit
+from app.bench.processes import POLL_SECONDS, START_SECONDS, Child, answers, sigterm_as_exit
 from app.bench.run import choose_model
 from app.errors import StartupError
 from app.oip.datatypes import LENGTH, name_of
@@ -34,10 +34,22 @@ from app.repository import repository
 from app.rpc.messages import SERVICE, message
 from app.settings import environment_with, load_settings, usable_cores
 from benchmarks.command_line import Device, Model, ModelsDir, Out, start
+from benchmarks.peers import environments
+from benchmarks.peers.family import Family
 
 V1, REST, GRPC = "pictures: /v1", "pictures: /v2", "pictures: gRPC"
 LOOP, REST_TENSORS, GRPC_TENSORS = "tensors: plain loop", "tensors: /v2", "tensors: gRPC"
-WANTED = {REST: (V1, 0.97), GRPC: (V1, 0.97), REST_TENSORS: (LOOP, 0.9), GRPC_TENSORS: (LOOP, 0.9)}
+TRITON = "tensors: Triton, /v2"
+WANTED = {
+    REST: (V1, 0.97),
+    GRPC: (V1, 0.97),
+    REST_TENSORS: (LOOP, 0.9),
+    GRPC_TENSORS: (LOOP, 0.9),
+    TRITON: (REST_TENSORS, 0.77),
+}
+"""What each is compared with, and the ratio that it should have at least; Triton at most: 1.3 the other way round."""
+TRITON_PYTHON = "/usr/bin/python3"
+"""Triton's Python backend loads the distribution's libpython, whichever Python else there is."""
 _WARM_SECONDS = 0.5
 _ROWS = 8
 
@@ -149,8 +161,27 @@ def plain_loop(path: Path, rows: np.ndarray[Any, Any]) -> Way:
     return measure
 
 
-def ways(models_dir: Path, model: str, device: str, folder: Path, children: ExitStack) -> dict[str, Way]:
-    """A service and everything that asks it."""
+def triton(model: str, path: Path, folder: Path, children: ExitStack, requests: Sequence[bytes]) -> Way:
+    """A Triton with the same graph, asked as the service is over REST."""
+    with socket.create_server((load.HOST, 0)) as free:
+        port = free.getsockname()[1]
+    python = environments.python_of("pytriton", TRITON_PYTHON)
+    arguments = ["benchmarks.peers.pytriton_peer", str(port), model, str(path.absolute())]
+    child = Child("triton", arguments, folder, environment=environment_with(PYTHONPATH="."), python=python)
+    children.enter_context(Family(child))
+    ready, ends = f"/v2/models/{model}/ready", time.monotonic() + START_SECONDS
+    while not answers(port, ready):
+        child.check_alive()
+        if time.monotonic() > ends:
+            raise StartupError(f"Triton was not ready in {START_SECONDS:.0f} s. Its log:\n{child.log()}")
+        time.sleep(POLL_SECONDS)
+    return over_http(port, child, requests)
+
+
+def ways(
+    models_dir: Path, model: str, device: str, folder: Path, children: ExitStack, *, with_triton: bool
+) -> dict[str, Way]:
+    """A service, with a Triton beside it where that is wanted, and everything that asks them."""
     with socket.create_server((load.HOST, 0)) as free:
         grpc_port = free.getsockname()[1]
     options = ["--host", load.HOST, "--port", "0", "--models-dir", str(models_dir.absolute()), "--device", device]
@@ -167,13 +198,16 @@ def ways(models_dir: Path, model: str, device: str, folder: Path, children: Exit
     own = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs()[0].name
     tensors = [Tensor(own, name_of(rows.dtype), (1, *spec.shape), row.tobytes()) for row in rows]
     v1 = [load.post(f"/v1/models/{model}/predict?read_barcodes=false", "image/jpeg", each) for each in shown]
+    asked = [rest(model, each) for each in tensors]
+    beside = {TRITON: triton(model, path, folder, children, asked)} if with_triton else {}
     return {
         V1: over_http(port, child, v1),
         REST: over_http(port, child, [rest(model, each) for each in encoded]),
         GRPC: over_grpc(grpc_port, [rpc(model, each) for each in encoded]),
         LOOP: plain_loop(path, rows),
-        REST_TENSORS: over_http(port, child, [rest(model, each) for each in tensors]),
+        REST_TENSORS: over_http(port, child, asked),
         GRPC_TENSORS: over_grpc(grpc_port, [rpc(model, each) for each in tensors]),
+        **beside,
     }
 
 
@@ -204,12 +238,15 @@ def measure(
     model: Model = None,
     models_dir: ModelsDir = None,
     device: Device = None,
+    with_triton: Annotated[
+        bool, typer.Option("--triton", help="Measure Triton too, by PyTriton, in an environment of its own.")
+    ] = False,
 ) -> None:
-    """Measure pictures over /v1, /v2 and gRPC, and tensors over /v2 and gRPC beside a plain loop."""
+    """Measure pictures over /v1, /v2 and gRPC, and tensors over /v2 and gRPC beside a plain loop, and beside Triton."""
     settings = load_settings(models_dir=models_dir, device=device)
     name = choose_model(settings, model)
     with sigterm_as_exit(), tempfile.TemporaryDirectory() as folder, ExitStack() as children:
-        asked = ways(settings.models_dir, name, settings.device, Path(folder), children)
+        asked = ways(settings.models_dir, name, settings.device, Path(folder), children, with_triton=with_triton)
         found: dict[str, list[dict[str, float]]] = {way: [] for way in asked}
         for number in range(rounds):
             for way in list(asked)[number % len(asked) :] + list(asked)[: number % len(asked)]:

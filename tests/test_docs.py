@@ -73,11 +73,27 @@ def test_the_readmes_requests_are_answered(bundled: Server, clone: Path) -> None
         assert drawn.size == sent.size
 
 
-def test_the_readmes_three_lines_ask_over_the_open_inference_protocol(bundled: Server, clone: Path) -> None:
-    (program,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    (clone / "a.jpg").write_bytes((ROOT / "models/shelf/examples/shelf-1.jpg").read_bytes())
-    (clone / "ask.py").write_text(program.replace("localhost:8000", f"127.0.0.1:{bundled.port}"))
-    assert shell("python ask.py", clone).startswith("[[[")
+def python_of(document: str, bundled: Server, clone: Path) -> list[str]:
+    """What each of a document's Python programs prints."""
+    for name in ("a.jpg", "b.png"):
+        (clone / name).write_bytes((ROOT / "models/shelf/examples/shelf-1.jpg").read_bytes())
+    printed = []
+    for program in re.findall(r"^```python\n(.*?)^```", document, re.MULTILINE | re.DOTALL):
+        (clone / "ask.py").write_text(program.replace("localhost:8000", f"127.0.0.1:{bundled.port}"))
+        printed.append(shell("python ask.py", clone))
+    return printed
+
+
+def test_the_readmes_programs_are_answered(bundled: Server, clone: Path) -> None:
+    by_client, by_triton = python_of(README, bundled, clone)
+    assert by_client.startswith("[Detection(label=")
+    assert by_triton.startswith("[[[")
+
+
+def test_the_clients_document_is_a_program(bundled: Server, clone: Path) -> None:
+    (printed,) = python_of((ROOT / "docs" / "client.md").read_text(), bundled, clone)
+    assert printed.count("counts={'carton'") == 2
+    assert printed.endswith("['shelf']\n")
 
 
 def test_the_readmes_picture_shows_sensible_things(bundled: Server) -> None:

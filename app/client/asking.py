@@ -103,6 +103,16 @@ def models(response: httpx.Response) -> list[ModelInfo]:
     return _read(_Models, response).models
 
 
+def about(name: str) -> Request:
+    """A request for what a model is."""
+    return Request("GET", f"/v1/models/{quote(name, safe='')}")
+
+
+def model(response: httpx.Response) -> ModelInfo:
+    """What a model is; raises `ServiceError` where it cannot be read."""
+    return _read(ModelInfo, response)
+
+
 class _Result(BaseModel):
     prediction: Prediction | None = None
     error: dict[str, Any] | None = None

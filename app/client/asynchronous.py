@@ -26,13 +26,14 @@ class AsyncClient:
         api_key: str | None = None,
         token: str | Callable[[], str | Awaitable[str]] | None = None,
         timeout: float = 60.0,
+        connect_timeout: float = 60.0,
         limits: Limits | None = None,
         **http: Any,
     ) -> None:
         """As `Client`; a token's function may be a coroutine function. All else goes to `httpx.AsyncClient`."""
         self._http = httpx.AsyncClient(base_url=url, **http)
         self._api_key, self._token = api_key, token
-        self._timeout = timeout
+        self._timeout, self._connect_timeout = timeout, connect_timeout
         self._limits = limits or Limits()
 
     async def __aenter__(self) -> Self:
@@ -104,18 +105,25 @@ class AsyncClient:
         """What is served; raises what `predict` raises."""
         return asking.models(await self._send(asking.MODELS))
 
+    async def model(self, name: str) -> ModelInfo:
+        """One of them; raises what `predict` raises."""
+        return asking.model(await self._send(asking.about(name)))
+
     async def ready(self) -> bool:
         """Whether it takes requests now; asked once."""
         try:
-            return (await self._ask(asking.READY, self._timeout)).is_success
+            return (await self._ask(asking.READY, self._attempts().timeout())).is_success
         except httpx.TransportError:
             return False
 
+    def _attempts(self) -> Attempts:
+        return Attempts(self._timeout, self._connect_timeout)
+
     async def _send(self, request: Request) -> httpx.Response:
-        attempts = Attempts(self._timeout)
+        attempts = self._attempts()
         while True:
             try:
-                response = await self._ask(request, attempts.remaining())
+                response = await self._ask(request, attempts.timeout())
             except httpx.TransportError as error:
                 wait = attempts.after_failure(error)
             else:
@@ -125,7 +133,7 @@ class AsyncClient:
                 wait = told
             await asyncio.sleep(wait)
 
-    async def _ask(self, request: Request, seconds: float) -> httpx.Response:
+    async def _ask(self, request: Request, left: httpx.Timeout) -> httpx.Response:
         token = self._token() if callable(self._token) else self._token
         if inspect.isawaitable(token):
             token = await token
@@ -136,5 +144,5 @@ class AsyncClient:
             headers=request.headers | asking.headers(self._api_key, token),
             content=request.content,
             files=request.files,
-            timeout=seconds,
+            timeout=left,
         )

@@ -25,17 +25,19 @@ class Client:
         api_key: str | None = None,
         token: str | Callable[[], str] | None = None,
         timeout: float = 60.0,
+        connect_timeout: float = 60.0,
         limits: Limits | None = None,
         **http: Any,
     ) -> None:
         """`token` is sent as `Authorization: Bearer`; a function is called for each attempt, because tokens expire.
 
-        `timeout` is in seconds, for a call with all its attempts; `limits` are those of one request, where the service
-        has others than its defaults. All else goes to `httpx.Client` (`verify`, `cert`, `proxy` …).
+        `timeout` is in seconds, for a call with all its attempts, and `connect_timeout` for reaching the service;
+        `limits` are those of one request, where the service has others than its defaults. All else goes to
+        `httpx.Client` (`verify`, `cert`, `proxy` …).
         """
         self._http = httpx.Client(base_url=url, **http)
         self._api_key, self._token = api_key, token
-        self._timeout = timeout
+        self._timeout, self._connect_timeout = timeout, connect_timeout
         self._limits = limits or Limits()
 
     def __enter__(self) -> Self:
@@ -107,18 +109,25 @@ class Client:
         """What is served; raises what `predict` raises."""
         return asking.models(self._send(asking.MODELS))
 
+    def model(self, name: str) -> ModelInfo:
+        """One of them; raises what `predict` raises."""
+        return asking.model(self._send(asking.about(name)))
+
     def ready(self) -> bool:
         """Whether it takes requests now; asked once."""
         try:
-            return self._ask(asking.READY, self._timeout).is_success
+            return self._ask(asking.READY, self._attempts().timeout()).is_success
         except httpx.TransportError:
             return False
 
+    def _attempts(self) -> Attempts:
+        return Attempts(self._timeout, self._connect_timeout)
+
     def _send(self, request: Request) -> httpx.Response:
-        attempts = Attempts(self._timeout)
+        attempts = self._attempts()
         while True:
             try:
-                response = self._ask(request, attempts.remaining())
+                response = self._ask(request, attempts.timeout())
             except httpx.TransportError as error:
                 wait = attempts.after_failure(error)
             else:
@@ -128,7 +137,7 @@ class Client:
                 wait = told
             time.sleep(wait)
 
-    def _ask(self, request: Request, seconds: float) -> httpx.Response:
+    def _ask(self, request: Request, left: httpx.Timeout) -> httpx.Response:
         token = self._token() if callable(self._token) else self._token
         return self._http.request(
             request.method,
@@ -137,5 +146,5 @@ class Client:
             headers=request.headers | asking.headers(self._api_key, token),
             content=request.content,
             files=request.files,
-            timeout=seconds,
+            timeout=left,
         )

@@ -14,18 +14,21 @@ FIRST_SECONDS, MOST_SECONDS = 0.1, 5.0
 SPREAD = 0.1
 """So much longer than it was told, at most, a client waits, so that not all come back at once."""
 
+_NOT_REACHED = (httpx.ConnectError, httpx.ConnectTimeout)
+
 
 class Attempts:
-    """The attempts at one call, within `seconds` from now."""
+    """The attempts at one call, within `seconds` from now; the service must be reached within `connect_seconds`."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, connect_seconds: float) -> None:
+        self._begun = time.monotonic()
         self._seconds = seconds
-        self._ends = time.monotonic() + seconds
+        self._connect_seconds = min(seconds, connect_seconds)
         self._made = 0
 
-    def remaining(self) -> float:
-        """Seconds that are left, more than none."""
-        return max(1e-3, self._ends - time.monotonic())
+    def timeout(self) -> httpx.Timeout:
+        """What is left for the next attempt, never nothing."""
+        return httpx.Timeout(max(1e-3, self._left(self._seconds)), connect=max(1e-3, self._left(self._connect_seconds)))
 
     def after_response(self, response: httpx.Response) -> float | None:
         """Seconds to wait before the next attempt; None where the response is the answer.
@@ -39,18 +42,22 @@ class Attempts:
             raise error
         told = _retry_after(response.headers.get("retry-after", ""))
         wait = self._backoff() if told is None else told * random.uniform(1, 1 + SPREAD)
-        if wait >= self._ends - time.monotonic():
+        if wait >= self._left(self._seconds):
             raise error
         return wait
 
     def after_failure(self, error: httpx.TransportError) -> float:
         """Seconds to wait before the next attempt; raises `Unreachable` where there is no time for one."""
         wait = self._backoff()
-        if isinstance(error, httpx.UnsupportedProtocol) or wait >= self._ends - time.monotonic():
+        seconds = self._connect_seconds if isinstance(error, _NOT_REACHED) else self._seconds
+        if isinstance(error, httpx.UnsupportedProtocol) or wait >= self._left(seconds):
             words = str(error) or type(error).__name__
             tries = f"{self._made} attempts" if self._made > 1 else "one attempt"
-            raise Unreachable(f"{_place(error)} cannot be asked: {words} ({tries} in {self._seconds:g} s).") from error
+            raise Unreachable(f"{_place(error)} cannot be asked: {words} ({tries} in {seconds:g} s).") from error
         return wait
+
+    def _left(self, seconds: float) -> float:
+        return self._begun + seconds - time.monotonic()
 
     def _backoff(self) -> float:
         self._made += 1

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import httpx
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.client import AsyncClient, ServiceError
 from app.commands.output.base import Answered, AskedModel, Output, Wanted
 from app.commands.output.formats import Outputs
 from app.commands.output.lines import to_object
@@ -33,6 +33,7 @@ AT_ONCE = 8
 AHEAD = 4 * AT_ONCE
 """Pictures that are begun while an earlier one is not answered yet: what is written keeps their order."""
 PATIENCE_SECONDS = 600.0
+CONNECT_SECONDS = 3.0
 WORTH_TRYING = 100
 """From so many pictures on it pays to try first how this machine computes best."""
 
@@ -166,8 +167,10 @@ def _conclude(answered: Answered | None, job: Job, outputs: Output) -> bool:
 @asynccontextmanager
 async def _predictor(job: Job, settings: Settings) -> AsyncIterator[_Predictor]:
     if job.url is not None:
-        key = {"x-api-key": settings.api_key.get_secret_value()} if settings.api_key else {}
-        async with httpx.AsyncClient(base_url=job.url, headers=key, timeout=PATIENCE_SECONDS) as client:
+        key = settings.api_key.get_secret_value() if settings.api_key else None
+        async with AsyncClient(
+            job.url, api_key=key, timeout=PATIENCE_SECONDS, connect_timeout=CONNECT_SECONDS
+        ) as client:
             yield _Remote(client, job)
         return
     if len(job.sources) < WORTH_TRYING:
@@ -213,44 +216,30 @@ class _Local:
 class _Remote:
     """A running service; its refusals are told as its own words."""
 
-    def __init__(self, client: httpx.AsyncClient, job: Job) -> None:
+    def __init__(self, client: AsyncClient, job: Job) -> None:
         self._client = client
-        self._model = job.model
-        version = "" if job.version is None else f"/versions/{job.version}"
-        self._path = "/v1/predict" if job.model is None else f"/v1/models/{job.model}{version}/predict"
-        self._query = job.options.model_dump(exclude_none=True)
+        self._model, self._version = job.model, job.version
+        self._options = job.options.model_dump(exclude_none=True)
 
     async def describe(self) -> AskedModel:
-        path = "/v1/models" if self._model is None else f"/v1/models/{self._model}"
-        response = await self._asked("GET", path)
-        try:
-            found = response.json()
-            if self._model is None:
-                (found,) = [model for model in found["models"] if model["default"]]
-            return AskedModel(found["name"], found["task"], tuple(found["labels"]))
-        except (ValueError, KeyError, TypeError):
-            raise InvalidRequest(f"{self._client.base_url} does not say which model answers. Give --model.") from None
+        with _told():
+            if self._model is not None:
+                models = [await self._client.model(self._model)]
+            else:
+                models = [model for model in await self._client.models() if model.default]
+        if not models:
+            raise InvalidRequest("The service does not say which model answers. Give --model.")
+        found = models[0]
+        return AskedModel(found.name, found.task, tuple(found.labels))
 
     async def predict(self, name: str, content: bytes) -> Prediction:
-        headers = {"content-type": "application/octet-stream"}
-        response = await self._asked("POST", self._path, params=self._query, content=content, headers=headers)
-        try:
-            return Prediction.model_validate_json(response.content)
-        except ValidationError:
-            raise InvalidRequest(f"{self._client.base_url} answered something that is not a prediction.") from None
-
-    async def _asked(self, method: str, path: str, **said: Any) -> httpx.Response:
-        try:
-            response = await self._client.request(method, path, **said)
-        except httpx.HTTPError as error:
-            raise InvalidRequest(f"{self._client.base_url} cannot be asked: {error}") from None
-        if response.is_error:
-            raise InvalidRequest(_detail(response))
-        return response
+        with _told():
+            return await self._client.predict(content, model=self._model, version=self._version, **self._options)
 
 
-def _detail(response: httpx.Response) -> str:
+@contextmanager
+def _told() -> Iterator[None]:
     try:
-        return str(response.json()["detail"])
-    except (ValueError, KeyError, TypeError):
-        return f"{response.status_code} {response.reason_phrase}"
+        yield
+    except ServiceError as error:
+        raise InvalidRequest(str(error)) from None

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 from app.errors import StartupError
@@ -11,8 +10,8 @@ HERE = Path(__file__).parent
 FOLDER = Path(".venv-peers")
 
 
-def python_of(peer: str) -> Path:
-    """The interpreter of a peer's environment, which is made first where need be.
+def python_of(peer: str, interpreter: str = sys.executable) -> Path:
+    """The interpreter of a peer's environment, which is made first where need be, by this or another `interpreter`.
 
     Raises `StartupError` where its packages cannot be installed.
     """
@@ -20,7 +19,7 @@ def python_of(peer: str) -> Path:
     folder = FOLDER / peer
     stamp, python = folder / "installed.txt", folder / "bin" / "python"
     if not stamp.exists() or stamp.read_text() != wanted.read_text():
-        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([interpreter, "-m", "venv", "--clear", str(folder)], stdout=sys.stderr, check=True)
         command = [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(wanted)]
         done = subprocess.run(command, stdout=sys.stderr, check=False)
         if done.returncode:

@@ -52,6 +52,7 @@ def test_a_file_that_is_not_there(connect: Connect) -> None:
 def test_models_and_versions(connect: Connect, server: Server) -> None:
     with connect(server.url) as client:
         assert {(model.name, model.task) for model in client.models()} >= {("colour", "classification")}
+        assert client.model("colour").labels == ["red", "green", "blue"]
         assert client.ready()
         assert client.predict(solid(RED), model="colour", version="1").version == "1"
         (box,) = client.predict(solid(RED), model="box").detections

@@ -114,7 +114,7 @@ def test_answers_that_are_none(connect: Connect, body: Any) -> None:
 
 
 def test_nobody_there(connect: Connect) -> None:
-    with connect("http://127.0.0.1:1", timeout=0.3) as client:
+    with connect("http://127.0.0.1:1", connect_timeout=0.3) as client:
         with pytest.raises(Unreachable, match=r"http://127.0.0.1:1 cannot be asked: .* attempts? in 0.3 s"):
             client.predict(solid(RED))
         assert not client.ready()
