@@ -20,7 +20,7 @@ SPECS = [
 @pytest.mark.parametrize("section", SPECS)
 def test_its_input_is_the_services(section: dict[str, object]) -> None:
     spec = InputSpec.model_validate({"size": [96, 64], **section})
-    picture = pictures._encode(".jpg", pictures.texture(200, 150, seed=1))
+    picture = pictures.encode(".jpg", pictures.texture(200, 150, seed=1))
     expected = np.zeros(spec.shape, spec.numpy_dtype)
     placement = preprocessing.prepare(image.decode(picture, image.read_header(picture)), spec, expected)
     row, place = naive.prepare(picture, spec)

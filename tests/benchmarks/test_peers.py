@@ -52,7 +52,7 @@ def test_a_peer_is_measured_with_all_its_processes_and_none_is_left(graph: Path,
     environment = {**os.environ, PEER_MODEL: str(graph)}
     arguments = ["benchmarks.peers.fastapi_peer", "--port", str(port)]
     child = Child("fastapi", arguments, tmp_path, environment=environment, cwd=ROOT, python=Path(sys.executable))
-    workload = Workload("200x150", "textures", [pictures._encode(".jpg", pictures.texture(200, 150, seed=1))])
+    workload = Workload("200x150", "textures", [pictures.encode(".jpg", pictures.texture(200, 150, seed=1))])
     with Family(child) as family:
         peer = Peer("fastapi", family, port, ready_path, path, form=form)
         assert 0 <= _best_class(peer, workload.pictures[0]) < CLASSES
