@@ -140,6 +140,11 @@ def predict(
         raise StartupError("--format says how to write; say where to with --out DIR. (--json prints JSON instead.)")
     if version is not None and model is None:
         raise StartupError("--version is a version of a model: name it with --model.")
+    chosen = read_formats(formats or ["drawn"])
+    if save_conf and "yolo" not in chosen:
+        raise StartupError("--save-conf is for --format yolo.")
+    if normalized and not (json or {"json", "jsonl", "csv"} & set(chosen)):
+        raise StartupError("--normalized is for --json and --format json, jsonl and csv; YOLO's boxes always are.")
     options = command.read_options(
         classes=classes,
         score_threshold=score_threshold,
@@ -150,7 +155,7 @@ def predict(
     job = command.Job(
         sources=find_sources(pictures, out),
         out=out,
-        formats=read_formats(formats or ["drawn"]),
+        formats=chosen,
         json=json,
         url=url,
         model=model,

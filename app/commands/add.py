@@ -65,7 +65,8 @@ def _write(asked: Addition, folder: Path, path: Path, sample: Sample | None) -> 
     entries.write_manifest(folder, manifest, names)
     with entries.loaded(folder) as model:
         found = _tried(asked, model, sample)
-    return [*asked.told.reasons, *section.reasons, *section_of_task.reasons, *_assumptions(asked), *found]
+    decoder = manifest[str(asked.task)].get("decoder")
+    return [*asked.told.reasons, *section.reasons, *section_of_task.reasons, *_assumptions(asked, decoder), *found]
 
 
 def _tried(asked: Addition, model: Model, sample: Sample | None) -> list[str]:
@@ -83,7 +84,11 @@ def _tried(asked: Addition, model: Model, sample: Sample | None) -> list[str]:
     trial.draw(sample, answer, target)
     doubt = trial.oddity(answer, sample)
     words = f"in {sample.name} it finds: {trial.in_words(answer)}; drawn in {target}: look whether that is right"
-    return [words, *([] if doubt is None else [f"that looks wrong: {doubt}"])]
+    if doubt is None and trial.found_something(answer):
+        return [words]
+    path = asked.file if asked.version is None else None
+    others = [] if path is None else drafts.choices(asked, path)
+    return [words, *([] if doubt is None else [f"that looks wrong: {doubt}"]), *others]
 
 
 def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusion, Conclusion]:
@@ -113,10 +118,12 @@ def _preparation(asked: Addition) -> dict[str, Any]:
     )
 
 
-def _assumptions(asked: Addition) -> list[str]:
+def _assumptions(asked: Addition, decoder: str | None) -> list[str]:
     if asked.like is not None:
         return [f"pictures are prepared as {asked.like}'s are; `roo-vision models show` prints what that stands for"]
     given = ", ".join(asked.pixels) or "none given"
+    if decoder == "yolox":
+        return ["YOLOX's own code prepares pictures as --like yolox says, which was not given: try it"]
     return [
         f"assumed, as no graph tells it: resize {_preparation(asked)['resize']}, and of scale, mean, std and channels "
         f"those not given ({given}) as in docs/models.md; try a picture, and correct model.yaml where it is wrong"

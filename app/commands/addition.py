@@ -33,7 +33,7 @@ class Addition:
     file: Path
     task: Task | None
     out: Path
-    labels: str | None
+    labels: str | tuple[str, ...] | None
     name: str | None
     size: Size | None
     decoder: str | None
@@ -54,7 +54,9 @@ class Addition:
     @property
     def names(self) -> tuple[str, ...] | None:
         """The classes' names, None where nobody gives them."""
-        return self.told.labels if self.labels is None else entries.read_labels(self.labels)
+        if self.labels is None:
+            return self.told.labels
+        return entries.read_labels(self.labels) if isinstance(self.labels, str) else self.labels
 
     def given(self) -> dict[str, Any]:
         """What is said of the manifest's sections."""
@@ -128,7 +130,7 @@ def with_draft(asked: Addition, draft: Path) -> Addition:
     if isinstance(labels, str):
         labels = str(draft.parent / labels)
     elif labels:
-        labels = ",".join(map(str, labels))
+        labels = tuple(map(str, labels))
     content.pop("sha256", None)
     task, like = content.pop("task", None), content.pop("like", None)
     if task is not None and task not in _TASKS:

@@ -10,6 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.commands.detector_values import (
+    background,
+    coordinates,
+    places,
+    refuse_background,
+    refuse_empty,
+    refuse_mixed,
+    sigmoid,
+)
 from app.commands.graphs import Conclusion, shapes
 from app.errors import InvalidManifest
 from app.vision.decoders.base import OutputDecoder
@@ -43,7 +52,7 @@ def conclude_detector(
         found = _conclude_boxes_scores_labels(rows, size, settled)
     else:
         raise InvalidManifest(
-            f"{shapes(rows)}: no decoder reads {len(rows)} outputs. Name those to read and how, as in "
+            f"{shapes(rows)}: it cannot be told how {len(rows)} outputs are read. Name those to read and how, as in "
             "--set detection.decoder=yolo --set detection.outputs=[NAME], or --like FAMILY."
         )
     return found
@@ -59,6 +68,9 @@ def _settled(rows: Mapping[str, Array], settled: Mapping[str, Any]) -> Conclusio
             f"{shapes(rows)}: more rows than columns, which is not yolo's [4 + C, M] but a row for each candidate: "
             "yolo_objectness, or yolo with --set detection.transposed=true."
         )
+    if spec.decoder == "yolo" and "extras" not in settled and classes:
+        table = rows[spec.outputs[0] if spec.outputs else next(iter(rows))]
+        refuse_mixed(shapes(rows), (table if spec.transposed else table.T)[:, 4:])
     return Conclusion({}, (f"{shapes(rows)}: read as {spec.decoder}, as was asked",), classes or None)
 
 
@@ -70,7 +82,7 @@ def _conclude_table(
     said = f"the output {name} is {list(table.shape)}"
     if table.ndim != 2 or table.shape[0] == table.shape[1]:
         raise InvalidManifest(f"{said} a picture: no decoder reads that (yolo: [4 + C, M]; yolox: [M, 5 + C]).")
-    _refuse_empty(said, table)
+    refuse_empty(said, table)
     _refuse_both_ways(said, table, size, labels)
     if table.shape[0] < table.shape[1]:
         return _conclude_columns(said, table, size, labels, settled)
@@ -79,9 +91,9 @@ def _conclude_table(
         return rows_of_six
     features = table.shape[1]
     if labels == features - 4:
-        section = {"decoder": "yolo", "transposed": True, **_unit(said, table[:, :4], size, settled)}
+        section = {"decoder": "yolo", "transposed": True, **coordinates(said, table[:, :4], size, settled)}
         why = f"{said}: 4 + C by candidates, in rows, so yolo with {labels} classes"
-        return Conclusion(section | _sigmoid(said, table[:, 4:], settled), (why,), labels)
+        return Conclusion(section | sigmoid(said, table[:, 4:], settled), (why,), labels)
     if labels is None and features > 6:
         raise InvalidManifest(
             f"{said}: that is {features - 5} classes and an objectness (yolo_objectness, yolox), or {features - 4} "
@@ -89,8 +101,10 @@ def _conclude_table(
         )
     found, why = _objectness(table, size, said)
     _check_classes(said, found, features - 5, labels, 5)
-    section = {"decoder": found} | (_unit(said, table[:, :4], size, settled) if found == "yolo_objectness" else {})
-    section |= _sigmoid(said, table[:, 4:], settled)
+    section = {"decoder": found} | (
+        coordinates(said, table[:, :4], size, settled) if found == "yolo_objectness" else {}
+    )
+    section |= sigmoid(said, table[:, 4:], settled)
     return Conclusion(section, (why, f"so {found} with {features - 5} classes"), features - 5)
 
 
@@ -111,8 +125,18 @@ def _conclude_columns(
     said: str, table: Array, size: Size, labels: int | None, settled: Mapping[str, Any]
 ) -> Conclusion:
     classes = len(table) - 4
+    if labels is None and classes > 1 and "extras" not in settled:
+        raise InvalidManifest(
+            f"{said}: that is {classes} classes, or fewer and further numbers behind them (mask coefficients, "
+            "keypoints, an angle). Give the classes' names with --labels, whose number tells; or say that all "
+            "are classes with --decoder yolo."
+        )
     _check_classes(said, "yolo", classes, labels, 4)
-    section = {"decoder": "yolo", **_unit(said, table[:4].T, size, settled), **_sigmoid(said, table[4:], settled)}
+    section = {
+        "decoder": "yolo",
+        **coordinates(said, table[:4].T, size, settled),
+        **sigmoid(said, table[4:].T, settled),
+    }
     why = f"{said}: few rows of many columns are 4 + C by candidates"
     return Conclusion(section, (why, f"so yolo with {classes} classes"), classes)
 
@@ -144,7 +168,7 @@ def _conclude_rows_of_six(said: str, table: Array, size: Size, labels: int | Non
             f"{said}: rows of {fitting[0]}, but of some boxes the ends lie before the starts, so they are no corners. "
             "Say what they are with --set detection.decoder=end_to_end --set detection.box_format=cxcywh."
         )
-    section |= _unit(said, boxes, size, {})
+    section |= coordinates(said, boxes, size, {})
     return Conclusion(section, (f"{said}: each row is {fitting[0]}, as some numbers are whole and others 0 to 1",))
 
 
@@ -207,35 +231,16 @@ def _conclude_boxes_scores(
     columns = table.shape[1]
     if labels not in (None, columns) and columns != (labels or 0) + 1:
         raise InvalidManifest(f"{shapes(rows)}: {columns} scores a box, but there are {labels} labels.")
-    _refuse_empty(shapes(rows), rows[box])
-    places, reason = _places(shapes(rows), rows[box], size, settled)
-    section: dict[str, Any] = {"decoder": "boxes_scores", "outputs": [box, score], **places}
+    refuse_empty(shapes(rows), rows[box])
+    found, reason = places(shapes(rows), rows[box], size, settled)
+    section: dict[str, Any] = {"decoder": "boxes_scores", "outputs": [box, score], **found}
     why = f"{shapes(rows)}: {box} are the boxes, {score} their scores"
     if labels is not None and columns == labels + 1:
-        background, more = _background(shapes(rows), table, settled)
-        return Conclusion(section | background, (why, reason, more), labels)
-    return Conclusion(section | _sigmoid(shapes(rows), table, settled), (why, reason), columns)
-
-
-def _background(said: str, table: Array, settled: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """One score more than labels: which one is of nothing, and whether they are probabilities."""
-    _refuse_tied(said, table)
-    values = table.astype(np.float64)
-    logits = bool((values < -1e-3).any() or (np.abs(values.sum(axis=1) - 1) > 1e-2).any())
-    section: dict[str, Any] = {"apply_softmax": True} if logits and not settled.get("apply_sigmoid") else {}
-    won = values.argmax(axis=1)
-    first, last = (won == 0).mean(), (won == table.shape[1] - 1).mean()
-    if "background" in settled:
-        return section, "which score is the background's was said"
-    if max(first, last) < 0.6:
-        raise InvalidManifest(
-            f"{said}: one score more than labels, so one of them is of nothing: the first (SSD, UltraFace) or the last "
-            "(DETR), and the values do not tell. Say which with --set detection.background=true or "
-            "--set detection.background=last."
-        )
-    section |= {"background": True if first > last else "last"}
-    which = "class 0" if first > last else "the last class"
-    return section, f"one score more than labels: {which} is the background, as it wins nearly everywhere"
+        nothing, more = background(shapes(rows), table, settled)
+        return Conclusion(section | nothing, (why, reason, more), labels)
+    if labels is None and columns > 1:
+        refuse_background(shapes(rows), table, settled)
+    return Conclusion(section | sigmoid(shapes(rows), table, settled), (why, reason), columns)
 
 
 def _conclude_boxes_scores_labels(rows: Mapping[str, Array], size: Size, settled: Mapping[str, Any]) -> Conclusion:
@@ -249,74 +254,7 @@ def _conclude_boxes_scores_labels(rows: Mapping[str, Array], size: Size, settled
             "of a single picture, without a batch dimension: --set batching.batch_dimension=false."
         )
     (score,) = (name for name in flat if name not in numbers)
-    _refuse_empty(shapes(rows), rows[boxes[0]])
-    places, reason = _places(shapes(rows), rows[boxes[0]], size, settled)
-    section = {"decoder": "boxes_scores_labels", "outputs": [boxes[0], score, numbers[0]], "nms": False, **places}
+    refuse_empty(shapes(rows), rows[boxes[0]])
+    found, reason = places(shapes(rows), rows[boxes[0]], size, settled)
+    section = {"decoder": "boxes_scores_labels", "outputs": [boxes[0], score, numbers[0]], "nms": False, **found}
     return Conclusion(section, (f"{shapes(rows)}: boxes, scores and class numbers, already suppressed", reason))
-
-
-def _places(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Coordinates and format of boxes [M, 4]; corners in pixels are the manifest's default."""
-    section = _unit(said, boxes, size, settled)
-    unit = section.get("coordinates", settled.get("coordinates", "pixels"))
-    if "box_format" in settled:
-        return section, f"the boxes' values look like {unit}"
-    values = boxes.astype(np.float64)
-    if (values[:, 2:] >= values[:, :2]).all():
-        return section, f"the boxes' values look like {unit}, corners: x0, y0, x1, y1 (or y first: box_format yxyx)"
-    limit = np.array([1, 1] if unit == "normalized" else size) * 1.1
-    inside = {
-        "cxcywh": ((values[:, :2] - values[:, 2:] / 2 > -0.1 * limit) & (values[:, :2] + values[:, 2:] / 2 < limit)),
-        "xywh": values[:, :2] + values[:, 2:] < limit,
-    }
-    fitting = [name for name, fits in inside.items() if fits.mean() > 0.9 and (values[:, 2:] >= 0).all()]
-    if fitting != ["cxcywh"]:
-        raise InvalidManifest(
-            f"{said}: of some boxes the ends lie before the starts, so they are no corners but a corner or a centre "
-            "and a size, and the values do not tell which. Say it with --set detection.box_format=cxcywh or "
-            "--set detection.box_format=xywh."
-        )
-    return {**section, "box_format": "cxcywh"}, f"the boxes' values look like {unit}, centre and size"
-
-
-def _unit(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether boxes are shares of the input or pixels of it."""
-    if "coordinates" in settled:
-        return {}
-    most = float(np.abs(boxes.astype(np.float64)).max(initial=0))
-    if most <= 1.5 and min(size) > 2:
-        return {"coordinates": "normalized"}
-    if most < 0.05 * min(size):
-        raise InvalidManifest(
-            f"{said}: its boxes reach to {most:.3g} in an input of {size.width} x {size.height}, too far for shares of "
-            "it and too little for pixels. Say which with --set detection.coordinates=normalized or =pixels; raw heads "
-            "have decoders of their own (yolox, gfl)."
-        )
-    return {}
-
-
-def _sigmoid(said: str, scores: Array, settled: Mapping[str, Any]) -> dict[str, Any]:
-    _refuse_tied(said, scores)
-    if "apply_sigmoid" in settled:
-        return {}
-    return {"apply_sigmoid": True} if scores.min() < -1e-3 or scores.max() > 1 + 1e-3 else {}
-
-
-def _refuse_empty(said: str, table: Array) -> None:
-    if not len(table):
-        raise InvalidManifest(
-            f"{said}: nothing comes of a random picture, so its values cannot be looked at. Say how it is to be read, "
-            "as in --set detection.decoder=boxes_scores_labels --set detection.coordinates=pixels, or --like FAMILY."
-        )
-
-
-def _refuse_tied(said: str, scores: Array) -> None:
-    if not np.isfinite(scores).all():
-        raise InvalidManifest(
-            f"{said}: scores of a random picture are not finite. Check the model's input: --scale, --mean, --std."
-        )
-    if scores.size > 1 and scores.min() == scores.max():
-        raise InvalidManifest(
-            f"{said}: all scores of a random picture are {float(scores.max()):g}, so they say nothing. Check the "
-            "model's input (--scale, --mean, --std) and whether its weights are there."
-        )

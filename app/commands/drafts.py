@@ -1,7 +1,7 @@
 """What stays of an addition that was refused: the manifest as far as it is known, and what there is to choose from."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def kept(asked: Addition, graph: Path) -> Iterator[None]:
         yield
     except InvalidManifest as error:
         target = asked.out / FOLDER / f"{asked.model}.yaml"
-        seen = [*_seen(graph), *_choices(asked, graph)]
+        seen = [*_seen(graph), *choices(asked, graph)]
         command = f"roo-vision models add {asked.file} --manifest {target} --out {asked.out} --name {asked.model}"
         refusal = str(error).replace(str(graph), str(asked.file))
         comment = [f"Draft of model.yaml for {asked.file.name}, which was refused:", refusal, *seen, f"Then: {command}"]
@@ -75,19 +75,22 @@ def _picture(graph: Path) -> TensorSpec:
     return next((spec for spec in inputs if len(spec.shape) == graphs.PICTURE_DIMENSIONS), inputs[0])
 
 
-def _choices(asked: Addition, graph: Path) -> list[str]:
+def choices(asked: Addition, graph: Path) -> list[str]:
     """What can be chosen for the task, and what it finds in a picture."""
     sample = trial.read_sample(asked.picture) if asked.picture else trial.bundled_sample(asked.out)
     try:
         shape = graphs.conclude_input(_picture(graph), asked.size).section
     except InvalidManifest:
         return []
-    attempts = Attempts(lambda constants: probing.open_with(graph, constants), shape, sample, asked.names)
     count = None if asked.names is None else len(asked.names)
-    found = [attempts.read(way) for way in readings.candidates(count, asked.told) if way.task == asked.task]
+    with closing(
+        Attempts(lambda constants: probing.open_with(graph, constants), shape, sample, asked.names)
+    ) as attempts:
+        found = [attempts.read(way) for way in readings.candidates(count, asked.told) if way.task == asked.task]
     answered = sorted((reading for reading in found if reading.answer is not None), key=lambda each: bool(each.doubt))
     if not answered:
-        return ["None of the decoders fits."]
+        plugged = " A function of yours may read it: --decoder package.module:function (docs/models.md)."
+        return [f"None of the decoders fits.{plugged if asked.task == 'detection' else ''}"]
     return [f"What fits, and what it finds in {sample.name}:", *map(_choice, answered)]
 
 

@@ -44,10 +44,8 @@ def new_entry(out: Path, name: str, source: Path | None = None) -> Iterator[Path
         )
     target = out / name
     if target.exists():
-        raise StartupError(
-            f"{target} is there already. Give another --name or --out, remove it first, or make the file another "
-            "version of it with --version."
-        )
+        version = "" if source is None else ", or make the file another version of it with --version next"
+        raise StartupError(f"{target} is there already. Give another --name or --out, remove it first{version}.")
     with written_aside(out) as aside:
         folder = aside / name
         (folder / VERSION).mkdir(parents=True)

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,9 +103,9 @@ def _tried(asked: Inspection, path: Path, known: tuple[str, ...] | None, sample:
         shape = graphs.conclude_input(pictures[0], asked.size or told.size).section
     except InvalidManifest as error:
         return str(error)
-    attempts = Attempts(lambda constants: probing.open_with(path, constants), shape, sample, names)
     ways = readings.candidates(None if names is None else len(names), told)
-    found = [_relative(attempts.read(candidate), path) for candidate in ways]
+    with closing(Attempts(lambda constants: probing.open_with(path, constants), shape, sample, names)) as attempts:
+        found = [_relative(attempts.read(candidate), path) for candidate in ways]
     return sorted(found, key=lambda reading: (reading.answer is None, reading.doubt is not None))
 
 

@@ -111,6 +111,12 @@ class Attempts:
     sample: Sample
     labels: tuple[str, ...] | None = None
     _computed: dict[str, "tuple[dict[str, Array], Placement] | str"] = field(default_factory=dict)
+    _engines: dict[str, Engine] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Free the graph."""
+        for engine in self._engines.values():
+            engine.close()
 
     def read(self, candidate: Candidate) -> Reading:
         """Try one way; errors of the graph and of the reading are its `problem`."""
@@ -149,7 +155,7 @@ class Attempts:
         return found
 
     def _compute(self, spec: InputSpec) -> tuple[dict[str, Array], Placement]:
-        engine = self.opening({name: spec.constant(name) for name in spec.constants})
+        engine = self._engine({name: spec.constant(name) for name in spec.constants})
         try:
             size = engine.input.batch_size or 1
             batch = np.zeros((size, *spec.shape), spec.numpy_dtype)
@@ -161,8 +167,12 @@ class Attempts:
             return _first_rows(engine.run(batch), size), placement
         except Exception as error:  # the runtime raises many unrelated types, all meaning: not this picture
             raise InvalidManifest(f"the graph fails on it: {first_line(error)}") from error
-        finally:
-            engine.close()
+
+    def _engine(self, constants: Mapping[str, Array]) -> Engine:
+        key = repr(sorted((name, values.tolist()) for name, values in constants.items()))
+        if key not in self._engines:
+            self._engines[key] = self.opening(constants)
+        return self._engines[key]
 
 
 def _first_rows(outputs: Mapping[str, Array], size: int) -> dict[str, Array]:

@@ -87,6 +87,11 @@ def in_words(prediction: AnyPrediction) -> str:
     return f"{len(scored)} object{'s' * (len(scored) > 1)} of {kinds} class{'es' * (kinds > 1)}; best {best}"
 
 
+def found_something(prediction: AnyPrediction) -> bool:
+    """Whether there is anything to look at."""
+    return len(prediction.labels) > 0
+
+
 def oddity(prediction: AnyPrediction, sample: Sample) -> str | None:
     """What makes an answer unlikely to be meant, None where nothing does."""
     if not isinstance(prediction, Detections) or len(prediction.scores) == 0:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from azure.servicebus import ServiceBusMessage
 from azure.servicebus.exceptions import ServiceBusError
@@ -19,6 +20,15 @@ REFUSED_SECONDS = 5.0
 """How long a destination that was refused is not tried again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Not the error itself: its traceback would hold the message and its picture."""
+
+    until: float
+    kind: type[RequestError]
+    words: str
+
+
 class Outboxes:
     """The outbox of every destination, opened when first used, all over one connection.
 
@@ -30,7 +40,7 @@ class Outboxes:
         self._connection = Senders(open_sender)
         self._default = default
         self._boxes: OrderedDict[str, Outbox] = OrderedDict()
-        self._refused: OrderedDict[str, tuple[float, RequestError]] = OrderedDict()
+        self._refused: OrderedDict[str, _Refusal] = OrderedDict()
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -73,18 +83,18 @@ class Outboxes:
 
     def _check_refused(self, entity: str) -> None:
         """What was refused a moment ago would be refused again."""
-        until, error = self._refused.get(entity, (0.0, None))
-        if error is None:
+        refusal = self._refused.get(entity)
+        if refusal is None:
             return
-        if time.monotonic() < until:
-            raise type(error)(str(error))
+        if time.monotonic() < refusal.until:
+            raise refusal.kind(refusal.words)
         del self._refused[entity]
 
     def _remember(self, entity: str, error: RequestError) -> None:
         self._boxes.pop(entity, None)
         if entity in self._refused:
             return
-        self._refused[entity] = (time.monotonic() + REFUSED_SECONDS, error)
+        self._refused[entity] = _Refusal(time.monotonic() + REFUSED_SECONDS, type(error), str(error))
         while len(self._refused) > _MOST_REFUSED:
             self._refused.popitem(last=False)
 

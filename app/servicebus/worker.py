@@ -1,6 +1,7 @@
 """The queue front: receives what the core can finish in time, and outlives whatever the broker does."""
 
 import asyncio
+import contextlib
 import time
 
 from app.core.service import InferenceService
@@ -16,6 +17,8 @@ from app.servicebus.supervision import supervised
 
 DRAIN_SECONDS = 2.0
 """How long at the end messages are waited for that the broker had sent already: left alone, each costs a delivery."""
+_END_SECONDS = 2.0
+"""How long `close` waits for what receives to end: a cancellation may be lost on its way through the SDK."""
 
 
 class QueueWorker:
@@ -41,6 +44,8 @@ class QueueWorker:
         self._depth = depth
         answering.clock_ahead = lambda: intake.locks.clock_ahead
         self._closed = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._ended.set()
         self._deliveries = Deliveries(self.queue, answering, intake.settler, intake.locks, self._breaker, credit.freed)
 
     @property
@@ -90,6 +95,7 @@ class QueueWorker:
 
         After `stop` nothing more is taken, but the link is kept: locks are renewed and messages settled over it.
         """
+        self._ended.clear()
         tasks = [asyncio.create_task(supervised("the queue's receiver", self._receive), name="queue-receiver")]
         if self._depth:
             tasks.append(asyncio.create_task(supervised("the queue's depth", self._depth.run), name="queue-depth"))
@@ -103,6 +109,7 @@ class QueueWorker:
             for task in (*tasks, closed):
                 task.cancel()
             await asyncio.wait([*tasks, closed])
+            self._ended.set()
 
     async def stop(self, seconds: float) -> None:
         """Take nothing more, finish and settle what is computing, release the rest; within `seconds`."""
@@ -119,6 +126,8 @@ class QueueWorker:
         """Disconnect; for after `stop`."""
         self._closed.set()
         await self._intake.close()
+        with contextlib.suppress(TimeoutError):  # a link that is being opened is not to lose its connection under it
+            await asyncio.wait_for(self._ended.wait(), _END_SECONDS)
         self._answering.close()
 
     async def _receive(self) -> None:

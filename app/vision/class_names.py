@@ -9,6 +9,9 @@ from app.errors import InvalidRequest
 
 _NEAR = 3
 _LISTED = 20
+_LONGEST = 100
+_COMPARED = 100
+"""So many names are compared letter by letter: a thousand would hold up the event loop for ten milliseconds."""
 
 
 class ClassNames:
@@ -33,17 +36,24 @@ class ClassNames:
             return self._ids[name]
         if _is_number(name) and len(name) < 9 and int(name) < len(self._labels):
             return [int(name)]
-        raise InvalidRequest(f"The model has no class {name[:100]!r}. {self._hint(name)}")
+        raise InvalidRequest(f"The model has no class {name[:_LONGEST]!r}. {self._hint(name)}")
 
     def _hint(self, name: str) -> str:
         if _is_number(name):
             return f"Its classes are numbered 0 to {len(self._labels) - 1}."
-        lower = {label.lower(): label for label in self._ids}
-        near = [lower[match] for match in get_close_matches(name.lower()[:100], lower, _NEAR)]
+        near = self._near(name.lower()[:_LONGEST])
         if near:
             return f"Near it {'is' if len(near) == 1 else 'are'}: {', '.join(near)}."
         names = list(self._ids)
         return f"Its classes are: {', '.join(names[:_LISTED])}{' …' if names[_LISTED:] else ''}."
+
+    def _near(self, name: str) -> list[str]:
+        """The names most like this one; of very many, those alone that begin alike are looked at."""
+        names = list(self._ids)
+        if len(names) > _COMPARED:
+            names = [label for label in names if label[:1].lower() == name[:1]]
+        lower = {label.lower(): label for label in names[:_COMPARED]}
+        return [lower[match] for match in get_close_matches(name, lower, _NEAR)]
 
 
 def _is_number(name: str) -> bool:

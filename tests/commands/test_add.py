@@ -167,7 +167,7 @@ def test_a_grid_that_may_be_raw_or_decoded_is_refused_until_somebody_says(tmp_pa
 def test_logits_get_a_sigmoid(tmp_path: Path) -> None:
     values = table(50, 7).T.copy()
     values[4:] -= 3
-    assert added(save_constant(tmp_path / "a.onnx", output=values))["detection"]["apply_sigmoid"]
+    assert added(save_constant(tmp_path / "a.onnx", output=values), labels="a,b,c")["detection"]["apply_sigmoid"]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_logits_get_a_sigmoid(tmp_path: Path) -> None:
         ({"a": table(5, 4), "b": table(6, 2)}, {}, "need the same M"),
         ({"a": table(5, 4), "b": table(5, 3)}, {"labels": "a"}, "3 scores a box, but there are 1 labels"),
         ({"a": table(5, 4)[0], "b": table(5, 4)[0], "c": table(5, 4)}, {}, "they are not boxes [M, 4], scores [M]"),
-        ({name: table(5, 4) for name in "abcd"}, {}, "no decoder reads 4 outputs"),
+        ({name: table(5, 4) for name in "abcd"}, {}, "it cannot be told how 4 outputs are read"),
     ],
 )
 def test_what_no_decoder_fits_is_said(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 from PIL import Image
@@ -157,6 +158,13 @@ def test_a_draft_that_is_left_as_it_is_is_refused_again(tmp_path: Path) -> None:
         wanted = addition.with_draft(asked(file), tmp_path / "models" / ".drafts" / "it.yaml")
 
 
+def test_names_with_commas_are_whole_in_a_draft(tmp_path: Path) -> None:
+    (tmp_path / "draft.yaml").write_text("task: detection\nlabels: ['a, b', c]\ndetection: {decoder: yolo}\n")
+    file = save_constant(tmp_path / "net.onnx", output=table(50, 6).T.copy())
+    add.run(addition.with_draft(asked(file, None), tmp_path / "draft.yaml"))  # type: ignore[arg-type]
+    assert (tmp_path / "models" / "it" / "labels.txt").read_text() == "a, b\nc\n"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -196,3 +204,61 @@ def test_a_head_of_as_many_candidates_as_numbers_is_asked_for(tmp_path: Path) ->
     with pytest.raises(InvalidManifest, match="two readings") as error:
         add.run(asked(file, labels=names))
     assert "80 classes" in str(error.value)
+
+
+def test_numbers_behind_the_classes_are_not_taken_for_classes(tmp_path: Path) -> None:
+    keypoints = np.random.default_rng(0).uniform(0, 32, (200, 51)).astype(np.float32)
+    file = save_constant(tmp_path / "net.onnx", output=np.concatenate([table(200, 5), keypoints], 1).T.copy())
+    for changes in ({"like": "ultralytics"}, {"decoder": "yolo"}, {"labels": ",".join(map(str, range(52)))}):
+        with pytest.raises(InvalidManifest, match="of the 52 numbers that would be scores 1 are 0 to 1"):
+            add.run(asked(file, **changes))  # type: ignore[arg-type]
+    with pytest.raises(InvalidManifest, match="Give the classes' names with --labels, whose number tells"):
+        add.run(asked(file))
+    fields = {"detection": {"extras": 51}}
+    assert added(file, labels="person", decoder="yolo", fields=fields)["detection"]["extras"] == 51
+
+
+def test_a_score_of_nothing_is_not_taken_for_a_class(tmp_path: Path) -> None:
+    scores = np.tile(np.array([0.9, 0.05, 0.05], np.float32), (20, 1)) + table(20, 3) / 1e4
+    file = save_constant(tmp_path / "net.onnx", scores=scores, boxes=rows_of_six(20)[:, :4])
+    with pytest.raises(InvalidManifest, match="it is that of nothing or of a class"):
+        add.run(asked(file))
+    assert added(file, labels="a,b")["detection"]["background"] is True
+
+
+def test_boxes_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    boxes = np.full((20, 4), np.nan, np.float32)
+    file = save_constant(tmp_path / "net.onnx", scores=table(20, 2) / 32, boxes=boxes)
+    with pytest.raises(InvalidManifest, match="boxes of a random picture are not finite"):
+        add.run(asked(file, labels="a,b"))
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (16, 16)])
+def test_depth_is_neither_classes_nor_a_map_of_them(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    depth = np.random.default_rng(0).random(shape, np.float32)
+    file = save_constant(tmp_path / "net.onnx", depth=depth)
+    with pytest.raises(InvalidManifest, match="this is no classifier"):
+        add.run(asked(file, "classification", labels="a,b"))
+    with pytest.raises(InvalidManifest, match="a binary mask, which is not read"):
+        add.run(asked(file, "segmentation", labels="a,b"))
+
+
+def test_a_graph_is_read_by_what_it_gives_not_by_what_it_says(tmp_path: Path) -> None:
+    file = save_constant(tmp_path / "net.onnx", output=table(50, 7).T.copy())
+    model = onnx.load(file)
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 84
+    file.write_bytes(model.SerializeToString())
+    assert added(file, labels="a,b,c")["detection"] == {"decoder": "yolo"}
+
+
+def test_where_nothing_is_found_the_other_readings_are_shown(tmp_path: Path, picture: Path) -> None:
+    values = table(50, 7).T.copy()
+    values[4:] *= 0.1
+    file = save_constant(tmp_path / "net.onnx", output=values)
+    done = roo(
+        *("models", "add", file, "--task", "detection", "--labels", "a,b,c", "--out", tmp_path / "models"),
+        *("--try", picture, "--drawn", tmp_path / "drawn.jpg"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "it finds: nothing" in done.stdout
+    assert f"What fits, and what it finds in {picture}" in done.stdout

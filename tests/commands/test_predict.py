@@ -107,6 +107,8 @@ def test_a_running_service_takes_the_same_options(pictures: Path, server: Server
     ("options", "hint"),
     [
         (("--format", "coco"), "--out DIR"),
+        (("--normalized",), "--normalized is for"),
+        (("--save-conf", "--format", "coco", "--out", "{out}"), "--save-conf is for"),
         (("--format", "voc", "--out", "{out}"), "There are drawn, json"),
         (("--classes", "gren"), "Near it is: green"),
         (("--model", "box", "--version", "9"), "no version '9'"),

@@ -43,6 +43,8 @@ class Relay:
         self.copies: Copies = lambda _: 1
         self.delay = 0.0
         """Longest time, in seconds, that a frame is kept; their order stays."""
+        self.lost = 0
+        """Frames that were not passed on."""
         self.seen: Counter[tuple[bool, int]] = Counter()
         """Frames by direction and performative."""
         self._broker_port = port
@@ -121,7 +123,9 @@ class Relay:
                 self.seen[to_broker, passing.performative] += 1
                 if self.delay:
                     await asyncio.sleep(self.delay * self.chance.random())
-                writer.write(octets * self.copies(passing))
+                copies = self.copies(passing)
+                self.lost += copies == 0
+                writer.write(octets * copies)
                 await writer.drain()
         if here not in self._stalled:
             _end(writer, reset=False)

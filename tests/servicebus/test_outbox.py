@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -320,6 +322,19 @@ async def test_wrong_destinations_leave_nothing_behind(broker: Broker, connectio
     assert len(post.outboxes) == 0
     await until_async(lambda: len(asyncio.all_tasks()) <= before + 1)  # one reads the connection
     await post.outboxes.close()
+
+
+async def test_what_is_remembered_of_a_refused_destination_holds_no_message(connection: Connection) -> None:
+    outboxes = Outboxes(connection.sender)
+    message = ServiceBusMessage(b"a result, and on its way here the picture", message_id="m")
+    gone = weakref.ref(message)
+    with pytest.raises(ReplyRefused):
+        await outboxes.send("no-such", message, 10)
+    with pytest.raises(ReplyRefused, match="no-such"):  # remembered
+        await outboxes.send("no-such", ServiceBusMessage(b"", message_id="n"), 10)
+    del message
+    await until_async(lambda: gc.collect() >= 0 and gone() is None)
+    await outboxes.close()
 
 
 async def test_a_refused_destination_is_not_tried_for_each_message_but_again_after_a_while(

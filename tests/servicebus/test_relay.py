@@ -1,5 +1,6 @@
 """Whatever is lost, doubled, late or silent between the worker and its broker: one result each, no dead letters."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -24,7 +25,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not answered is given up soon."""
     monkeypatch.setattr(receiver, "CONFIRM_SECONDS", 1.0)
     monkeypatch.setattr(locks, "CONFIRM_SECONDS", 1.0)
-    monkeypatch.setattr(connection, "_OPEN_SECONDS", 1.0)
+    monkeypatch.setattr(connection, "_OPEN_SECONDS", 2.0)
     monkeypatch.setattr(intake, "IDLE_LINK_SECONDS", 2.0)
     monkeypatch.setattr(sending, "SEND_SECONDS", 1.0)
     monkeypatch.setattr(intake, "REFRESH_SECONDS", 1.0)
@@ -55,6 +56,7 @@ def _once(_: Passing) -> int:
 
 
 async def all_is_well(bus: Broker) -> None:
+    await until_async(lambda: bus.queue("results").depths.total >= COUNT, patience=60)
     found = await results(bus, COUNT)
     await until_async(lambda: bus.queue("jobs").depths.total == 0, patience=40)
     assert {name: colour_in(body) for name, body in found.items()} == colours()
@@ -91,7 +93,7 @@ async def test_frames_that_are_late() -> None:
 @pytest.mark.parametrize("way", ["reset", "end", "stall"])
 async def test_connections_that_end_or_fall_silent_while_the_worker_is_full(way: str) -> None:
     gate = Gate()
-    async with relayed(lock=6, gate=gate) as (bus, relay, worker):
+    async with relayed(lock=20, gate=gate) as (bus, relay, worker):
         await until_async(lambda: worker.held == 8 and gate.entered)
         if way == "stall":
             assert relay.stall()
@@ -108,7 +110,7 @@ async def test_connections_that_end_or_fall_silent_while_the_worker_is_full(way:
 async def test_again_and_again() -> None:
     async with relayed(lock=5) as (bus, relay, _):
         for share in range(1, 5):
-            await until_async(lambda share=share: bus.queue("results").depths.total >= 8 * share)
+            await until_async(lambda share=share: bus.queue("results").depths.total >= 8 * share, patience=60)
             relay.end(reset=bool(share % 2))
         await all_is_well(bus)
 
@@ -135,3 +137,14 @@ async def test_a_broker_that_falls_silent_while_a_link_is_opened_is_given_up_and
         await until_async(lambda: worker.status.state is LinkState.DISCONNECTED)
         relay.copies = _once
         await all_is_well(bus)
+
+
+@pytest.mark.parametrize("frames", [4, 5, 6])
+async def test_closing_while_a_link_is_opened_takes_no_connection_from_under_it(
+    frames: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The SDK calls that unexpected, and logs where in its code it was."""
+    async with relayed(copies=lambda passing: int(passing.number < frames)) as (_, relay, _):
+        await until_async(lambda: relay.lost)
+        relay.end(reset=True)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []

@@ -39,3 +39,9 @@ def test_one_that_is_not_there_is_refused_with_what_is_near(wanted: str, hint: s
         NAMES.ids(("person", wanted))
     assert hint in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+def test_of_very_many_names_the_near_ones_are_found_as_well() -> None:
+    names = ClassNames((*(f"thing {number}" for number in range(20_000)), "tench", "Person"))
+    with pytest.raises(InvalidRequest, match="Near it is: Person"):
+        names.ids(("persn",))
