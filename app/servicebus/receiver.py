@@ -70,7 +70,8 @@ class Receiver:
     @property
     def credit(self) -> int:
         """Messages that the broker may still send."""
-        return 0 if self._handler is None else max(0, int(self._handler._link.current_link_credit))
+        link = None if self._handler is None else self._handler._link  # which the SDK drops where it gives up
+        return 0 if link is None else max(0, int(link.current_link_credit))
 
     @property
     def arrived(self) -> int:
@@ -102,8 +103,8 @@ class Receiver:
     async def drain(self) -> None:
         """Let the broker send nothing more; what is on its way still comes, until it is `drained`."""
         self.drained = not self.credit
-        self._handler._link._incoming_flow = self._flow_came
         with self._watching():
+            self._handler._link._incoming_flow = self._flow_came
             await self._handler._link.flow(link_credit=0, drain=True)
 
     async def read(self) -> list[Received]:

@@ -222,6 +222,9 @@ def _set_level(level: int) -> None:
     # state of every link at info, and at debug every header; exporters tell every connection.
     for name in ("uvicorn.error", "azure", "urllib3", "asyncio"):
         logging.getLogger(name).setLevel(quiet)
+    # What it raises the queue tells, once and in a line; itself it calls a link that is lost at an odd moment an
+    # unexpected error, with its traceback, each time.
+    logging.getLogger("azure.servicebus").setLevel(quiet if level <= logging.DEBUG else logging.CRITICAL)
 
 
 def _toggle(normal: int) -> Callable[[int, FrameType | None], None]:

@@ -160,6 +160,20 @@ async def test_a_receiver_that_was_closed_is_not_opened_again_by_the_sdk(
     assert broker.connections == connections - 1
 
 
+async def test_a_link_that_the_sdk_shuts_down_by_itself_is_lost_and_no_defect(
+    broker: Broker, connection: Connection
+) -> None:
+    """It does where a message comes twice and is settled twice at once, for one."""
+    for call in ("grant", "drain", "read"):
+        receiver = await opened(connection, "twice")
+        await receiver._receiver._handler.close_async()
+        assert receiver.credit == 0
+        with pytest.raises(LinkLost):
+            await (receiver.grant(1) if call == "grant" else getattr(receiver, call)())
+        assert receiver.lost
+        await receiver.close()
+
+
 async def test_a_late_answer_says_nothing_of_a_link_that_is_heard(broker: Broker, connection: Connection) -> None:
     """A renewal of a short lock is not waited for for long; the link is left alone where it tells something else."""
     put(broker, "late", 1)

@@ -263,3 +263,18 @@ async def test_every_message_has_one_line_and_no_signature_is_in_any(repository:
     assert dead["level"] == "warning"
     assert "SECRET" not in server.log
     assert bus.connection_string.partition("SharedAccessKey=")[2].partition(";")[0] not in server.log
+
+
+def test_what_the_brokers_sdk_says_of_lost_links_is_for_debugging() -> None:
+    names = (None, "uvicorn.error", "azure", "azure.servicebus", "urllib3", "asyncio")
+    before = {name: logging.getLogger(name).level for name in names}
+    sdk = logging.getLogger("azure.servicebus.aio._base_handler_async")
+    try:
+        logs._set_level(logging.INFO)
+        assert not sdk.isEnabledFor(logging.ERROR)
+        assert logging.getLogger("azure.core").isEnabledFor(logging.WARNING)
+        logs._set_level(logging.DEBUG)
+        assert sdk.isEnabledFor(logging.WARNING)
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
