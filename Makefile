@@ -130,11 +130,11 @@ $(ENGINES)/.engines: requirements-engines.lock $(PROJECT)
 	$(ENGINES)/bin/pip install --quiet --no-deps -e .
 	touch $@
 
-# YOLOX wants old versions of everything and PyTorch to be built, so it is installed by itself, last.
-$(PARITY)/.parity: requirements-parity.lock requirements-parity-yolox.lock pyproject.toml
+# YOLOX wants old versions of everything and PyTorch to be built, Ultralytics another OpenCV: they come last, by themselves.
+$(PARITY)/.parity: requirements-parity.lock requirements-parity-alone.lock pyproject.toml
 	$(PYTHON) -m venv $(PARITY)
 	$(PARITY)/bin/pip install --quiet --require-hashes -r requirements-parity.lock
-	$(PARITY)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-yolox.lock
+	$(PARITY)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-alone.lock
 	$(PARITY)/bin/pip install --quiet --no-deps -e .
 	touch $@
 

@@ -130,9 +130,13 @@ def geometry(
         left, top = (spec.size.width - target.width) // 2, (spec.size.height - target.height) // 2
     # Cuts are at whole pixels and reductions round up, so the scale is what it came to, not what was asked for.
     scale_x, scale_y = (_scale(length, side, spec) for length, side in _lengths(cut, content))
+    start_x, start_y = float(left), float(top)
     if spec.unscale == "ratio" and spec.resize == "letterbox":
         scale_x = scale_y = _ratio(original, spec) * factor
-    offset_x, offset_y = left + (offset[0] - cut[0]) * scale_x, top + (offset[1] - cut[1]) * scale_y
+        if spec.align == "center":  # YOLOv5's code halves what the ratio leaves free, not what whole pixels do
+            aimed = (side * scale_x / factor for side in original)
+            start_x, start_y = ((side - taken) / 2 for side, taken in zip(spec.size, aimed, strict=True))
+    offset_x, offset_y = start_x + (offset[0] - cut[0]) * scale_x, start_y + (offset[1] - cut[1]) * scale_y
     placement = Placement(scale_x / factor, scale_y / factor, offset_x, offset_y, original, spec.size)
     return Geometry(cut, content, max(left, 0), max(top, 0), placement, window)
 
@@ -209,10 +213,12 @@ def _middle(length: int, share: float) -> tuple[int, int]:
 
 def _resized(pixels: MatLike, size: Size, window: Window | None, spec: InputSpec) -> MatLike:
     """Resize as the spec says; by default without aliasing, at a tenth of the price of `INTER_AREA`."""
-    if window is not None or (spec.antialias and (pixels.shape[1], pixels.shape[0]) != size):
+    exact = spec.antialias or not spec.round_pixels
+    if window is not None or (exact and (pixels.shape[1], pixels.shape[0]) != size):
         assert spec.interpolation != "area"
         part = window or Window(0, 0, *size)
-        return resample(np.asarray(pixels, np.uint8), size, part, spec.interpolation, spec.antialias)
+        whole = np.asarray(pixels, np.uint8)
+        return resample(whole, size, part, spec.interpolation, spec.antialias, spec.round_pixels)
     if _is_halved(spec):
         for step in halvings(Size(pixels.shape[1], pixels.shape[0]), size):
             pixels = _halved(pixels, step)

@@ -40,26 +40,33 @@ class Taps(NamedTuple):
 
 
 def resample(
-    pixels: NDArray[np.uint8], target: Size, window: Window, kind: Literal["linear", "cubic"], antialias: bool
-) -> NDArray[np.uint8]:
-    """The part `window` of `pixels`, uint8 [height, width, channels], resized to `target`."""
+    pixels: NDArray[np.uint8],
+    target: Size,
+    window: Window,
+    kind: Literal["linear", "cubic"],
+    antialias: bool,
+    rounded: bool = True,
+) -> NDArray[Any]:
+    """The part `window` of `pixels`, uint8 [height, width, channels], resized to `target`: uint8 or, if not `rounded`,
+    float32 with its fractions, as PyTorch resizes tensors.
+    """
     height, width, channels = pixels.shape
     rows = taps(height, target.height, (window.top, window.bottom), kind, antialias)
     columns = taps(width, target.width, (window.left, window.right), kind, antialias)
     left, right = columns[0].start, max(tap.end for tap in columns)
     columns = [Taps(tap.start - left, tap.weights) for tap in columns]
-    out = np.empty((len(rows), len(columns), channels), np.uint8)
+    out = np.empty((len(rows), len(columns), channels), np.uint8 if rounded else np.float32)
     step = max(1, _STRIP_VALUES // (max(right - left, len(columns)) * channels * -(-height // target.height)))
     for first in range(0, len(rows), step):
         wanted = rows[first : first + step]
         top, bottom = wanted[0].start, max(tap.end for tap in wanted)
         turned = np.ascontiguousarray(pixels[top:bottom, left:right].transpose(1, 0, 2))
         strip = _weighted(turned, columns)
-        if antialias:
+        if antialias and rounded:
             strip = _rounded(strip)
         lines = np.ascontiguousarray(strip.transpose(1, 0, 2))
         made = _weighted(lines, [Taps(tap.start - top, tap.weights) for tap in wanted])
-        out[first : first + step] = _rounded(made)
+        out[first : first + step] = _rounded(made) if rounded else made
     return out
 
 

@@ -1,11 +1,17 @@
 """How far two lists of detections, or two rows of scores, are the same."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-IOU, SCORE = 0.95, 0.01
-"""Two detections are the same where they have one class, overlap so much, and score so nearly the same."""
+Array = NDArray[Any]
+
+IOU, SCORE, SIDE = 0.95, 0.01, 0.1
+"""Two detections are the same where they have one class, overlap so much, and score so nearly the same. An answer's
+sides are rounded to tenths of a pixel, which is much of a box of a pixel: there all four must be that near.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,29 +43,46 @@ class Agreement:
         """Compare one picture's detections. `theirs` reach a little below the threshold, so that what lies just above
         it on one side and just below on the other is not missed; what scores within `SCORE` of it counts for neither.
         """
-        self._add(picture, "only theirs", [one for one in theirs if one.score >= threshold + SCORE], ours)
-        self._add(picture, "only ours", [one for one in ours if one.score >= threshold + SCORE], theirs)
+        overlaps = _overlaps(theirs, ours)
+        alike = ((overlaps >= IOU) | _near(theirs, ours)) & _same(theirs, ours)
+        self._add(f"{picture}: only theirs", theirs, ours, alike, overlaps, threshold)
+        self._add(f"{picture}: only ours", ours, theirs, alike.T, overlaps.T, threshold)
 
-    def _add(self, picture: str, words: str, wanted: list[Found], there: list[Found]) -> None:
-        for one in wanted:
+    def _add(
+        self, words: str, side: list[Found], other: list[Found], alike: Array, overlaps: Array, threshold: float
+    ) -> None:
+        for index, one in enumerate(side):
+            if one.score < threshold + SCORE:
+                continue
             self.compared += 1
-            if any(_alike(one, other) for other in there):
+            if alike[index].any():
                 self.alike += 1
             else:
-                near = max(there, key=lambda other: _iou(one, other), default=None)
-                self.differences.append(f"{picture}: {words}: {one}; nearest {near}")
+                near = other[overlaps[index].argmax()] if other else None
+                self.differences.append(f"{words}: {one}; nearest {near}")
 
 
 Figures = dict[str, tuple[Agreement, Agreement]]
 """By family: as its manifest says, and with `reduce: auto`."""
 
 
-def _alike(one: Found, other: Found) -> bool:
-    return one.class_id == other.class_id and abs(one.score - other.score) <= SCORE and _iou(one, other) >= IOU
+def _same(first: list[Found], second: list[Found]) -> Array:
+    """Which have one class and nearly one score: [n, m]."""
+    classes = [np.array([one.class_id for one in side]) for side in (first, second)]
+    scores = [np.array([one.score for one in side]) for side in (first, second)]
+    return (classes[0][:, None] == classes[1]) & (np.abs(scores[0][:, None] - scores[1]) <= SCORE)
 
 
-def _iou(one: Found, other: Found) -> float:
-    a, b = np.array(one.box), np.array(other.box)
-    shared = np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None))
-    union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - shared
-    return float(shared / union) if union > 0 else 0.0
+def _near(first: list[Found], second: list[Found]) -> Array:
+    """Which have all four sides within what an answer is rounded to: [n, m]."""
+    a, b = (np.array([one.box for one in side], np.float64).reshape(-1, 4) for side in (first, second))
+    return np.asarray((np.abs(a[:, None] - b) <= SIDE).all(-1))
+
+
+def _overlaps(first: list[Found], second: list[Found]) -> Array:
+    """Each one's IoU with each other: [n, m]."""
+    a, b = (np.array([one.box for one in side], np.float64).reshape(-1, 4) for side in (first, second))
+    shared = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])
+    both = np.clip(shared, 0, None).prod(-1)
+    areas = [(boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a, b)]
+    return both / np.maximum(areas[0][:, None] + areas[1] - both, 1e-9)

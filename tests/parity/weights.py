@@ -1,6 +1,6 @@
 """Random weights whose answers differ from picture to picture and from place to place, so that no two scores tie."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -10,8 +10,12 @@ Forward = Callable[[], object]
 
 
 @torch.no_grad()
-def settle(model: nn.Module, forward: Forward) -> None:
-    """Let each normalisation over a batch know what it sees: else a deep network of random weights fades or bursts."""
+def settle(model: nn.Module, forward: Forward, calm: float = 0.0) -> None:
+    """Let each normalisation over a batch know what it sees: else a deep network of random weights fades or bursts.
+
+    A channel that hardly varies is not blown up to more than `calm`, as a share of what its layer's vary, allows: such
+    a network would turn a pixel's single level into another answer.
+    """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -21,6 +25,8 @@ def settle(model: nn.Module, forward: Forward) -> None:
     forward()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+        if calm:
+            norm.running_var.clamp_(min=calm * float(norm.running_var.mean()))
     model.eval()
 
 
@@ -28,18 +34,33 @@ def settle(model: nn.Module, forward: Forward) -> None:
 def spread(layers: Iterable[nn.Conv2d | nn.Linear], forward: Forward, mean: float, deviation: float) -> None:
     """Make what each of these last layers gives over some pictures have this mean and standard deviation."""
     for layer in layers:
-        seen: list[torch.Tensor] = []
-
-        def note(module: nn.Module, _: object, output: torch.Tensor, seen: list[torch.Tensor] = seen) -> None:
-            channels = 1 if isinstance(module, nn.Conv2d) else -1
-            seen.append(output.detach().movedim(channels, -1).reshape(-1, output.shape[channels]))
-
-        handle = layer.register_forward_hook(note)
-        forward()
-        handle.remove()
-        all_of_it = torch.cat(seen)
+        all_of_it = _outputs(layer, forward)
         middle, width = all_of_it.mean(0), all_of_it.std(0).clamp(min=1e-6)
         factor = deviation / width
         layer.weight.mul_(factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
         assert layer.bias is not None
         layer.bias.copy_((layer.bias - middle) * factor + mean)
+
+
+@torch.no_grad()
+def thin(layers: Sequence[nn.Conv2d | nn.Linear], forward: Forward, share: float, score: float) -> None:
+    """Shift what these layers of logits of classes give so that this share of places has a class of this score."""
+    best = torch.cat([_outputs(layer, forward).amax(1) for layer in layers])
+    shift = torch.logit(torch.tensor(score)) - best.quantile(1 - share)
+    for layer in layers:
+        assert layer.bias is not None
+        layer.bias += shift
+
+
+def _outputs(layer: nn.Conv2d | nn.Linear, forward: Forward) -> torch.Tensor:
+    """What a layer gives for some pictures: [places, channels]."""
+    seen: list[torch.Tensor] = []
+
+    def note(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        channels = 1 if isinstance(module, nn.Conv2d) else -1
+        seen.append(output.detach().movedim(channels, -1).reshape(-1, output.shape[channels]))
+
+    handle = layer.register_forward_hook(note)
+    forward()
+    handle.remove()
+    return torch.cat(seen)

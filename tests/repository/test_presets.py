@@ -47,6 +47,11 @@ def test_another_decoder_takes_over_thresholds_and_counts_only() -> None:
     assert (found.decoder, found.outputs, found.apply_softmax, found.score_threshold) == ("yolo", None, False, 0.5)
 
 
+def test_fractions_are_not_kept_where_a_picture_may_be_reduced() -> None:
+    assert not manifest("rf-detr").input.round_pixels
+    assert manifest("rf-detr", input={"size": [560, 560], "reduce": "auto"}).input.round_pixels
+
+
 def test_the_side_before_a_crop_follows_the_inputs_size() -> None:
     assert manifest("torchvision", "classification", input={"size": [224, 224]}).input.resize_to == 256
     assert manifest("torchvision", "classification", input={"size": [448, 448]}).input.resize_to == 512
@@ -57,7 +62,7 @@ def test_the_side_before_a_crop_follows_the_inputs_size() -> None:
 
 
 def test_an_unknown_family_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ValidationError, match=r"like: is one of ultralytics, yolox, .*, not 'yolo'"):
+    with pytest.raises(ValidationError, match=r"like: is one of ultralytics, .*, yolox, .*, not 'yolo'"):
         manifest("yolo")
 
 

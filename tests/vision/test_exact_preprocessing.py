@@ -106,6 +106,30 @@ def test_letterbox_as_families_round_it(rounding: str, unscale: str, expected: t
     assert placement.scale_y == pytest.approx(0.064 if unscale == "ratio" else expected[1] / 667)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+def test_fractions_are_kept_where_pixels_are_not_rounded(size: tuple[int, int], interpolation: str) -> None:
+    pixels = photograph(*size)
+    spec = spec_of(resize="stretch", interpolation=interpolation, round_pixels=False, dtype="float32", scale=1.0)
+    found, _ = prepared(pixels, spec)
+    flag = cv2.INTER_LINEAR if interpolation == "linear" else cv2.INTER_CUBIC
+    whole = cv2.resize(pixels.astype(np.float32), (64, 48), interpolation=flag)
+    assert np.abs(found - whole).max() < 0.05  # OpenCV's weights are coarser
+
+
+@pytest.mark.parametrize("section", [{"reduce": "auto"}, {"dtype": "uint8"}, {"interpolation": "area"}])
+def test_fractions_are_refused_where_there_are_none(section: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="round_pixels: false belongs to"):
+        spec_of(round_pixels=False, **{"dtype": "float32", **section})
+
+
+def test_the_way_back_by_one_ratio_halves_what_it_leaves_free() -> None:
+    """As YOLOv5's scale_boxes: 64 - 667 * 0.064 = 21.312 pixels are free, not the 21 that a height of 43 leaves."""
+    _, placement = prepared(photograph(1000, 667), spec_of(size=[64, 64], unscale="ratio"))
+    top = placement.to_original(np.array([[0, 32, 64, 64]], np.float32))[0, 1]
+    assert top == pytest.approx((32 - 10.656) / 0.064, abs=1e-3)
+
+
 def test_nothing_is_reduced_while_decoding() -> None:
     file = file_of(photograph(1003, 765), "JPEG", quality=92)
     header = read_header(file)

@@ -18,22 +18,25 @@ SLACK = 0.02
 
 @dataclass(frozen=True)
 class Family:
-    """A model and its own code. `export` writes the ONNX file, `manifest` is what a user would write, and `reference`
-    is a file's detections down to `threshold - SLACK`, by the family's own code.
+    """A model and its own code. `export` writes the ONNX file, `options` is what docs/models.md gives `models add` for
+    it beside the task and the labels, and `reference` is a file's detections down to `threshold - SLACK`, by the
+    family's own code; `most` is how many a request asks for. `source` says whose code that is.
     """
 
     name: str
     export: Callable[[Path], None]
-    manifest: dict[str, Any]
+    options: str
     reference: Callable[[bytes], list[Found]]
+    source: str
     classes: int = 80
     threshold: float = 0.3
+    most: int = 300
 
 
 def samples(size: tuple[int, int], count: int = 4) -> torch.Tensor:
     """Some pictures of the scenes' kind: float32 [count, 3, height, width] of 0 to 1."""
     width, height = size
-    stacked = np.stack([drawn(width, height, 100 + index) for index in range(count)])
+    stacked = np.stack([drawn(width, height, index) for index in range(count)])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 255
 
 

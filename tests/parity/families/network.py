@@ -1,4 +1,4 @@
-"""A small network of three strides, for formats whose families' code is not installed here."""
+"""A small network of four strides, for formats whose families' code is not installed here."""
 
 from functools import cache
 
@@ -9,7 +9,7 @@ from tests.parity import weights
 from tests.parity.families.base import samples
 
 SIZE, CLASSES = 320, 12
-STRIDES = (8, 16, 32)
+STRIDES = (8, 16, 32, 64)
 
 Levels = tuple[float, float]
 """What is subtracted from values of 0 to 1, and by what they are divided then."""
@@ -22,13 +22,13 @@ def _step(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Network(nn.Module):
-    """Pictures [n, 3, height, width] to `channels` numbers for each cell of three grids: [n, cells, channels]."""
+    """Pictures [n, 3, height, width] to `channels` numbers for each cell of four grids: [n, cells, channels]."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(_step(3, 16), _step(16, 24), _step(24, 32))
-        self.steps = nn.ModuleList([_step(32, 48), _step(48, 64)])
-        self.heads = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in (32, 48, 64)])
+        self.steps = nn.ModuleList([_step(32, 48), _step(48, 64), _step(64, 64)])
+        self.heads = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in (32, 48, 64, 64)])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         features = [self.stem(images)]

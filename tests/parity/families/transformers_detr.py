@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
+    DeformableDetrConfig,
+    DeformableDetrForObjectDetection,
+    DeformableDetrImageProcessor,
     DetrConfig,
     DetrForObjectDetection,
     DetrImageProcessor,
@@ -18,6 +21,9 @@ from transformers import (
     RTDetrForObjectDetection,
     RTDetrImageProcessor,
     RTDetrResNetConfig,
+    YolosConfig,
+    YolosForObjectDetection,
+    YolosImageProcessor,
 )
 from transformers.models.hgnet_v2.configuration_hgnet_v2 import HGNetV2Config
 
@@ -26,7 +32,8 @@ from tests.parity.agreement import Found
 from tests.parity.families.base import SLACK, Family, found, samples, to_onnx
 from tests.parity.pictures import opened
 
-SIZE, CLASSES, THRESHOLD = 320, 20, 0.5
+SIZE, CLASSES, QUERIES, THRESHOLD = 320, 20, 300, 0.5
+SOURCE = "transformers 5"
 _LABELS = {"num_labels": CLASSES}
 
 
@@ -55,6 +62,50 @@ def detr() -> nn.Module:
 
 
 @cache
+def yolos() -> nn.Module:
+    """A small YOLOS."""
+    torch.manual_seed(13)
+    config = YolosConfig(
+        hidden_size=96, num_hidden_layers=3, num_attention_heads=3, intermediate_size=192, image_size=[SIZE, SIZE],
+        num_detection_tokens=100, use_mid_position_embeddings=False, **_LABELS,
+    )  # fmt: skip
+    model = YolosForObjectDetection(config).eval()
+    pictures = (samples((SIZE, SIZE)) - 0.45) / 0.225
+
+    def forward() -> object:
+        return model(pixel_values=pictures)
+
+    torch.nn.init.normal_(model.vit.embeddings.detection_tokens, std=3.0)
+    weights.spread([model.class_labels_classifier.layers[-1]], forward, 0.0, 2.5)
+    weights.spread([model.bbox_predictor.layers[-1]], forward, -0.5, 0.8)
+    return model
+
+
+@cache
+def deformable_detr() -> nn.Module:
+    """A small Deformable DETR."""
+    torch.manual_seed(14)
+    backbone = ResNetConfig(depths=[1, 1, 1, 1], layer_type="basic", hidden_sizes=[32, 64, 96, 128], embedding_size=32)
+    backbone.out_features = ["stage2", "stage3", "stage4"]
+    config = DeformableDetrConfig(
+        use_timm_backbone=False, use_pretrained_backbone=False, backbone=None, backbone_config=backbone, d_model=64,
+        encoder_layers=1, decoder_layers=2, encoder_ffn_dim=128, decoder_ffn_dim=128, num_queries=QUERIES, **_LABELS,
+    )  # fmt: skip
+    model = DeformableDetrForObjectDetection(config).eval()
+    pictures = (samples((SIZE, SIZE)) - 0.45) / 0.225
+
+    def forward() -> object:
+        return model(pixel_values=pictures)
+
+    torch.nn.init.normal_(model.model.query_position_embeddings.weight, std=3.0)
+    weights.settle(model, forward)
+    weights.spread([model.class_embed[-1]], forward, 0.0, 1.5)
+    weights.thin([model.class_embed[-1]], forward, 0.1, THRESHOLD)
+    weights.spread([model.bbox_embed[-1].layers[-1]], forward, -0.5, 0.8)
+    return model
+
+
+@cache
 def rt_detr() -> nn.Module:
     """A small RT-DETR."""
     torch.manual_seed(2)
@@ -65,7 +116,7 @@ def rt_detr() -> nn.Module:
     config = RTDetrConfig(
         backbone=None, use_pretrained_backbone=False, backbone_config=backbone, encoder_in_channels=[64, 96, 128],
         encoder_hidden_dim=64, d_model=64, decoder_in_channels=[64, 64, 64], encoder_ffn_dim=128, decoder_ffn_dim=128,
-        decoder_layers=2, num_queries=100, **_LABELS,
+        decoder_layers=2, num_queries=QUERIES, **_LABELS,
     )  # fmt: skip
     return _spread_queries(RTDetrForObjectDetection(config).eval())
 
@@ -91,7 +142,8 @@ def _spread_queries(model: nn.Module) -> nn.Module:
 
     weights.settle(model, forward)
     weights.spread([model.model.enc_score_head], forward, -2.0, 1.5)
-    weights.spread([model.model.decoder.class_embed[-1]], forward, -2.5, 1.5)
+    weights.spread([model.model.decoder.class_embed[-1]], forward, 0.0, 1.5)
+    weights.thin([model.model.decoder.class_embed[-1]], forward, 0.1, THRESHOLD)
     return model
 
 
@@ -149,23 +201,27 @@ def _export(model: Callable[[], nn.Module], path: Path) -> None:
 def _export_deployed(path: Path) -> None:
     example = torch.zeros(1, 3, SIZE, SIZE), torch.tensor([[SIZE, SIZE]])
     names = ["labels", "boxes", "scores"]
-    to_onnx(_Deployed(d_fine(), 100).eval(), example, path, ["images", "orig_target_sizes"], names)
+    to_onnx(_Deployed(d_fine(), QUERIES).eval(), example, path, ["images", "orig_target_sizes"], names)
 
 
 def families() -> list[Family]:
-    """Three networks, and one of them with its post-processing in the graph."""
+    """Five networks, and one of them with its post-processing in the graph."""
     size = {"height": SIZE, "width": SIZE}
-    rt_processor = RTDetrImageProcessor(size=size)
-    common: dict[str, Any] = {"task": "detection", "input": {"size": [SIZE, SIZE]}}
-    as_many = {"detection": {"max_candidates": 100}}  # as the networks have queries
-    options = {"classes": CLASSES, "threshold": THRESHOLD}
+    detr_way = DetrImageProcessor(size=size)
+    rt_way = RTDetrImageProcessor(size=size)
     return [
-        Family("detr", lambda path: _export(detr, path), {**common, "like": "detr"},
-               _reference(detr, DetrImageProcessor(size=size)), **options),
-        Family("rt-detr", lambda path: _export(rt_detr, path), {**common, "like": "rt-detr", **as_many},
-               _reference(rt_detr, rt_processor), **options),
-        Family("d-fine", lambda path: _export(d_fine, path), {**common, "like": "rt-detr", **as_many},
-               _reference(d_fine, rt_processor), **options),
-        Family("d-fine-deployed", _export_deployed, {**common, "like": "d-fine"},
-               _reference(d_fine, rt_processor), **options),
+        _family("detr", "detr", detr, detr_way),
+        _family("yolos", "detr", yolos, YolosImageProcessor(size=size)),
+        _family("deformable-detr", "deformable-detr", deformable_detr, DeformableDetrImageProcessor(size=size)),
+        _family("rt-detr", "rt-detr", rt_detr, rt_way),
+        _family("d-fine", "rt-detr", d_fine, rt_way),
+        Family("d-fine-deployed", _export_deployed, "--like d-fine", _reference(d_fine, rt_way),
+               f"{SOURCE}, the export's script documented", CLASSES, THRESHOLD),
     ]  # fmt: skip
+
+
+def _family(name: str, like: str, model: Callable[[], nn.Module], processor: Any) -> Family:
+    return Family(
+        name, lambda path: _export(model, path), f"--like {like}", _reference(model, processor), SOURCE, CLASSES,
+        THRESHOLD,
+    )  # fmt: skip

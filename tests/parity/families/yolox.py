@@ -31,16 +31,17 @@ def model() -> YOLOX:
     for module in built.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps, module.momentum = 1e-3, 0.03
-    pictures = samples((SIZE, SIZE)) * 255
+    pictures = samples((SIZE, SIZE), 16) * 255
 
     def forward() -> object:
         return built(pictures)
 
     weights.settle(built, forward)
     head = built.head
-    weights.spread(head.cls_preds, forward, -1.0, 1.5)
-    weights.spread(head.obj_preds, forward, -3.5, 2.0)
-    weights.spread(head.reg_preds, forward, 0.6, 0.5)
+    weights.spread(head.cls_preds, forward, 0.0, 0.6)
+    weights.spread(head.obj_preds, forward, 0.0, 0.6)
+    weights.thin(list(head.obj_preds), forward, 0.03, 0.45)
+    weights.spread(head.reg_preds, forward, 0.8, 0.3)
     return built
 
 
@@ -71,9 +72,9 @@ def export(path: Path, decode: bool) -> None:
 
 def families() -> list[Family]:
     """Raw heads and decoded ones."""
-    common = {"task": "detection", "like": "yolox", "input": {"size": [SIZE, SIZE]}}
-    decoded = {"decoder": "yolo_objectness", "max_detections": 1000}
+    options = {"reference": reference, "source": "yolox 0.3", "classes": CLASSES, "threshold": THRESHOLD, "most": 1000}
+    decoded = "--like yolox --decoder yolo_objectness"
     return [
-        Family("yolox", lambda path: export(path, False), {**common, "detection": {"max_detections": 1000}}, reference),
-        Family("yolox-decoded", lambda path: export(path, True), {**common, "detection": decoded}, reference),
+        Family("yolox", lambda path: export(path, False), "--like yolox", **options),
+        Family("yolox-decoded", lambda path: export(path, True), decoded, **options),
     ]

@@ -1,0 +1,124 @@
+"""torchvision's detectors by their own code: the whole model, which resizes, normalises and suppresses.
+
+A file has one size, so the model is made for that: `min_size` and `max_size` are the input's side, and each picture is
+padded to it.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import detection
+from torchvision.transforms.functional import to_tensor
+
+from tests.parity import weights
+from tests.parity.agreement import Found
+from tests.parity.families.base import SLACK, Family, found, samples, to_onnx
+from tests.parity.pictures import opened
+
+SIZE, CLASSES, THRESHOLD = 320, 12, 0.3
+SOURCE = "torchvision 0.29"
+_OPTIONS: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": CLASSES + 1}
+_SIDES = {"min_size": SIZE, "max_size": SIZE}
+
+
+@cache
+def ssdlite() -> nn.Module:
+    """SSDlite with random weights."""
+    model = detection.ssdlite320_mobilenet_v3_large(**_OPTIONS)
+    heads = model.head.classification_head.module_list, model.head.regression_head.module_list
+    return _settled(model, [part[-1] for part in heads[0]], [part[-1] for part in heads[1]], 1.0)
+
+
+@cache
+def faster_rcnn() -> nn.Module:
+    """Faster R-CNN with a MobileNet and random weights."""
+    model = detection.fasterrcnn_mobilenet_v3_large_320_fpn(**_OPTIONS, **_SIDES)
+    forward = _forward(model)
+    weights.settle(model, forward)
+    weights.spread([model.rpn.head.cls_logits], forward, 0.0, 1.5)
+    weights.spread([model.rpn.head.bbox_pred], forward, 0.0, 0.3)
+    predictor = model.roi_heads.box_predictor
+    return _settled(model, [predictor.cls_score], [predictor.bbox_pred], 1.5)
+
+
+@cache
+def retina_net() -> nn.Module:
+    """RetinaNet with a ResNet and random weights."""
+    model = detection.retinanet_resnet50_fpn(**_OPTIONS, **_SIDES)
+    return _settled(model, [model.head.classification_head.cls_logits], [model.head.regression_head.bbox_reg], 1.0)
+
+
+def _forward(model: nn.Module) -> Callable[[], object]:
+    pictures = list(samples((SIZE, SIZE)))
+    model.eval()
+    model.transform.size_divisible = SIZE
+    return lambda: model(pictures)
+
+
+def _settled(model: nn.Module, classes: list[Any], boxes: list[Any], deviation: float) -> nn.Module:
+    torch.manual_seed(5)
+    forward = _forward(model)
+    weights.settle(model, forward)
+    weights.spread(classes, forward, 0.0, deviation)
+    weights.spread(boxes, forward, 0.0, 0.5)
+    if isinstance(model, detection.RetinaNet):
+        weights.thin(classes, forward, 0.02, THRESHOLD)
+    return model
+
+
+def _reference(model: Callable[[], nn.Module]) -> Callable[[bytes], list[Found]]:
+    """The model on what its own transform makes of a picture, margins included, and its way back.
+
+    A file cannot be told where the picture ends in its input. Asked for the picture itself, the model would clip boxes
+    to that before it suppresses them, and not only after it.
+    """
+
+    def detections(data: bytes) -> list[Found]:
+        image = opened(data)
+        transform = model().transform
+        prepared, _ = transform([to_tensor(image)])
+        mean, std = (torch.tensor(values)[:, None, None] for values in (transform.image_mean, transform.image_std))
+        with torch.no_grad():
+            (result,) = model()([prepared.tensors[0] * std + mean])
+        height, width = prepared.image_sizes[0]
+        factors = torch.tensor([image.width / width, image.height / height] * 2)
+        boxes = (result["boxes"] * factors).minimum(torch.tensor([image.width, image.height] * 2))
+        # Class 0 is the background's, which RetinaNet scores as well.
+        kept = (result["scores"] >= THRESHOLD - SLACK) & (result["labels"] > 0)
+        return found(boxes[kept], result["scores"][kept], result["labels"][kept] - 1)
+
+    return detections
+
+
+class _OnePicture(nn.Module):
+    """As torchvision's documentation exports: the outputs are those of one picture."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        (result,) = self.model([images[0]])
+        return result["boxes"], result["scores"], result["labels"]
+
+
+def _family(name: str, model: Callable[[], nn.Module], options: str) -> Family:
+    def export(path: Path) -> None:
+        example = samples((SIZE, SIZE), 1)
+        names = ["boxes", "scores", "labels"]
+        to_onnx(_OnePicture(model()).eval(), (example,), path, ["images"], names, batch=False)
+
+    return Family(name, export, options, _reference(model), SOURCE, classes=CLASSES, threshold=THRESHOLD)
+
+
+def families() -> list[Family]:
+    """One of each kind."""
+    return [
+        _family("torchvision-ssdlite", ssdlite, "--like torchvision --set input.resize=stretch"),
+        _family("torchvision-faster-rcnn", faster_rcnn, "--like torchvision"),
+        _family("torchvision-retinanet", retina_net, "--like torchvision"),
+    ]

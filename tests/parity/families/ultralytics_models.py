@@ -1,0 +1,138 @@
+"""Ultralytics by its own package: `YOLO.predict` on the network, `YOLO.export` to the file.
+
+The package is under the AGPL-3.0. It is installed in the environment of `make test-parity` alone, and nothing of it
+is in what is shipped.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import chdir
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.parity import weights
+from tests.parity.agreement import Found
+from tests.parity.families.base import SLACK, Family, found, samples
+from tests.parity.pictures import as_opencv
+
+# It asks for its settings' folder and its packages while it is imported.
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_VERBOSE", "false")
+
+from ultralytics import RTDETR, YOLO
+from ultralytics.nn.modules.head import Detect, RTDETRDecoder
+
+SIZE, THRESHOLD, IOU = 320, 0.35, 0.7
+SOURCE = "ultralytics 8.4"
+
+
+@cache
+def yolo(configuration: str) -> YOLO:
+    """A YOLO of this configuration with random weights."""
+    torch.manual_seed(8)
+    built = YOLO(configuration, verbose=False)
+    network = built.model.float().eval()
+    pictures = samples((SIZE, SIZE), 16)
+
+    def forward() -> object:
+        return network(pictures)
+
+    weights.settle(network, forward)
+    head = network.model[-1]
+    assert isinstance(head, Detect)
+    for prefix in ("", "one2one_") if hasattr(head, "one2one_cv2") else ("",):
+        boxes, classes = ([level[-1] for level in getattr(head, prefix + name)] for name in ("cv2", "cv3"))
+        weights.spread(classes, forward, 0.0, 1.0)
+        weights.thin(classes, forward, 0.02, THRESHOLD)
+        # Distances of the sides, which must be positive, or logits of such.
+        weights.spread(boxes, forward, *((4.0, 0.8) if head.reg_max == 1 else (0.5, 1.0)))
+    return as_saved(built)
+
+
+@cache
+def rt_detr() -> RTDETR:
+    """RT-DETR with a ResNet and random weights."""
+    torch.manual_seed(9)
+    built = RTDETR("rtdetr-resnet50.yaml")
+    network = built.model.float().eval()
+    pictures = samples((SIZE, SIZE), 2)
+
+    def forward() -> object:
+        return network(pictures)
+
+    weights.settle(network, forward)
+    head = network.model[-1]
+    assert isinstance(head, RTDETRDecoder)
+    weights.spread([head.enc_score_head], forward, -2.0, 1.5)
+    weights.spread([head.dec_score_head[-1]], forward, 0.0, 1.0)
+    weights.thin([head.dec_score_head[-1]], forward, 0.1, THRESHOLD)
+    return as_saved(built)
+
+
+def as_saved(model: Any) -> Any:
+    """`save` keeps 16 bits of each weight."""
+    model.model.half().float()
+    return model
+
+
+def _reference(model: Callable[[], Any], **options: Any) -> Callable[[bytes], list[Found]]:
+    """`predict` with the shape that an exported file has: `rect=False`."""
+
+    def detections(data: bytes) -> list[Found]:
+        (result,) = model().predict(
+            as_opencv(data), imgsz=SIZE, rect=False, conf=THRESHOLD - SLACK, verbose=False, save=False, device="cpu",
+            **options,
+        )  # fmt: skip
+        boxes = result.boxes
+        height, width = result.orig_shape
+        corners = boxes.xyxy.clamp(min=0).minimum(torch.tensor([width, height] * 2))  # RT-DETR's are not clipped
+        return found(corners, boxes.conf, boxes.cls)
+
+    return detections
+
+
+def export(model: Callable[[], Any], path: Path, size: int = SIZE, **options: Any) -> None:
+    """`export` of a copy: it fuses and changes the network that it is called on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = path.with_suffix(".pt").resolve()
+    model().save(source)
+    kind = type(model())
+    with chdir(path.parent):
+        written = kind(source).export(format="onnx", imgsz=size, simplify=False, device="cpu", verbose=False, **options)
+    Path(written).rename(path)
+
+
+def _family(name: str, configuration: str, options: str = "", nms: bool | None = None, classes: int = 80) -> Family:
+    """`nms`: True puts the suppression into the graph, False takes the head that needs none."""
+
+    def model() -> YOLO:
+        return yolo(configuration)
+
+    def write(path: Path) -> None:
+        export(model, path, nms=nms, **({"iou": IOU, "conf": THRESHOLD - SLACK, "max_det": 300} if nms else {}))
+
+    reference = _reference(model, iou=IOU, max_det=300, **({"nms": False} if nms is False else {}))
+    options = f"--like ultralytics {options}".strip()
+    return Family(name, write, options, reference, SOURCE, classes, THRESHOLD)
+
+
+def families() -> list[Family]:
+    """Heads of four generations and tasks, a graph with its suppression, and RT-DETR."""
+    table = "--decoder end_to_end"
+    others = "--set detection.outputs=[output0] --set detection.extras"
+    return [
+        _family("ultralytics-yolov8", "yolov8n.yaml"),
+        _family("ultralytics-yolo11", "yolo11n.yaml"),
+        _family("ultralytics-yolo26", "yolo26n.yaml"),
+        _family("ultralytics-yolov10-end-to-end", "yolov10n.yaml", table, nms=False),
+        _family("ultralytics-yolo26-end-to-end", "yolo26n.yaml", table, nms=False),
+        _family("ultralytics-nms", "yolov8n.yaml", table, nms=True),
+        _family("ultralytics-segment", "yolov8n-seg.yaml", f"{others}=32"),
+        _family("ultralytics-pose", "yolov8n-pose.yaml", f"{others}=51", classes=1),
+        Family("ultralytics-rt-detr", lambda path: export(rt_detr, path), "--like ultralytics-rt-detr",
+               _reference(rt_detr), SOURCE, threshold=THRESHOLD),
+    ]  # fmt: skip
