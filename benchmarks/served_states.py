@@ -85,7 +85,7 @@ def _questions() -> list[Question]:
 def _services(states: tuple[State, ...]) -> Iterator[Mapping[tuple[str, bool], tuple[Child, int]]]:
     with tempfile.TemporaryDirectory() as scratch, contextlib.ExitStack() as opened:
         null = Path(scratch) / "null"
-        timed_models.add_model(null, "null", 0.0)
+        timed_models.add_model(null, "null", 0.0, max_size=16)
         yield {
             (state.name, of_null): opened.enter_context(state.serving(repository, Path(scratch)))
             for state in states

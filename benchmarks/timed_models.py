@@ -16,9 +16,9 @@ WIDTH = 1024
 _MEASURED_STEPS = 400
 
 
-def add_model(root: Path, name: str, seconds: float) -> None:
+def add_model(root: Path, name: str, seconds: float, max_size: int = 1) -> None:
     """Write a classifier to the repository `root` whose network takes about so long for a picture, on one core; with 0,
-    no time worth the name.
+    no time worth the name. `max_size` is the most of them in a batch.
     """
     folder = root / name / "1"
     folder.mkdir(parents=True)
@@ -27,7 +27,7 @@ def add_model(root: Path, name: str, seconds: float) -> None:
         "task": "classification",
         "labels": ["red", "green", "blue"],
         "input": {"size": [16, 16], "resize": "stretch"},
-        "batching": {"max_size": 1},
+        "batching": {"max_size": max_size},
         "classification": {"softmax": False},
     }
     (root / name / FILE_NAME).write_text(yaml.safe_dump(manifest))
