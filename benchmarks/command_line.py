@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import CANNOT_START, FAILED, OK, Device, ModelsDir
+from app.commands.common import CANNOT_START, FAILED, OK, Device, ModelsDir
 from app.errors import RooError
 
 __all__ = ["FAILED", "OK", "Device", "Model", "ModelsDir", "Out", "Quick", "start"]

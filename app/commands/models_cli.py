@@ -1,0 +1,179 @@
+"""`roo-vision models`: options in, exit codes out; the work is done in the modules beside it.
+
+Modules that a command needs are imported inside it, so that `--help` and a mistyped option answer at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from app.commands.common import FAILED, OK, Device, ModelsDir
+
+models_cli = typer.Typer(help="Look at a model repository without serving it.", no_args_is_help=True)
+
+
+@models_cli.command("list")
+def list_models(models_dir: ModelsDir = None) -> None:
+    """List the models of a repository."""
+    from app.commands import models
+    from app.settings import load_settings
+
+    sys.exit(OK if models.print_list(load_settings(models_dir=models_dir).models_dir) else FAILED)
+
+
+@models_cli.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(help="The model's folder name.")], models_dir: ModelsDir = None
+) -> None:
+    """Show one model: its task, labels, input and versions."""
+    from app.commands import models
+    from app.settings import load_settings
+
+    models.print_model(load_settings(models_dir=models_dir).models_dir, name)
+
+
+@models_cli.command("check")
+def check_models(
+    directory: Annotated[Path, typer.Argument(help="A model repository, or one model's folder.")],
+    device: Device = None,
+) -> None:
+    """Load and warm every model, as serving would, and say what is wrong."""
+    from app.commands import models
+    from app.loading.serving import Serving
+    from app.settings import load_settings
+
+    serving = Serving.of(load_settings(device=device))
+    sys.exit(OK if models.check(directory, serving) else FAILED)
+
+
+@models_cli.command("export")
+def export_model(
+    source: Annotated[str, typer.Argument(help="torchvision:NAME, such as torchvision:resnet18.")],
+    weights: Annotated[
+        str,
+        typer.Option(help="File of weights (a state dict), DEFAULT or another of torchvision's names for the model."),
+    ] = "DEFAULT",
+    out: Annotated[Path, typer.Option(help="Model repository to write the entry into.")] = Path("models"),
+    format: Annotated[Literal["onnx", "pt2", "both"], typer.Option(help="Which program to write.")] = "onnx",
+    labels: Annotated[
+        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; the weights' own if left out.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name here; torchvision's where left out.")] = None,
+) -> None:
+    """Write a model of torchvision's as a ready entry of a repository: classifiers, detectors, segmentation.
+
+    Needs the extra `torch`.
+    """
+    from app.commands import export
+
+    export.run(export.Export(source, weights, out, format, labels, name))
+
+
+@models_cli.command("add")
+def add_model(
+    file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],
+    task: Annotated[
+        Literal["classification", "detection", "segmentation"] | None,
+        typer.Option(help="What the model does; the graph's metadata may say it."),
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Class names: a file with one a line, or a,b,c; the graph's metadata's, else numbers, if left out."
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Model repository to write the entry into.")] = Path("models"),
+    name: Annotated[str | None, typer.Option(help="The model's name; the file's where left out.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTH,HEIGHT, for a graph that takes any size.")] = None,
+    decoder: Annotated[str | None, typer.Option(help="How a detector is read, where the graph does not tell.")] = None,
+    like: Annotated[
+        str | None, typer.Option(help="A family whose fields are the defaults: ultralytics, yolox, detr …")
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any field of the manifest: SECTION.FIELD=VALUE; may be given many times."),
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="Factor on a pixel's 0 to 255; 1/255 where left out.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Three numbers with commas, in the order of the channels.")] = None,
+    std: Annotated[str | None, typer.Option(help="Three numbers with commas.")] = None,
+    channels: Annotated[Literal["rgb", "bgr"], typer.Option(help="Order of the channels.")] = "rgb",
+    dynamic_batch: Annotated[
+        bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs the extra `tools`.")
+    ] = False,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A manifest that was begun, such as the draft that a refusal leaves.")
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Make the file this version, or the `next`, of a model that is there.")
+    ] = None,
+    try_picture: Annotated[
+        Path | None, typer.Option("--try", help="Picture to answer afterwards, so that you see whether it is right.")
+    ] = None,
+    drawn: Annotated[Path | None, typer.Option(help="Where to draw that answer; NAME-try.jpg if left out.")] = None,
+) -> None:
+    """Write an ONNX file as a ready entry of a repository, after looking at its graph."""
+    from app.commands import add, addition
+
+    sides = None if size is None else addition.read_size(size)
+    wanted = {
+        "scale": scale,
+        "mean": None if mean is None else addition.read_numbers("--mean", mean, 3),
+        "std": None if std is None else addition.read_numbers("--std", std, 3),
+        "channels": None if channels == "rgb" else channels,
+    }
+    pixels = {field: value for field, value in wanted.items() if value is not None}
+    asked = addition.Addition(
+        file,
+        task,
+        out,
+        labels,
+        name,
+        sides,
+        decoder,
+        dynamic_batch,
+        pixels,
+        like,
+        fields=addition.read_fields(fields or []),
+        version=None if version is None else addition.read_version(version),
+        picture=try_picture,
+        drawn=drawn,
+    )
+    add.run(asked if manifest is None else addition.with_draft(asked, manifest))
+
+
+@models_cli.command("inspect")
+def inspect_model(
+    model: Annotated[str, typer.Argument(help="An ONNX file, or a model's name in the repository.")],
+    try_picture: Annotated[
+        Path | None, typer.Option("--try", help="Picture to try it on; one of the repository's examples if left out.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Class names: a file with one a line, or a,b,c; the graph's own if left out.")
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTH,HEIGHT, for a graph that takes any size.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Say what an ONNX file holds, and what each family and each decoder would make of it on a picture."""
+    from app.commands import addition, inspection
+    from app.settings import load_settings
+
+    root = load_settings(models_dir=models_dir).models_dir
+    sides = None if size is None else addition.read_size(size)
+    inspection.run(inspection.Inspection(model, root, try_picture, labels, sides, json))
+
+
+@models_cli.command("quantize")
+def quantize_model(
+    name: Annotated[str, typer.Argument(help="The model's folder name.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures as the model will meet them; 100 or more are best.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Write the file anew where there is one.")] = False,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Make an int8 file of an ONNX model, and tell what it changes on your pictures. Needs the extra `tools`."""
+    from app.commands import quantize
+    from app.settings import load_settings
+
+    quantize.run(quantize.Quantizing(load_settings(models_dir=models_dir).models_dir, name, data, replace))
