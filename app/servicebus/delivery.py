@@ -31,6 +31,16 @@ _LAST_SECONDS = 1.0
 """What is kept of the time to finish for giving back what could not be finished."""
 
 
+class _NobodysFaultError(Exception):
+    """A message is given back for an operator's fault. Decided where it failed: a moment later another message may have
+    gone through, and this delivery would count.
+    """
+
+    def __init__(self, error: RequestError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Locks(Protocol):
     """Keeps the locks of the messages that are held."""
 
@@ -172,6 +182,8 @@ class Deliveries:
                 with contextlib.suppress(asyncio.CancelledError):  # out of time: it is dead-lettered all the same
                     await self._answering.report(received.message, error)
             return decided
+        except _NobodysFaultError as excused:
+            return replace(settlement.settlement_for(excused.error), verb=Verb.RELEASE)
         except asyncio.CancelledError:
             return settlement.LEAVE if lock.lost else settlement.RELEASE
         except Exception:  # whatever else goes wrong, the message must be given back
@@ -195,6 +207,8 @@ class Deliveries:
             except _OPERATORS as error:
                 tries += 1
                 if self._ending.is_set() or not self._keeps(received, tries):
+                    if self._is_excused(error):
+                        raise _NobodysFaultError(error) from error
                     raise
                 if tries == 1:  # it may be kept for a quarter of an hour
                     self._trouble.again(f"kept and tried again: {error}")

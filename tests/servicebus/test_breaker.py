@@ -3,17 +3,24 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from azure.servicebus import ServiceBusMessage
+from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 
 from app.core.admission import Budget
 from app.devbus.broker import Broker
+from app.errors import StorageUnavailable
 from app.servicebus import breaker as breaker_module
 from app.servicebus import outboxes
+from app.servicebus.answering import Answering
 from app.servicebus.breaker import LIMIT, Breaker
+from app.servicebus.delivery import Deliveries
+from app.servicebus.receiver import Received
+from app.servicebus.settlement import Settlement, Verb
 from app.servicebus.worker import QueueWorker
 from tests.fixtures.engines import Gate, MeanColourEngine
 from tests.fixtures.pictures import Colour, solid
@@ -192,6 +199,43 @@ async def test_robots_with_destinations_of_their_own_do_not_start_the_receiving_
                 bus.fill("results", False)
                 await results(bus, COUNT, "private")
                 await goes_on(bus, worker)
+
+
+async def test_what_is_given_back_for_an_operators_fault_counts_nowhere_though_another_goes_through_just_then() -> None:
+    breaker = Breaker("jobs")
+    for number in range(LIMIT):
+        breaker.fail("403", f"m{number}")
+    breaker.keeps("m0", 1)  # the probe
+
+    class Answer:
+        async def answer(self, message: object) -> None:
+            asyncio.get_running_loop().call_soon(breaker.succeed, "inside")
+            raise StorageUnavailable("403")
+
+    settled: list[Verb] = []
+
+    class Settler:
+        connected = True
+
+        def can_release(self, received: Received) -> bool:
+            return True
+
+        async def settle(self, received: Received, decided: Settlement, lock: object) -> bool:
+            settled.append(decided.verb)
+            return True
+
+    class Locks:
+        period, clock_ahead = 30.0, 0.0
+
+        @contextmanager
+        def hold(self, received: Received, on_loss: object) -> Iterator[SimpleNamespace]:
+            yield SimpleNamespace(lost=False, remaining=lambda: 30.0)
+
+    deliveries = Deliveries("jobs", cast(Answering, Answer()), Settler(), cast(Any, Locks()), breaker, lambda: None)
+    message = SimpleNamespace(message_id="m9", application_properties={}, delivery_count=0, enqueued_time_utc=None)
+    await deliveries.start(Received(cast(ServiceBusReceivedMessage, message), object()))
+    assert not breaker.is_open
+    assert settled == [Verb.RELEASE]
 
 
 async def test_pictures_inside_messages_say_nothing_of_a_storage_that_lets_nobody_in() -> None:
