@@ -28,6 +28,8 @@ class SharedReading:
         self._failure: BaseException | None = None
         self._reading = asyncio.create_task(self._read(), name="servicebus-reading")
         connection.listen = self
+        self._read_one = connection._transport.read
+        connection._transport.read = self._read_in_time
         self._write = connection._transport.write
         self._writing = asyncio.Lock()
         connection._transport.write = self._write_alone
@@ -70,10 +72,17 @@ class SharedReading:
         async with self._writing:
             await self._write(octets)
 
+    async def _read_in_time(self, **kwargs: Any) -> Any:
+        """A frame, or `TimeoutError`. With a time limit of its own the SDK would have a task made for each frame, as
+        `asyncio.wait_for` does before Python 3.12.
+        """
+        async with asyncio.timeout(IDLE_SECONDS):
+            return await self._read_one(**kwargs)
+
     async def _read(self) -> None:
         try:
             while True:
-                await self._listen(wait=IDLE_SECONDS, batch=1)
+                await self._listen(wait=True, batch=1)
                 if self._waking is None:
                     self._waking = asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.wake)
         except Exception as error:  # it is theirs who wait
