@@ -49,13 +49,15 @@ MODELS = Request("GET", "/v1/models")
 READY = Request("GET", "/readyz")
 
 
-def one(picture: bytes, model: str | None, version: str | None, options: dict[str, Any], accept: str) -> Request:
+def one(picture: bytes, model: str | None, version: str | int | None, options: dict[str, Any], accept: str) -> Request:
     """A request with one picture. Raises `InvalidRequest` for options that there are not."""
     headers = {"content-type": _RAW, "accept": accept}
     return Request("POST", _path(model, version), _query(options), headers, picture)
 
 
-def several(pictures: Sequence[bytes], model: str | None, version: str | None, options: dict[str, Any]) -> Request:
+def several(
+    pictures: Sequence[bytes], model: str | None, version: str | int | None, options: dict[str, Any]
+) -> Request:
     """A request with several pictures. Raises `InvalidRequest` for options that there are not."""
     files = [("image", (str(place), content, _RAW)) for place, content in enumerate(pictures)]
     return Request("POST", _path(model, version), _query(options), {"accept": "application/json"}, files=files)
@@ -73,8 +75,18 @@ def parts(sizes: Sequence[int], limits: Limits) -> Iterator[slice]:
         yield slice(begin, len(sizes))
 
 
+def address(url: str) -> str:
+    """The service's address; raises `InvalidRequest` for what is none."""
+    if not url.lower().startswith(("http://", "https://")):
+        raise InvalidRequest(f"{url!r} is no address of a service; it begins with http:// or https://.")
+    return url
+
+
 def headers(api_key: str | None, token: str | None) -> dict[str, str]:
-    """The proof of who asks."""
+    """The proof of who asks; raises `InvalidRequest` for characters that no header takes."""
+    for name, secret in (("API key", api_key), ("token", token)):
+        if secret and not (secret.isascii() and secret.isprintable()):
+            raise InvalidRequest(f"The {name} has a character that no header takes, such as a line's end or an umlaut.")
     return ({"x-api-key": api_key} if api_key else {}) | ({"authorization": f"Bearer {token}"} if token else {})
 
 
@@ -142,12 +154,12 @@ def _read(kind: type[_Model], response: httpx.Response) -> _Model:
         raise ServiceError(f"{response.url.host} answered something that is not what was asked for.") from None
 
 
-def _path(model: str | None, version: str | None) -> str:
+def _path(model: str | None, version: str | int | None) -> str:
     if model is None:
         if version is not None:
             raise InvalidRequest("A version is one of a model; name the model too.")
         return "/v1/predict"
-    chosen = "" if version is None else f"/versions/{quote(version, safe='')}"
+    chosen = "" if version is None else f"/versions/{quote(str(version), safe='')}"
     return f"/v1/models/{quote(model, safe='')}{chosen}/predict"
 
 

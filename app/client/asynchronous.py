@@ -31,7 +31,7 @@ class AsyncClient:
         **http: Any,
     ) -> None:
         """As `Client`; a token's function may be a coroutine function. All else goes to `httpx.AsyncClient`."""
-        self._http = httpx.AsyncClient(base_url=url, **http)
+        self._http = httpx.AsyncClient(base_url=asking.address(url), **http)
         self._api_key, self._token = api_key, token
         self._timeout, self._connect_timeout = timeout, connect_timeout
         self._limits = limits or Limits()
@@ -51,7 +51,7 @@ class AsyncClient:
         picture: Picture,
         *,
         model: str | None = None,
-        version: str | None = None,
+        version: str | int | None = None,
         **options: Any,
     ) -> Prediction:
         """The answer to a picture: of the default model, or `model`, in its newest version or `version`.
@@ -69,7 +69,7 @@ class AsyncClient:
         pictures: Iterable[Picture],
         *,
         model: str | None = None,
-        version: str | None = None,
+        version: str | int | None = None,
         **options: Any,
     ) -> list[Prediction | Refused]:
         """An answer to each picture, in their order; where one failed, the error in its place.
@@ -94,7 +94,7 @@ class AsyncClient:
         *,
         media_type: DrawnType = "image/jpeg",
         model: str | None = None,
-        version: str | None = None,
+        version: str | int | None = None,
         **options: Any,
     ) -> bytes:
         """The picture with its answer drawn in, as a file; raises what `predict` raises."""

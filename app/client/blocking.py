@@ -35,7 +35,7 @@ class Client:
         `limits` are those of one request, where the service has others than its defaults. All else goes to
         `httpx.Client` (`verify`, `cert`, `proxy` …).
         """
-        self._http = httpx.Client(base_url=url, **http)
+        self._http = httpx.Client(base_url=asking.address(url), **http)
         self._api_key, self._token = api_key, token
         self._timeout, self._connect_timeout = timeout, connect_timeout
         self._limits = limits or Limits()
@@ -55,7 +55,7 @@ class Client:
         picture: Picture,
         *,
         model: str | None = None,
-        version: str | None = None,
+        version: str | int | None = None,
         **options: Any,
     ) -> Prediction:
         """The answer to a picture: of the default model, or `model`, in its newest version or `version`.
@@ -73,7 +73,7 @@ class Client:
         pictures: Iterable[Picture],
         *,
         model: str | None = None,
-        version: str | None = None,
+        version: str | int | None = None,
         **options: Any,
     ) -> list[Prediction | Refused]:
         """An answer to each picture, in their order; where one failed, the error in its place.
@@ -98,7 +98,7 @@ class Client:
         *,
         media_type: DrawnType = "image/jpeg",
         model: str | None = None,
-        version: str | None = None,
+        version: str | int | None = None,
         **options: Any,
     ) -> bytes:
         """The picture with its answer drawn in, as a file; raises what `predict` raises."""

@@ -1,5 +1,6 @@
 """Pictures in every form, answers in types."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.client import InvalidRequest, Limits, Prediction, Refused, asking
+from app.client import InvalidRequest, Limits, Prediction, Refused, asking, pictures
 from app.wire.predict_options import PredictOptions
 from tests.client.conftest import Connect
 from tests.fixtures.pictures import solid
@@ -138,3 +139,39 @@ def test_requests_are_as_few_as_the_limits_allow() -> None:
 def test_drawn_answers(connect: Connect, server: Server, media_type: str, begins: bytes) -> None:
     with connect(server.url) as client:
         assert client.draw(solid(RED), model="box", media_type=media_type).startswith(begins)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_an_image_of_pillow_is_the_picture_that_its_png_is(mode: str) -> None:
+    flat = Image.new("RGB", (8, 8), ORANGE).convert("L" if mode == "I;16" else mode)
+    image = Image.fromarray(np.asarray(flat).astype(np.uint16) * 257) if mode == "I;16" else flat
+    if mode in ("LA", "RGBA"):
+        image.putalpha(0)
+    sent = Image.open(BytesIO(pictures.read(image)))
+    assert sent.mode == mode
+    assert np.array_equal(np.asarray(sent), np.asarray(image))
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "I;16B"])
+def test_an_image_of_pillow_without_a_known_range_is_refused(mode: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"mode {mode} has no known range"):
+        pictures.read(Image.new(mode, (8, 8)))
+
+
+@pytest.mark.parametrize("key", ["x\n", "ü", "a\x00b"])
+def test_a_key_that_no_header_takes_is_refused_at_once(server: Server, connect: Connect, key: str) -> None:
+    with connect(server.url, api_key=key) as client, pytest.raises(InvalidRequest, match="no header takes"):
+        client.predict(solid(RED))
+
+
+def test_an_address_without_its_scheme_is_named(connect: Connect) -> None:
+    with (
+        pytest.raises(InvalidRequest, match="'localhost:8000' is no address of a service; it begins with http://"),
+        connect("localhost:8000"),
+    ):
+        pass
+
+
+def test_a_version_may_be_a_number(server: Server, connect: Connect) -> None:
+    with connect(server.url) as client:
+        assert client.predict(solid(RED), model="colour", version=1).version == "1"
