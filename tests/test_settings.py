@@ -29,6 +29,24 @@ def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     assert "ROO_BULK_SHARE: " in str(error.value)
 
 
+OPTIONAL = [name for name, field in Settings.model_fields.items() if field.default is None]
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_what_need_not_be_set_is_not_set_where_its_variable_is_empty(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"ROO_{name.upper()}", "")
+    assert getattr(load_settings(), name) is None
+
+
+@pytest.mark.parametrize("name", ["ENVIRONMENT", "AUTH", "PORT"])
+def test_what_is_always_set_is_refused_where_its_variable_is_empty(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"ROO_{name}", "")
+    with pytest.raises(StartupError, match=f"ROO_{name}"):
+        load_settings()
+
+
 def test_a_misspelt_setting_is_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROO_LANE", "4")
     with pytest.raises(StartupError, match="ROO_LANE"):
