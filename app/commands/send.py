@@ -78,12 +78,24 @@ async def _run(errand: Errand, robot: Robot) -> bool:
                     progress.advance(answered)
 
             waiting = asyncio.create_task(collect(robot, total, on_reply)) if errand.wait else None
-            async for _ in robot.send(_messages(errand), errand.per_second):
-                progress.advance(sent)
-            missing = await waiting if waiting is not None else set()
+            try:
+                async for _ in robot.send(_messages(errand), errand.per_second):
+                    progress.advance(sent)
+                missing = await waiting if waiting is not None else set()
+            finally:
+                await _end(waiting)
         if errand.wait:
             return await _report(robot, latencies, missing)
     return True
+
+
+async def _end(waiting: asyncio.Task[set[str]] | None) -> None:
+    """Wait no more for results, where sending has failed; the link must not be closed under who reads it."""
+    if waiting is not None:
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        if not waiting.cancelled():
+            waiting.exception()  # whatever it was, the failure to send is what is told
 
 
 async def collect(robot: Robot, total: int, on_reply: Any) -> set[str]:

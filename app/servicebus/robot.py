@@ -12,7 +12,7 @@ from typing import Any, Self
 from azure.core.exceptions import AzureError
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage, ServiceBusSubQueue
 from azure.servicebus.aio import ServiceBusReceiver
-from azure.servicebus.exceptions import MessagingEntityNotFoundError
+from azure.servicebus.exceptions import MessageSizeExceededError, MessagingEntityNotFoundError
 
 from app.errors import StartupError
 from app.queue_source import QueueSource, hint_where_missing
@@ -104,7 +104,10 @@ class Robot:
                     if per_second is not None:
                         await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
                     self.sent_at[picture.message_id] = time.monotonic()
-                    await sender.send_messages(self._message(picture))
+                    try:
+                        await sender.send_messages(self._message(picture))
+                    except MessageSizeExceededError as error:
+                        raise self._too_large(picture, error) from None
                     yield picture
         except AzureError as error:
             raise self._refused(error) from None
@@ -150,6 +153,13 @@ class Robot:
             )
         hint = hint_where_missing(self._queue) if isinstance(error, MessagingEntityNotFoundError) else ""
         return StartupError(f"The queue {self._queue!r} does not take messages: {_first_line(error)}{hint}")
+
+    def _too_large(self, picture: Picture, error: AzureError) -> StartupError:
+        return StartupError(
+            f"{picture.message_id}: its {len(picture.content)} bytes are more than a message of {self._queue!r} may "
+            f"have ({_first_line(error)}). Store it as a blob and send its address (image_url, see docs/queue.md), or raise "
+            "the queue's largest message (Premium). What came before it was sent."
+        )
 
     def _no_results(self, error: AzureError) -> StartupError:
         return StartupError(f"No results come from {self._results_queue!r}: {_first_line(error)}")

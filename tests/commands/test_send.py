@@ -55,6 +55,22 @@ async def test_pictures_are_sent_and_their_results_printed(tmp_path: Path, capsy
             assert "green 1.00" in printed
 
 
+async def test_a_picture_that_no_message_holds_is_named_with_the_way_round_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "small.png").write_bytes(solid((255, 0, 0)))
+    (tmp_path / "large.png").write_bytes(solid((255, 0, 0)) + bytes(300_000))
+    async with Broker(["jobs,lock=60", "results"]) as broker:
+        settings = Settings(
+            queue="jobs", results_queue="results", servicebus_connection_string=broker.connection_string
+        )
+        errand = send.Errand([tmp_path / "small.png", tmp_path / "large.png"], None, wait=True, properties={})
+        with pytest.raises(StartupError, match=r"large\.png-.*more than a message of 'jobs' may have.*image_url"):
+            await asyncio.to_thread(send.run, errand, settings)
+        assert broker.queue("jobs").depths.active == 1
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
 async def test_a_picture_without_a_result_is_told_with_its_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
