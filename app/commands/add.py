@@ -6,14 +6,14 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from app.commands import drafts, entries, graphs, probing, trial, versions
+from app.commands import drafts, entries, graphs, probing, readings, trial, versions
 from app.commands.addition import Addition
 from app.commands.detector_graphs import conclude_detector
 from app.commands.graphs import Conclusion
 from app.commands.trial import Sample
 from app.core.model import Model
 from app.errors import EngineFailure, InvalidManifest
-from app.repository.manifest import describe
+from app.repository.manifest import FILE_NAME, describe, read_manifest
 from app.vision.image import Size
 
 console = Console()
@@ -29,6 +29,11 @@ def run(asked: Addition) -> None:
     if asked.version is not None:
         with versions.added(asked) as (model, reasons):
             reasons += _tried(asked, model, sample)
+            if (doubt := _doubt(asked, model, sample, asked.out / asked.model)) is not None:
+                raise InvalidManifest(
+                    f"{asked.file}: read by the model.yaml that is there, {doubt}. Export it as the version before "
+                    "was, or add it as a model of its own with another --name and without --version."
+                )
     else:
         with entries.new_entry(asked.out, asked.model, asked.file) as folder:
             path = folder / entries.VERSION / "model.onnx"
@@ -65,6 +70,8 @@ def _write(asked: Addition, folder: Path, path: Path, sample: Sample | None) -> 
     entries.write_manifest(folder, manifest, names)
     with entries.loaded(folder) as model:
         found = _tried(asked, model, sample)
+        if (doubt := _doubt(asked, model, sample, folder)) is not None:
+            found.append(f"that looks wrong: {doubt}; `roo-vision models inspect` shows other readings")
     decoder = manifest[str(asked.task)].get("decoder")
     return [*asked.told.reasons, *section.reasons, *section_of_task.reasons, *_assumptions(asked, decoder), *found]
 
@@ -89,6 +96,14 @@ def _tried(asked: Addition, model: Model, sample: Sample | None) -> list[str]:
     path = asked.file if asked.version is None else None
     others = [] if path is None else drafts.choices(asked, path)
     return [words, *([] if doubt is None else [f"that looks wrong: {doubt}"]), *others]
+
+
+def _doubt(asked: Addition, model: Model, sample: Sample | None, folder: Path) -> str | None:
+    """What the graph's own numbers say against the manifest in `folder`, which clips and scales them."""
+    manifest = read_manifest(folder / FILE_NAME)
+    if manifest.task == "tensors":
+        return None
+    return readings.contradiction(manifest, *trial.outputs(model, sample or trial.bundled_sample(asked.out)))
 
 
 def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusion, Conclusion]:

@@ -135,7 +135,7 @@ class Attempts:
         task = manifest.build_task(self.labels or tuple(map(str, made_up)))
         task.check(outputs)
         answer: AnyPrediction = task.finish(outputs, placement, trial.OF_THE_MANIFEST)
-        doubt = _doubt(manifest, outputs, placement) or trial.oddity(answer, self.sample)
+        doubt = contradiction(manifest, outputs, placement) or trial.oddity(answer, self.sample)
         return Reading(candidate, answer, doubt=doubt)
 
     def _manifest(self, candidate: Candidate, names: tuple[str, ...]) -> Manifest:
@@ -196,7 +196,7 @@ def _classes(manifest: Manifest, outputs: Mapping[str, Array]) -> int | None:
     return len(only) if only.ndim == 3 and manifest.segmentation.layout == "logits" else None
 
 
-def _doubt(manifest: Manifest, outputs: Mapping[str, Array], placement: Placement) -> str | None:
+def contradiction(manifest: Manifest, outputs: Mapping[str, Array], placement: Placement) -> str | None:
     """What the outputs say against a reading that fits their shapes; scores are clipped before they are answered."""
     if manifest.task == "classification":
         return _doubtful_row(manifest.classification, outputs)

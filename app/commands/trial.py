@@ -8,12 +8,14 @@ import numpy as np
 
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
+from app.engines.base import Array
 from app.errors import RequestError, StartupError
 from app.repository.repository import PICTURE_SUFFIXES
 from app.vision import drawing, image
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.image import ImageHeader, Picture
+from app.vision.preprocessing import Placement
 from app.vision.segmentation import Segmentation
 from app.vision.tasks import Options
 from app.wire.prediction import AnyPrediction
@@ -58,11 +60,20 @@ def bundled_sample(models_dir: Path) -> Sample:
 
 def answer(model: Model, sample: Sample) -> AnyPrediction:
     """What a warm model makes of it; raises what `Model.prepare` and `Model.finish` raise."""
-    admitted = AdmittedRequest(InferenceRequest(sample.data, request_id="try"), sample.header)
-    row = model.empty_batch()[:1]
-    placement = model.prepare_row(admitted, row[0])
-    found: AnyPrediction = model.finish(model.compute(row)[0], placement, admitted)
+    raw, placement = outputs(model, sample)
+    found: AnyPrediction = model.finish(raw, placement, _request(sample))
     return found
+
+
+def outputs(model: Model, sample: Sample) -> tuple[dict[str, Array], Placement]:
+    """What a warm model's graph gives for it, and where the picture lies in the input; raises as `answer` does."""
+    row = model.empty_batch()[:1]
+    placement = model.prepare_row(_request(sample), row[0])
+    return model.compute(row)[0], placement
+
+
+def _request(sample: Sample) -> AdmittedRequest:
+    return AdmittedRequest(InferenceRequest(sample.data, request_id="try"), sample.header)
 
 
 def draw(sample: Sample, prediction: AnyPrediction, target: Path) -> None:

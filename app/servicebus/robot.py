@@ -157,8 +157,8 @@ class Robot:
     def _too_large(self, picture: Picture, error: AzureError) -> StartupError:
         return StartupError(
             f"{picture.message_id}: its {len(picture.content)} bytes are more than a message of {self._queue!r} may "
-            f"have ({_first_line(error)}). Store it as a blob and send its address (image_url, see docs/queue.md), or raise "
-            "the queue's largest message (Premium). What came before it was sent."
+            f"have ({_first_line(error)}). Store it as a blob and send its address (image_url, see docs/queue.md), or "
+            "raise the queue's largest message (Premium). What came before it was sent."
         )
 
     def _no_results(self, error: AzureError) -> StartupError:

@@ -98,6 +98,26 @@ def test_versions_that_are_listed_and_digests_in_one_line_are_left_to_their_owne
     assert versions_of(tmp_path / "models") == ["1", "2"]
 
 
+def test_a_version_whose_numbers_speak_against_the_manifest_is_refused(tmp_path: Path) -> None:
+    logits = save_constant(tmp_path / "logits.onnx", scores=np.array([3, -1, 0.5], np.float32))
+    add.run(asked(logits, "classification", labels="a,b,c", fields={"classification": {"softmax": True}}))
+    root = tmp_path / "models" / "it"
+    before = (root / "model.yaml").read_text()
+    shares = save_constant(tmp_path / "shares.onnx", scores=np.array([0.2, 0.3, 0.5], np.float32))
+    with pytest.raises(InvalidManifest, match="its outputs are probabilities already"):
+        add.run(asked(shares, None, version=0))
+    assert not (root / "2").exists()
+    assert (root / "model.yaml").read_text() == before
+
+
+def test_an_entry_whose_numbers_speak_against_what_was_asked_is_said_to_look_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = save_constant(tmp_path / "shares.onnx", scores=np.array([0.2, 0.3, 0.5], np.float32))
+    add.run(asked(shares, "classification", labels="a,b,c", fields={"classification": {"softmax": True}}))
+    assert "that looks wrong: its outputs are probabilities already" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("save", "words"),
     [
