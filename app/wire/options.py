@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from app.vision.tasks import Coordinates, Options
 
@@ -14,11 +15,14 @@ MOST_CLASSES = 1000
 def read_classes(value: Any) -> Any:
     """Names and numbers of classes as a tuple of text: of text with commas between, a list, or one number.
 
-    What is none of these is given back as it is, for `pydantic` to refuse.
+    What is none of these is given back as it is, for `pydantic` to refuse; nothing at all is refused here.
     """
     if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    items = list(value) if isinstance(value, (list, tuple)) else [value]
+        items: list[Any] = [part.strip() for part in value.split(",") if part.strip()]
+    else:
+        items = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not items:
+        raise PydanticCustomError("classes_empty", "name at least one class, or leave the option out")
     return tuple(str(item) if isinstance(item, int) and not isinstance(item, bool) else item for item in items)
 
 
@@ -35,7 +39,7 @@ _CLASSES_SCHEMA = {
 }
 Classes = Annotated[
     tuple[Annotated[str, Field(max_length=256)], ...],
-    Field(min_length=1, max_length=MOST_CLASSES),
+    Field(max_length=MOST_CLASSES),
     BeforeValidator(read_classes),
     WithJsonSchema(_CLASSES_SCHEMA),
 ]

@@ -29,6 +29,12 @@ def test_what_names_no_classes_is_refused(said: Any) -> None:
         RequestOptions.model_validate({"classes": said})
 
 
+@pytest.mark.parametrize("said", ["", " , ", []])
+def test_no_class_at_all_is_said_in_words(said: Any) -> None:
+    with pytest.raises(ValidationError, match="name at least one class, or leave the option out"):
+        RequestOptions.model_validate({"classes": said})
+
+
 def test_every_option_of_the_tasks_can_be_asked_for() -> None:
     wanted = {"score_threshold": 0.1, "iou_threshold": 0.2, "max_detections": 3, "top_k": 4, "read_barcodes": True}
     more = {"classes": ("a",), "class_agnostic": True, "coordinates": "normalized"}
