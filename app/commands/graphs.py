@@ -60,20 +60,22 @@ def conclude_classifier(rows: Mapping[str, Array], labels: int | None, settled: 
 
     Raises `InvalidManifest` where not exactly one output is a row of scores, or what it holds can be two things.
     """
-    fitting = [name for name, row in rows.items() if row.size > 1 and row.size == max(row.shape)]
+    yes_or_no = labels == 2 and bool(settled.get("sigmoid"))  # one number tells both
+    fewest = 1 if yes_or_no else 2
+    fitting = [name for name, row in rows.items() if row.size >= fewest and row.size == max(row.shape, default=1)]
     fitting = [settled["output"]] if settled.get("output") in rows else fitting
     if len(fitting) != 1:
         raise InvalidManifest(f"{shapes(rows)}: not exactly one of them is a row of scores, so this is no classifier.")
     name, scores = fitting[0], rows[fitting[0]].astype(np.float64).reshape(-1)
-    said = f"the output {name} has {scores.size} scores"
+    said = f"the output {name} has {scores.size} score{'s' * (scores.size > 1)}"
     output = {"output": name} if len(rows) > 1 and "output" not in settled else {}
-    if not np.isfinite(scores).all() or scores.min() == scores.max():
+    if not np.isfinite(scores).all() or (scores.size > 1 and scores.min() == scores.max()):
         raise InvalidManifest(
             f"{said}: for a random picture they are {'all the same' if np.isfinite(scores).all() else 'not finite'}, "
             "so they say nothing. Check the model's input (--scale, --mean, --std) and whether its weights are there."
         )
     if "softmax" in settled or "sigmoid" in settled:
-        return Conclusion(output, (f"{said}, read as was asked",), scores.size)
+        return Conclusion(output, (f"{said}, read as was asked",), 2 if yes_or_no and scores.size == 1 else scores.size)
     probable = bool((scores >= 0).all() and abs(scores.sum() - 1) < PROBABLE)
     if not probable:
         _refuse_other_numbers(said, scores, labels)
@@ -83,7 +85,7 @@ def conclude_classifier(rows: Mapping[str, Array], labels: int | None, settled: 
 
 def _refuse_other_numbers(said: str, scores: NDArray[np.float64], labels: int | None) -> None:
     """What is no probability may be no logit of one class among others either."""
-    if abs(float(np.square(scores).sum()) - 1) < 1e-3:
+    if scores.min() < 0 and abs(float(np.square(scores).sum()) - 1) < 1e-3:
         raise InvalidManifest(
             f"{said}, whose squares sum to 1: that is an embedding, a direction and no classes. It is not served as a "
             "classifier."

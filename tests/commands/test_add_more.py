@@ -110,6 +110,22 @@ def test_a_version_whose_numbers_speak_against_the_manifest_is_refused(tmp_path:
     assert (root / "model.yaml").read_text() == before
 
 
+def test_one_number_for_two_names_is_added_where_sigmoid_is_asked_for(tmp_path: Path) -> None:
+    single = save_constant(tmp_path / "single.onnx", scores=np.array([0.7], np.float32))
+    fields = {"classification": {"sigmoid": True}}
+    add.run(asked(single, "classification", labels="no,yes", fields=fields))
+    (entry,) = scan(tmp_path / "models")
+    assert entry.labels == ("no", "yes")
+    with pytest.raises(InvalidManifest, match="this is no classifier"):
+        add.run(asked(single, "classification", labels="a,b,c", fields=fields, name="other"))
+
+
+def test_one_sure_class_of_several_is_no_embedding(tmp_path: Path) -> None:
+    sure = save_constant(tmp_path / "sure.onnx", scores=np.array([0.998, 0.04, 0.05], np.float32))
+    with pytest.raises(InvalidManifest, match="probabilities of classes that may each be there by themselves"):
+        add.run(asked(sure, "classification", labels="a,b,c"))
+
+
 def test_an_entry_whose_numbers_speak_against_what_was_asked_is_said_to_look_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
