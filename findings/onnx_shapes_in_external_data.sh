@@ -3,9 +3,8 @@
 #
 # A graph of one Reshape (its target shape a constant) and one MatMul is saved by onnx.save_model with all tensors in a
 # file beside it, once with size_threshold=1024, the default, under which the shape of two numbers stays in the graph,
-# and once with size_threshold=0, under which it goes to the file as well. onnx's checker takes both, its reference
-# evaluator computes both alike, and its shape inference infers both. ONNX Runtime loads the first and refuses the
-# second: its graph resolution reads shape constants before external data is there.
+# and once with size_threshold=0, under which it goes to the file as well. onnx's checker takes both and its reference
+# evaluator computes both alike. ONNX Runtime loads the first and refuses the second while it infers shapes.
 #
 # Why it matters: "externalise everything" is what people set who split a large model, and the error, which asks for
 # external data to be loaded as raw data, does not say that the cure is a threshold at saving.
