@@ -80,7 +80,7 @@ class Core:
         for name, reason in start.failures.items():
             registry.fail(name, reason)
         self.executor.start(start.serving.lanes)
-        self.service.registry.complete()
+        registry.complete()
         self.health.finish_start()
 
 

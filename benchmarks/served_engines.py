@@ -17,7 +17,7 @@ from rich.console import Console
 from app.bench import machine, pictures, run
 from app.bench.contenders import READY_PATH, Server
 from app.bench.load import HOST
-from app.bench.measurements import Measurement, spread
+from app.bench.measurements import Measurement, cpu_ms, spread
 from app.bench.processes import Child, sigterm_as_exit
 from app.errors import StartupError
 from app.settings import environment_with, load_settings
@@ -111,7 +111,7 @@ def _table(
                 f"{ratios.median:.2f} ({ratios.low:.2f}-{ratios.high:.2f})",
                 f"{spread(found.p50_ms for found in slices).median:.1f}",
                 f"{spread(found.p99_ms for found in slices).median:.1f}",
-                f"{1000 * sum(s.cpu_seconds for s in slices) / sum(s.pictures for s in slices):.1f}",
+                f"{cpu_ms(slices):.1f}",
                 str(sum(found.errors for found in slices)),
             ]
             lines.append(f"| {' | '.join(cells)} |")

@@ -16,8 +16,9 @@ import typer
 from rich.console import Console
 
 from app.bench import load, machine, pictures
-from app.bench.measurements import Measurement, Spread, spread
+from app.bench.measurements import Measurement, Spread, cpu_ms, spread
 from app.bench.processes import Child, sigterm_as_exit
+from app.bench.results import in_range
 from benchmarks import timed_models
 from benchmarks.command_line import Out, Quick, start
 from benchmarks.states import HERE, NOW, State, state_before
@@ -115,28 +116,20 @@ def _table(slices: Slices, now: str, before: str, seconds: float) -> str:
         cells = [
             name,
             *(f"{spread(found.per_second for found in several).median:.0f}" for several in (old, new)),
-            _in_words(_ratios(new, old, "per_second")),
+            in_range(_ratios(new, old, "per_second")),
             *(f"{spread(found.p50_ms for found in several).median:.1f}" for several in (old, new)),
-            _in_words(_ratios(new, old, "p50_ms")),
-            *(f"{_cpu_ms(several):.2f}" for several in (old, new)),
+            in_range(_ratios(new, old, "p50_ms")),
+            *(f"{cpu_ms(several):.2f}" for several in (old, new)),
             f"{sum(found.errors for found in (*old, *new))}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     default, bare = (slices[f"{words}, 32 in flight"] for words in ("default answer", "without barcodes"))
-    shares = [f"{state} {_in_words(_ratios(default[state], bare[state], 'per_second'))}" for state in (before, now)]
+    shares = [f"{state} {in_range(_ratios(default[state], bare[state], 'per_second'))}" for state in (before, now)]
     return "\n".join([*lines, "", f"Default answer to the same without barcodes, 32 in flight: {', '.join(shares)}."])
 
 
 def _ratios(those: list[Measurement], to: list[Measurement], what: str) -> Spread:
     return spread(getattr(one, what) / getattr(other, what) for one, other in zip(those, to, strict=True))
-
-
-def _in_words(found: Spread) -> str:
-    return f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
-
-
-def _cpu_ms(several: list[Measurement]) -> float:
-    return 1e3 * sum(found.cpu_seconds for found in several) / max(1, sum(found.pictures for found in several))
 
 
 def _write(out: Path, slices: Slices, words: str) -> None:

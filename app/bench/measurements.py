@@ -113,6 +113,12 @@ def summarise(slices: Sequence[Slice]) -> list[Row]:
     return [_row(slices, size, concurrency, name) for size, concurrency in sorted(keys, key=_by_area) for name in order]
 
 
+def cpu_ms(measured: Sequence[Measurement]) -> float:
+    """Milliseconds of the contender's CPU a picture; nan where it answered none."""
+    pictures = sum(item.pictures for item in measured)
+    return 1e3 * sum(item.cpu_seconds for item in measured) / pictures if pictures else math.nan
+
+
 def _by_area(key: tuple[str, int]) -> tuple[int, int]:
     size, concurrency = key
     return math.prod(int(side) for side in size.split("x")), concurrency
@@ -121,7 +127,6 @@ def _by_area(key: tuple[str, int]) -> tuple[int, int]:
 def _row(slices: Sequence[Slice], size: str, concurrency: int, contender: str) -> Row:
     own = select(slices, size, concurrency, contender)
     measured = [item.measured for item in own]
-    pictures = sum(item.pictures for item in measured)
     return Row(
         size=size,
         concurrency=concurrency,
@@ -130,6 +135,6 @@ def _row(slices: Sequence[Slice], size: str, concurrency: int, contender: str) -
         ratios={name: spread(ratios(own, select(slices, size, concurrency, name))) for name in rivals(slices)},
         p50_ms=spread(item.p50_ms for item in measured),
         p99_ms=spread(item.p99_ms for item in measured),
-        cpu_ms_per_picture=1e3 * sum(item.cpu_seconds for item in measured) / pictures if pictures else math.nan,
+        cpu_ms_per_picture=cpu_ms(measured),
         errors=sum(item.errors for item in measured),
     )

@@ -90,6 +90,19 @@ def headers(api_key: str | None, token: str | None) -> dict[str, str]:
     return ({"x-api-key": api_key} if api_key else {}) | ({"authorization": f"Bearer {token}"} if token else {})
 
 
+def arguments(request: Request, api_key: str | None, token: str | None, left: httpx.Timeout) -> dict[str, Any]:
+    """An attempt at a request, as httpx's `request` takes it; raises what `headers` raises."""
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": request.query,
+        "headers": request.headers | headers(api_key, token),
+        "content": request.content,
+        "files": request.files,
+        "timeout": left,
+    }
+
+
 def prediction(response: httpx.Response) -> Prediction:
     """The answer to one picture; raises `ServiceError` where it is none."""
     return _read(Prediction, response)

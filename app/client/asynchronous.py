@@ -137,12 +137,4 @@ class AsyncClient:
         token = self._token() if callable(self._token) else self._token
         if inspect.isawaitable(token):
             token = await token
-        return await self._http.request(
-            request.method,
-            request.path,
-            params=request.query,
-            headers=request.headers | asking.headers(self._api_key, token),
-            content=request.content,
-            files=request.files,
-            timeout=left,
-        )
+        return await self._http.request(**asking.arguments(request, self._api_key, token, left))

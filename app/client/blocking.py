@@ -139,12 +139,4 @@ class Client:
 
     def _ask(self, request: Request, left: httpx.Timeout) -> httpx.Response:
         token = self._token() if callable(self._token) else self._token
-        return self._http.request(
-            request.method,
-            request.path,
-            params=request.query,
-            headers=request.headers | asking.headers(self._api_key, token),
-            content=request.content,
-            files=request.files,
-            timeout=left,
-        )
+        return self._http.request(**asking.arguments(request, self._api_key, token, left))

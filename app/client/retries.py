@@ -50,7 +50,7 @@ class Attempts:
         """Seconds to wait before the next attempt; raises `Unreachable` where there is no time for one."""
         wait = self._backoff()
         seconds = self._connect_seconds if isinstance(error, _NOT_REACHED) else self._seconds
-        if isinstance(error, httpx.UnsupportedProtocol) or wait >= self._left(seconds):
+        if wait >= self._left(seconds):
             words = str(error) or type(error).__name__
             tries = f"{self._made} attempts" if self._made > 1 else "one attempt"
             raise Unreachable(f"{_place(error)} cannot be asked: {words} ({tries} in {seconds:g} s).") from error

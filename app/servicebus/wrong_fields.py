@@ -42,7 +42,8 @@ def _words(item: Mapping[str, Any], known: tuple[str, ...]) -> str:
         return f"{name} is missing"
     if kind == "value_error":
         return str(item["msg"]).removeprefix("Value error, ")
-    return f"{name} {_demand(kind, item.get('ctx', {})) or item['msg']}"
+    demand = _demand(kind, item.get("ctx", {}))
+    return f"{name} {demand}" if demand else f"{name}: {item['msg']}"
 
 
 def _likely(name: str, known: tuple[str, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,7 @@ class Classifier:
 def settled(model: nn.Module, last: nn.Linear) -> nn.Module:
     """With weights whose answers differ."""
     pictures = (samples((224, 224), 16) - 0.45) / 0.225
-
-    def forward() -> object:
-        return model(pictures)
-
+    forward = partial(model, pictures)
     model.eval()
     weights.settle(model, forward, calm=0.5)
     weights.spread([last], forward, 0.0, 2.0)

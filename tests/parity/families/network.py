@@ -1,6 +1,6 @@
 """A small network of four strides, for formats whose families' code is not installed here."""
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import nn
@@ -48,10 +48,7 @@ def network(others: int, levels: Levels) -> Network:
     built = Network(channels).eval()
     mean, deviation = levels
     pictures = (samples((SIZE, SIZE)) - mean) / deviation
-
-    def forward() -> object:
-        return built(pictures)
-
+    forward = partial(built, pictures)
     weights.settle(built, forward)
     weights.spread(built.heads, forward, 0.0, 1.0)
     with torch.no_grad():

@@ -1,6 +1,6 @@
 """RF-DETR by its own package: `predict`, and `export` to a file."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -21,10 +21,7 @@ def model() -> RFDETR:
     built = RFDETRNano(pretrain_weights=None, num_classes=CLASSES, device="cpu")
     network = built.model.model.eval()
     pictures = (samples((SIZE, SIZE), 2) - 0.45) / 0.225
-
-    def forward() -> object:
-        return network(pictures)
-
+    forward = partial(network, pictures)
     weights.spread([network.transformer.enc_out_class_embed[0]], forward, -2.0, 1.0)
     weights.spread([network.class_embed], forward, 0.0, 1.5)
     weights.thin([network.class_embed], forward, 0.1, THRESHOLD)

@@ -1,7 +1,7 @@
 """DETR, RT-DETR and D-FINE by transformers: its image processors and their post-processing."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,7 @@ def detr() -> nn.Module:
     )  # fmt: skip
     model = DetrForObjectDetection(config).eval()
     pictures = (samples((SIZE, SIZE)) - 0.45) / 0.225
-
-    def forward() -> object:
-        return model(pixel_values=pictures)
-
+    forward = partial(model, pixel_values=pictures)
     # Fresh ones are so alike that every query gives the same answer.
     torch.nn.init.normal_(model.model.query_position_embeddings.weight, std=3.0)
     weights.settle(model, forward)
@@ -71,10 +68,7 @@ def yolos() -> nn.Module:
     )  # fmt: skip
     model = YolosForObjectDetection(config).eval()
     pictures = (samples((SIZE, SIZE)) - 0.45) / 0.225
-
-    def forward() -> object:
-        return model(pixel_values=pictures)
-
+    forward = partial(model, pixel_values=pictures)
     torch.nn.init.normal_(model.vit.embeddings.detection_tokens, std=3.0)
     weights.spread([model.class_labels_classifier.layers[-1]], forward, 0.0, 2.5)
     weights.spread([model.bbox_predictor.layers[-1]], forward, -0.5, 0.8)
@@ -93,10 +87,7 @@ def deformable_detr() -> nn.Module:
     )  # fmt: skip
     model = DeformableDetrForObjectDetection(config).eval()
     pictures = (samples((SIZE, SIZE)) - 0.45) / 0.225
-
-    def forward() -> object:
-        return model(pixel_values=pictures)
-
+    forward = partial(model, pixel_values=pictures)
     torch.nn.init.normal_(model.model.query_position_embeddings.weight, std=3.0)
     weights.settle(model, forward)
     weights.spread([model.class_embed[-1]], forward, 0.0, 1.5)
@@ -136,10 +127,7 @@ def d_fine() -> nn.Module:
 
 def _spread_queries(model: nn.Module) -> nn.Module:
     pictures = samples((SIZE, SIZE))
-
-    def forward() -> object:
-        return model(pixel_values=pictures)
-
+    forward = partial(model, pixel_values=pictures)
     weights.settle(model, forward)
     weights.spread([model.model.enc_score_head], forward, -2.0, 1.5)
     weights.spread([model.model.decoder.class_embed[-1]], forward, 0.0, 1.5)

@@ -1,5 +1,6 @@
 """Ultralytics' classifier by its own `predict`; see `ultralytics_models` for the package's licence."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,10 +20,7 @@ def classifiers() -> list[Classifier]:
     model = YOLO("yolov8n-cls.yaml")
     network = model.model.float().eval()
     pictures = samples((SIZE, SIZE), 8)
-
-    def forward() -> object:
-        return network(pictures)
-
+    forward = partial(network, pictures)
     weights.settle(network, forward)
     weights.spread([network.model[-1].linear], forward, 0.0, 2.0)
     as_saved(model)

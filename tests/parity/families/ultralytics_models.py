@@ -7,7 +7,7 @@ is in what is shipped.
 import os
 from collections.abc import Callable
 from contextlib import chdir
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +37,7 @@ def yolo(configuration: str) -> YOLO:
     built = YOLO(configuration, verbose=False)
     network = built.model.float().eval()
     pictures = samples((SIZE, SIZE), 16)
-
-    def forward() -> object:
-        return network(pictures)
-
+    forward = partial(network, pictures)
     weights.settle(network, forward)
     head = network.model[-1]
     assert isinstance(head, Detect)
@@ -60,10 +57,7 @@ def rt_detr() -> RTDETR:
     built = RTDETR("rtdetr-resnet50.yaml")
     network = built.model.float().eval()
     pictures = samples((SIZE, SIZE), 2)
-
-    def forward() -> object:
-        return network(pictures)
-
+    forward = partial(network, pictures)
     weights.settle(network, forward)
     head = network.model[-1]
     assert isinstance(head, RTDETRDecoder)

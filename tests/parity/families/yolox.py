@@ -1,6 +1,6 @@
 """YOLOX by its own package: `tools/demo.py`'s way from a picture to boxes, `tools/export_onnx.py`'s way to a file."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +32,7 @@ def model() -> YOLOX:
         if isinstance(module, nn.BatchNorm2d):
             module.eps, module.momentum = 1e-3, 0.03
     pictures = samples((SIZE, SIZE), 16) * 255
-
-    def forward() -> object:
-        return built(pictures)
-
+    forward = partial(built, pictures)
     weights.settle(built, forward)
     head = built.head
     weights.spread(head.cls_preds, forward, 0.0, 0.6)
