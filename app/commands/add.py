@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from app.commands import drafts, entries, graphs, probing, readings, trial, versions
+from app.commands import doubts, drafts, entries, graphs, probing, trial, versions
 from app.commands.addition import Addition
 from app.commands.detector_graphs import conclude_detector
 from app.commands.graphs import Conclusion
@@ -28,12 +28,7 @@ def run(asked: Addition) -> None:
     sample = None if asked.picture is None else trial.read_sample(asked.picture)
     if asked.version is not None:
         with versions.added(asked) as (model, reasons):
-            reasons += _tried(asked, model, sample)
-            if (doubt := _doubt(asked, model, sample, asked.out / asked.model)) is not None:
-                raise InvalidManifest(
-                    f"{asked.file}: read by the model.yaml that is there, {doubt}. Export it as the version before "
-                    "was, or add it as a model of its own with another --name and without --version."
-                )
+            reasons += _tried(asked, model, asked.out / asked.model, sample)
     else:
         with entries.new_entry(asked.out, asked.model, asked.file) as folder:
             path = folder / entries.VERSION / "model.onnx"
@@ -69,41 +64,39 @@ def _write(asked: Addition, folder: Path, path: Path, sample: Sample | None) -> 
         dynamic_batch.free(asked.file.name, path, section)
     entries.write_manifest(folder, manifest, names)
     with entries.loaded(folder) as model:
-        found = _tried(asked, model, sample)
-        if (doubt := _doubt(asked, model, sample, folder)) is not None:
-            found.append(f"that looks wrong: {doubt}; `roo-vision models inspect` shows other readings")
+        found = _tried(asked, model, folder, sample)
     decoder = manifest[str(asked.task)].get("decoder")
     return [*asked.told.reasons, *section.reasons, *section_of_task.reasons, *_assumptions(asked, decoder), *found]
 
 
-def _tried(asked: Addition, model: Model, sample: Sample | None) -> list[str]:
-    """What the model finds in the sample, which is drawn; nothing without a sample.
+def _tried(asked: Addition, model: Model, folder: Path, sample: Sample | None) -> list[str]:
+    """What speaks against the manifest in `folder`; and what the model finds in the sample, which is drawn, if any.
 
-    Raises `InvalidManifest` where it cannot be answered.
+    Raises `InvalidManifest` where it cannot be answered, or where a version contradicts the manifest that was there.
     """
-    if sample is None:
-        return []
-    try:
-        answer = trial.answer(model, sample)
-    except EngineFailure as error:
-        raise InvalidManifest(f"--try {sample.name}: {error}") from error
-    target = asked.drawn or Path(f"{asked.model}-try.jpg")
-    trial.draw(sample, answer, target)
-    doubt = trial.oddity(answer, sample)
-    words = f"in {sample.name} it finds: {trial.in_words(answer)}; drawn in {target}: look whether that is right"
-    if doubt is None and trial.found_something(answer):
-        return [words]
-    path = asked.file if asked.version is None else None
-    others = [] if path is None else drafts.choices(asked, path)
-    return [words, *([] if doubt is None else [f"that looks wrong: {doubt}"]), *others]
-
-
-def _doubt(asked: Addition, model: Model, sample: Sample | None, folder: Path) -> str | None:
-    """What the graph's own numbers say against the manifest in `folder`, which clips and scales them."""
     manifest = read_manifest(folder / FILE_NAME)
     if manifest.task == "tensors":
-        return None
-    return readings.contradiction(manifest, *trial.outputs(model, sample or trial.bundled_sample(asked.out)))
+        return [] if sample is None else ["it takes no pictures, so none was tried"]
+    shown = sample or trial.bundled_sample(asked.out)
+    try:
+        tried = trial.run(model, shown)
+        doubt = doubts.of_numbers(manifest, tried.outputs, tried.placement)
+    except EngineFailure as error:
+        raise InvalidManifest(f"{shown.name} cannot be answered: {error}") from error
+    if doubt is not None and asked.version is not None:
+        raise InvalidManifest(
+            f"{asked.file}: read by the model.yaml that is there, {doubt}. Export it as the version before was, or add "
+            "it as a model of its own with another --name and without --version."
+        )
+    doubt = doubt or doubts.of_answer(tried.answer, shown)
+    told = [] if doubt is None else [f"that looks wrong: {doubt}"]
+    if sample is None:
+        return told
+    target = asked.drawn or Path(f"{asked.model}-try.jpg")
+    trial.draw(sample, tried.answer, target)
+    words = f"in {sample.name} it finds: {trial.in_words(tried.answer)}; drawn in {target}: look whether that is right"
+    unsure = asked.version is None and (doubt is not None or not trial.found_something(tried.answer))
+    return [words, *told, *(drafts.choices(asked, asked.file) if unsure else [])]
 
 
 def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusion, Conclusion]:

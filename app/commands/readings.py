@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from app.commands import trial
-from app.commands.graphs import PROBABLE
+from app.commands import doubts, trial
 from app.commands.trial import Sample
 from app.commands.ultralytics import Told
 from app.engines.base import Array, Engine
@@ -17,12 +16,10 @@ from app.errors import EngineFailure, InvalidManifest, StartupError
 from app.repository import presets
 from app.repository.manifest import Manifest, describe
 from app.vision import image, preprocessing
-from app.vision.classification import ClassificationSpec
 from app.vision.decoders.base import OutputDecoder
 from app.vision.decoders.registry import decoder_for
 from app.vision.detection_spec import ROLES
 from app.vision.preprocessing import InputSpec, Placement
-from app.vision.tasks import chosen_output
 from app.wire.prediction import AnyPrediction
 
 Sections = dict[str, Any]
@@ -135,7 +132,7 @@ class Attempts:
         task = manifest.build_task(self.labels or tuple(map(str, made_up)))
         task.check(outputs)
         answer: AnyPrediction = task.finish(outputs, placement, trial.OF_THE_MANIFEST)
-        doubt = contradiction(manifest, outputs, placement) or trial.oddity(answer, self.sample)
+        doubt = doubts.of_numbers(manifest, outputs, placement) or doubts.of_answer(answer, self.sample)
         return Reading(candidate, answer, doubt=doubt)
 
     def _manifest(self, candidate: Candidate, names: tuple[str, ...]) -> Manifest:
@@ -194,35 +191,6 @@ def _classes(manifest: Manifest, outputs: Mapping[str, Array]) -> int | None:
     if manifest.task == "classification":
         return only.size
     return len(only) if only.ndim == 3 and manifest.segmentation.layout == "logits" else None
-
-
-def contradiction(manifest: Manifest, outputs: Mapping[str, Array], placement: Placement) -> str | None:
-    """What the outputs say against a reading that fits their shapes; scores are clipped before they are answered."""
-    if manifest.task == "classification":
-        return _doubtful_row(manifest.classification, outputs)
-    if manifest.task == "segmentation":
-        numbers = chosen_output(outputs, manifest.segmentation.output)
-        whole = manifest.segmentation.layout == "logits" or bool((numbers == np.rint(numbers)).all())
-        return None if whole else "its values are not whole, so they are no numbers of classes"
-    spec = manifest.detection
-    assert spec is not None
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = decoder_for(spec.decoder).decode(spec, outputs, placement.model_size, spec.score_threshold)
-    if len(found.scores) and not found.scores.max() <= 1.001:
-        return f"scores up to {found.scores.max():.3g} are no scores of 0 to 1"
-    if len(found.scores) == spec.max_candidates:
-        return f"{spec.max_candidates} candidates and more are over the threshold"
-    return None
-
-
-def _doubtful_row(spec: ClassificationSpec, outputs: Mapping[str, Array]) -> str | None:
-    scores = chosen_output(outputs, spec.output)
-    probable = bool((scores >= 0).all() and (scores <= 1).all())
-    if (spec.softmax or spec.sigmoid) and probable and abs(float(scores.sum()) - 1) < PROBABLE:
-        return "its outputs are probabilities already"
-    if not (spec.softmax or spec.sigmoid or probable):
-        return "its outputs are no probabilities"
-    return None
 
 
 def _written(value: object) -> str:

@@ -4,8 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
 from app.engines.base import Array
@@ -13,7 +11,6 @@ from app.errors import RequestError, StartupError
 from app.repository.repository import PICTURE_SUFFIXES
 from app.vision import drawing, image
 from app.vision.classification import Classification
-from app.vision.detection import Detections
 from app.vision.image import ImageHeader, Picture
 from app.vision.preprocessing import Placement
 from app.vision.segmentation import Segmentation
@@ -58,22 +55,22 @@ def bundled_sample(models_dir: Path) -> Sample:
     return Sample("a made-up picture of coloured clouds", data, image.read_header(data))
 
 
-def answer(model: Model, sample: Sample) -> AnyPrediction:
-    """What a warm model makes of it; raises what `Model.prepare` and `Model.finish` raise."""
-    raw, placement = outputs(model, sample)
-    found: AnyPrediction = model.finish(raw, placement, _request(sample))
-    return found
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a model made of a sample: its graph's outputs, where the picture lies in its input, and the answer."""
+
+    outputs: dict[str, Array]
+    placement: Placement
+    answer: AnyPrediction
 
 
-def outputs(model: Model, sample: Sample) -> tuple[dict[str, Array], Placement]:
-    """What a warm model's graph gives for it, and where the picture lies in the input; raises as `answer` does."""
+def run(model: Model, sample: Sample) -> Trial:
+    """Have a warm model answer; raises what `Model.prepare` and `Model.finish` raise."""
+    admitted = AdmittedRequest(InferenceRequest(sample.data, request_id="try"), sample.header)
     row = model.empty_batch()[:1]
-    placement = model.prepare_row(_request(sample), row[0])
-    return model.compute(row)[0], placement
-
-
-def _request(sample: Sample) -> AdmittedRequest:
-    return AdmittedRequest(InferenceRequest(sample.data, request_id="try"), sample.header)
+    placement = model.prepare_row(admitted, row[0])
+    (outputs,) = model.compute(row)
+    return Trial(outputs, placement, model.finish(outputs, placement, admitted))
 
 
 def draw(sample: Sample, prediction: AnyPrediction, target: Path) -> None:
@@ -101,18 +98,3 @@ def in_words(prediction: AnyPrediction) -> str:
 def found_something(prediction: AnyPrediction) -> bool:
     """Whether there is anything to look at."""
     return len(prediction.labels) > 0
-
-
-def oddity(prediction: AnyPrediction, sample: Sample) -> str | None:
-    """What makes an answer unlikely to be meant, None where nothing does."""
-    if not isinstance(prediction, Detections) or len(prediction.scores) == 0:
-        return None
-    width, height = sample.header.upright
-    sides = prediction.boxes[:, 2:] - prediction.boxes[:, :2]
-    if np.median(sides.min(axis=1)) < 2:
-        return "boxes of less than two pixels: shares of the input read as pixels?"
-    if len(prediction.scores) > 1 and np.ptp(prediction.scores) == 0:
-        return "all scores are the same"
-    if np.median(sides[:, 0] * sides[:, 1]) > 0.95 * width * height:
-        return "boxes as large as the picture: pixels read as shares of the input?"
-    return None
