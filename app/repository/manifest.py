@@ -59,6 +59,7 @@ class Manifest(BaseModel):
         default_factory=list, description="Class names in the model's order, or a text file with one a line."
     )
     versions: Literal["latest"] | list[Version] = "latest"
+    pinned: bool = Field(False, description="Whether the model may not be unloaded while the service runs.")
     input: InputSpec | None = Field(None, description="How pictures become the graph's input; none with `tensors`.")
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
@@ -92,6 +93,10 @@ class Manifest(BaseModel):
         if isinstance(self.labels, list) and not all(map(str.strip, self.labels)):
             raise ValueError("labels must give every class a name; one is blank")
         return self
+
+    def serving(self) -> dict[str, Any]:
+        """All that bears on how a version is served whose files stay as they are."""
+        return self.model_dump(exclude={"description", "versions", "sha256", "pinned"})
 
     def build_task(self, labels: tuple[str, ...]) -> AnyTask:
         """The task that reads this model's outputs."""
