@@ -26,6 +26,7 @@ from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.host import allocator, cgroup
 from app.http_server import HttpServer, listen, stop_event
+from app.loading import routes
 from app.loading.serving import Serving
 from app.loading.start import Start
 from app.monitoring import gauges
@@ -104,7 +105,8 @@ def build(settings: Settings, model: str | None = None) -> Core:
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
     limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
     admission = Admission(budget, capacity.retry_after)
-    registry = Registry(settings.default_model)
+    fixed = settings.traffic if model is None else {}
+    registry = Registry(settings.default_model, routes.read(entries, fixed, start.failures))
     service = InferenceService(registry, batcher, admission, capacity, limits)
     health = Health(registry, executor, capacity, serving.device)
     return Core(service, batcher, executor, health, serving.device, entries, start)

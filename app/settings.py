@@ -15,7 +15,7 @@ from pydantic_settings import SettingsConfigDict
 from app.errors import StartupError
 from app.host import cgroup
 from app.queue_settings import QueueSettings
-from app.setting_types import Names, Port
+from app.setting_types import Names, Port, VersionShares
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -78,6 +78,11 @@ class Settings(QueueSettings):
     )
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
+    )
+    traffic: VersionShares = Field(
+        {},
+        description="Shares of versions in place of the manifests': `MODEL=VERSION:PERCENT,VERSION:PERCENT`, with "
+        "semicolons between models.",
     )
     lanes: int = Field(
         0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core, or as measured."

@@ -34,14 +34,22 @@ class Call:
     """What all pictures of one HTTP request have in common."""
 
     def __init__(
-        self, service: InferenceService, permit: Permit, request_id: str, model: str | None, version: str | None
+        self,
+        service: InferenceService,
+        permit: Permit,
+        request_id: str,
+        model: str | None,
+        version: str | None,
+        key: str | None = None,
     ) -> None:
+        """Where versions share the traffic it goes with others of its `key`; all its pictures go to one version."""
         self.request_id = request_id
         self._arrived = time.monotonic()
         self._service = service
         self._permit = permit
         self._model = model
         self._version = version
+        self._key = key or request_id
 
     async def answer(self, body: ReceivedBody, renderer: Renderer, reply: Reply) -> Response:
         """The response to all of it; raises the `RequestError` that says why there is none."""
@@ -76,6 +84,7 @@ class Call:
                 version=self._version,
                 options=self._options,
                 deadline=self._deadline,
+                key=self._key,
             ),
             self._permit,
         )
@@ -156,7 +165,7 @@ class Call:
         """A picture with its answer; room for the file is taken of the permit."""
         assert isinstance(upload.content, bytes)
         header = image.read_header(upload.content)
-        model = self._service.registry.get(self._model, self._version)
+        model = self._service.registry.get(answer.model, answer.version)
         levels, memory = model.input_spec.range, model.memory
         picture = await renderer.draw(
             upload.content, header, answer.prediction, media_type, self._deadline, levels, memory

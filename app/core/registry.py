@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 
 from app.core.model import Model
+from app.core.traffic import Traffic
 from app.errors import Loading, ModelNotFound, StartupError
 
 
 class Registry:
-    """Loaded models by name and version. The newest loaded version answers where none is named."""
+    """Loaded models by name and version. `traffic` says which version answers where none is named."""
 
-    def __init__(self, default: str | None = None) -> None:
+    def __init__(self, default: str | None = None, traffic: Traffic | None = None) -> None:
+        self.traffic = traffic or Traffic()
         self._models: dict[str, dict[str, Model]] = {}
         self._default = default
         self._complete = False
@@ -28,25 +30,26 @@ class Registry:
         """Why models of the repository are not served, by name."""
         return self._failures
 
-    def get(self, name: str | None = None, version: str | None = None) -> Model:
-        """The model that answers.
+    def get(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Model:
+        """The model that answers; where no `version` (or stage) is named, of the version that has the `key`.
 
         Raises `Loading` before `complete` was called; `ModelNotFound` naming what is there, also without a name where
         there is no default and not exactly one model.
         """
         if not self._complete:
             raise Loading("The models are still being loaded. Try again in a moment.")
-        versions = self._models.get(name or self.default_name())
+        known = name or self.default_name()
+        versions = self._models.get(known)
         if versions is None:
             raise self._unknown(name)
-        if version is None:
-            return versions[max(versions, key=int)]
-        if version not in versions:
+        chosen = self.traffic.choose(known, version, key, versions)
+        if chosen not in versions:
+            stages = "".join(f", {stage} ({of})" for stage, of in sorted(self.traffic.route(known).stages.items()))
             raise ModelNotFound(
-                f"Model {name or self.default_name()!r} has no version {version!r}. "
-                f"Served here: {', '.join(sorted(versions, key=int))}."
+                f"Model {known!r} has no version {version!r}. "
+                f"Served here: {', '.join(sorted(versions, key=int))}{stages}."
             )
-        return versions[version]
+        return versions[chosen]
 
     def default_name(self) -> str:
         """The model that answers where a request names none."""

@@ -98,7 +98,7 @@ class InferenceService:
         """The model that is asked; so many pictures or rows are counted by their outcome."""
         outcome, labels = "defect", (request.source, "", "")
         try:
-            model = self.registry.get(request.model, request.version)
+            model = self.registry.get(request.model, request.version, request.key or request.request_id)
             labels = (request.source, model.name, model.version)
             yield model
             outcome = "ok"

@@ -23,11 +23,14 @@ class Asking:
     most_pictures: int
     source: str
 
-    async def ask(self, call: Call, permit: Permit, request_id: str) -> Answered:
-        """The answer; raises the `RequestError` that says why there is none."""
+    async def ask(self, call: Call, permit: Permit, request_id: str, key: str | None = None) -> Answered:
+        """The answer; raises the `RequestError` that says why there is none.
+
+        `key` is what its headers, or the stream that it belongs to, go by where several versions share the traffic.
+        """
         permit.priority = call.wishes.priority
         deadline = call.wishes.deadline or Deadline.after(self.service.limits.timeout)
-        model = self.service.registry.get(call.model, call.version)
+        model = self.service.registry.get(call.model, call.version, call.wishes.sticky or key or request_id)
         unique((tensor.name for tensor in call.inputs), "input")
         unique((output.name for output in call.outputs), "output")
         tensor = _only_input(call.inputs, model)

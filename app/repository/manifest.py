@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app.errors import InvalidManifest
 from app.repository import presets, yaml_text
 from app.repository.labels import read_names
+from app.repository.route import Route
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
 from app.vision.preprocessing import InputSpec
@@ -19,6 +20,7 @@ from app.vision.tasks import AnyTask
 FILE_NAME = "model.yaml"
 
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
+Stage = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -59,6 +61,18 @@ class Manifest(BaseModel):
         default_factory=list, description="Class names in the model's order, or a text file with one a line."
     )
     versions: Literal["latest"] | list[Version] = "latest"
+    traffic: dict[Version, float] = Field(
+        default_factory=dict, description="Version → percent of the requests that name none; together 100."
+    )
+    default_version: Version | None = Field(
+        None, description="The version that answers who names none, where there are no shares; else the newest."
+    )
+    stages: dict[Stage, Version] = Field(
+        default_factory=dict, description="Names that a request may use in a version's place, as `candidate`."
+    )
+    shadow: dict[Version, float] = Field(
+        default_factory=dict, description="Version → percent of the requests that it computes as well, unsent."
+    )
     input: InputSpec | None = Field(None, description="How pictures become the graph's input; none with `tensors`.")
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
@@ -92,6 +106,11 @@ class Manifest(BaseModel):
         if isinstance(self.labels, list) and not all(map(str.strip, self.labels)):
             raise ValueError("labels must give every class a name; one is blank")
         return self
+
+    @property
+    def route(self) -> Route:
+        """Which version answers, as far as this says it."""
+        return Route(self.traffic, self.default_version, self.stages, self.shadow)
 
     def build_task(self, labels: tuple[str, ...]) -> AnyTask:
         """The task that reads this model's outputs."""

@@ -109,7 +109,12 @@ def described_entry(folder: Path) -> ModelEntry:
     `InvalidManifest`.
     """
     manifest = read_manifest(folder / FILE_NAME)
-    return ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
+    entry = ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
+    try:
+        manifest.route.check(entry.versions)
+    except ValueError as error:
+        raise InvalidManifest(f"{folder / FILE_NAME}: {error}.") from None
+    return entry
 
 
 def model_file(folder: Path, engine: str) -> Path | None:

@@ -17,6 +17,7 @@ from app.rpc import statuses
 from app.rpc.messages import SERVICE
 from app.telemetry import logs, metrics, tracing
 from app.telemetry.request_ids import id_for
+from app.wire.stickiness import key_in
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,15 @@ class Door(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose call it is, its id, when it arrived (monotonic), and when its answer is of no use to it any more."""
+    """Whose call it is, its id, when it arrived (monotonic), and when its answer is of no use to it any more. Where
+    versions share the traffic, `key` says which one answers, for all of a stream.
+    """
 
     name: str
     request_id: str
     arrived: float
     deadline: Deadline | None
+    key: str
 
 
 class Calls:
@@ -70,7 +74,8 @@ class Calls:
         with tracing_it:
             try:
                 name = "" if quiet else await self._door.admit(headers, _host(context.peer()))
-                yield Caller(name, request_id, arrived, _deadline(context, arrived))
+                key = key_in(headers) or request_id
+                yield Caller(name, request_id, arrived, _deadline(context, arrived), key)
             except RequestError as error:
                 status = statuses.STATUS[type(error)]
                 if isinstance(error, CallerError):

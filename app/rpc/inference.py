@@ -88,7 +88,7 @@ class Inference:
             with answering.permit(caller) as permit:
                 content = await answering.read(context)
                 call = answering.read_call(content, permit, caller)
-                answered = await answering.asking.ask(call, permit, caller.request_id)
+                answered = await answering.asking.ask(call, permit, caller.request_id, caller.key)
                 await answering.write(context, responses.inference(call, answered, permit))
 
     async def _stream(self, _: AsyncIterator[bytes], context: Context) -> None:

@@ -27,6 +27,7 @@ from app.oip import metadata
 from app.oip.ask import Asking
 from app.oip.call import Call
 from app.oip.statistics import statistics
+from app.wire import stickiness
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
 VersionName = Annotated[str, Path(examples=["1"])]
@@ -52,13 +53,14 @@ _INFER: dict[str, Any] = {
             },
         },
         "parameters": [
+            stickiness.DOCUMENTED,
             {
                 "name": "Inference-Header-Content-Length",
                 "in": "header",
                 "required": False,
                 "description": "Bytes of the JSON, where binary tensors follow it.",
                 "schema": {"type": "integer", "minimum": 0},
-            }
+            },
         ],
     },
     "response_model": schemas.InferResponse,
@@ -90,14 +92,14 @@ def inference(service: InferenceService, limits: UploadLimits) -> APIRouter:
         head = read_head(scope, receive)
         model, version = scope["path_params"]["name"], scope["path_params"].get("version")
         service.registry.get(model, version)
-        request_id = scope["state"]["request_id"]
+        request_id, key = scope["state"]["request_id"], stickiness.key_in(scope["headers"])
         with service.admission.permit(Priority.INTERACTIVE, caller_of(scope)) as permit:
             body = await reading.receive(head.body, permit, limits, turns)
             size = reading.json_size(scope["headers"], body)
             async with turns:
                 call = await reading.read(body, size, model, version, permit, arrived)
             del body
-            response = await or_hang_up(scope, _answer(asking, call, permit, request_id, scope))
+            response = await or_hang_up(scope, _answer(asking, call, permit, request_id, key, scope))
             del call
             await hand_over(response, scope, receive, send)
 
@@ -107,8 +109,10 @@ def inference(service: InferenceService, limits: UploadLimits) -> APIRouter:
     return routes
 
 
-async def _answer(asking: Asking, call: Call, permit: Permit, request_id: str, scope: Scope) -> Response:
-    answered = await asking.ask(call, permit, request_id)
+async def _answer(
+    asking: Asking, call: Call, permit: Permit, request_id: str, key: str | None, scope: Scope
+) -> Response:
+    answered = await asking.ask(call, permit, request_id, key)
     codings = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding")
     return await writing.respond(call, answered, permit, codings)
 
