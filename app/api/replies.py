@@ -179,8 +179,10 @@ class Call:
                 "A drawn answer is one picture; send one, or ask for multipart/mixed or application/json."
             )
         upload = body.uploads[0]
-        picture = await self._draw(upload, await self._infer(upload, 0), renderer, media_type)
-        return Response(picture, media_type=media_type)
+        answer = await self._infer(upload, 0)
+        picture = await self._draw(upload, answer, renderer, media_type)
+        who = {"Roo-Model": answer.model, "Roo-Version": answer.version}
+        return Response(picture, media_type=media_type, headers=who)
 
 
 def _with_id(identifier: str | None, result: InferenceResult) -> dict[str, Any]:

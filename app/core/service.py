@@ -27,7 +27,7 @@ from app.core.request import (
 )
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, RequestError
-from app.telemetry import metrics, tracing
+from app.telemetry import asked, metrics, tracing
 from app.vision import image
 from app.vision.decode_memory import worst_bytes
 from app.vision.image import ImageHeader
@@ -100,6 +100,7 @@ class InferenceService:
         try:
             model = self.registry.get(request.model, request.version, request.key or request.request_id)
             labels = (request.source, model.name, model.version)
+            asked.note(model.name, model.version)
             yield model
             outcome = "ok"
         except RequestError as error:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -15,7 +15,7 @@ from app.core.request import Deadline
 from app.errors import CallerError, RequestError
 from app.rpc import statuses
 from app.rpc.messages import SERVICE
-from app.telemetry import logs, metrics, tracing
+from app.telemetry import asked, logs, metrics, tracing
 from app.telemetry.request_ids import id_for
 from app.wire.stickiness import key_in
 
@@ -68,10 +68,11 @@ class Calls:
         headers = _headers(context)
         request_id, arrived = id_for(headers), time.monotonic()
         logs.request_id.set(request_id)
+        answered = asked.begin()
         quiet = method in _QUIET
         tracing_it = tracing.NOTHING if quiet else tracing.server("POST", "http", f"/{SERVICE}/{method}", headers)
         status = grpc.StatusCode.OK
-        with tracing_it:
+        with tracing_it as span:
             try:
                 name = "" if quiet else await self._door.admit(headers, _host(context.peer()))
                 key = key_in(headers) or request_id
@@ -92,7 +93,9 @@ class Calls:
                 log.exception("failed while answering %s", method)
                 await abort(context, status, "Something went wrong inside the service. It has been logged.")
             finally:
-                _tell(method, status, time.monotonic() - arrived, logging.DEBUG if quiet else logging.INFO)
+                seconds = time.monotonic() - arrived
+                _tell(method, status, seconds, logging.DEBUG if quiet else logging.INFO, answered)
+                tracing.tell_model(span, answered)
 
 
 async def abort(
@@ -106,9 +109,10 @@ async def abort(
     raise AssertionError("an abort that returned")
 
 
-def _tell(method: str, status: grpc.StatusCode, seconds: float, level: int) -> None:
+def _tell(method: str, status: grpc.StatusCode, seconds: float, level: int, answered: Mapping[str, str]) -> None:
     metrics.rpc_seconds.record(seconds, (method, status.name), tracing.sampled_context())
-    fields: logs.Fields = {"method": method, "status": status.name, "duration_ms": round(seconds * 1e3, 2)}
+    said: logs.Fields = {"method": method, "status": status.name, "duration_ms": round(seconds * 1e3, 2)}
+    fields = {**said, **answered}
     logs.tell(log, level, f"gRPC {method} {status.name}", fields)
 
 

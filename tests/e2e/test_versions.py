@@ -1,7 +1,9 @@
 """Two versions share the traffic of one service; what they answer proves which of them did."""
 
 import base64
+import json
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.fixtures.models import DIMMING, add_versions
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put, results
 from tests.fixtures.server import Server, serving
+from tests.fixtures.waiting import until_async
 
 WHITE = (255, 255, 255)
 SHARES = {"1": 60.0, "2": 40.0}
@@ -95,6 +98,14 @@ async def test_a_robot_meets_one_version_whichever_way_it_asks(models: Path) -> 
             assert {body["robot_id"]: answered(body) for body in found.values()} == {
                 robot: expected(robot) for robot in ROBOTS
             }
+            await until_async(lambda: all(f"message of-{robot}: complete" in server.log for robot in ROBOTS))
+        told = [json.loads(line) for line in server.lines if '"duration_ms"' in line]
+        lines = [line for line in told if line.get("route") != "/readyz"]
+        assert len(lines) == 7 * len(ROBOTS)
+        assert Counter(line["version"] for line in lines) == Counter(
+            version for robot in ROBOTS for version in [expected(robot)] * 7
+        )
+        assert {line["model"] for line in lines} == {"colour"}
     assert {expected(robot) for robot in ROBOTS} == {"1", "2"}
 
 
@@ -117,6 +128,9 @@ def test_who_names_nothing_is_shared_out_and_who_names_a_stage_gets_it(models: P
         for _ in range(8):  # pictures of one request are never answered by two versions
             body = client.post("/v1/predict", json={"images": [one_picture] * 4}).json()
             assert len({answered(item["prediction"]) for item in body["results"]}) == 1
+
+        drawn = client.post("/v1/predict", content=solid(WHITE), headers={"accept": "image/png", "roo-sticky": "r7"})
+        assert (drawn.headers["roo-model"], drawn.headers["roo-version"]) == ("colour", expected("r7"))
 
         told = client.get("/v1/models/colour").json()
         assert (told["traffic"], told["stages"]) == (SHARES, STAGES)

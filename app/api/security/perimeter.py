@@ -34,7 +34,14 @@ _MAY_BE_SENT = (
     "X-Api-Key",
     "X-Request-Id",
 )
-_MAY_BE_READ = ("Inference-Header-Content-Length", "Retry-After", "WWW-Authenticate", "X-Request-Id")
+_MAY_BE_READ = (
+    "Inference-Header-Content-Length",
+    "Retry-After",
+    "Roo-Model",
+    "Roo-Version",
+    "WWW-Authenticate",
+    "X-Request-Id",
+)
 
 RESPONSE_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
