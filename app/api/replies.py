@@ -165,10 +165,8 @@ class Call:
         """A picture with its answer; room for the file is taken of the permit."""
         assert isinstance(upload.content, bytes)
         header = image.read_header(upload.content)
-        model = self._service.registry.get(answer.model, answer.version)
-        levels, memory = model.input_spec.range, model.memory
         picture = await renderer.draw(
-            upload.content, header, answer.prediction, media_type, self._deadline, levels, memory
+            upload.content, header, answer.prediction, media_type, self._deadline, answer.levels, answer.memory
         )
         self._permit.take_bytes(len(picture))
         return picture

@@ -76,6 +76,10 @@ class _Lane:
             self._buffers[model] = model.empty_batch()
         return self._buffers[model]
 
+    def forget(self, model: Model) -> None:
+        """Give up the buffer for a model with which no lane computes any more."""
+        self._buffers.pop(model, None)
+
 
 class Executor:
     """Runs threads, the lanes, that serve one batcher, and tells `capacity` what they take."""
@@ -105,6 +109,11 @@ class Executor:
         if refused or not finished:
             log.warning("stopped with %d pictures not started and lanes finished: %s", refused, finished)
         return finished and not refused
+
+    def forget(self, model: Model) -> None:
+        """Have no lane keep anything of a model with which none computes any more."""
+        for lane in self._lanes:
+            lane.forget(model)
 
     def health(self) -> LaneHealth:
         """What readiness and liveness look at."""
@@ -144,7 +153,7 @@ class Executor:
             self._capacity.begin(lane.number, batch.key, len(batch), bulk)
             with batch:
                 computed = self._execute(batch, lane)
-            self._capacity.end(lane.number, computed)
+                self._capacity.end(lane.number, computed)
             # The waiters' requests must not be kept alive by an idle lane.
             del batch
 

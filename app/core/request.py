@@ -8,9 +8,10 @@ from typing import Any
 
 from opentelemetry.trace import SpanContext
 
+from app.core.working_memory import WorkingMemory
 from app.engines.base import Array
 from app.telemetry.tracing import BatchTrace
-from app.vision.image import ImageHeader, Size
+from app.vision.image import FULL_RANGE, ImageHeader, Levels, Size
 from app.vision.tasks import DEFAULTS, Options
 
 
@@ -138,7 +139,8 @@ class InferenceResult:
     """The answer to one request.
 
     `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
-    arrival to answer; `options` are the request's.
+    arrival to answer; `options` are the request's. `levels` and `memory` are what drawing on the picture asks of the
+    model, which may be gone by then.
     """
 
     request_id: str
@@ -151,6 +153,8 @@ class InferenceResult:
     timings: Timings
     total: float
     options: Options = DEFAULTS
+    levels: Levels = FULL_RANGE
+    memory: WorkingMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)

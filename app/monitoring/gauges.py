@@ -25,9 +25,7 @@ def observe_core(
     metrics.oldest_waiting.observe(lambda: [(batcher.oldest_age(), ())])
     metrics.in_flight.observe(lambda: [(admission.used.pictures, ())])
     metrics.permits_free.observe(lambda: [(admission.free(priority), _of(priority)) for priority in Priority])
-    metrics.picture_seconds.observe(
-        lambda: [(seconds, (model.name, model.version)) for model, seconds in capacity.speeds().items()]
-    )
+    metrics.picture_seconds.observe(lambda: _speeds(service))
     metrics.pending_seconds.observe(lambda: [(capacity.pending(), ())])
     metrics.lanes.observe(lambda: [(executor.health().alive, ())])
     metrics.ready.observe(lambda: [(float(health.ready().ok), ())])
@@ -64,6 +62,12 @@ def observe_process() -> None:
 
 def _of(priority: Priority) -> Labels:
     return (priority.value,)
+
+
+def _speeds(service: InferenceService) -> Reading:
+    """Of two states of one version, the one that answers now."""
+    speeds = service.capacity.speeds()
+    return [(speeds[model], (model.name, model.version)) for model in service.registry if model in speeds]
 
 
 def _models(service: InferenceService) -> Reading:
