@@ -279,6 +279,7 @@ async def _drain(
     """
     log.info("stopping: not ready from now on")
     core.health.begin_drain()
+    core.service.shadows.close()
     server.begin_drain()
     ends = time.monotonic() + settings.grace_period - CLOSE_SECONDS
     settling = asyncio.create_task(queue.stop(ends - time.monotonic())) if queue else None

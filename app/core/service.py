@@ -25,6 +25,7 @@ from app.core.request import (
     TensorRequest,
     TensorResult,
 )
+from app.core.shadow import Keep, Shadows
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, RequestError
 from app.telemetry import asked, metrics, tracing
@@ -63,11 +64,14 @@ class InferenceService:
         admission: Admission,
         capacity: ModelCapacity,
         limits: PictureLimits,
+        keep: Keep | None = None,
     ) -> None:
+        """`keep` is given what versions that compute unsent said otherwise."""
         self.registry = registry
         self.admission = admission
         self.capacity = capacity
         self.limits = limits
+        self.shadows = Shadows(registry, batcher, admission, keep)
         self._batcher = batcher
         self._releasing: asyncio.TimerHandle | None = None
 
@@ -145,6 +149,7 @@ class InferenceService:
             memory=model.memory,
         )
         record(request.source, model, answer, started, result.total, admitted.trace)
+        self.shadows.offer(admitted, result)
         return result
 
     async def _infer_rows(self, request: TensorRequest, permit: Permit, model: Model, started: float) -> list[Answer]:
