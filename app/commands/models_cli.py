@@ -177,3 +177,42 @@ def quantize_model(
     from app.settings import load_settings
 
     quantize.run(quantize.Quantizing(load_settings(models_dir=models_dir).models_dir, name, data, replace))
+
+
+@models_cli.command("pull")
+def pull_models(
+    source: Annotated[
+        str, typer.Argument(help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, or a container's https URL.")
+    ],
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all of them where left out.")] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="Model repository to bring them into; ROO_MODELS_DIR, else ./models."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace files of a model that no pull has brought, too.")
+    ] = False,
+) -> None:
+    """Bring models from where they are kept: checked, whole or not at all, and resumed after an interruption."""
+    from app.commands import transfer
+    from app.repository.sources.pulling import Pull
+    from app.settings import load_settings
+
+    settings = load_settings(models_dir=into)
+    wanted = Pull(names or (), replace=replace, most_bytes=settings.models_bytes)
+    sys.exit(OK if transfer.pull(source, settings.models_dir, wanted) else FAILED)
+
+
+@models_cli.command("push")
+def push_models(
+    target: Annotated[
+        str, typer.Argument(help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, or a container's https URL.")
+    ],
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all of them where left out.")] = None,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Bring models to where others pull them from; a version that is there is never overwritten by another."""
+    from app.commands import transfer
+    from app.settings import load_settings
+
+    transfer.push(load_settings(models_dir=models_dir).models_dir, target, names or ())
