@@ -59,7 +59,11 @@ def _write(asked: Addition, folder: Path, path: Path, sample: Sample | None) -> 
         "input": {**section.section, **_preparation(asked), **given.get("input", {})},
         str(asked.task): {**section_of_task.section, **given.get(str(asked.task), {})},
     }
-    names = labels if classes is None and labels is not None else entries.fit_labels(labels, classes or 0)
+    names = (
+        labels
+        if classes is None and labels is not None
+        else entries.fit_labels(labels, classes or 0, asked.names_source)
+    )
     if asked.dynamic_batch:
         from app.commands import dynamic_batch  # onnx, which only this needs
 

@@ -107,7 +107,27 @@ def test_wrong_use_is_said_in_one_line(tmp_path: Path) -> None:
     save_mean_colour(tmp_path / "colour.onnx")
     done = roo("models", "add", tmp_path / "colour.onnx", "--task", "classification", "--mean", "1,2")
     assert done.returncode == 2
-    assert done.stderr == "roo-vision: --mean 1,2: must be 3 numbers with commas between.\n"
+    assert done.stderr == (
+        "roo-vision: --mean 1,2: must be one number for all channels, or one for each (3, or 4 with opacity) with "
+        "commas between.\n"
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_number_stands_for_all_channels(tmp_path: Path, channels: int) -> None:
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, channels, 6, 6])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 36 * channels])
+    save(
+        tmp_path / "a.onnx",
+        helper.make_graph([helper.make_node("Flatten", ["image"], ["scores"])], "a", [image], [scores]),
+    )
+    done = roo(
+        *("models", "add", tmp_path / "a.onnx", "--task", "classification", "--out", tmp_path / "models"),
+        *("--mean", "0.5", "--std", "0.25", "--set", "classification.softmax=true"),
+    )
+    assert done.returncode == 0, done.stderr
+    section = yaml.safe_load((tmp_path / "models" / "a" / "model.yaml").read_text())["input"]
+    assert (section["mean"], section["std"]) == (0.5, 0.25)
 
 
 def test_probabilities_get_no_softmax_and_unnamed_classes_are_numbered(tmp_path: Path) -> None:

@@ -195,6 +195,22 @@ def test_a_draft_that_is_left_as_it_is_is_refused_again(tmp_path: Path) -> None:
         wanted = addition.with_draft(asked(file), tmp_path / "models" / ".drafts" / "it.yaml")
 
 
+def test_a_draft_says_which_fields_are_missing(tmp_path: Path) -> None:
+    boxes = np.tile(np.array([12, 10, 20, 30], np.float32), (5, 1))
+    outputs = {"boxes": boxes, "scores": np.full(5, 0.5, np.float32), "labels": np.ones(5, np.int64)}
+    file = save_constant(tmp_path / "net.onnx", **outputs)
+    with pytest.raises(InvalidManifest, match="names: 2, from --labels"):
+        add.run(asked(file, labels="a,b"))
+    draft = tmp_path / "models" / ".drafts" / "it.yaml"
+    assert yaml.safe_load(draft.read_text())["detection"] == {"box_format": None, "label_offset": None}
+    blank = "  # to be filled in, or removed: see above"
+    filled = draft.read_text().replace(f"box_format:{blank}", "box_format: xyxy")
+    draft.write_text(filled.replace(f"label_offset:{blank}", "label_offset: 1"))
+    add.run(addition.with_draft(asked(file, None), draft))  # type: ignore[arg-type]
+    section = yaml.safe_load((tmp_path / "models" / "it" / "model.yaml").read_text())["detection"]
+    assert (section["box_format"], section["label_offset"]) == ("xyxy", 1)
+
+
 def test_names_with_commas_are_whole_in_a_draft(tmp_path: Path) -> None:
     (tmp_path / "draft.yaml").write_text("task: detection\nlabels: ['a, b', c]\ndetection: {decoder: yolo}\n")
     file = save_constant(tmp_path / "net.onnx", output=table(50, 6).T.copy())
@@ -210,6 +226,9 @@ def test_names_with_commas_are_whole_in_a_draft(tmp_path: Path) -> None:
         ("task: poetry", "task: is one of"),
         ("task: detection\ntask: detection", "is there twice"),
         ("a: [", "cannot be read"),
+        ("labels: [yes, no]", "names such as yes, no, on and off need quotes in YAML"),
+        ("labels: [a, ~]", "must be a list of names"),
+        ("labels: 3", "must be a list of names"),
     ],
 )
 def test_drafts_that_are_none(tmp_path: Path, text: str, words: str) -> None:
