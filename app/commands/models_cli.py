@@ -96,8 +96,10 @@ def add_model(
         typer.Option("--set", help="Any field of the manifest: SECTION.FIELD=VALUE; may be given many times."),
     ] = None,
     scale: Annotated[float | None, typer.Option(help="Factor on a pixel's 0 to 255; 1/255 where left out.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Three numbers with commas, in the order of the channels.")] = None,
-    std: Annotated[str | None, typer.Option(help="Three numbers with commas.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="One number, or one for each channel with commas, in their order.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
     channels: Annotated[Literal["rgb", "bgr"], typer.Option(help="Order of the channels.")] = "rgb",
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs the extra `tools`.")
@@ -119,8 +121,8 @@ def add_model(
     sides = None if size is None else addition.read_size(size)
     wanted = {
         "scale": scale,
-        "mean": None if mean is None else addition.read_numbers("--mean", mean, 3),
-        "std": None if std is None else addition.read_numbers("--std", std, 3),
+        "mean": None if mean is None else addition.read_levels("--mean", mean),
+        "std": None if std is None else addition.read_levels("--std", std),
         "channels": None if channels == "rgb" else channels,
     }
     pixels = {field: value for field, value in wanted.items() if value is not None}
