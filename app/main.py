@@ -27,6 +27,7 @@ from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.host import allocator, cgroup
 from app.http_server import HttpServer, listen, stop_event
+from app.loading import routes
 from app.loading.control import ModelControl
 from app.loading.polling import Poller
 from app.loading.serving import Serving
@@ -113,7 +114,8 @@ def build(settings: Settings, model: str | None = None) -> Core:
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
     limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
     admission = Admission(budget, capacity.retry_after)
-    registry = Registry(settings.default_model)
+    fixed = settings.traffic if model is None else {}
+    registry = Registry(settings.default_model, routes.read(entries, fixed, start.failures))
     service = InferenceService(registry, batcher, admission, capacity, limits)
     health = Health(registry, executor, capacity, serving.device)
     retirement = Retirement(registry, batcher, executor, capacity)
@@ -294,6 +296,7 @@ async def _drain(
     core.control.stop()
     if core.poller is not None:
         core.poller.stop()
+    core.service.shadows.close()
     server.begin_drain()
     ends = time.monotonic() + settings.grace_period - CLOSE_SECONDS
     settling = asyncio.create_task(queue.stop(ends - time.monotonic())) if queue else None

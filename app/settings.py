@@ -14,8 +14,9 @@ from pydantic_settings import SettingsConfigDict
 
 from app.errors import StartupError
 from app.host import cgroup
+from app.models_settings import ModelsSettings
 from app.queue_settings import QueueSettings
-from app.setting_types import Names, Port
+from app.setting_types import Names, Port, VersionShares
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -26,7 +27,7 @@ GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class Settings(QueueSettings):
+class Settings(QueueSettings, ModelsSettings):
     """All that can be set; unknown `ROO_*` variables are refused, so that a misspelt one is not silently ignored."""
 
     model_config = SettingsConfigDict(env_prefix="ROO_", frozen=True, extra="forbid")
@@ -88,6 +89,11 @@ class Settings(QueueSettings):
         0.0,
         ge=0,
         description="Seconds between two looks at the model repository, whose changes are then loaded; 0 means none.",
+    )
+    traffic: VersionShares = Field(
+        {},
+        description="Shares of versions in place of the manifests': `MODEL=VERSION:PERCENT,VERSION:PERCENT`, with "
+        "semicolons between models.",
     )
     lanes: int = Field(
         0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core, or as measured."

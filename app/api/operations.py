@@ -72,4 +72,4 @@ def _answer(probe: Probe) -> JSONResponse:
 
 def _describe(registry: Registry, name: str) -> ModelInfo:
     versions = registry.versions(name)
-    return to_model_info(versions, default=registry.is_default(name))
+    return to_model_info(versions, registry.traffic.route(name), default=registry.is_default(name))

@@ -6,18 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from app.core.model import Model
+from app.core.traffic import Traffic
 from app.errors import Loading, ModelNotFound, StartupError
 
 
 class Registry:
-    """Loaded models by name and version. The newest loaded version answers where none is named.
+    """Loaded models by name and version. `traffic` says which version answers where none is named.
 
     May be changed by any thread while others read it: what is there is replaced as a whole, so that whoever reads meets
     all of a change or nothing of it. A model that is taken away is closed by whoever took it, when `wait_until_free`
     says that no lease of it is out.
     """
 
-    def __init__(self, default: str | None = None) -> None:
+    def __init__(self, default: str | None = None, traffic: Traffic | None = None) -> None:
+        self.traffic = traffic or Traffic()
         self._models: Mapping[str, Mapping[str, Model]] = {}
         self._default = default
         self._only: str | None = None
@@ -45,10 +47,10 @@ class Registry:
         return gone
 
     @contextmanager
-    def lease(self, name: str | None = None, version: str | None = None) -> Iterator[Model]:
+    def lease(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Iterator[Model]:
         """The model that answers, which is not closed before the `with` block is left; raises what `get` raises."""
         with self._lock:
-            model = self.get(name, version)
+            model = self.get(name, version, key)
             self._leases[model] += 1
         try:
             yield model
@@ -90,25 +92,27 @@ class Registry:
         """Names of those of `failures` that answer from an older state, sorted."""
         return sorted(self._failures.keys() & self._models.keys())
 
-    def get(self, name: str | None = None, version: str | None = None) -> Model:
-        """The model that answers; whoever computes with it takes a `lease`.
+    def get(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Model:
+        """The model that answers; where no `version` (or stage) is named, of the version that has the `key`. Whoever
+        computes with it takes a `lease`.
 
         Raises `Loading` before `complete` was called; `ModelNotFound` naming what is there, also without a name where
         there is no default and not exactly one model.
         """
         if not self._complete:
             raise Loading("The models are still being loaded. Try again in a moment.")
-        versions = self._models.get(name or self.default_name())
+        known = name or self.default_name()
+        versions = self._models.get(known)
         if versions is None:
             raise self._unknown(name)
-        if version is None:
-            return versions[max(versions, key=int)]
-        if version not in versions:
+        chosen = self.traffic.choose(known, version, key, versions)
+        if chosen not in versions:
+            stages = "".join(f", {stage} ({of})" for stage, of in sorted(self.traffic.route(known).stages.items()))
             raise ModelNotFound(
-                f"Model {name or self.default_name()!r} has no version {version!r}. "
-                f"Served here: {', '.join(sorted(versions, key=int))}."
+                f"Model {known!r} has no version {version!r}. "
+                f"Served here: {', '.join(sorted(versions, key=int))}{stages}."
             )
-        return versions[version]
+        return versions[chosen]
 
     @property
     def named_default(self) -> str | None:

@@ -178,14 +178,16 @@ class ModelControl:
         assert self._serving is not None
         name, started = entry.name, time.monotonic()
         loaded = [model for model in self._registry if model.name == name]
-        versions = list(entry.versions) if anew else changes.changed(entry, self._known.get(name), loaded)
+        known = self._known.get(name)
+        versions = list(entry.versions) if anew else changes.changed(entry, known, loaded)
         found = changes.opened(entry, versions, loaded, self._serving)
+        self._registry.traffic.configure(name, entry.manifest.route)  # first: no request may meet a version too early
         gone = self._registry.replace(name, found.models)
         self._registry.mend(name)
         self._serving, self._known[name] = found.serving, entry
         self._retirement.retire(gone)
         if not (versions or gone):
-            return "unchanged"
+            return "unchanged" if known is not None and known.manifest.route == entry.manifest.route else "loaded"
         log.info(
             "%s: version %s answers from now on%s, after %.2f s",
             name,

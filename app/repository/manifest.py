@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app.errors import InvalidManifest
 from app.repository import presets, yaml_text
 from app.repository.labels import read_names
+from app.repository.route import Route
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
 from app.vision.preprocessing import InputSpec
@@ -17,8 +18,10 @@ from app.vision.segmentation import SegmentationSpec, SegmentationTask
 from app.vision.tasks import AnyTask
 
 FILE_NAME = "model.yaml"
+_OF_ROUTES = ("traffic", "default_version", "stages", "shadow")
 
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
+Stage = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -60,6 +63,18 @@ class Manifest(BaseModel):
     )
     versions: Literal["latest"] | list[Version] = "latest"
     pinned: bool = Field(False, description="Whether the model may not be unloaded while the service runs.")
+    traffic: dict[Version, float] = Field(
+        default_factory=dict, description="Version → percent of the requests that name none; together 100."
+    )
+    default_version: Version | None = Field(
+        None, description="The version that answers who names none, where there are no shares; else the newest."
+    )
+    stages: dict[Stage, Version] = Field(
+        default_factory=dict, description="Names that a request may use in a version's place, as `candidate`."
+    )
+    shadow: dict[Version, float] = Field(
+        default_factory=dict, description="Version → percent of the requests that it computes as well, unsent."
+    )
     input: InputSpec | None = Field(None, description="How pictures become the graph's input; none with `tensors`.")
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
@@ -96,7 +111,12 @@ class Manifest(BaseModel):
 
     def serving(self) -> dict[str, Any]:
         """All that bears on how a version is served whose files stay as they are."""
-        return self.model_dump(exclude={"description", "versions", "sha256", "pinned"})
+        return self.model_dump(exclude={"description", "versions", "sha256", "pinned", *_OF_ROUTES})
+
+    @property
+    def route(self) -> Route:
+        """Which version answers, as far as this says it."""
+        return Route(self.traffic, self.default_version, self.stages, self.shadow)
 
     def build_task(self, labels: tuple[str, ...]) -> AnyTask:
         """The task that reads this model's outputs."""
@@ -164,5 +184,7 @@ def _words(problem: Any) -> str:
         return "is missing; add it"
     if problem["type"] == "extra_forbidden":
         return "is not a field of the manifest; remove it or correct its spelling"
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool):
+        return "yes, no, on, off, true and false are no texts in YAML; put quotes around it"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{message} (is {problem['input']!r:.80})" if problem["loc"] else message

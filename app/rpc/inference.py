@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +43,8 @@ class Inference:
         methods = {name: self._unary(name, tell) for name, tell in telling.items()}
         methods["RepositoryModelLoad"] = self._changing("RepositoryModelLoad", "load")
         methods["RepositoryModelUnload"] = self._changing("RepositoryModelUnload", "unload", "unload_dependents")
-        # These read and write their messages themselves: within a time, and their room is held until they are written.
-        methods["ModelInfer"] = grpc.stream_stream_rpc_method_handler(self._infer)
+        # These read their messages themselves, within a time.
+        methods["ModelInfer"] = grpc.stream_unary_rpc_method_handler(self._infer)
         methods["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
@@ -105,14 +106,18 @@ class Inference:
         chosen = registry.versions(request.name) if version is None else [registry.get(request.name, version)]
         return statistics(service, chosen)
 
-    async def _infer(self, _: AsyncIterator[bytes], context: Context) -> None:
+    async def _infer(self, _: AsyncIterator[bytes], context: Context) -> bytes:
+        """The answer is returned, not written: gRPC then sends it with the status, in one step instead of two."""
         answering = self.answering
         async with answering.calls.open("ModelInfer", context) as caller:
-            with answering.permit(caller) as permit:
+            with ExitStack() as room:
+                permit = room.enter_context(answering.permit(caller))
                 content = await answering.read(context)
                 call = answering.read_call(content, permit, caller)
-                answered = await answering.asking.ask(call, permit, caller.request_id)
-                await answering.write(context, responses.inference(call, answered, permit))
+                answered = await answering.asking.ask(call, permit, caller.request_id, caller.key)
+                answer = responses.inference(call, answered, permit)
+                answering.keep_until_taken(room.pop_all(), context)
+                return answer
 
     async def _stream(self, _: AsyncIterator[bytes], context: Context) -> None:
         async with self.answering.calls.open("ModelStreamInfer", context) as caller:
