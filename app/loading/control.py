@@ -67,7 +67,7 @@ class ModelControl:
         """`root` and `only` are as `repository.survey` has them; `who` may ask for changes is `ROO_MODEL_CONTROL`."""
         self._who = who
         self._registry = registry
-        self._retirement = retirement
+        self.retirement = retirement
         self._root = root
         self._only = only
         self._serving: Serving | None = None
@@ -185,7 +185,7 @@ class ModelControl:
         gone = self._registry.replace(name, found.models)
         self._registry.mend(name)
         self._serving, self._known[name] = found.serving, entry
-        self._retirement.retire(gone)
+        self.retirement.retire(gone)
         if not (versions or gone):
             return "unchanged" if known is not None and known.manifest.route == entry.manifest.route else "loaded"
         log.info(
@@ -208,7 +208,7 @@ class ModelControl:
         gone = self._registry.replace(name, [])
         self._registry.mend(name)
         self._known.pop(name, None)
-        self._retirement.retire(gone)
+        self.retirement.retire(gone)
         log.info("%s: unloaded, nothing of it answers any more", name)
         return "unloaded"
 
