@@ -8,8 +8,10 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app.api.app import create_app
@@ -73,6 +75,8 @@ class Core:
     start: Start
     control: ModelControl
     poller: Poller | None
+    eager: Callable[[ModelEntry], bool]
+    """Which models are loaded at the start."""
 
     def load(self) -> None:
         """Try what is fastest here, load and warm every model, then start the lanes; raises `StartupError`.
@@ -80,7 +84,12 @@ class Core:
         Takes seconds: not for the event loop.
         """
         registry, start = self.service.registry, self.start
-        start.run(self.entries)
+        entries = [entry for entry in self.entries if self.eager(entry)]
+        if entries:
+            start.run(entries)
+        for entry in self.entries:
+            if entry not in entries:
+                registry.put_away(entry.name)
         for model in start.models:
             registry.add(model)
         start.models.clear()  # from now on the registry holds them, and lets them go
@@ -119,11 +128,17 @@ def build(settings: Settings, model: str | None = None) -> Core:
     service = InferenceService(registry, batcher, admission, capacity, limits)
     health = Health(registry, executor, capacity, serving.device)
     retirement = Retirement(registry, batcher, executor, capacity)
-    control = ModelControl(registry, retirement, settings.models_dir, only, settings.model_control)
+    root, who, memory = settings.models_dir, settings.model_control, settings.models_memory
+    control = ModelControl(registry, retirement, root, only, who, memory)
     poller = None
     if looked_at is not None:
-        poller = Poller(control, registry, settings.models_dir, only, looked_at, settings.repository_poll)
-    return Core(service, batcher, executor, health, serving.device, entries, start, control, poller)
+        poller = Poller(control, registry, root, only, looked_at, settings.repository_poll)
+    service.on_demand = partial(control.ask, "load")
+
+    def eager(entry: ModelEntry) -> bool:
+        return settings.load == "all" or entry.manifest.pinned or entry.name == settings.default_model
+
+    return Core(service, batcher, executor, health, serving.device, entries, start, control, poller, eager)
 
 
 def _check_memory(settings: Settings, lanes: int) -> None:

@@ -85,6 +85,17 @@ class Settings(QueueSettings, ModelsSettings):
         description="Who may load, reload and unload models at run time: nobody, administrators (keys with the scope "
         "`admin`, tokens with a role of `ROO_ENTRA_ADMIN_ROLES`), or whoever may ask (`open`).",
     )
+    load: Literal["all", "on-demand"] = Field(
+        "all",
+        description="Whether all models are loaded at the start, or only the default one and those that are `pinned`, "
+        "and each other one when it is asked for.",
+    )
+    models_memory: int | None = Field(
+        None,
+        ge=1,
+        description="Memory that loaded models may take together, in bytes; with `ROO_LOAD=on-demand` those that were "
+        "not asked for longest go where another needs room. Empty means no bound.",
+    )
     repository_poll: float = Field(
         0.0,
         ge=0,
@@ -201,6 +212,8 @@ class Settings(QueueSettings, ModelsSettings):
             )
         if self.max_pixels > self.max_inflight_pixels:
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
+        if self.models_memory is not None and self.load == "all":
+            raise ValueError("ROO_MODELS_MEMORY goes with ROO_LOAD=on-demand: what is put away must come back")
         if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
         self._check_callers()

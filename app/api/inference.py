@@ -93,7 +93,7 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
         options = _options(scope["query_string"])
         model, version = scope["path_params"].get("name"), scope["path_params"].get("version")
         key = stickiness.key_in(scope["headers"])
-        service.registry.get(model, version)
+        service.registry.check(model, version)
         with service.admission.permit(options.core_priority(), caller_of(scope)) as permit:
             call = Call(service, permit, scope["state"]["request_id"], model, version, key)
             body = await reading.receive(head, options, permit)

@@ -51,7 +51,9 @@ def router(registry: Registry, health: Health, metrics_text: MetricsText) -> API
             FailedModel(name=name, reason=reason, serving=name in stale)
             for name, reason in sorted(registry.failures.items())
         ]
-        return ModelList(models=[_describe(registry, name) for name in registry.names()], failed=failed)
+        return ModelList(
+            models=[_describe(registry, name) for name in registry.names()], failed=failed, not_loaded=registry.away
+        )
 
     @routes.get("/v1/models/{name}", summary="Describe a model", responses=problems.responses(ModelNotFound))
     async def model(name: Annotated[str, Path(examples=["shelf"])]) -> ModelInfo:

@@ -173,6 +173,7 @@ async def _predictor(job: Job, settings: Settings) -> AsyncIterator[_Predictor]:
         ) as client:
             yield _Remote(client, job)
         return
+    settings = settings.model_copy(update={"load": "all", "models_memory": None})
     if len(job.sources) < WORTH_TRYING:
         settings = settings.model_copy(update={"calibrate": False})
     if job.model is not None and settings.model_name is None:  # the others need not be loaded, nor be as they should

@@ -1,6 +1,7 @@
 """What is loaded: which models and versions answer now, and which of those that do not any more are still in use."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ class Registry:
         self._only: str | None = None
         self._complete = False
         self._failures: Mapping[str, str] = {}
+        self._away: frozenset[str] = frozenset()
+        self._used: dict[str, float] = {}
         self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
         self._leases: Counter[Model] = Counter()
@@ -43,6 +46,7 @@ class Registry:
         with self._lock:
             gone = [model for model in self._models.get(name, {}).values() if model not in models]
             others = {other: there for other, there in self._models.items() if other != name}
+            self._away -= {name}
             self._models = {**others, name: versions} if versions else others
         return gone
 
@@ -52,6 +56,7 @@ class Registry:
         with self._lock:
             model = self.get(name, version, key)
             self._leases[model] += 1
+            self._used[model.name] = time.monotonic()
         try:
             yield model
         finally:
@@ -60,6 +65,34 @@ class Registry:
                 if not self._leases[model]:
                     del self._leases[model]
                     self._freed.notify_all()
+
+    def put_away(self, name: str) -> list[Model]:
+        """Have a model of the repository not answer until a request loads it; returns what was loaded of it."""
+        with self._lock:
+            gone = self.replace(name, [])
+            self._away |= {name}
+        return gone
+
+    @property
+    def away(self) -> list[str]:
+        """Names of models that are not loaded now, and are when a request asks for them, sorted."""
+        return sorted(self._away)
+
+    def is_away(self, name: str | None) -> str | None:
+        """The name of the model that is meant, where it is not loaded now and a request loads it."""
+        if not self._away or not self._complete:
+            return None
+        meant = name or self._find_default()
+        return meant if meant in self._away else None
+
+    def check(self, name: str | None = None, version: str | None = None) -> None:
+        """Raises what `get` raises where a request for it would be for nothing; a model that is away is no reason."""
+        if self.is_away(name) is None:
+            self.get(name, version)
+
+    def least_used(self) -> list[str]:
+        """Names of the loaded models, those first that were not asked for longest."""
+        return sorted(self._models, key=lambda name: self._used.get(name, 0.0))
 
     def wait_until_free(self, model: Model) -> None:
         """Return once no lease of a model that does not answer any more is out."""
@@ -71,6 +104,7 @@ class Registry:
         """A model whose present state in the repository cannot be served, and why; an older state may answer."""
         with self._lock:
             self._failures = {**self._failures, name: reason}
+            self._away -= {name}  # it is not tried again by every request
 
     def mend(self, name: str) -> None:
         """What was wrong with a model is so no longer, or the model is gone."""
@@ -161,7 +195,7 @@ class Registry:
     def several(self) -> bool:
         """Whether more than one model, or version of one, shares the lanes."""
         models = self._models
-        return len(models) > 1 or any(len(versions) > 1 for versions in models.values())
+        return len(models) + len(self._away) > 1 or any(len(versions) > 1 for versions in models.values())
 
     def __iter__(self) -> Iterator[Model]:
         models = self._models
@@ -171,12 +205,15 @@ class Registry:
     def _find_default(self) -> str | None:
         if self._default is not None:
             return self._default
-        if self._only in self._models:
+        if self._only in self._models or self._only in self._away:
             return self._only
-        known = {*self._models, *self._failures}
+        known = {*self._models, *self._failures, *self._away}
         return next(iter(known)) if len(known) == 1 else None
 
     def _unknown(self, name: str | None) -> ModelNotFound:
+        if name in self._away:
+            return ModelNotFound(f"The model {name!r} is not loaded now; a request for an answer loads it.")
         if name in self._failures:
             return ModelNotFound(f"The model {name!r} could not be loaded; GET /v1/models says why.")
-        return ModelNotFound(f"There is no model {name!r}. Served here: {', '.join(self.names()) or 'none'}.")
+        known = sorted({*self._models, *self._away})
+        return ModelNotFound(f"There is no model {name!r}. Served here: {', '.join(known) or 'none'}.")

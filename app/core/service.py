@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from app.core.admission import Admission, Permit
 from app.core.executor import ModelCapacity, PictureBatcher
@@ -27,7 +29,16 @@ from app.core.request import (
 )
 from app.core.shadow import Keep, Shadows
 from app.engines.base import Array
-from app.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, RequestError
+from app.errors import (
+    CannotLoad,
+    DeadlineExceeded,
+    ImageTooLarge,
+    InvalidRequest,
+    ModelNotFound,
+    Overloaded,
+    PayloadTooLarge,
+    RequestError,
+)
 from app.telemetry import asked, metrics, tracing
 from app.vision import image
 from app.vision.decode_memory import worst_bytes
@@ -71,6 +82,8 @@ class InferenceService:
         self.admission = admission
         self.capacity = capacity
         self.limits = limits
+        self.on_demand: Callable[[str], Future[Any]] | None = None
+        """Loads a model that is away, by its name."""
         self.shadows = Shadows(registry, batcher, admission, keep)
         self._batcher = batcher
         self._releasing: asyncio.TimerHandle | None = None
@@ -83,6 +96,8 @@ class InferenceService:
         what none has started is not computed.
         """
         started = time.monotonic()
+        if leased is None:
+            await self.bring(request.model, request.deadline, request.source)
         with self._counted(request, leased) as model:
             return await self._infer(request, permit, model, started)
 
@@ -93,10 +108,32 @@ class InferenceService:
         not of the model's shape and type, and what `infer` raises; where one row fails, all do. `leased` is as there.
         """
         started = time.monotonic()
+        if leased is None:
+            await self.bring(request.model, request.deadline, request.source)
         with self._counted(request, leased, len(request.rows)) as model:
             _check_rows(request, model)
             answers = await self._infer_rows(request, permit, model, started)
             return TensorResult(request.request_id, model.name, model.version, _by_output(answers, model))
+
+    async def bring(self, name: str | None, deadline: Deadline | None, source: str) -> None:
+        """Have a model loaded that is away, where there is one of that name; returns when it can be asked.
+
+        Raises `ModelNotFound` where it cannot be loaded, and `Overloaded` where it was not before the deadline.
+        """
+        if (meant := self.registry.is_away(name)) is None or self.on_demand is None:
+            return
+        wait = (deadline or Deadline.after(self.limits.timeout)).remaining()
+        try:
+            async with asyncio.timeout(max(0.0, wait)):
+                await asyncio.shield(asyncio.wrap_future(self.on_demand(meant)))
+        except TimeoutError:
+            metrics.requests.add(1, (source, meant, "", Overloaded.code))
+            raise Overloaded(
+                f"The model {meant} was not loaded, and is being loaded now. Try again in a moment.", retry_after=1.0
+            ) from None
+        except CannotLoad:
+            metrics.requests.add(1, (source, meant, "", ModelNotFound.code))
+            raise ModelNotFound(f"The model {meant!r} could not be loaded; GET /v1/models says why.") from None
 
     @contextmanager
     def _counted(

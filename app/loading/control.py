@@ -4,12 +4,13 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from app.core.model import Model
 from app.core.registry import Registry
 from app.core.retirement import Retirement
 from app.engines.library_errors import first_line
@@ -25,12 +26,16 @@ from app.errors import (
     StartupError,
 )
 from app.loading import changes
+from app.loading.budget import Budget
 from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.repository import ModelEntry
 from app.telemetry import metrics
 
 log = logging.getLogger(__name__)
+
+CLOSING_SECONDS = 5.0
+"""How long another model is waited for that goes, so that not both are in memory where one had to go for the other."""
 
 Verb = Literal["load", "reload", "unload"]
 Who = Literal["off", "admin", "open"]
@@ -62,10 +67,19 @@ class ModelControl:
     """
 
     def __init__(
-        self, registry: Registry, retirement: Retirement, root: Path, only: str | None = None, who: Who = "admin"
+        self,
+        registry: Registry,
+        retirement: Retirement,
+        root: Path,
+        only: str | None = None,
+        who: Who = "admin",
+        memory: int | None = None,
     ) -> None:
-        """`root` and `only` are as `repository.survey` has them; `who` may ask for changes is `ROO_MODEL_CONTROL`."""
+        """`root` and `only` are as `repository.survey` has them; `who` may ask for changes is `ROO_MODEL_CONTROL`, and
+        `memory` are the bytes that models may take together.
+        """
         self._who = who
+        self._budget = Budget(memory)
         self._registry = registry
         self.retirement = retirement
         self._root = root
@@ -82,6 +96,8 @@ class ModelControl:
         """Take changes from now on; `entries` are what was loaded, and `serving` how."""
         self._serving = serving
         self._known = {entry.name: entry for entry in entries}
+        for entry in self._known.values():
+            self._budget.measured(entry, [model for model in self._registry if model.name == entry.name], serving.lanes)
         # Daemon: a model that is being loaded must not keep the process from exiting.
         threading.Thread(target=self._work, name="model-changes", daemon=True).start()
 
@@ -134,9 +150,13 @@ class ModelControl:
                 del self._waiting[asked.verb, asked.name]  # who asks from now on means the files as they are now
                 self._running = True
             try:
-                asked.done.set_result(self._make(asked))
+                if asked.done.set_running_or_notify_cancel():
+                    asked.done.set_result(self._make(asked))
             except RequestError as error:
                 asked.done.set_exception(error)
+            except Exception:  # the next change must find somebody who makes it
+                log.exception("failed to %s %s", asked.verb, asked.name)
+                asked.done.set_exception(CannotLoad(f"The model {asked.name} was not changed; the log says why."))
             finally:
                 self._running = False
 
@@ -166,7 +186,7 @@ class ModelControl:
     def _load(self, name: str, *, anew: bool) -> Outcome:
         try:
             return self._swap(self._read(name), anew=anew)
-        except (StartupError, EngineFailure) as error:
+        except (StartupError, EngineFailure, CannotLoad) as error:
             raise self._failed(name, str(error)) from None
         except RequestError:
             raise
@@ -180,12 +200,16 @@ class ModelControl:
         loaded = [model for model in self._registry if model.name == name]
         known = self._known.get(name)
         versions = list(entry.versions) if anew else changes.changed(entry, known, loaded)
+        if versions:
+            self._make_room(name, self._budget.expected(entry))
         found = changes.opened(entry, versions, loaded, self._serving)
         self._registry.traffic.configure(name, entry.manifest.route)  # first: no request may meet a version too early
         gone = self._registry.replace(name, found.models)
         self._registry.mend(name)
         self._serving, self._known[name] = found.serving, entry
         self.retirement.retire(gone)
+        if versions:
+            self._settle(entry, found.models, found.serving.lanes)
         if not (versions or gone):
             return "unchanged" if known is not None and known.manifest.route == entry.manifest.route else "loaded"
         log.info(
@@ -197,13 +221,34 @@ class ModelControl:
         )
         return "loaded"
 
+    def _make_room(self, name: str, size: int) -> None:
+        gone = self._budget.makes_room(name, size, self._registry.least_used(), self._stays)
+        for other in gone:
+            self.retirement.retire(self._registry.put_away(other))
+            metrics.model_changes.add(1, (other, "put away", "unloaded"))
+            log.info("%s: put away until it is asked for, because %s needs the memory", other, name)
+        if gone:
+            self.retirement.wait(CLOSING_SECONDS)
+
+    def _settle(self, entry: ModelEntry, models: Sequence[Model], lanes: int) -> None:
+        """What a model really takes is known once it is loaded; others may have to go for that too."""
+        size = self._budget.measured(entry, models, lanes)
+        try:
+            self._make_room(entry.name, size)
+        except CannotLoad as error:
+            log.warning("%s", error)
+
+    def _stays(self, name: str) -> bool:
+        known = self._known.get(name)
+        return name == self._registry.named_default or (known is not None and known.manifest.pinned)
+
     def _unload(self, name: str) -> Outcome:
         known = self._known.get(name)
         if known is not None and known.manifest.pinned:
             raise CannotLoad(f"The model {name} is pinned; remove `pinned` from its manifest and load it again first.")
         if name == self._registry.named_default:
             raise CannotLoad(f"The model {name} is ROO_DEFAULT_MODEL, which answers where none is named; it stays.")
-        if name not in self._registry.names() and name not in self._registry.failures:
+        if name not in {*self._registry.names(), *self._registry.failures, *self._registry.away}:
             raise ModelNotFound(f"There is no model {name!r} that could be unloaded.")
         gone = self._registry.replace(name, [])
         self._registry.mend(name)

@@ -75,10 +75,11 @@ class Poller:
         for name, stamp in seen.items():
             if stamp != self._settled.get(name) and stamp == self._last.get(name):
                 self._settled[name] = stamp
-                self._change("load", name)
+                if name not in self._registry.away:  # that is read when it is asked for
+                    self._change("load", name)
         for name in [name for name in self._settled if name not in seen and name not in self._last]:
             del self._settled[name]
-            if name in self._registry.names() or name in self._registry.failures:
+            if name in {*self._registry.names(), *self._registry.failures, *self._registry.away}:
                 self._change("unload", name)
         self._last = seen
 

@@ -33,6 +33,7 @@ class Asking:
         unique((tensor.name for tensor in call.inputs), "input")
         unique((output.name for output in call.outputs), "output")
         chosen_by = call.wishes.sticky or key or request_id
+        await self.service.bring(call.model, deadline, self.source)
         with self.service.registry.lease(
             call.model, call.version, chosen_by
         ) as model:  # its form is read before, and after

@@ -23,6 +23,8 @@ EXTENSIONS = (
 PICTURES, TENSORS = "pictures", "tensors"
 """The two ways to ask a model, as each input and output says in its parameter `way`."""
 
+NOT_LOADED = "not loaded now; a request for an answer loads it"
+
 _PLATFORMS = {"onnx": "onnxruntime_onnx", "tensorrt": "onnxruntime_onnx", "torch": "pytorch_libtorch"}
 
 
@@ -78,8 +80,9 @@ def repository_index(registry: Registry, *, ready: bool = False) -> list[dict[st
     if ready:
         return loaded
     away = registry.unserved
+    reasons = {name: failures.get(name, "") for name in away} | dict.fromkeys(registry.away, NOT_LOADED)
     return loaded + [
-        {"name": name, "version": "", "state": "UNAVAILABLE", "reason": failures.get(name, "")} for name in away
+        {"name": name, "version": "", "state": "UNAVAILABLE", "reason": why} for name, why in sorted(reasons.items())
     ]
 
 

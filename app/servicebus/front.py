@@ -106,6 +106,6 @@ class QueueFront:
         if queue.model is None:
             return
         try:
-            self._service.registry.get(queue.model)
+            self._service.registry.check(queue.model)
         except ModelNotFound as error:
             raise StartupError(f"ROO_QUEUE_MODEL of {queue.path}: {error}") from None

@@ -66,6 +66,7 @@ class ModelList(BaseModel):
 
     models: list[ModelInfo]
     failed: list[FailedModel] = []
+    not_loaded: list[str] = Field([], description="Those that are loaded when they are asked for.")
 
 
 def to_model_info(versions: list[Model], route: Route, *, default: bool) -> ModelInfo:

@@ -95,7 +95,7 @@ def inference(service: InferenceService, limits: UploadLimits) -> APIRouter:
         arrived = time.monotonic()
         head = read_head(scope, receive)
         model, version = scope["path_params"]["name"], scope["path_params"].get("version")
-        service.registry.get(model, version)
+        service.registry.check(model, version)
         request_id, key = scope["state"]["request_id"], stickiness.key_in(scope["headers"])
         with service.admission.permit(Priority.INTERACTIVE, caller_of(scope)) as permit:
             body = await reading.receive(head.body, permit, limits, turns)
