@@ -84,6 +84,9 @@ class Settings(QueueSettings):
         description="Shares of versions in place of the manifests': `MODEL=VERSION:PERCENT,VERSION:PERCENT`, with "
         "semicolons between models.",
     )
+    shadow_dir: Path | None = Field(
+        None, description="Folder where the pictures are kept about which a model's versions differ most."
+    )
     lanes: int = Field(
         0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core, or as measured."
     )
