@@ -226,6 +226,24 @@ class InvalidManifest(StartupError):
     code = "invalid_manifest"
 
 
+class UntrustedModel(InvalidManifest):
+    """A model's files are not those that a trusted key has signed."""
+
+    code = "untrusted_model"
+
+
+class ModelsUnavailable(StartupError):
+    """Where models come from does not answer, or does not give them."""
+
+    code = "models_unavailable"
+
+
+class ModelsRefused(StartupError):
+    """What is in the place that models come from, or go to, is not as it must be."""
+
+    code = "models_refused"
+
+
 class DeviceUnavailable(StartupError):
     """The device that was demanded is not there or not usable."""
 

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from app.errors import StartupError
 from app.host import cgroup
+from app.models_settings import ModelsSettings
 from app.queue_settings import QueueSettings
 from app.setting_types import Names, Port, VersionShares
 
@@ -26,7 +27,7 @@ GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class Settings(QueueSettings):
+class Settings(QueueSettings, ModelsSettings):
     """All that can be set; unknown `ROO_*` variables are refused, so that a misspelt one is not silently ignored."""
 
     model_config = SettingsConfigDict(env_prefix="ROO_", frozen=True, extra="forbid")

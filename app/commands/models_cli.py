@@ -96,8 +96,10 @@ def add_model(
         typer.Option("--set", help="Any field of the manifest: SECTION.FIELD=VALUE; may be given many times."),
     ] = None,
     scale: Annotated[float | None, typer.Option(help="Factor on a pixel's 0 to 255; 1/255 where left out.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Three numbers with commas, in the order of the channels.")] = None,
-    std: Annotated[str | None, typer.Option(help="Three numbers with commas.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="One number, or one for each channel with commas, in their order.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
     channels: Annotated[Literal["rgb", "bgr"], typer.Option(help="Order of the channels.")] = "rgb",
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs the extra `tools`.")
@@ -119,8 +121,8 @@ def add_model(
     sides = None if size is None else addition.read_size(size)
     wanted = {
         "scale": scale,
-        "mean": None if mean is None else addition.read_numbers("--mean", mean, 3),
-        "std": None if std is None else addition.read_numbers("--std", std, 3),
+        "mean": None if mean is None else addition.read_levels("--mean", mean),
+        "std": None if std is None else addition.read_levels("--std", std),
         "channels": None if channels == "rgb" else channels,
     }
     pixels = {field: value for field, value in wanted.items() if value is not None}
@@ -193,3 +195,42 @@ def quantize_model(
     from app.settings import load_settings
 
     quantize.run(quantize.Quantizing(load_settings(models_dir=models_dir).models_dir, name, data, replace))
+
+
+@models_cli.command("pull")
+def pull_models(
+    source: Annotated[
+        str, typer.Argument(help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, or a container's https URL.")
+    ],
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all of them where left out.")] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="Model repository to bring them into; ROO_MODELS_DIR, else ./models."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace files of a model that no pull has brought, too.")
+    ] = False,
+) -> None:
+    """Bring models from where they are kept: checked, whole or not at all, and resumed after an interruption."""
+    from app.commands import transfer
+    from app.repository.sources.pulling import Pull
+    from app.settings import load_settings
+
+    settings = load_settings(models_dir=into)
+    wanted = Pull(names or (), replace=replace, most_bytes=settings.models_bytes)
+    sys.exit(OK if transfer.pull(source, settings.models_dir, wanted) else FAILED)
+
+
+@models_cli.command("push")
+def push_models(
+    target: Annotated[
+        str, typer.Argument(help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, or a container's https URL.")
+    ],
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all of them where left out.")] = None,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Bring models to where others pull them from; a version that is there is never overwritten by another."""
+    from app.commands import transfer
+    from app.settings import load_settings
+
+    transfer.push(load_settings(models_dir=models_dir).models_dir, target, names or ())

@@ -178,5 +178,7 @@ def _words(problem: Any) -> str:
         return "is missing; add it"
     if problem["type"] == "extra_forbidden":
         return "is not a field of the manifest; remove it or correct its spelling"
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool):
+        return "yes, no, on, off, true and false are no texts in YAML; put quotes around it"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{message} (is {problem['input']!r:.80})" if problem["loc"] else message

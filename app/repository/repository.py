@@ -1,6 +1,7 @@
 """Scan a model repository: which models and versions are there, and are their files what their manifests say."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,13 +95,19 @@ def model_folder(root: Path, name: str) -> Path:
     return folder
 
 
-def read_entry(folder: Path) -> ModelEntry:
-    """Read one model's folder and check its files; raises `InvalidManifest`."""
+def sha256(path: Path) -> str:
+    """The digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_entry(folder: Path, digest: Callable[[Path], str] = sha256) -> ModelEntry:
+    """Read one model's folder and check its files, by what `digest` says of each; raises `InvalidManifest`."""
     entry = described_entry(folder)
     manifest = entry.manifest
     for version, path in entry.versions.items():
         _check_precisions(folder, path, manifest)
-        _check_digests(folder, path, manifest.sha256.get(version))
+        _check_digests(folder, path, manifest.sha256.get(version), digest)
     return entry
 
 
@@ -163,23 +170,24 @@ def _versions(folder: Path, manifest: Manifest) -> dict[str, Path]:
     return {version: path for version, path in found.items() if version in manifest.versions}
 
 
-def _check_digests(folder: Path, path: Path, wanted: str | dict[str, str] | None) -> None:
+def _check_digests(
+    folder: Path, path: Path, wanted: str | dict[str, str] | None, digest: Callable[[Path], str]
+) -> None:
     """Every file with a digest must have it, weights beside a graph too; one digest alone is that of the file that is
     served.
     """
     named = {path.name: wanted} if isinstance(wanted, str) else wanted or {}
-    for name, digest in named.items():
-        _check_digest(folder, path.parent / name, digest)
+    for name, said in named.items():
+        _check_digest(folder, path.parent / name, said, digest)
 
 
-def _check_digest(folder: Path, path: Path, wanted: str) -> None:
+def _check_digest(folder: Path, path: Path, wanted: str, digest: Callable[[Path], str]) -> None:
     place = f"{folder / FILE_NAME}: sha256"
     if ".." in path.parts or not path.is_file():
         raise InvalidManifest(f"{place}: {path} is not a file of that version that is there.")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != wanted:
+    found = digest(path)
+    if found != wanted:
         raise InvalidManifest(
-            f"{place}: {path} has the digest {digest}, not {wanted}. Restore the file, or "
+            f"{place}: {path} has the digest {found}, not {wanted}. Restore the file, or "
             "correct the manifest if the change was meant."
         )

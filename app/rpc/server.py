@@ -30,6 +30,8 @@ KEEP_ALIVE_MS, KEEP_ALIVE_TIMEOUT_MS = 60_000, 20_000
 """A connection that has been silent is asked for a sign of life, and closed where none comes."""
 LEAST_PING_MS = 10_000
 """How often clients may ask for one."""
+READ_BYTES = 256 * 1024
+"""Taken from a connection at a time; by default 8 KiB and little more, so that a picture takes a thread many turns."""
 
 
 class RpcServer:
@@ -68,6 +70,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", KEEP_ALIVE_TIMEOUT_MS),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", LEAST_PING_MS),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.experimental.tcp_read_chunk_size", READ_BYTES),
+        ("grpc.experimental.tcp_min_read_chunk_size", READ_BYTES),
     ]
 
 

@@ -166,8 +166,8 @@ def test_pods_run_the_images_that_are_built_here_as_their_user(overlays: dict[st
     alone = {name: documents for name, documents in overlays.items() if name != "canary"}
     images = {name: service_container(documents)["image"].rpartition("/")[2] for name, documents in alone.items()}
     assert images == {
-        "cpu": f"roo-vision:{version}-cpu",
-        "gpu": f"roo-vision:{version}-cuda",
+        "cpu": f"roo-vision:v{version}",
+        "gpu": f"roo-vision:v{version}-cuda",
         "local": "roo-vision:cpu",
     }
     users = {rest for file in DOCKERFILES for name, rest in final_stage(file) if name == "USER"}

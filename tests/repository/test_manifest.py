@@ -34,6 +34,7 @@ def test_a_name_for_one_model_needs_its_folder(tmp_path: Path) -> None:
         ({"task": "poetry"}, "task:"),
         ({"tsak": "detection"}, "tsak: is not a field"),
         ({"labels": []}, "labels must list"),
+        ({"labels": [True, False]}, "labels.0: yes, no, on, off, true and false are no texts in YAML; put quotes"),
         ({"versions": ["one"]}, "versions.0:"),
         ({"input": {"size": [0, 16]}}, "input.size"),
         ({"input": {"size": [16, 16], "resize": "sideways"}}, "input.resize:"),

@@ -1,0 +1,10 @@
+"""The settings of where models come from; `app.settings` has the others, and reads them all."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings
+
+
+class ModelsSettings(BaseSettings):
+    """From where models are pulled."""
+
+    models_bytes: int = Field(2**35, ge=1, description="Most bytes of models that are pulled.")
