@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import InvalidManifest, StartupError
+from app.repository import traffic_file
 from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manifest
 
 MODEL_FILES = ("model.onnx", "model.pt2", "model.pt")
@@ -115,12 +116,13 @@ def described_entry(folder: Path) -> ModelEntry:
     """One model's folder as its manifest describes it, its digests and files for precisions not looked at; raises
     `InvalidManifest`.
     """
-    manifest = read_manifest(folder / FILE_NAME)
+    manifest = traffic_file.with_traffic(read_manifest(folder / FILE_NAME), folder)
     entry = ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
     try:
         manifest.route.check(entry.versions)
     except ValueError as error:
-        raise InvalidManifest(f"{folder / FILE_NAME}: {error}.") from None
+        said = traffic_file.FILE_NAME if (folder / traffic_file.FILE_NAME).is_file() else FILE_NAME
+        raise InvalidManifest(f"{folder / said}: {error}.") from None
     return entry
 
 
