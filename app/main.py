@@ -22,6 +22,7 @@ from app.core.capacity import Capacity
 from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
 from app.core.registry import Registry
+from app.core.rollouts import Rollouts
 from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.host import allocator, cgroup
@@ -69,6 +70,7 @@ class Core:
     device: Device
     entries: list[ModelEntry]
     start: Start
+    rollouts: Rollouts
 
     def load(self) -> None:
         """Try what is fastest here, load and warm every model, then start the lanes; raises `StartupError`.
@@ -111,7 +113,8 @@ def build(settings: Settings, model: str | None = None) -> Core:
     keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
     service = InferenceService(registry, batcher, admission, capacity, limits, keep)
     health = Health(registry, executor, capacity, serving.device)
-    return Core(service, batcher, executor, health, serving.device, entries, start)
+    rollouts = Rollouts(registry, settings.rollout_dir)
+    return Core(service, batcher, executor, health, serving.device, entries, start, rollouts)
 
 
 def _check_memory(settings: Settings, lanes: int) -> None:
@@ -143,6 +146,7 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     core = build(settings)
     telemetry = setup.install(core.device.name, load_otel_settings(), writer)
     gauges.observe_core(core.service, core.batcher, core.executor, core.health, core.device)
+    gauges.observe_releases(core.service.registry, core.rollouts)
     gauges.observe_process()
     try:
         with listen(settings) as listener:
@@ -167,6 +171,7 @@ async def _serve(
     stop = stop_event()
     http = asyncio.create_task(server.serve(sockets=[listener]))
     watching = asyncio.create_task(process.watch_event_loop())
+    releasing = asyncio.create_task(core.rollouts.run(), name="roll-outs")
     queue: _Queue | None = None
     rpc: RpcServer | None = None
     try:
@@ -180,6 +185,7 @@ async def _serve(
     finally:
         finished = await _drain(core, server, http, queue, rpc, settings)
         watching.cancel()
+        releasing.cancel()
     return finished
 
 
@@ -258,6 +264,7 @@ def _in_background(core: Core) -> "asyncio.Future[None]":
     def load() -> None:
         try:
             core.load()
+            core.rollouts.resume()
         except BaseException as error:  # whatever it was, it is raised where it is waited for
             loaded.set_exception(error)
         else:

@@ -85,6 +85,9 @@ class Settings(QueueSettings, ModelsSettings):
         description="Shares of versions in place of the manifests': `MODEL=VERSION:PERCENT,VERSION:PERCENT`, with "
         "semicolons between models.",
     )
+    rollout_dir: Path | None = Field(
+        None, description="Folder where roll-outs keep how far they are; without one a restart forgets them."
+    )
     shadow_dir: Path | None = Field(
         None, description="Folder where the pictures are kept about which a model's versions differ most."
     )

@@ -9,19 +9,21 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 import app as package
-from app.api import documentation, inference, operations, problems
+from app.api import documentation, inference, operations, problems, releases
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
 from app.api.head_as_get import HeadAsGet
 from app.api.oip import routes as oip
 from app.api.oip.schemas import InferRequest
 from app.api.predict_first import PredictFirst
+from app.api.releases import Releasing
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
 from app.core.health import Health
 from app.core.service import InferenceService
 from app.settings import usable_cores
+from app.wire.releases import RolloutPlan, SharesChange
 from app.wire.rendering import Renderer
 
 DESCRIPTION = """\
@@ -42,9 +44,11 @@ def create_app(
     metrics_text: operations.MetricsText,
     perimeter: Perimeter = EVERYBODY,
     *,
+    releasing: Releasing | None = None,
     predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask.
+    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask,
+    `releasing` what changes the shares of versions.
 
     Without `predict` there are only probes, metrics and the list of models.
     """
@@ -79,6 +83,8 @@ def create_app(
         )
     app.include_router(oip.descriptions(service, health))
     app.include_router(operations.router(service.registry, health, metrics_text))
+    if releasing is not None:
+        app.include_router(releases.router(service.registry, releasing))
     app.include_router(documentation.router())
     return app
 
@@ -108,7 +114,14 @@ class _Application(FastAPI):
         if self.openapi_schema is not None:
             return self.openapi_schema
         document = super().openapi()
-        for model in (JsonPredictRequest, InferRequest, problems.Problem, problems.InferenceError):
+        for model in (
+            JsonPredictRequest,
+            InferRequest,
+            SharesChange,
+            RolloutPlan,
+            problems.Problem,
+            problems.InferenceError,
+        ):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             document["components"]["schemas"].update(schema.pop("$defs", {}))
             document["components"]["schemas"][model.__name__] = schema

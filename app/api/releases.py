@@ -1,33 +1,55 @@
 """Shares and roll-outs, changed and told of by request."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel
 
 from app import errors
-from app.api import problems
+from app.api import problems, small_json
 from app.core.registry import Registry
 from app.core.rollouts import Rollouts
 from app.wire.models import ModelInfo, to_model_info
 from app.wire.releases import RolloutPlan, RolloutState, SharesChange, to_rollout
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
-Authorise = Callable[[Request], None]
-"""Raises `Forbidden` where who asks may not change what is served."""
 
-_REFUSALS = problems.responses(errors.InvalidRequest, errors.Forbidden, errors.ModelNotFound, errors.Loading)
+
+@dataclass(frozen=True, slots=True)
+class Releasing:
+    """What the endpoints change; `authorise` raises `Forbidden` where who asks may not."""
+
+    rollouts: Rollouts
+    authorise: Callable[[Request], None]
+
+
+_REFUSALS = problems.responses(
+    errors.InvalidRequest, errors.UploadTimeout, errors.Forbidden, errors.ModelNotFound, errors.Loading
+)
 _ROLLOUT = "/v1/models/{name}/rollout"
 
 
-def router(registry: Registry, rollouts: Rollouts, authorise: Authorise) -> APIRouter:
-    """The endpoints."""
-    routes = APIRouter(tags=["models"])
+def _body(kind: type[BaseModel]) -> dict[str, Any]:
+    """Documents a body that is read here and not by FastAPI."""
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
-    @routes.post("/v1/models/{name}/traffic", summary="Change the shares of a model's versions", responses=_REFUSALS)
-    async def change(name: ModelName, said: SharesChange, request: Request) -> ModelInfo:
+
+def router(registry: Registry, releasing: Releasing) -> APIRouter:
+    """The endpoints."""
+    routes, rollouts, authorise = APIRouter(tags=["models"]), releasing.rollouts, releasing.authorise
+
+    @routes.post(
+        "/v1/models/{name}/traffic",
+        summary="Change the shares of a model's versions",
+        responses=_REFUSALS,
+        openapi_extra=_body(SharesChange),
+    )
+    async def change(name: ModelName, request: Request) -> ModelInfo:
         authorise(request)
+        said = await small_json.read(request, SharesChange)
         registry.get(name)
         rollouts.refuse_while_running(name)
         if said.traffic is None and said.shadow is None:
@@ -45,9 +67,15 @@ def router(registry: Registry, rollouts: Rollouts, authorise: Authorise) -> APIR
         registry.traffic.change(name, route)
         return to_model_info(versions, route, default=registry.is_default(name))
 
-    @routes.post(_ROLLOUT, summary="Roll a version out step by step, behind guards", responses=_REFUSALS)
-    async def begin(name: ModelName, plan: RolloutPlan, request: Request) -> RolloutState:
+    @routes.post(
+        _ROLLOUT,
+        summary="Roll a version out step by step, behind guards",
+        responses=_REFUSALS,
+        openapi_extra=_body(RolloutPlan),
+    )
+    async def begin(name: ModelName, request: Request) -> RolloutState:
         authorise(request)
+        plan = await small_json.read(request, RolloutPlan)
         return to_rollout(rollouts.begin(name, plan.to, plan.steps, plan.every, plan.guards))
 
     @routes.delete(_ROLLOUT, summary="Stop a roll-out, and go back to the shares before", responses=_REFUSALS)
