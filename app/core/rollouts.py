@@ -59,7 +59,7 @@ class Rollouts:
             plan = Plan(model, chosen.version, tuple(steps), every, read_guards(guards), self._of_now(model))
             state = rollout.begin(plan, self._clock())
         except ValueError as error:
-            raise InvalidRequest(f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+            raise InvalidRequest(f"The roll-out cannot begin: {error}.") from None
         if any(guard.metric == "agreement" for guard in plan.guards) and not route.shadow.get(plan.to):
             raise InvalidRequest(
                 f"The guard of agreement needs pictures that both versions computed: give version {plan.to} a share "

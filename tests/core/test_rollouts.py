@@ -135,10 +135,10 @@ def test_shares_that_somebody_else_changes_stay(tmp_path: Path) -> None:
 def test_what_cannot_be_begun_or_stopped_is_said() -> None:
     registry, rollouts = World(None).started()
     for changes, words in (
-        ({"steps": (50.0, 10.0)}, "The steps must rise"),
-        ({"guards": ["speed<1x"]}, "There is no metric 'speed'"),
+        ({"steps": (50.0, 10.0)}, "cannot begin: the steps must rise"),
+        ({"guards": ["speed<1x"]}, "there is no metric 'speed'"),
         ({"guards": ["agreement>0.9"]}, "give version 2 a share under `shadow` first"),
-        ({"to": "1"}, "Version 1 has 100 percent"),
+        ({"to": "1"}, "version 1 has 100 percent"),
     ):
         with pytest.raises(InvalidRequest, match=words):
             begin(rollouts, **changes)

@@ -160,9 +160,9 @@ def test_a_plan_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
     add_versions(tmp_path, traffic={"1": 100})
     with serving(tmp_path, model_control="open") as server, server.client() as client:
         for changes, words in (
-            ({"guards": ["speed<1x"]}, "There is no metric 'speed' to guard; there are error_ratio, p50"),
+            ({"guards": ["speed<1x"]}, "there is no metric 'speed' to guard; there are error_ratio, p50"),
             ({"guards": ["agreement>0.9"]}, "give version 2 a share under `shadow` first"),
-            ({"steps": [50, 20, 100]}, "The steps must rise"),
+            ({"steps": [50, 20, 100]}, "the steps must rise"),
             ({"every": "soon"}, "a time is a number and s, m or h"),
             ({"to": "3"}, "has no version '3'"),
         ):
