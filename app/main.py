@@ -22,11 +22,14 @@ from app.core.capacity import Capacity
 from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
 from app.core.registry import Registry
+from app.core.retirement import Retirement
 from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.host import allocator, cgroup
 from app.http_server import HttpServer, listen, stop_event
 from app.loading import routes
+from app.loading.control import ModelControl
+from app.loading.polling import Poller
 from app.loading.serving import Serving
 from app.loading.start import Start
 from app.monitoring import gauges
@@ -68,6 +71,8 @@ class Core:
     device: Device
     entries: list[ModelEntry]
     start: Start
+    control: ModelControl
+    poller: Poller | None
 
     def load(self) -> None:
         """Try what is fastest here, load and warm every model, then start the lanes; raises `StartupError`.
@@ -78,11 +83,15 @@ class Core:
         start.run(self.entries)
         for model in start.models:
             registry.add(model)
+        start.models.clear()  # from now on the registry holds them, and lets them go
         for name, reason in start.failures.items():
             registry.fail(name, reason)
         self.executor.start(start.serving.lanes)
         registry.complete()
+        self.control.start(start.serving, [entry for entry in self.entries if entry.name in registry.names()])
         self.health.finish_start()
+        if self.poller is not None:
+            self.poller.start()
 
 
 def build(settings: Settings, model: str | None = None) -> Core:
@@ -91,11 +100,11 @@ def build(settings: Settings, model: str | None = None) -> Core:
     Raises `StartupError` where they do not fit.
     """
     serving = Serving.of(settings)
+    only = settings.model_name
+    looked_at = Poller.look_at(settings.models_dir, only) if settings.repository_poll and model is None else None
     start = Start(serving, settings.default_model, settings.strict_repository)
     entries = (
-        start.read(settings.models_dir, settings.model_name)
-        if model is None
-        else [repository.read_model(settings.models_dir, model)]
+        start.read(settings.models_dir, only) if model is None else [repository.read_model(settings.models_dir, model)]
     )
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
@@ -109,7 +118,12 @@ def build(settings: Settings, model: str | None = None) -> Core:
     registry = Registry(settings.default_model, routes.read(entries, fixed, start.failures))
     service = InferenceService(registry, batcher, admission, capacity, limits)
     health = Health(registry, executor, capacity, serving.device)
-    return Core(service, batcher, executor, health, serving.device, entries, start)
+    retirement = Retirement(registry, batcher, executor, capacity)
+    control = ModelControl(registry, retirement, settings.models_dir, only, settings.model_control)
+    poller = None
+    if looked_at is not None:
+        poller = Poller(control, registry, settings.models_dir, only, looked_at, settings.repository_poll)
+    return Core(service, batcher, executor, health, serving.device, entries, start, control, poller)
 
 
 def _check_memory(settings: Settings, lanes: int) -> None:
@@ -150,7 +164,7 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
                 computed = runner.run(_serve(core, server, listener, around, settings, writer))
     finally:
         telemetry.shutdown()
-    return computed and core.health.started().ok
+    return computed and core.health.started().ok and not core.control.busy
 
 
 async def _serve(
@@ -227,7 +241,7 @@ async def _start_rpc(core: Core, around: Perimeter, settings: Settings) -> "RpcS
         return None
     from app.rpc.server import RpcServer  # only those who use gRPC wait for its import
 
-    rpc = RpcServer(core.service, core.health, around.doorkeeper(), settings)
+    rpc = RpcServer(core.service, core.health, around.doorkeeper(), core.control, settings)
     await rpc.start()
     return rpc
 
@@ -280,6 +294,9 @@ async def _drain(
     log.info("stopping: not ready from now on")
     core.health.begin_drain()
     core.service.shadows.close()
+    core.control.stop()
+    if core.poller is not None:
+        core.poller.stop()
     server.begin_drain()
     ends = time.monotonic() + settings.grace_period - CLOSE_SECONDS
     settling = asyncio.create_task(queue.stop(ends - time.monotonic())) if queue else None
@@ -326,5 +343,8 @@ def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry, aro
     )
     metrics_text = telemetry.metrics_text
     return HttpServer(
-        create_app(core.service, core.health, limits, metrics_text, around, predict=settings.http), settings
+        create_app(
+            core.service, core.health, limits, metrics_text, around, control=core.control, predict=settings.http
+        ),
+        settings,
     )

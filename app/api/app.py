@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 import app as package
+from app.api import control as model_control
 from app.api import documentation, inference, operations, problems
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
@@ -21,6 +22,7 @@ from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
 from app.core.health import Health
 from app.core.service import InferenceService
+from app.loading.control import ModelControl
 from app.settings import usable_cores
 from app.wire.rendering import Renderer
 
@@ -42,11 +44,13 @@ def create_app(
     metrics_text: operations.MetricsText,
     perimeter: Perimeter = EVERYBODY,
     *,
+    control: ModelControl | None = None,
     predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask.
+    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask,
+    `control` changes what is served.
 
-    Without `predict` there are only probes, metrics and the list of models.
+    Without `predict` there are only probes, metrics, the list of models, and what changes it.
     """
     renderer = Renderer(usable_cores())
 
@@ -79,6 +83,8 @@ def create_app(
         )
     app.include_router(oip.descriptions(service, health))
     app.include_router(operations.router(service.registry, health, metrics_text))
+    if control is not None:
+        app.include_router(model_control.router(control))
     app.include_router(documentation.router())
     return app
 

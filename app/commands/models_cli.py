@@ -11,7 +11,13 @@ import typer
 
 from app.commands.common import FAILED, OK, Device, ModelsDir
 
-models_cli = typer.Typer(help="Look at a model repository without serving it.", no_args_is_help=True)
+models_cli = typer.Typer(
+    help="Look at a model repository without serving it, and change what a service serves of its own.",
+    no_args_is_help=True,
+)
+
+ModelName = Annotated[str, typer.Argument(help="The model's folder name in the service's repository.")]
+Url = Annotated[str, typer.Option(help="The service's address; ROO_API_KEY is sent with it.")]
 
 
 @models_cli.command("list")
@@ -218,3 +224,27 @@ def push_models(
     from app.settings import load_settings
 
     transfer.push(load_settings(models_dir=models_dir).models_dir, target, names or ())
+
+
+@models_cli.command("load")
+def load_model(name: ModelName, url: Url) -> None:
+    """Have a running service load a model, or what has changed of it, without a restart."""
+    from app.commands import living
+
+    living.change("load", name, url)
+
+
+@models_cli.command("reload")
+def reload_model(name: ModelName, url: Url) -> None:
+    """Have a running service open a model anew, whether it has changed or not."""
+    from app.commands import living
+
+    living.change("reload", name, url)
+
+
+@models_cli.command("unload")
+def unload_model(name: ModelName, url: Url) -> None:
+    """Have a running service answer for a model no more."""
+    from app.commands import living
+
+    living.change("unload", name, url)

@@ -1,12 +1,14 @@
 """Scan a model repository: which models and versions are there, and are their files what their manifests say."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import InvalidManifest, StartupError
+from app.repository import stamps
 from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manifest
+from app.repository.stamps import Stamp
 
 MODEL_FILES = ("model.onnx", "model.pt2", "model.pt")
 """What a version's folder may hold; the first that is there, where the manifest names no engine."""
@@ -19,12 +21,23 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model on disk. `versions` maps the versions to be served to their model files, oldest first."""
+    """One model on disk. `versions` maps the versions to be served to their model files, oldest first, `stamps` to what
+    their files were before any was read.
+    """
 
     name: str
     manifest: Manifest
     labels: tuple[str, ...]
     versions: dict[str, Path]
+    stamps: dict[str, Stamp]
+
+    def like(self, other: "ModelEntry") -> bool:
+        """Whether a version whose files are the same is served alike by both."""
+        return self.labels == other.labels and self.manifest.serving() == other.manifest.serving()
+
+    def only(self, versions: Iterable[str]) -> "ModelEntry":
+        """The model as if these were all of its versions."""
+        return replace(self, versions={version: self.versions[version] for version in versions})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,7 @@ def read_model(root: Path, name: str) -> ModelEntry:
 def model_folder(root: Path, name: str) -> Path:
     """The folder of one model of the repository at `root`; raises `StartupError` where there is none of that name."""
     folder = root / name
-    if "/" in name or not (folder / FILE_NAME).is_file():
+    if "/" in name or name in ("", ".", "..") or not (folder / FILE_NAME).is_file():
         there = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
         raise StartupError(f"There is no model {name!r} in {root}; there are: {', '.join(there) or 'none'}.")
     return folder
@@ -116,12 +129,13 @@ def described_entry(folder: Path) -> ModelEntry:
     `InvalidManifest`.
     """
     manifest = read_manifest(folder / FILE_NAME)
-    entry = ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
+    versions = _versions(folder, manifest)
     try:
-        manifest.route.check(entry.versions)
+        manifest.route.check(versions)
     except ValueError as error:
         raise InvalidManifest(f"{folder / FILE_NAME}: {error}.") from None
-    return entry
+    stamped = {version: stamps.of_version(path.parent) for version, path in versions.items()}
+    return ModelEntry(folder.name, manifest, read_labels(manifest, folder), versions, stamped)
 
 
 def model_file(folder: Path, engine: str) -> Path | None:

@@ -149,6 +149,15 @@ queue_halted = _observed("roo_queue_halted", "1 while nothing is received becaus
 device = _observed("roo_device", "1 for the device in use.", "device", "asked")
 model_info = _observed("roo_model_info", "1 for every loaded model.", "model", "version", "engine", "device")
 model_failed = _observed("roo_model_failed", "1 for every model of the repository that is not served.", "model")
+model_stale = _observed(
+    "roo_model_stale", "1 for every model that answers from an older state: its present one cannot be loaded.", "model"
+)
+model_changes = _counter(
+    "roo_model_changes", "Models loaded, reloaded and unloaded at run time, by outcome.", "model", "change", "outcome"
+)
+model_change_seconds = _histogram(
+    "roo_model_change", "Time that such a change took.", "change", "outcome", buckets=AGES
+)
 model_load_seconds = _gauge("roo_model_load", "Time that loading a model took.", "model", "version", unit="s")
 model_warm_up_seconds = _gauge("roo_model_warm_up", "Time that warming a model up took.", "model", "version", unit="s")
 
