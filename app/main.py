@@ -33,6 +33,7 @@ from app.loading.polling import Poller
 from app.loading.serving import Serving
 from app.loading.start import Start
 from app.monitoring import gauges
+from app.monitoring.differing import DifferingPictures
 from app.otel_settings import load_otel_settings
 from app.repository import repository
 from app.repository.repository import ModelEntry
@@ -116,7 +117,8 @@ def build(settings: Settings, model: str | None = None) -> Core:
     admission = Admission(budget, capacity.retry_after)
     fixed = settings.traffic if model is None else {}
     registry = Registry(settings.default_model, routes.read(entries, fixed, start.failures))
-    service = InferenceService(registry, batcher, admission, capacity, limits)
+    keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
+    service = InferenceService(registry, batcher, admission, capacity, limits, keep)
     health = Health(registry, executor, capacity, serving.device)
     retirement = Retirement(registry, batcher, executor, capacity)
     control = ModelControl(registry, retirement, settings.models_dir, only, settings.model_control)

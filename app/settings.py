@@ -95,6 +95,9 @@ class Settings(QueueSettings, ModelsSettings):
         ge=0,
         description="Seconds between two looks at the model repository, whose changes are then loaded; 0 means none.",
     )
+    shadow_dir: Path | None = Field(
+        None, description="Folder where the pictures are kept about which a model's versions differ most."
+    )
     lanes: int = Field(
         0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core, or as measured."
     )

@@ -173,6 +173,22 @@ def inspect_model(
     inspection.run(inspection.Inspection(model, root, try_picture, labels, sides, json))
 
 
+@models_cli.command("shadow-report")
+def shadow_report(
+    folder: Annotated[Path | None, typer.Argument(help="What ROO_SHADOW_DIR names, where left out.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON array, with both answers.")] = False,
+) -> None:
+    """List the pictures about which a version that computes unsent differs most from what was sent."""
+    from app.commands import shadow_report
+    from app.errors import StartupError
+    from app.settings import load_settings
+
+    kept = folder or load_settings().shadow_dir
+    if kept is None:
+        raise StartupError("Name a folder, or set ROO_SHADOW_DIR.")
+    shadow_report.run(kept, as_json=json)
+
+
 @models_cli.command("quantize")
 def quantize_model(
     name: Annotated[str, typer.Argument(help="The model's folder name.")],

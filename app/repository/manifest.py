@@ -1,7 +1,7 @@
 """`model.yaml`: what a model takes, what its outputs mean, how it is served."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -19,6 +19,7 @@ from app.vision.tasks import AnyTask
 
 FILE_NAME = "model.yaml"
 
+Described = TypeVar("Described", bound=BaseModel)
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
 Stage = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -131,7 +132,12 @@ class Manifest(BaseModel):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read and check one manifest.
+    """Read and check one manifest; raises as `read_as` does."""
+    return read_as(path, Manifest)
+
+
+def read_as(path: Path, kind: type[Described]) -> Described:
+    """Read and check a file of a manifest's kind.
 
     Raises `InvalidManifest` naming the file, each wrong field and what it must be.
     """
@@ -144,7 +150,7 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(content, dict):
         raise InvalidManifest(f"{path}: must be a mapping of fields such as `task: detection`. See docs/models.md.")
     try:
-        return Manifest.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         problems = "\n".join(f"  {problem}" for problem in describe(error))
         raise InvalidManifest(f"{path}:\n{problems}\nThe fields are explained in docs/models.md.") from error

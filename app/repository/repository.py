@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import InvalidManifest, StartupError
-from app.repository import stamps
+from app.repository import stamps, traffic_file
 from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manifest
 from app.repository.stamps import Stamp
 
@@ -128,12 +128,13 @@ def described_entry(folder: Path) -> ModelEntry:
     """One model's folder as its manifest describes it, its digests and files for precisions not looked at; raises
     `InvalidManifest`.
     """
-    manifest = read_manifest(folder / FILE_NAME)
+    manifest = traffic_file.with_traffic(read_manifest(folder / FILE_NAME), folder)
     versions = _versions(folder, manifest)
     try:
         manifest.route.check(versions)
     except ValueError as error:
-        raise InvalidManifest(f"{folder / FILE_NAME}: {error}.") from None
+        said = traffic_file.FILE_NAME if (folder / traffic_file.FILE_NAME).is_file() else FILE_NAME
+        raise InvalidManifest(f"{folder / said}: {error}.") from None
     stamped = {version: stamps.of_version(path.parent) for version, path in versions.items()}
     return ModelEntry(folder.name, manifest, read_labels(manifest, folder), versions, stamped)
 
