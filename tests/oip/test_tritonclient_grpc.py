@@ -223,12 +223,6 @@ def test_bytes_that_are_no_message(address: str) -> None:
             assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT, content
 
 
-def test_what_is_not_offered_is_unimplemented(client: triton.InferenceServerClient) -> None:
-    for ask in (client.get_trace_settings, client.get_log_settings, client.get_system_shared_memory_status):
-        with pytest.raises(InferenceServerException, match="UNIMPLEMENTED"):
-            ask()
-
-
 def test_a_stream_answers_in_order_and_survives_errors(client: triton.InferenceServerClient) -> None:
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(callback=lambda result, error: answers.put((result, error)))

@@ -226,12 +226,8 @@ def test_errors_are_readable_in_the_clients_own_words(client: triton.InferenceSe
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda client: client.get_trace_settings(),
-        lambda client: client.update_log_settings({}),
         lambda client: client.load_model("colour"),
         lambda client: client.unload_model("colour"),
-        lambda client: client.get_system_shared_memory_status(),
-        lambda client: client.get_cuda_shared_memory_status(),
         lambda client: client.get_model_metadata("nobody"),
     ],
 )
