@@ -1,4 +1,4 @@
-"""What Triton's clients can ask beyond the protocol, and why it is not done here, in the same words on both fronts."""
+"""What Triton's clients can ask beyond the protocol, and why it is not done here, for both fronts."""
 
 import re
 

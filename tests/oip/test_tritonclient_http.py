@@ -61,7 +61,7 @@ def test_metadata_lists_both_ways_and_says_which_is_which(client: triton.Inferen
 def test_the_configuration_tells_sizes_without_the_batch(client: triton.InferenceServerClient) -> None:
     found = client.get_model_config("colour")
     assert found["max_batch_size"] == 4
-    assert found["input"] == [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, 16, 16]}]
+    assert found["input"] == [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, 16, 16], "optional": False}]
     assert client.get_model_config("identity_bytes")["input"][0]["data_type"] == "TYPE_STRING"
 
 
