@@ -94,7 +94,7 @@ def build(settings: Settings, model: str | None = None) -> Core:
     entries = (
         start.read(settings.models_dir, settings.model_name)
         if model is None
-        else [repository.read_model(settings.models_dir, model)]
+        else [repository.read_model(settings.models_dir, model, serving.trust)]
     )
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
