@@ -195,13 +195,12 @@ def pull_models(
 ) -> None:
     """Bring models from where they are kept: checked, whole or not at all, and resumed after an interruption."""
     from app.commands import transfer
-    from app.repository.signatures import Trust
+    from app.loading.serving import trusted
     from app.repository.sources.pulling import Pull
     from app.settings import load_settings
 
     settings = load_settings(models_dir=into)
-    trust = None if settings.trusted_keys is None else Trust.read(settings.trusted_keys)
-    wanted = Pull(names or (), replace=replace, most_bytes=settings.models_bytes, trust=trust)
+    wanted = Pull(names or (), replace=replace, most_bytes=settings.models_bytes, trust=trusted(settings))
     sys.exit(OK if transfer.pull(source, settings.models_dir, wanted) else FAILED)
 
 

@@ -91,16 +91,8 @@ class Serving:
             gpu_decode=settings.gpu_decode,
             cuda_graphs=settings.cuda_graphs,
             memory=WorkingMemory(settings.max_decode_bytes),
-            trust=_trust(settings),
+            trust=trusted(settings),
         )
-
-
-def _trust(settings: Settings) -> "Trust | None":
-    if settings.trusted_keys is None:
-        return None
-    from app.repository.signatures import Trust
-
-    return Trust.read(settings.trusted_keys)
 
 
 def _shares(settings: Settings, cores: int) -> list[Share]:
@@ -114,6 +106,18 @@ def _shares(settings: Settings, cores: int) -> list[Share]:
         return [Share(max(1, cores // settings.lane_threads), settings.lane_threads)]
     wider = [threads for threads in range(2, cores // 2 + 1) if cores % threads == 0]
     return [Share(cores, 1), *(Share(cores // threads, threads) for threads in wider)]
+
+
+def trusted(settings: Settings) -> "Trust | None":
+    """The keys of which one must have signed a model; None where that is not asked for.
+
+    Raises `StartupError` where they cannot be read.
+    """
+    if settings.trusted_keys is None:
+        return None
+    from app.repository.signatures import Trust
+
+    return Trust.read(settings.trusted_keys)
 
 
 def choose_device(asked: str, engine: Literal["auto"] | EngineName = "auto") -> Device:
