@@ -4,13 +4,16 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.api.app import create_app
 from app.api.body import UploadLimits
@@ -30,13 +33,14 @@ from app.http_server import HttpServer, listen, stop_event
 from app.loading import routes
 from app.loading.control import ModelControl
 from app.loading.polling import Poller
-from app.loading.serving import Serving
+from app.loading.serving import Serving, trusted
 from app.loading.start import Start
 from app.monitoring import gauges
 from app.monitoring.differing import DifferingPictures
 from app.otel_settings import load_otel_settings
 from app.repository import repository
 from app.repository.repository import ModelEntry
+from app.repository.sources.start import Brought, bring
 from app.settings import MIB, Settings
 from app.telemetry import logs, process, setup
 
@@ -105,7 +109,9 @@ def build(settings: Settings, model: str | None = None) -> Core:
     looked_at = Poller.look_at(settings.models_dir, only) if settings.repository_poll and model is None else None
     start = Start(serving, settings.default_model, settings.strict_repository)
     entries = (
-        start.read(settings.models_dir, only) if model is None else [repository.read_model(settings.models_dir, model)]
+        start.read(settings.models_dir, only)
+        if model is None
+        else [repository.read_model(settings.models_dir, model, serving.trust)]
     )
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
@@ -154,7 +160,13 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     """Serve; returns whether loading and computing had ended when the service did."""
     allocator.keep_buffers()
     sys.setswitchinterval(SWITCH_SECONDS)
+    with _ended_by(signal.SIGTERM):
+        brought = bring(settings, trusted(settings))
+    if brought is not None:
+        settings = settings.model_copy(update={"models_dir": brought.folder})
     core = build(settings)
+    if brought is not None:
+        _note(brought, core)
     telemetry = setup.install(core.device.name, load_otel_settings(), writer)
     gauges.observe_core(core.service, core.batcher, core.executor, core.health, core.device)
     gauges.observe_process()
@@ -167,6 +179,26 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     finally:
         telemetry.shutdown()
     return computed and core.health.started().ok and not core.control.busy
+
+
+def _note(brought: Brought, core: Core) -> None:
+    """Have it told where the models came from, and which did not come."""
+    core.health.watch("models source", lambda: brought.told)
+    core.start.failures.update(brought.failures)
+
+
+@contextmanager
+def _ended_by(number: signal.Signals) -> Iterator[None]:
+    """Let this signal end the process in the block, which it would not do to a container's first process."""
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(0)
+
+    before = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 async def _serve(

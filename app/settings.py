@@ -206,6 +206,8 @@ class Settings(QueueSettings, ModelsSettings):
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
         if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
+        if self.models_source is not None and self.model_name is not None:
+            raise ValueError("ROO_MODEL_NAME names a folder's one model, and ROO_MODELS_SOURCE brings many: set one")
         self._check_callers()
         self._check_entra()
         self._check_production()

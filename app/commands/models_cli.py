@@ -219,11 +219,12 @@ def pull_models(
 ) -> None:
     """Bring models from where they are kept: checked, whole or not at all, and resumed after an interruption."""
     from app.commands import transfer
+    from app.loading.serving import trusted
     from app.repository.sources.pulling import Pull
     from app.settings import load_settings
 
     settings = load_settings(models_dir=into)
-    wanted = Pull(names or (), replace=replace, most_bytes=settings.models_bytes)
+    wanted = Pull(names or (), replace=replace, most_bytes=settings.models_bytes, trust=trusted(settings))
     sys.exit(OK if transfer.pull(source, settings.models_dir, wanted) else FAILED)
 
 
@@ -264,3 +265,28 @@ def unload_model(name: ModelName, url: Url) -> None:
     from app.commands import living
 
     living.change("unload", name, url)
+
+
+@models_cli.command("keygen")
+def generate_key(
+    out: Annotated[Path, typer.Option(help="Where the private key goes; the public one lies beside it, with .pub.")],
+) -> None:
+    """Make a pair of keys for signing models (Ed25519)."""
+    from app.commands import signing
+
+    called = signing.generate(out)
+    typer.echo(f"{out} is the private key {called}: keep it secret. {out}.pub is for ROO_TRUSTED_KEYS.")
+
+
+@models_cli.command("sign")
+def sign_model(
+    name: Annotated[str, typer.Argument(help="The model's folder name.")],
+    key: Annotated[Path, typer.Option(help="File of the private key (Ed25519, PEM).")],
+    models_dir: ModelsDir = None,
+) -> None:
+    """Sign a model with all the files that it has now, for services that set ROO_TRUSTED_KEYS."""
+    from app.commands import signing
+    from app.settings import load_settings
+
+    count, called = signing.sign(load_settings(models_dir=models_dir).models_dir, name, key)
+    typer.echo(f"{name}: {count} files signed with the key {called}")

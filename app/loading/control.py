@@ -212,15 +212,16 @@ class ModelControl:
         return "unloaded"
 
     def _read(self, name: str) -> ModelEntry:
+        assert self._serving is not None
         if self._only is not None:
             if name != self._only:
                 raise ModelNotFound(f"There is no model {name!r} in the repository; ROO_MODEL_NAME names its only one.")
-            return repository.scan(self._root, self._only)[0]
+            return repository.read_entry(self._root, self._serving.trust, name=name)
         try:
             repository.model_folder(self._root, name)
         except StartupError as error:
             raise ModelNotFound(str(error)) from None
-        return repository.read_model(self._root, name)
+        return repository.read_model(self._root, name, self._serving.trust)
 
     def _failed(self, name: str, reason: str) -> CannotLoad:
         self._registry.fail(name, reason)
