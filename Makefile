@@ -29,7 +29,7 @@ test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO
 test-parity: $(PARITY)/.parity ## Compare foreign models with their families' own code, in an environment of 7 GB
 	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(PARITY)/bin/pytest -W ignore tests/parity
 
-test-clients: $(VENV)/.dev $(patsubst tests/clients/%.lock,$(CLIENTS)/%/.installed,$(wildcard tests/clients/*.lock)) ## Ask with clients of KServe, MLServer and PyTriton, each in an environment of its own
+test-clients: $(VENV)/.dev $(patsubst tests/clients/%.lock,$(CLIENTS)/%/.installed,$(wildcard tests/clients/*.lock)) ## Ask with other people's clients, each in an environment of its own
 	$(BIN)/python -m tests.clients
 
 record-triton: $(CLIENTS)/triton/.installed ## Record anew what a real Triton answers to the tests' requests
@@ -100,9 +100,9 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		-o requirements-engines.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra dev --extra parity -o requirements-parity.lock pyproject.toml
-	for client in kserve mlserver nvidia-pytriton; do \
-		printf "$$client\npytest\npytest-asyncio\n" | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-			--python-version 3.11 --no-annotate -o tests/clients/$${client#nvidia-}.lock - || exit; \
+	for wanted in tests/clients/*.in; do \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+			--python-version 3.11 --no-annotate -o $${wanted%.in}.lock $$wanted || exit; \
 	done
 
 clean: ## Remove the virtual environment and what was built

@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 import app as package
+from app.api import control as model_control
 from app.api import documentation, inference, operations, problems, releases
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
@@ -16,12 +17,13 @@ from app.api.head_as_get import HeadAsGet
 from app.api.oip import routes as oip
 from app.api.oip.schemas import InferRequest
 from app.api.predict_first import PredictFirst
-from app.api.releases import Releasing
 from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
 from app.core.health import Health
+from app.core.rollouts import Rollouts
 from app.core.service import InferenceService
+from app.loading.control import ModelControl
 from app.settings import usable_cores
 from app.wire.releases import RolloutPlan, SharesChange
 from app.wire.rendering import Renderer
@@ -44,13 +46,14 @@ def create_app(
     metrics_text: operations.MetricsText,
     perimeter: Perimeter = EVERYBODY,
     *,
-    releasing: Releasing | None = None,
+    control: ModelControl | None = None,
+    rollouts: Rollouts | None = None,
     predict: bool = True,
 ) -> FastAPI:
     """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask,
-    `releasing` what changes the shares of versions.
+    `control` and `rollouts` change what is served.
 
-    Without `predict` there are only probes, metrics and the list of models.
+    Without `predict` there are only probes, metrics, the list of models, and what changes it.
     """
     renderer = Renderer(usable_cores())
 
@@ -83,8 +86,10 @@ def create_app(
         )
     app.include_router(oip.descriptions(service, health))
     app.include_router(operations.router(service.registry, health, metrics_text))
-    if releasing is not None:
-        app.include_router(releases.router(service.registry, releasing))
+    if control is not None:
+        app.include_router(model_control.router(control))
+        if rollouts is not None:
+            app.include_router(releases.router(service.registry, rollouts, control))
     app.include_router(documentation.router())
     return app
 

@@ -1,7 +1,6 @@
 """Shares and roll-outs, changed and told of by request."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -9,20 +8,14 @@ from pydantic import BaseModel
 
 from app import errors
 from app.api import problems, small_json
+from app.api.control import authorise
 from app.core.registry import Registry
 from app.core.rollouts import Rollouts
+from app.loading.control import ModelControl
 from app.wire.models import ModelInfo, to_model_info
 from app.wire.releases import RolloutPlan, RolloutState, SharesChange, to_rollout
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
-
-
-@dataclass(frozen=True, slots=True)
-class Releasing:
-    """What the endpoints change; `authorise` raises `Forbidden` where who asks may not."""
-
-    rollouts: Rollouts
-    authorise: Callable[[Request], None]
 
 
 _REFUSALS = problems.responses(
@@ -37,9 +30,9 @@ def _body(kind: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def router(registry: Registry, releasing: Releasing) -> APIRouter:
-    """The endpoints."""
-    routes, rollouts, authorise = APIRouter(tags=["models"]), releasing.rollouts, releasing.authorise
+def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> APIRouter:
+    """The endpoints; `control` says who may change what is served."""
+    routes = APIRouter(tags=["models"])
 
     @routes.post(
         "/v1/models/{name}/traffic",
@@ -48,7 +41,7 @@ def router(registry: Registry, releasing: Releasing) -> APIRouter:
         openapi_extra=_body(SharesChange),
     )
     async def change(name: ModelName, request: Request) -> ModelInfo:
-        authorise(request)
+        authorise(control, request)
         said = await small_json.read(request, SharesChange)
         registry.get(name)
         rollouts.refuse_while_running(name)
@@ -74,13 +67,13 @@ def router(registry: Registry, releasing: Releasing) -> APIRouter:
         openapi_extra=_body(RolloutPlan),
     )
     async def begin(name: ModelName, request: Request) -> RolloutState:
-        authorise(request)
+        authorise(control, request)
         plan = await small_json.read(request, RolloutPlan)
         return to_rollout(rollouts.begin(name, plan.to, plan.steps, plan.every, plan.guards))
 
     @routes.delete(_ROLLOUT, summary="Stop a roll-out, and go back to the shares before", responses=_REFUSALS)
     async def stop(name: ModelName, request: Request) -> RolloutState:
-        authorise(request)
+        authorise(control, request)
         return to_rollout(rollouts.stop(name))
 
     @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=problems.responses(errors.ModelNotFound))

@@ -22,6 +22,7 @@ class Registry:
         self.traffic = traffic or Traffic()
         self._models: Mapping[str, Mapping[str, Model]] = {}
         self._default = default
+        self._only: str | None = None
         self._complete = False
         self._failures: Mapping[str, str] = {}
         self._lock = threading.RLock()
@@ -81,6 +82,16 @@ class Registry:
         """Why models, as they are in the repository, are not served, by name. Older states of some may answer."""
         return self._failures
 
+    @property
+    def unserved(self) -> list[str]:
+        """Names of those of `failures` of which nothing answers, sorted."""
+        return sorted(self._failures.keys() - self._models.keys())
+
+    @property
+    def stale(self) -> list[str]:
+        """Names of those of `failures` that answer from an older state, sorted."""
+        return sorted(self._failures.keys() & self._models.keys())
+
     def get(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Model:
         """The model that answers; where no `version` (or stage) is named, of the version that has the `key`. Whoever
         computes with it takes a `lease`.
@@ -103,20 +114,25 @@ class Registry:
             )
         return versions[chosen]
 
+    @property
+    def named_default(self) -> str | None:
+        """The model that was named as the default one, if any."""
+        return self._default
+
     def default_name(self) -> str:
-        """The model that answers where a request names none."""
-        if self._default is not None:
-            return self._default
-        known = self._known()
-        if len(known) != 1:
+        """The model that answers where a request names none: the one named as that, or the only one; where there was
+        only one at the start, it stays that whatever is loaded later.
+        """
+        found = self._find_default()
+        if found is None:
             raise ModelNotFound(
                 f"Name a model: {', '.join(self.names()) or 'none is served'}. (Or start with ROO_DEFAULT_MODEL set.)"
             )
-        return next(iter(known))
+        return found
 
     def is_default(self, name: str) -> bool:
         """Whether this model answers where a request names none."""
-        return name == self._default or (self._default is None and self._known() == {name})
+        return name == self._find_default()
 
     def complete(self) -> None:
         """Answer from now on, all models being there. Raises `StartupError` where the default one is not."""
@@ -127,6 +143,7 @@ class Registry:
                 f"ROO_DEFAULT_MODEL={self._default} is not in the model repository, which has: "
                 f"{', '.join(self.names()) or 'no models'}."
             )
+        self._only = self._find_default()
         self._complete = True
 
     def names(self) -> list[str]:
@@ -151,8 +168,13 @@ class Registry:
         for name in sorted(models):
             yield from (models[name][version] for version in sorted(models[name], key=int))
 
-    def _known(self) -> set[str]:
-        return {*self._models, *self._failures}
+    def _find_default(self) -> str | None:
+        if self._default is not None:
+            return self._default
+        if self._only in self._models:
+            return self._only
+        known = {*self._models, *self._failures}
+        return next(iter(known)) if len(known) == 1 else None
 
     def _unknown(self, name: str | None) -> ModelNotFound:
         if name in self._failures:

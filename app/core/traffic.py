@@ -47,12 +47,15 @@ class Traffic:
         self._declared: dict[str, Route] = {}
         self._routes: dict[str, Route] = {}
 
-    def configure(self, name: str, declared: Route) -> None:
-        """Take what a manifest says. Read again unchanged, it leaves what was changed meanwhile as it is."""
+    def configure(self, name: str, declared: Route) -> bool:
+        """Take what a manifest says. Read again unchanged, it leaves what was changed meanwhile as it is, and this is
+        False.
+        """
         if self._declared.get(name) == declared:
-            return
+            return False
         self._declared[name] = declared
         self._routes[name] = self.declared(name)
+        return True
 
     def change(self, name: str, route: Route) -> None:
         """Follow this from now on."""

@@ -33,7 +33,8 @@ def observe_core(
     metrics.lanes.observe(lambda: [(executor.health().alive, ())])
     metrics.ready.observe(lambda: [(float(health.ready().ok), ())])
     metrics.device.observe(lambda: [(1, (device.name, device.asked))])
-    metrics.model_failed.observe(lambda: [(1, (name,)) for name in service.registry.failures])
+    metrics.model_failed.observe(lambda: [(1, (name,)) for name in service.registry.unserved])
+    metrics.model_stale.observe(lambda: [(1, (name,)) for name in service.registry.stale])
     metrics.model_info.observe(lambda: _models(service))
 
 

@@ -74,6 +74,7 @@ class Manifest(BaseModel):
     shadow: dict[Version, float] = Field(
         default_factory=dict, description="Version → percent of the requests that it computes as well, unsent."
     )
+    pinned: bool = Field(False, description="Whether the model may not be unloaded while the service runs.")
     input: InputSpec | None = Field(None, description="How pictures become the graph's input; none with `tensors`.")
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
@@ -112,6 +113,11 @@ class Manifest(BaseModel):
     def route(self) -> Route:
         """Which version answers, as far as this says it."""
         return Route(self.traffic, self.default_version, self.stages, self.shadow)
+
+    def serving(self) -> dict[str, Any]:
+        """All that bears on how a version is served whose files stay as they are."""
+        routing = {"traffic", "default_version", "stages", "shadow"}
+        return self.model_dump(exclude={"description", "versions", "sha256", "pinned", *routing})
 
     def build_task(self, labels: tuple[str, ...]) -> AnyTask:
         """The task that reads this model's outputs."""

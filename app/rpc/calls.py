@@ -29,10 +29,20 @@ _QUIET = frozenset({"ServerLive", "ServerReady"})
 """Asked every few seconds by platforms, and, as there, by anybody."""
 
 
+class Identity(Protocol):
+    """Who asks, and whether as an administrator."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def admin(self) -> bool: ...
+
+
 class Door(Protocol):
     """Who may ask, and how often."""
 
-    async def admit(self, headers: Headers, host: str, *, counted: bool = True) -> str:
+    async def admit(self, headers: Headers, host: str, *, counted: bool = True) -> Identity:
         """Who asks; raises a `CallerError`."""
 
     def count(self, caller: str) -> None:
@@ -41,11 +51,12 @@ class Door(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose call it is, its id, when it arrived (monotonic), and when its answer is of no use to it any more. Where
-    versions share the traffic, `key` says which one answers, for all of a stream.
+    """Whose call it is, whether an administrator's, its id, when it arrived (monotonic), and when its answer is of no
+    use to it any more. Where versions share the traffic, `key` says which one answers, for all of a stream.
     """
 
     name: str
+    admin: bool
     request_id: str
     arrived: float
     deadline: Deadline | None
@@ -74,9 +85,10 @@ class Calls:
         status = grpc.StatusCode.OK
         with tracing_it as span:
             try:
-                name = "" if quiet else await self._door.admit(headers, _host(context.peer()))
+                who = None if quiet else await self._door.admit(headers, _host(context.peer()))
+                name, admin = ("", False) if who is None else (who.name, who.admin)
                 key = key_in(headers) or request_id
-                yield Caller(name, request_id, arrived, _deadline(context, arrived), key)
+                yield Caller(name, admin, request_id, arrived, _deadline(context, arrived), key)
             except RequestError as error:
                 status = statuses.STATUS[type(error)]
                 if isinstance(error, CallerError):

@@ -153,6 +153,15 @@ traffic_share = _observed(
     "roo_traffic_share_ratio", "Share of the requests that name no version.", "model", "version", unit="1"
 )
 rollout = _observed("roo_rollout", "1 for the phase that a model's roll-out is in.", "model", "version", "phase")
+model_stale = _observed(
+    "roo_model_stale", "1 for every model that answers from an older state: its present one cannot be loaded.", "model"
+)
+model_changes = _counter(
+    "roo_model_changes", "Models loaded, reloaded and unloaded at run time, by outcome.", "model", "change", "outcome"
+)
+model_change_seconds = _histogram(
+    "roo_model_change", "Time that such a change took.", "change", "outcome", buckets=AGES
+)
 model_load_seconds = _gauge("roo_model_load", "Time that loading a model took.", "model", "version", unit="s")
 model_warm_up_seconds = _gauge("roo_model_warm_up", "Time that warming a model up took.", "model", "version", unit="s")
 

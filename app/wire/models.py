@@ -1,5 +1,7 @@
 """The models that are served, as callers are told of them."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from app.core.model import Model
@@ -41,10 +43,22 @@ class ModelInfo(BaseModel):
 
 
 class FailedModel(BaseModel):
-    """A model of the repository that is not served."""
+    """A model that is not served, or not as it is in the repository."""
 
     name: str
     reason: str
+    serving: bool = Field(False, description="Whether it answers all the same, from an older state.")
+
+
+class ModelChange(BaseModel):
+    """What was done to a model at run time."""
+
+    name: str
+    outcome: Literal["loaded", "unchanged", "unloaded"] = Field(
+        description="`unchanged` where it answered already as it is in the repository."
+    )
+    versions: list[str] = Field(description="Those that answer now.")
+    seconds: float
 
 
 class ModelList(BaseModel):

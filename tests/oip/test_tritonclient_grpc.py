@@ -144,7 +144,6 @@ def test_errors_are_readable_in_the_clients_own_words(client: triton.InferenceSe
     assert "INVALID_ARGUMENT" in error("colour", tensor("image", "BYTES", np.array([b"no picture"], object)))
     assert "at most 8" in error("colour", pictures(*[BLUE] * 9))
     assert "asks for a sequence" in error("colour", pictures(BLUE), sequence_id=3, sequence_start=True)
-    assert "DEADLINE_EXCEEDED" in error("colour", pictures(BLUE), timeout=1)
     large = tensor("x", "FP32", np.zeros((400_000, 3), np.float32))
     assert "RESOURCE_EXHAUSTED" in error("identity_fp32", large)
 
@@ -221,12 +220,6 @@ def test_bytes_that_are_no_message(address: str) -> None:
             with pytest.raises(grpc.RpcError) as raised:
                 ask(content)
             assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT, content
-
-
-def test_what_is_not_offered_is_unimplemented(client: triton.InferenceServerClient) -> None:
-    for ask in (client.get_trace_settings, client.get_log_settings, client.get_system_shared_memory_status):
-        with pytest.raises(InferenceServerException, match="UNIMPLEMENTED"):
-            ask()
 
 
 def test_a_stream_answers_in_order_and_survives_errors(client: triton.InferenceServerClient) -> None:

@@ -139,8 +139,8 @@ def descriptions(service: InferenceService, health: Health) -> APIRouter:
         return statistics(service, registry)
 
     @routes.post("/repository/index", summary="What is loaded?", response_model=list[schemas.IndexEntry])
-    async def index() -> list[dict[str, str]]:
-        return metadata.repository_index(registry)
+    async def index(asked: schemas.IndexRequest | None = None) -> list[dict[str, str]]:
+        return metadata.repository_index(registry, ready=asked is not None and asked.ready)
 
     def of_a_model(suffix: str, summary: str, tell: Callable[[str, str | None], Any], model: Any) -> None:
         async def newest(name: ModelName) -> Any:

@@ -141,7 +141,8 @@ def _tokens(settings: Settings) -> Scheme:
     from app.api.security.tokens import Tokens
 
     keys = signing_keys.SigningKeys(partial(signing_keys.fetch, settings.issuer))
-    return Tokens(keys, settings.issuer, settings.entra_audience, settings.entra_roles)
+    admins = settings.entra_admin_roles
+    return Tokens(keys, settings.issuer, settings.entra_audience, settings.entra_roles, admin_roles=admins)
 
 
 def response_headers(settings: Settings) -> list[tuple[str, str]]:
