@@ -174,3 +174,20 @@ def test_a_plan_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
         assert (typed.returncode, "p99 must be below its limit" in typed.stderr) == (1, True)
         assert command(server, "--to", "2", "--steps", "five").returncode == 2
         assert client.get("/v1/models/colour").json()["traffic"] == {"1": 100}
+
+
+def test_a_traffic_file_holds_as_soon_as_the_model_is_loaded_again(tmp_path: Path) -> None:
+    folder = add_versions(tmp_path, traffic={"1": 100})
+    with serving(tmp_path, model_control="open") as server, server.client() as client:
+        assert change(client, traffic={"1": 60, "2": 40}).status_code == 200
+        assert client.post("/v1/models/colour/load").json()["outcome"] == "unchanged"
+        assert client.get("/v1/models/colour").json()["traffic"] == {"1": 60, "2": 40}
+        (folder / "traffic.yaml").write_text("traffic: {1: 0, 2: 100}")
+        assert client.post("/v1/models/colour/load").json()["outcome"] == "loaded"
+        assert {answered(client) for _ in range(20)} == {"2"}
+        assert server.log.count("loaded Model(colour") == 2  # at the start, and never again
+        (folder / "traffic.yaml").write_text("traffic: {1: 0, 2: 90}")
+        refused = client.post("/v1/models/colour/load")
+        assert (refused.status_code, refused.json()["code"]) == (422, "cannot_load")
+        assert "the shares add up to 90" in refused.json()["detail"]
+        assert {answered(client) for _ in range(20)} == {"2"}
