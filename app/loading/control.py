@@ -186,7 +186,7 @@ class ModelControl:
         gone = self._registry.replace(name, found.models)
         self._registry.mend(name)
         self._serving, self._known[name] = found.serving, entry
-        self._retirement.retire(gone)
+        self.retirement.retire(gone)
         if not (versions or gone or routed):
             return "unchanged"
         log.info(

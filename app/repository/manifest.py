@@ -18,7 +18,6 @@ from app.vision.segmentation import SegmentationSpec, SegmentationTask
 from app.vision.tasks import AnyTask
 
 FILE_NAME = "model.yaml"
-_OF_ROUTES = ("traffic", "default_version", "stages", "shadow")
 
 Described = TypeVar("Described", bound=BaseModel)
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
