@@ -48,8 +48,6 @@ WANTED = {
     TRITON: (REST_TENSORS, 0.77),
 }
 """What each is compared with, and the ratio that it should have at least; Triton at most: 1.3 the other way round."""
-TRITON_PYTHON = "/usr/bin/python3"
-"""Triton's Python backend loads the distribution's libpython, whichever Python else there is."""
 _WARM_SECONDS = 0.5
 _ROWS = 8
 
@@ -165,7 +163,7 @@ def triton(model: str, path: Path, folder: Path, children: ExitStack, requests: 
     """A Triton with the same graph, asked as the service is over REST."""
     with socket.create_server((load.HOST, 0)) as free:
         port = free.getsockname()[1]
-    python = environments.python_of("pytriton", TRITON_PYTHON)
+    python = environments.python_with_triton()
     arguments = ["benchmarks.peers.pytriton_peer", str(port), model, str(path.absolute())]
     child = Child("triton", arguments, folder, environment=environment_with(PYTHONPATH="."), python=python)
     children.enter_context(Family(child))
