@@ -1,6 +1,7 @@
 """What is wrong is refused in a sentence, within bounded memory; neighbours are unharmed."""
 
 import base64
+import contextlib
 import gzip
 import json
 import struct
@@ -216,6 +217,24 @@ def test_too_many_rows(client: httpx.Client) -> None:
 
 def test_a_body_that_is_too_large(client: httpx.Client) -> None:
     refused(client, b"x" * (2**22 + 1), "larger than the 4194304 bytes", 413)
+
+
+def test_a_body_that_never_ends(client: httpx.Client, protocol_server: Server) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b" " * 2**16
+
+    before = resident_bytes(protocol_server.process.pid)
+    # Who goes on sending is told so, or finds the connection closed.
+    with contextlib.suppress(httpx.WriteError, httpx.ReadError):
+        assert client.post(FP32, content=endless()).status_code == 413
+    assert sent < 2**10
+    assert resident_bytes(protocol_server.process.pid) - before < 2**26
+    assert client.post(FP32, json=text(ROW)).status_code == 200
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
