@@ -105,6 +105,21 @@ def test_checking_goes_on_after_a_broken_model_and_says_what_is_wrong(boxes: Pat
     assert "✓ box" in checked.stdout
 
 
+def test_a_graph_without_a_manifest_is_named_with_the_cure(boxes: Path) -> None:
+    graph = boxes / "box" / "1" / "model.onnx"
+    for bare in (boxes / "bare" / "net.onnx", boxes / "versioned" / "3" / "model.onnx", boxes / ".drafts" / "net.onnx"):
+        bare.parent.mkdir(parents=True)
+        bare.write_bytes(graph.read_bytes())
+    for command in (("models", "list", "--models-dir", boxes), ("models", "check", boxes)):
+        done = roo(*command)
+        assert done.returncode == 1
+        words = " ".join(done.stdout.split())
+        for file in ("bare/net.onnx", "versioned/3/model.onnx"):
+            assert f"`roo-vision models add {boxes / file} --name NAME` writes one" in words
+        assert "drafts" not in words
+    assert roo("models", "check", boxes / "box").returncode == 0
+
+
 def test_a_broken_model_is_listed_and_hinders_no_other(pictures: Path, boxes: Path) -> None:
     add_colour_model(boxes, "colour")
     (boxes / "colour" / "model.yaml").write_text("task: nonsense\n")
