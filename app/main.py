@@ -4,15 +4,17 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.api.app import create_app
 from app.api.body import UploadLimits
@@ -25,6 +27,7 @@ from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
 from app.core.registry import Registry
 from app.core.retirement import Retirement
+from app.core.rollouts import Rollouts
 from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.host import allocator, cgroup
@@ -32,12 +35,14 @@ from app.http_server import HttpServer, listen, stop_event
 from app.loading import routes
 from app.loading.control import ModelControl
 from app.loading.polling import Poller
-from app.loading.serving import Serving
+from app.loading.serving import Serving, trusted
 from app.loading.start import Start
 from app.monitoring import gauges
+from app.monitoring.differing import DifferingPictures
 from app.otel_settings import load_otel_settings
 from app.repository import repository
 from app.repository.repository import ModelEntry
+from app.repository.sources.start import Brought, bring
 from app.settings import MIB, Settings
 from app.telemetry import logs, process, setup
 
@@ -73,6 +78,7 @@ class Core:
     device: Device
     entries: list[ModelEntry]
     start: Start
+    rollouts: Rollouts
     control: ModelControl
     poller: Poller | None
     eager: Callable[[ModelEntry], bool]
@@ -113,7 +119,9 @@ def build(settings: Settings, model: str | None = None) -> Core:
     looked_at = Poller.look_at(settings.models_dir, only) if settings.repository_poll and model is None else None
     start = Start(serving, settings.default_model, settings.strict_repository)
     entries = (
-        start.read(settings.models_dir, only) if model is None else [repository.read_model(settings.models_dir, model)]
+        start.read(settings.models_dir, only)
+        if model is None
+        else [repository.read_model(settings.models_dir, model, serving.trust)]
     )
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
@@ -125,7 +133,8 @@ def build(settings: Settings, model: str | None = None) -> Core:
     admission = Admission(budget, capacity.retry_after)
     fixed = settings.traffic if model is None else {}
     registry = Registry(settings.default_model, routes.read(entries, fixed, start.failures))
-    service = InferenceService(registry, batcher, admission, capacity, limits)
+    keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
+    service = InferenceService(registry, batcher, admission, capacity, limits, keep)
     health = Health(registry, executor, capacity, serving.device)
     retirement = Retirement(registry, batcher, executor, capacity)
     root, who, memory = settings.models_dir, settings.model_control, settings.models_memory
@@ -138,7 +147,8 @@ def build(settings: Settings, model: str | None = None) -> Core:
     def eager(entry: ModelEntry) -> bool:
         return settings.load == "all" or entry.manifest.pinned or entry.name == settings.default_model
 
-    return Core(service, batcher, executor, health, serving.device, entries, start, control, poller, eager)
+    rollouts = Rollouts(registry, settings.rollout_dir)
+    return Core(service, batcher, executor, health, serving.device, entries, start, rollouts, control, poller, eager)
 
 
 def _check_memory(settings: Settings, lanes: int) -> None:
@@ -167,9 +177,16 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     """Serve; returns whether loading and computing had ended when the service did."""
     allocator.keep_buffers()
     sys.setswitchinterval(SWITCH_SECONDS)
+    with _ended_by(signal.SIGTERM):
+        brought = bring(settings, trusted(settings))
+    if brought is not None:
+        settings = settings.model_copy(update={"models_dir": brought.folder})
     core = build(settings)
+    if brought is not None:
+        _note(brought, core)
     telemetry = setup.install(core.device.name, load_otel_settings(), writer)
     gauges.observe_core(core.service, core.batcher, core.executor, core.health, core.device)
+    gauges.observe_releases(core.service.registry, core.rollouts)
     gauges.observe_process()
     try:
         with listen(settings) as listener:
@@ -180,6 +197,26 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     finally:
         telemetry.shutdown()
     return computed and core.health.started().ok and not core.control.busy
+
+
+def _note(brought: Brought, core: Core) -> None:
+    """Have it told where the models came from, and which did not come."""
+    core.health.watch("models source", lambda: brought.told)
+    core.start.failures.update(brought.failures)
+
+
+@contextmanager
+def _ended_by(number: signal.Signals) -> Iterator[None]:
+    """Let this signal end the process in the block, which it would not do to a container's first process."""
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(0)
+
+    before = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 async def _serve(
@@ -194,6 +231,7 @@ async def _serve(
     stop = stop_event()
     http = asyncio.create_task(server.serve(sockets=[listener]))
     watching = asyncio.create_task(process.watch_event_loop())
+    releasing = asyncio.create_task(core.rollouts.run(), name="roll-outs")
     queue: _Queue | None = None
     rpc: RpcServer | None = None
     try:
@@ -207,6 +245,7 @@ async def _serve(
     finally:
         finished = await _drain(core, server, http, queue, rpc, settings)
         watching.cancel()
+        releasing.cancel()
     return finished
 
 
@@ -285,6 +324,7 @@ def _in_background(core: Core) -> "asyncio.Future[None]":
     def load() -> None:
         try:
             core.load()
+            core.rollouts.resume()
         except BaseException as error:  # whatever it was, it is raised where it is waited for
             loaded.set_exception(error)
         else:
@@ -308,10 +348,10 @@ async def _drain(
     """
     log.info("stopping: not ready from now on")
     core.health.begin_drain()
+    core.service.shadows.close()
     core.control.stop()
     if core.poller is not None:
         core.poller.stop()
-    core.service.shadows.close()
     server.begin_drain()
     ends = time.monotonic() + settings.grace_period - CLOSE_SECONDS
     settling = asyncio.create_task(queue.stop(ends - time.monotonic())) if queue else None
@@ -357,9 +397,14 @@ def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry, aro
         settings.min_upload_rate,
     )
     metrics_text = telemetry.metrics_text
-    return HttpServer(
-        create_app(
-            core.service, core.health, limits, metrics_text, around, control=core.control, predict=settings.http
-        ),
-        settings,
+    app = create_app(
+        core.service,
+        core.health,
+        limits,
+        metrics_text,
+        around,
+        control=core.control,
+        rollouts=core.rollouts,
+        predict=settings.http,
     )
+    return HttpServer(app, settings)

@@ -80,6 +80,14 @@ class Settings(QueueSettings, ModelsSettings):
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
     )
+    traffic: VersionShares = Field(
+        {},
+        description="Shares of versions in place of the manifests': `MODEL=VERSION:PERCENT,VERSION:PERCENT`, with "
+        "semicolons between models.",
+    )
+    rollout_dir: Path | None = Field(
+        None, description="Folder where roll-outs keep how far they are; without one a restart forgets them."
+    )
     model_control: Literal["off", "admin", "open"] = Field(
         "admin",
         description="Who may load, reload and unload models at run time: nobody, administrators (keys with the scope "
@@ -101,10 +109,8 @@ class Settings(QueueSettings, ModelsSettings):
         ge=0,
         description="Seconds between two looks at the model repository, whose changes are then loaded; 0 means none.",
     )
-    traffic: VersionShares = Field(
-        {},
-        description="Shares of versions in place of the manifests': `MODEL=VERSION:PERCENT,VERSION:PERCENT`, with "
-        "semicolons between models.",
+    shadow_dir: Path | None = Field(
+        None, description="Folder where the pictures are kept about which a model's versions differ most."
     )
     lanes: int = Field(
         0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core, or as measured."
@@ -216,6 +222,8 @@ class Settings(QueueSettings, ModelsSettings):
             raise ValueError("ROO_MODELS_MEMORY goes with ROO_LOAD=on-demand: what is put away must come back")
         if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
+        if self.models_source is not None and self.model_name is not None:
+            raise ValueError("ROO_MODEL_NAME names a folder's one model, and ROO_MODELS_SOURCE brings many: set one")
         self._check_callers()
         self._check_entra()
         self._check_production()

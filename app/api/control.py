@@ -32,8 +32,7 @@ def router(control: ModelControl) -> APIRouter:
     routes = APIRouter(tags=["models"])
 
     async def change(verb: Verb, name: str, request: Request) -> Change:
-        _refuse_foreign_pages(request)
-        control.authorise(is_admin(request.scope))
+        authorise(control, request)
         # Who asked may go; what was begun is finished.
         return await asyncio.shield(asyncio.wrap_future(control.ask(verb, name)))
 
@@ -68,6 +67,12 @@ def router(control: ModelControl) -> APIRouter:
     return routes
 
 
+def authorise(control: ModelControl, request: Request) -> None:
+    """Raises `Forbidden` where who asks may not change what is served."""
+    _refuse_foreign_pages(request)
+    control.authorise(is_admin(request.scope))
+
+
 async def _parameters(request: Request) -> set[str]:
     """The names of the parameters in the body; raises `InvalidRequest` where it is not what the protocol says."""
     parameters = (await small_object(request)).get("parameters") or {}
@@ -80,4 +85,4 @@ def _refuse_foreign_pages(request: Request) -> None:
     """A page of elsewhere may not have its visitor's browser change what is served: such a request needs no leave."""
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise errors.Forbidden("Models are not loaded or unloaded by pages of other origins.")
+        raise errors.Forbidden("What is served is not changed by pages of other origins.")

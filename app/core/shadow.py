@@ -186,12 +186,7 @@ def _record(difference: Difference) -> None:
     sent, candidate, found = difference.sent, difference.candidate, difference.agreement
     pair = _pair(sent, candidate.version)
     metrics.shadow_agreement.record(difference.share, pair)
-    for kind, count in (
-        ("same", found.same),
-        ("changed", found.changed),
-        ("lost", max(0, found.lost - found.changed)),
-        ("gained", max(0, found.gained - found.changed)),
-    ):
+    for kind, count in found.kinds.items():
         metrics.shadow_things.add(count, (*pair, kind))
     for shift in found.shifts:
         metrics.shadow_shift.record(shift, pair)

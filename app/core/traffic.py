@@ -47,17 +47,24 @@ class Traffic:
         self._declared: dict[str, Route] = {}
         self._routes: dict[str, Route] = {}
 
-    def configure(self, name: str, declared: Route) -> None:
-        """Take what a manifest says. Read again unchanged, it leaves what was changed meanwhile as it is."""
+    def configure(self, name: str, declared: Route) -> bool:
+        """Take what a manifest says. Read again unchanged, it leaves what was changed meanwhile as it is, and this is
+        False.
+        """
         if self._declared.get(name) == declared:
-            return
+            return False
         self._declared[name] = declared
-        fixed = self._fixed.get(name)
-        self._routes[name] = declared if fixed is None else declared.with_shares(fixed)
+        self._routes[name] = self.declared(name)
+        return True
 
     def change(self, name: str, route: Route) -> None:
         """Follow this from now on."""
         self._routes[name] = route
+
+    def declared(self, name: str) -> Route:
+        """What manifest and setting say, whatever holds now."""
+        declared, fixed = self._declared.get(name, _NONE), self._fixed.get(name)
+        return declared if fixed is None else declared.with_shares(fixed)
 
     def route(self, name: str) -> Route:
         """What holds now for a model."""

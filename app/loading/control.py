@@ -113,10 +113,10 @@ class ModelControl:
     def authorise(self, admin: bool) -> None:
         """Raises `Forbidden` where who asks, an administrator or not, may not change what is served."""
         if self._who == "off":
-            raise Forbidden("Models are not loaded or unloaded at run time here (ROO_MODEL_CONTROL=off).")
+            raise Forbidden("What is served is not changed at run time here (ROO_MODEL_CONTROL=off).")
         if self._who == "admin" and not admin:
             raise Forbidden(
-                "Only an administrator may load or unload models: send a key with the scope `admin`, or a token with a "
+                "Only an administrator may change what is served: send a key with the scope `admin`, or a token with a "
                 "role of ROO_ENTRA_ADMIN_ROLES. (ROO_MODEL_CONTROL=open lets everybody who may ask.)"
             )
 
@@ -203,15 +203,16 @@ class ModelControl:
         if versions:
             self._make_room(name, self._budget.expected(entry))
         found = changes.opened(entry, versions, loaded, self._serving)
-        self._registry.traffic.configure(name, entry.manifest.route)  # first: no request may meet a version too early
+        # First: a version that is not served yet gets nothing, one without a share might get all.
+        routed = self._registry.traffic.configure(name, entry.manifest.route)
         gone = self._registry.replace(name, found.models)
         self._registry.mend(name)
         self._serving, self._known[name] = found.serving, entry
         self.retirement.retire(gone)
         if versions:
             self._settle(entry, found.models, found.serving.lanes)
-        if not (versions or gone):
-            return "unchanged" if known is not None and known.manifest.route == entry.manifest.route else "loaded"
+        if not (versions or gone or routed):
+            return "unchanged"
         log.info(
             "%s: version %s answers from now on%s, after %.2f s",
             name,
@@ -258,15 +259,16 @@ class ModelControl:
         return "unloaded"
 
     def _read(self, name: str) -> ModelEntry:
+        assert self._serving is not None
         if self._only is not None:
             if name != self._only:
                 raise ModelNotFound(f"There is no model {name!r} in the repository; ROO_MODEL_NAME names its only one.")
-            return repository.scan(self._root, self._only)[0]
+            return repository.read_entry(self._root, self._serving.trust, name=name)
         try:
             repository.model_folder(self._root, name)
         except StartupError as error:
             raise ModelNotFound(str(error)) from None
-        return repository.read_model(self._root, name)
+        return repository.read_model(self._root, name, self._serving.trust)
 
     def _failed(self, name: str, reason: str) -> CannotLoad:
         self._registry.fail(name, reason)

@@ -10,7 +10,7 @@ from app.core.model import Model
 from app.engines import catalog, devices, onnx_file
 from app.engines.base import Array, Engine, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
-from app.errors import EngineUnavailable, InvalidManifest
+from app.errors import EngineUnavailable, InvalidManifest, UntrustedModel
 from app.loading import decode_placement, precision
 from app.loading.serving import BatchLimit, PrecisionChoice, Serving
 from app.repository.manifest import FILE_NAME
@@ -96,6 +96,8 @@ def _choose_precision(
 def _open_in(
     choice: PrecisionChoice, entry: ModelEntry, version: str, path: Path, engine: EngineName, serving: Serving
 ) -> Model:
+    if serving.trust is not None and entry.signed_by is None:
+        raise UntrustedModel(f"{entry.name} was read without checking its signature, and is not opened.")
     path = _file_for(path, choice.precision)
     device = _device(engine, serving)
     limit = batch_limit(entry, version, device, serving)

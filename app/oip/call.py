@@ -18,6 +18,10 @@ Parameters = Mapping[str, Any]
 
 LOWEST_INTERACTIVE = 1
 """Triton's priorities: 0 is the model's own, 1 the highest; what is lower than that is bulk here."""
+LEAST_TIMEOUT = 1000
+"""Microseconds. Nothing is answered in less, so that what is less is not meant: tritony sends its 30 seconds as 30.
+Triton itself obeys no timeout, unless its model's configuration says so.
+"""
 _IGNORED = ("binary_data_output", "content_type", "headers", "triton_enable_empty_final_response")
 """Read elsewhere, or said by clients (MLServer's, Triton's) of what makes no difference here."""
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
@@ -152,11 +156,11 @@ def _sticky(value: object) -> str | None:
 
 def _deadline(parameters: Parameters, options: RequestOptions, arrived: float) -> Deadline | None:
     """`timeout` is Triton's, in microseconds; `deadline_ms` ours."""
-    timeout = parameters.get("timeout")
-    if timeout is None or timeout == 0:
-        return None if options.deadline_ms is None else Deadline(arrived + options.deadline_ms / 1e3)
-    if options.deadline_ms is not None:
-        raise InvalidRequest("The parameters timeout and deadline_ms say the same; send one of them.")
-    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 < timeout <= 2**63:
+    timeout = parameters.get("timeout") or 0
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 <= timeout <= 2**63:
         raise InvalidRequest("The parameter timeout is a whole number of microseconds.")
-    return Deadline(arrived + timeout / 1e6)
+    if timeout and options.deadline_ms is not None:
+        raise InvalidRequest("The parameters timeout and deadline_ms say the same; send one of them.")
+    if timeout >= LEAST_TIMEOUT:
+        return Deadline(arrived + timeout / 1e6)
+    return None if options.deadline_ms is None else Deadline(arrived + options.deadline_ms / 1e3)

@@ -62,7 +62,7 @@ def configuration(model: Model) -> dict[str, Any]:
         "platform": platform(model),
         "backend": model.engine.name,
         "max_batch_size": model.max_batch_size,
-        "input": [_configured(each) for each in inputs],
+        "input": [{**_configured(each), "optional": False} for each in inputs],
         "output": [_configured(each) for each in outputs],
         "dynamic_batching": {"preferred_batch_size": [], "max_queue_delay_microseconds": 0},
     }

@@ -12,10 +12,11 @@ from app.core.health import Health
 from app.errors import RequestError
 from app.loading.control import ModelControl, Verb, refuse_parameters
 from app.oip import metadata
+from app.oip.not_offered import METHODS
 from app.oip.statistics import statistics
 from app.rpc import responses
 from app.rpc.answering import Answering
-from app.rpc.calls import Context
+from app.rpc.calls import Context, abort
 from app.rpc.messages import SERVICE, message, parse
 from app.rpc.stream import Stream
 
@@ -43,6 +44,7 @@ class Inference:
         methods = {name: self._unary(name, tell) for name, tell in telling.items()}
         methods["RepositoryModelLoad"] = self._changing("RepositoryModelLoad", "load")
         methods["RepositoryModelUnload"] = self._changing("RepositoryModelUnload", "unload", "unload_dependents")
+        methods |= {name: _refusal(words) for name, words in METHODS.items()}
         # These read their messages themselves, within a time.
         methods["ModelInfer"] = grpc.stream_unary_rpc_method_handler(self._infer)
         methods["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
@@ -122,3 +124,10 @@ class Inference:
     async def _stream(self, _: AsyncIterator[bytes], context: Context) -> None:
         async with self.answering.calls.open("ModelStreamInfer", context) as caller:
             await Stream(self.answering, context, caller).run()
+
+
+def _refusal(words: str) -> grpc.RpcMethodHandler:
+    async def refuse(_: bytes, context: Context) -> bytes:
+        await abort(context, grpc.StatusCode.UNIMPLEMENTED, words)
+
+    return grpc.unary_unary_rpc_method_handler(refuse)

@@ -149,6 +149,10 @@ queue_halted = _observed("roo_queue_halted", "1 while nothing is received becaus
 device = _observed("roo_device", "1 for the device in use.", "device", "asked")
 model_info = _observed("roo_model_info", "1 for every loaded model.", "model", "version", "engine", "device")
 model_failed = _observed("roo_model_failed", "1 for every model of the repository that is not served.", "model")
+traffic_share = _observed(
+    "roo_traffic_share_ratio", "Share of the requests that name no version.", "model", "version", unit="1"
+)
+rollout = _observed("roo_rollout", "1 for the phase that a model's roll-out is in.", "model", "version", "phase")
 model_stale = _observed(
     "roo_model_stale", "1 for every model that answers from an older state: its present one cannot be loaded.", "model"
 )

@@ -45,6 +45,16 @@ class Agreement:
         return self.same / self.compared if self.compared else 0.0
 
     @property
+    def kinds(self) -> dict[str, int]:
+        """How many things are alike, have changed their class, and are only in the first or the second answer."""
+        return {
+            "same": self.same,
+            "changed": self.changed,
+            "lost": max(0, self.lost - self.changed),
+            "gained": max(0, self.gained - self.changed),
+        }
+
+    @property
     def largest_shift(self) -> float:
         """The largest difference of two scores, 0 where there are none."""
         return max(self.shifts, default=0.0)

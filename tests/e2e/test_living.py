@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.commands import signing
 from app.devbus.broker import Broker
 from tests.fixtures.models import add_colour_model, add_numbered_version, colour_manifest, write_manifest
 from tests.fixtures.pictures import solid
@@ -359,3 +360,17 @@ def test_versions_that_go_while_they_are_loaded_are_survived(numbered: Path) -> 
         assert client.get("/v1/models").json()["failed"] == []
     assert callers.wrong == []
     assert set(callers.answered) <= {1, 2}
+
+
+def test_a_model_that_nobody_signed_is_not_loaded_later_either(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    add_colour_model(models)
+    signing.generate(tmp_path / "key")
+    signing.sign(models, "colour", tmp_path / "key")
+    with open_to_all(models, trusted_keys=tmp_path / "key.pub") as (_, client):
+        add_colour_model(models, "second")
+        refused = client.post("/v1/models/second/load")
+        assert (refused.status_code, refused.json()["code"]) == (422, "cannot_load")
+        assert "is not signed" in refused.json()["detail"]
+        signing.sign(models, "second", tmp_path / "key")
+        assert change(client, "load", "second")["outcome"] == "loaded"

@@ -175,3 +175,19 @@ def test_the_setting_wins_over_the_manifest(models: Path) -> None:
 def test_a_setting_that_does_not_fit_stops_the_start(models: Path, said: str, words: str) -> None:
     with pytest.raises(StartupError, match=words):
         build(Settings(models_dir=models, traffic=said))
+
+
+def test_shares_that_change_in_the_manifest_hold_from_the_next_load_and_nothing_is_opened_anew(tmp_path: Path) -> None:
+    add_versions(tmp_path, traffic=SHARES)
+    with serving(tmp_path, model_control="open") as server, server.client() as client:
+        add_versions(tmp_path, traffic={"1": 0, "2": 100})
+        assert {over_http(client, roo_sticky=robot) for robot in ROBOTS} == {"1", "2"}
+        assert client.post("/v1/models/colour/load").json()["outcome"] == "loaded"
+        assert {over_http(client, roo_sticky=robot) for robot in ROBOTS} == {"2"}
+        assert client.post("/v1/models/colour/load").json()["outcome"] == "unchanged"
+        assert not any("closed colour" in line for line in server.lines)
+        add_versions(tmp_path, traffic={"1": 50, "2": 20})
+        refused = client.post("/v1/models/colour/load")
+        assert (refused.status_code, refused.json()["code"]) == (422, "cannot_load")
+        assert "add up to 70" in refused.json()["detail"]
+        assert {over_http(client, roo_sticky=robot) for robot in ROBOTS} == {"2"}

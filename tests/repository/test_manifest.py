@@ -225,3 +225,22 @@ def test_versions_share_the_traffic_as_far_as_they_are_served(tmp_path: Path) ->
         write_manifest(folder, colour_manifest(**({"versions": [1, 2]} | changes)))
         with pytest.raises(InvalidManifest, match=words):
             read_entry(folder)
+
+
+def test_a_traffic_file_holds_in_the_manifests_place(tmp_path: Path) -> None:
+    served = {"versions": ("1", "2"), "versions_served": ["1", "2"]}
+    folder = add_colour_model(tmp_path, **served, traffic={"1": 100}, stages={"stable": "1"})
+    file = folder / "traffic.yaml"
+    file.write_text("traffic: {1: 80, 2: 20}\nshadow: {2: 5}\n")
+    route = read_entry(folder).manifest.route
+    assert (route.shares, route.shadow, route.stages) == ({"1": 80, "2": 20}, {"2": 5}, {"stable": "1"})
+    for content, words in (
+        ("traffic: {1: 80, 2: 30}", "colour.traffic.yaml: traffic: the shares add up to 110, not to 100 percent"),
+        ("trafic: {1: 100}", r"traffic.yaml:\n  trafic: is not a field"),
+        ("stages: {candidate: 3}", "stages names version 3"),
+        ("[1, 2]", "traffic.yaml: must be a mapping of fields"),
+        ("traffic: {1: 50, 1: 50}", "the key '1' is there twice"),
+    ):
+        file.write_text(content)
+        with pytest.raises(InvalidManifest, match=words):
+            read_entry(folder)

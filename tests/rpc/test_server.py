@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
+import tritonclient.http.aio as triton_http
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
@@ -273,6 +274,13 @@ async def test_the_callers_deadline_holds(slow_models: Path) -> None:
         async with triton_aio.InferenceServerClient(address(server)) as client:
             with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):
                 await client.infer("slow", [picture()], client_timeout=0.05)
+            with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):
+                await client.infer("slow", [picture()], timeout=50_000)
+        async with triton_http.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+            image = triton_http.InferInput("image", [1], "BYTES")
+            image.set_data_from_numpy(np.array([solid(RED)], object))
+            with pytest.raises(InferenceServerException, match=r"\[504\] The deadline"):
+                await client.infer("slow", [image], timeout=50_000)
         await asyncio.to_thread(until, lambda: in_flight(server) == 0)
 
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.errors import InvalidManifest, ModelsRefused, StartupError
 from app.repository import repository
@@ -19,10 +20,13 @@ from app.repository.sources.paths import models_of
 from app.repository.sources.receipts import Kept, Receipt, Receipts
 from app.repository.sources.report import Report
 
+if TYPE_CHECKING:
+    from app.repository.signatures import Trust
+
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """What is wanted: the models named, or all; at most so many bytes.
+    """What is wanted: the models named, or all; at most so many bytes; signed by somebody who is trusted, if `trust`.
 
     With `replace`, files that no pull has brought are replaced too; with `mirror`, models that an earlier pull has
     brought and the place has no more are removed.
@@ -32,6 +36,7 @@ class Pull:
     replace: bool = False
     mirror: bool = False
     most_bytes: int = 2**35
+    trust: "Trust | None" = None
 
 
 @dataclass(slots=True)
@@ -167,7 +172,7 @@ class _Job:
     def _check(self, name: str, new: Path, digests: dict[str, str]) -> None:
         """The model as it would be served, before it is; errors name where it comes from."""
         try:
-            repository.read_entry(new, digest=lambda path: digests[path.relative_to(new).as_posix()])
+            repository.read_entry(new, self.wanted.trust, digest=lambda path: digests[path.relative_to(new).as_posix()])
         except InvalidManifest as error:
             raise type(error)(str(error).replace(str(new), f"{self.source.address}/{name}")) from error
 
