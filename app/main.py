@@ -91,8 +91,7 @@ class Core:
         """
         registry, start = self.service.registry, self.start
         entries = [entry for entry in self.entries if self.eager(entry)]
-        if entries:
-            start.run(entries)
+        start.run(entries, others=len(entries) < len(self.entries))
         for entry in self.entries:
             if entry not in entries:
                 registry.put_away(entry.name)

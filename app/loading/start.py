@@ -35,15 +35,16 @@ class Start:
         self._refuse_none(found.entries)
         return found.entries
 
-    def run(self, entries: Sequence[ModelEntry]) -> None:
-        """Try what is fastest here, load and warm every entry; raises `StartupError` where no model is left or, if
-        `strict`, one cannot be served.
+    def run(self, entries: Sequence[ModelEntry], *, others: bool = False) -> None:
+        """Try what is fastest here, load and warm every entry; raises `StartupError` where no model is left, and there
+        are no `others` that are loaded later, or, if `strict`, one cannot be served.
         """
         first = sorted(entries, key=lambda entry: entry.name != self.main)
         entries = self._each(first, self._choose_precision)
         entries = self._each(entries, self._calibrate)
         self._each(entries, self._load)
-        self._refuse_none(self.models)
+        if not others:
+            self._refuse_none(self.models)
         if self.strict and self.failures:
             for model in self.models:
                 model.close()

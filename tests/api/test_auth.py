@@ -69,6 +69,16 @@ async def test_keys_are_rotated_without_a_restart(tmp_path: Path) -> None:
     assert [await holder(scheme, key) for key in (OLD, NEW)] == [None, "key:camera"]
 
 
+async def test_a_key_may_be_an_administrators(tmp_path: Path) -> None:
+    digest = hashlib.sha256(NEW.encode()).hexdigest()
+    scheme = ApiKeys(key_file(tmp_path, f"camera : {OLD}", f"operator:sha256:{digest}   admin"))
+    assert await scheme.identify(OLD.encode()) == Identity("key:camera")
+    assert await scheme.identify(NEW.encode()) == Identity("key:operator", admin=True)
+    for line in (f"camera:{OLD} root", f"camera:{OLD} admin admin", "camera: admin"):
+        with pytest.raises(StartupError, match="ROO_API_KEYS_FILE"):
+            ApiKeys(key_file(tmp_path, line))
+
+
 async def test_a_mounted_secret_is_followed_through_its_symbolic_links(tmp_path: Path) -> None:
     """Kubernetes mounts `keys -> ..data/keys` and `..data -> ..v1`, and replaces `..data` by a rename."""
     for version, key in (("..v1", OLD), ("..v2", NEW)):
@@ -162,9 +172,19 @@ def issuer() -> Iterator[Issuer]:
         yield issuer
 
 
-def verifier(issuer: Issuer, *roles: str, clock: Clock | None = None) -> Tokens:
+def verifier(issuer: Issuer, *roles: str, clock: Clock | None = None, admins: tuple[str, ...] = ()) -> Tokens:
     keys = SigningKeys(lambda: signing_keys.fetch(issuer.url), clock or Clock())
-    return Tokens(keys, issuer.url, (AUDIENCE, "another"), roles or (ROLE,))
+    return Tokens(keys, issuer.url, (AUDIENCE, "another"), roles or (ROLE,), admin_roles=admins)
+
+
+async def test_a_role_makes_an_administrator(issuer: Issuer) -> None:
+    tokens = verifier(issuer, admins=("Models.Change",))
+    both, alone = issuer.token(roles=[ROLE, "Models.Change"]), issuer.token(roles=None, scp="openid Models.Change")
+    for token in (both, alone, alone):  # the third is remembered
+        assert await tokens.identify(bearer(token)) == Identity("token:robot-7", admin=True)
+    assert await tokens.identify(bearer(issuer.token())) == Identity("token:robot-7")
+    with pytest.raises(Forbidden):
+        await tokens.identify(bearer(issuer.token(roles=["Another"])))
 
 
 def bearer(token: str) -> bytes:

@@ -108,6 +108,15 @@ def test_a_model_that_is_broken_is_tried_once_and_told_of(tmp_path: Path) -> Non
         assert "only the beginning of one" in failed["reason"]
 
 
+def test_a_pinned_model_that_is_broken_does_not_stop_the_others(tmp_path: Path) -> None:
+    add_colour_model(tmp_path)
+    (add_colour_model(tmp_path, "held", pinned=True) / "1" / "model.onnx").write_bytes(b"nothing")
+    with serving(tmp_path, load="on-demand") as server, server.client() as client:
+        assert predict(client, "held").status_code == 404
+        assert predict(client, "colour").status_code == 200
+        assert [failed["name"] for failed in client.get("/v1/models").json()["failed"]] == ["held"]
+
+
 def test_who_cannot_wait_for_a_load_is_told_to_come_again(tmp_path: Path) -> None:
     add_colour_model(tmp_path)
     add_numbered_version(tmp_path, 1)
