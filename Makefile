@@ -4,8 +4,6 @@ VENV ?= .venv
 ENGINES ?= .venv-engines
 PARITY ?= .venv-parity
 CLIENTS := .venv-clients
-# Triton's Python backend wants the libpython of the distribution, whichever Python else there is.
-TRITON_PYTHON ?= /usr/bin/python3
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -35,8 +33,8 @@ test-parity: $(PARITY)/.parity ## Compare foreign models with their families' ow
 test-clients: $(VENV)/.dev $(patsubst tests/clients/%.lock,$(CLIENTS)/%/.installed,$(wildcard tests/clients/*.lock)) ## Ask with other people's clients, each in an environment of its own
 	$(BIN)/python -m tests.clients
 
-record-triton: $(CLIENTS)/triton/.installed ## Record anew what a real Triton answers to the tests' requests
-	PYTHONPATH=. $(CLIENTS)/triton/bin/python -m tests.oip.triton.record
+record-triton: $(VENV)/.dev ## Record anew what a real Triton answers to the tests' requests
+	triton=$$($(BIN)/python -m benchmarks.peers.environments) && PYTHONPATH=. $$triton -m tests.oip.triton.record
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
@@ -144,11 +142,6 @@ $(PARITY)/.parity: requirements-parity.lock requirements-parity-alone.lock pypro
 $(CLIENTS)/%/.installed: tests/clients/%.lock
 	$(PYTHON) -m venv --clear $(CLIENTS)/$*
 	$(CLIENTS)/$*/bin/pip install --quiet --require-hashes -r $<
-	touch $@
-
-$(CLIENTS)/triton/.installed: tests/clients/pytriton.lock
-	$(TRITON_PYTHON) -m venv --clear $(CLIENTS)/triton
-	$(CLIENTS)/triton/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 
 $(VENV)/.train: $(VENV)/.dev

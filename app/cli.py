@@ -149,7 +149,8 @@ def predict(
     """Understand pictures from files."""
     from app.commands import predict as command
     from app.commands.output.formats import read_formats
-    from app.commands.sources import find_sources
+    from app.commands.sources import find_sources, left_out
+    from app.commands.summary import printable
     from app.settings import load_settings
 
     if formats and out is None:
@@ -168,6 +169,8 @@ def predict(
         class_agnostic=class_agnostic,
         max_detections=max_detections,
     )
+    if others := left_out(pictures):
+        typer.echo(f"roo-vision: {printable(others)}.", err=True)
     job = command.Job(
         sources=find_sources(pictures, out),
         out=out,
@@ -203,11 +206,14 @@ def send(
 ) -> None:
     """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
     from app.commands import send as command
-    from app.commands.sources import find_pictures
+    from app.commands.sources import find_pictures, left_out
+    from app.commands.summary import printable
     from app.settings import load_client_settings
 
     wanted = {"model": model, "robot_id": robot_id}
     properties = {name: value for name, value in wanted.items() if value is not None}
+    if others := left_out(pictures):
+        typer.echo(f"roo-vision: {printable(others)}.", err=True)
     errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties, session, take_all)
     sys.exit(OK if command.run(errand, load_client_settings(queue, results_queue=results)) else FAILED)
 

@@ -2,21 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic_core import from_json
 
 from app import errors
 from app.api import problems
 from app.api.security.gate import is_admin
+from app.api.small_body import small_object
 from app.loading.control import Change, ModelControl, Verb, refuse_parameters
 from app.wire.models import ModelChange
-
-MOST_BYTES = 64 * 1024
-"""Of a request's body, in which there is a parameter at most."""
-READ_SECONDS = 10.0
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
 _REFUSALS = (
@@ -79,25 +75,9 @@ def authorise(control: ModelControl, request: Request) -> None:
 
 async def _parameters(request: Request) -> set[str]:
     """The names of the parameters in the body; raises `InvalidRequest` where it is not what the protocol says."""
-    body = b""
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > MOST_BYTES:
-                    raise errors.InvalidRequest(
-                        f"The body has more than {MOST_BYTES} bytes. Files and configurations are not taken from "
-                        "requests: put them into the model repository."
-                    )
-    except TimeoutError:
-        raise errors.UploadTimeout(f"The body did not arrive within {READ_SECONDS:.0f} s.") from None
-    try:
-        content: Any = from_json(body) if body.strip() else {}
-    except ValueError:
-        raise errors.InvalidRequest("The body is not JSON.") from None
-    parameters = content.get("parameters") or {} if isinstance(content, dict) else None
+    parameters = (await small_object(request)).get("parameters") or {}
     if not isinstance(parameters, dict):
-        raise errors.InvalidRequest("The body must be an object, with an object `parameters` in it or nothing.")
+        raise errors.InvalidRequest("`parameters` must be an object.")
     return set(parameters)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from app.client.errors import Refused, ServiceError, from_problem
+from app.client.errors import Refused, ServiceError, from_problem, keep
 from app.errors import InvalidRequest
 from app.settings import Settings
 from app.wire.models import ModelChange, ModelInfo
@@ -116,11 +116,16 @@ def predictions(response: httpx.Response, count: int) -> list[Prediction | Refus
     return [_answer(result) for result in results]
 
 
-def everybodys(error: Refused, count: int) -> list[Prediction | Refused]:
-    """The answers to so many pictures where the request was refused for what is wrong with all; else raises `error`."""
-    if error.status not in OF_PICTURES:
-        raise error
-    return [error] * count
+def everybodys(
+    error: ServiceError, count: int, before: Sequence[Prediction | Refused], total: int
+) -> list[Prediction | Refused]:
+    """The answers to `count` of `total` pictures whose request was refused for what is wrong with all of them; else
+    raises `error` with the answers that had come `before`.
+    """
+    if isinstance(error, Refused) and error.status in OF_PICTURES:
+        return [error] * count
+    keep(error, before, total)
+    raise error
 
 
 def models(response: httpx.Response) -> list[ModelInfo]:

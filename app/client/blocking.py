@@ -8,7 +8,7 @@ import httpx
 
 from app.client import asking
 from app.client.asking import DrawnType, Limits, Request
-from app.client.errors import Refused
+from app.client.errors import Refused, ServiceError
 from app.client.pictures import Picture, read
 from app.client.retries import Attempts
 from app.wire.models import ModelChange, ModelInfo
@@ -79,7 +79,7 @@ class Client:
         """An answer to each picture, in their order; where one failed, the error in its place.
 
         They go in as few requests as the limits allow, each with a `timeout` of its own. Raises what `predict` raises
-        for what concerns them all.
+        for what concerns them all; a `ServiceError` has the `answers` that had come by then, and which are `missing`.
         """
         contents = [read(picture) for picture in pictures]
         answers: list[Prediction | Refused] = []
@@ -88,8 +88,8 @@ class Client:
             request = asking.several(chosen, model, version, options)
             try:
                 answers += asking.predictions(self._send(request), len(chosen))
-            except Refused as error:
-                answers += asking.everybodys(error, len(chosen))
+            except ServiceError as error:
+                answers += asking.everybodys(error, len(chosen), answers, len(contents))
         return answers
 
     def draw(

@@ -75,8 +75,8 @@ def detections(
 
     boxes = parts(looks.rows)["box"]
 
-    def axis() -> str | None:
-        return first_axis(looks, lambda rows: (parts(rows)["box"], parts(rows)["score"][:, 0]))
+    def axis() -> str:  # every family that gives such rows has x first
+        return first_axis(looks, lambda rows: (parts(rows)["box"], parts(rows)["score"][:, 0])) or "x"
 
     def offset() -> Found:
         if "label_offset" in known.settled:

@@ -206,7 +206,10 @@ def quantize_model(
 @models_cli.command("pull")
 def pull_models(
     source: Annotated[
-        str, typer.Argument(help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, or a container's https URL.")
+        str,
+        typer.Argument(
+            help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, its https URL, oci://REGISTRY/REPOSITORY:TAG."
+        ),
     ],
     names: Annotated[list[str] | None, typer.Argument(help="Models; all of them where left out.")] = None,
     into: Annotated[

@@ -67,7 +67,7 @@ class ModelControl:
         """`root` and `only` are as `repository.survey` has them; `who` may ask for changes is `ROO_MODEL_CONTROL`."""
         self._who = who
         self._registry = registry
-        self._retirement = retirement
+        self.retirement = retirement
         self._root = root
         self._only = only
         self._serving: Serving | None = None
@@ -178,14 +178,15 @@ class ModelControl:
         assert self._serving is not None
         name, started = entry.name, time.monotonic()
         loaded = [model for model in self._registry if model.name == name]
-        versions = list(entry.versions) if anew else changes.changed(entry, self._known.get(name), loaded)
+        known = self._known.get(name)
+        versions = list(entry.versions) if anew else changes.changed(entry, known, loaded)
         found = changes.opened(entry, versions, loaded, self._serving)
         # First: a version that is not served yet gets nothing, one without a share might get all.
         routed = self._registry.traffic.configure(name, entry.manifest.route)
         gone = self._registry.replace(name, found.models)
         self._registry.mend(name)
         self._serving, self._known[name] = found.serving, entry
-        self._retirement.retire(gone)
+        self.retirement.retire(gone)
         if not (versions or gone or routed):
             return "unchanged"
         log.info(
@@ -208,7 +209,7 @@ class ModelControl:
         gone = self._registry.replace(name, [])
         self._registry.mend(name)
         self._known.pop(name, None)
-        self._retirement.retire(gone)
+        self.retirement.retire(gone)
         log.info("%s: unloaded, nothing of it answers any more", name)
         return "unloaded"
 

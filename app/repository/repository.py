@@ -63,7 +63,8 @@ def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
 
 
 def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) -> Survey:
-    """Read every model of the repository at `root`, sorted by name; folders without a `model.yaml` are passed over.
+    """Read every model of the repository at `root`, sorted by name; a folder without a `model.yaml` is passed over, but
+    a failure where it holds what looks like a model.
 
     With `only`, `root` is one model's own folder, and that the name it is served by; with `trust`, a model that none of
     its keys has signed is a failure. Raises `StartupError` where `root` is no folder or has no model.
@@ -84,18 +85,35 @@ def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) ->
                 found.entries.append(read_entry(folder, trust))
             except InvalidManifest as error:
                 found.failures[folder.name] = error
+        elif (graph := unlisted_model(folder)) is not None:
+            found.failures[folder.name] = graph
+    if not found.entries and (root / FILE_NAME).is_file():
+        name = root.resolve().name
+        raise StartupError(
+            f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
+            f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
+        )
     if not (found.entries or found.failures):
-        if (root / FILE_NAME).is_file():
-            name = root.resolve().name
-            raise StartupError(
-                f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
-                f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
-            )
         raise StartupError(
             f"The model repository {root.absolute()} has no models: none of its folders has a {FILE_NAME}. "
             "Put one in (docs/models.md), or set ROO_MODELS_DIR to another folder."
         )
     return found
+
+
+def unlisted_model(folder: Path) -> InvalidManifest | None:
+    """What to say of a folder that holds a model's file, as it is or in a version's folder, and no `model.yaml`."""
+    if folder.name.startswith(".") or not folder.is_dir() or (folder / FILE_NAME).exists():
+        return None
+    files = (*folder.glob("*.onnx"), *(file for name in MODEL_FILES for file in folder.glob(f"*/{name}")))
+    if not files:
+        return None
+    file = min(files)
+    cure = f"`roo-vision models add {file} --name NAME` writes one" if file.suffix == ".onnx" else "Write one"
+    return InvalidManifest(
+        f"{folder}: holds {file.relative_to(folder)} but no {FILE_NAME}, so it is not served. {cure} (docs/models.md); "
+        "or move the folder out of the repository."
+    )
 
 
 def read_model(root: Path, name: str, trust: "Trust | None" = None) -> ModelEntry:

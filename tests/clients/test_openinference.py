@@ -75,7 +75,7 @@ def test_every_datatype(client: OpenInferenceClient, datatype: str) -> None:
     sent = extremes(datatype)
     data = [each.decode() for each in sent.reshape(-1)] if datatype == "BYTES" else sent.reshape(-1).tolist()
     if datatype in ("INT64", "UINT64"):
-        data = [1, 2, 2**53] * 2  # this client makes a fraction of every number, which holds no more
+        data = [1, 2, 2**53 - 1] * 2  # this client makes a fraction of every number, which holds no more
     found = client.model_infer(f"identity_{datatype.lower()}", request=request(datatype, [2, 3], data))
     assert found.outputs[0].data.__root__ == data
 

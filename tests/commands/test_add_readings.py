@@ -31,11 +31,11 @@ def logits(*shape: int) -> NDArray[np.float32]:
 def test_end_to_end_rows_are_known_by_their_whole_numbers(tmp_path: Path, labels: str) -> None:
     values = rows_of_six(classes=labels.count(",") + 1)
     file = save_constant(tmp_path / "a.onnx", output=values)
-    assert added(file, labels=labels, fields=X_FIRST)["detection"] == {"decoder": "end_to_end", "box_format": "xyxy"}
+    assert added(file, labels=labels)["detection"] == {"decoder": "end_to_end"}
     (tmp_path / "other").mkdir()
     file = save_constant(tmp_path / "other" / "a.onnx", output=values[:, [5, 4, 0, 1, 2, 3]])
-    found = added(file, labels=labels, fields=X_FIRST)["detection"]
-    assert found == {"decoder": "end_to_end", "columns": ["class", "score", "box"], "box_format": "xyxy"}
+    found = added(file, labels=labels)["detection"]
+    assert found == {"decoder": "end_to_end", "columns": ["class", "score", "box"]}
 
 
 def test_rows_of_zeros_say_nothing(tmp_path: Path) -> None:

@@ -154,6 +154,17 @@ def raw(*contents: bytes, **changes: Any) -> Any:
     return request
 
 
+def twice(request: Any) -> Any:
+    request.inputs.append(request.inputs[0])
+    return request
+
+
+def wanting(request: Any, *names: str) -> Any:
+    for name in names:
+        request.outputs.add(name=name)
+    return request
+
+
 TYPED = service_pb2.InferTensorContents(fp32_contents=[1, 2, 3])
 
 
@@ -173,6 +184,16 @@ TYPED = service_pb2.InferTensorContents(fp32_contents=[1, 2, 3])
         (raw(datatype="FP31"), "no datatype"),
         (raw(b"\0" * 12, shape=[-1, 3]), "negative side"),
         (raw(b"\0" * 12, shape=[2**62, 3]), "more elements than any request"),
+        (raw(b"\0" * 12, shape=[2**62, 2]), "more elements than any request"),
+        (raw(b"\0" * 12, shape=[2**63 - 1]), "more elements than any request"),
+        (raw(b"\0" * 12, name="w"), "has no input 'w'"),
+        (twice(raw(b"\0" * 12, b"\0" * 12)), "is there twice"),
+        (wanting(raw(b"\0" * 12), "z"), "no output 'z'"),
+        (wanting(raw(b"\0" * 12), "y", "y"), "is there twice"),
+        (
+            service_pb2.ModelInferRequest(model_name="identity_fp32", raw_input_contents=[b"\0" * 12]),
+            "0 inputs and 1 raw_input_contents",
+        ),
         (raw(b"\0" * 12, parameters={"depth": service_pb2.InferParameter(int64_param=1)}), "no parameter 'depth'"),
         (raw(b"\0" * 12, parameters={"depth": service_pb2.InferParameter()}), "has no value"),
         (raw(b"\0" * 12, parameters={"shared_memory_region": service_pb2.InferParameter(string_param="a")}), "Shared"),

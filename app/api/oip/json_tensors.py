@@ -15,8 +15,8 @@ from app.oip.datatypes import BYTES, NUMPY, count_of, elements_of, objects
 MOST_WRITTEN = 200_000
 """Numbers that are written as JSON: as many as are read."""
 
-MOST_EXACT = 2**53
-"""Up to here every whole number is one that a fraction's 64 bits can be."""
+MOST_EXACT = 2**53 - 1
+"""Up to here a fraction of 64 bits stands for one whole number alone."""
 
 _KINDS: dict[str, tuple[set[type], str]] = {
     "b": ({bool}, "true or false"),

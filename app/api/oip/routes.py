@@ -6,7 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
@@ -18,6 +18,7 @@ from app.api.hang_up import or_hang_up
 from app.api.oip import reading, schemas, writing
 from app.api.replies import hand_over
 from app.api.security.gate import caller_of
+from app.api.small_body import small_object
 from app.api.uploads import read_head
 from app.core.admission import Permit
 from app.core.health import Health
@@ -43,6 +44,9 @@ def _errors(*kinds: type[errors.RequestError]) -> dict[int | str, dict[str, Any]
 
 _NOT_THERE = _errors(errors.ModelNotFound, errors.Loading)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_INDEX: dict[str, Any] = {
+    "requestBody": {"content": {"application/json": {"schema": schemas.IndexRequest.model_json_schema()}}}
+}
 _INFER: dict[str, Any] = {
     "openapi_extra": {
         "requestBody": {
@@ -138,9 +142,18 @@ def descriptions(service: InferenceService, health: Health) -> APIRouter:
     async def all_statistics() -> dict[str, Any]:
         return statistics(service, registry)
 
-    @routes.post("/repository/index", summary="What is loaded?", response_model=list[schemas.IndexEntry])
-    async def index(asked: schemas.IndexRequest | None = None) -> list[dict[str, str]]:
-        return metadata.repository_index(registry, ready=asked is not None and asked.ready)
+    @routes.post(
+        "/repository/index",
+        summary="What is loaded?",
+        response_model=list[schemas.IndexEntry],
+        responses=_errors(errors.InvalidRequest, errors.UploadTimeout),
+        openapi_extra=_INDEX,
+    )
+    async def index(request: Request) -> list[dict[str, str]]:
+        ready = (await small_object(request)).get("ready", False)
+        if not isinstance(ready, bool):
+            raise errors.InvalidRequest("`ready` must be true or false.")
+        return metadata.repository_index(registry, ready=ready)
 
     def of_a_model(suffix: str, summary: str, tell: Callable[[str, str | None], Any], model: Any) -> None:
         async def newest(name: ModelName) -> Any:

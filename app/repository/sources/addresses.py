@@ -7,7 +7,7 @@ from app.errors import StartupError
 from app.repository.sources.base import Source, Target
 from app.repository.sources.folder import Folder
 
-KINDS = "a folder, azblob://ACCOUNT/CONTAINER/PREFIX, or a container's https URL"
+KINDS = "a folder, azblob://ACCOUNT/CONTAINER/PREFIX, a container's https URL, or oci://REGISTRY/REPOSITORY:TAG"
 
 
 def open_source(address: str) -> Source:
@@ -26,6 +26,10 @@ def open_source(address: str) -> Source:
         from app.repository.sources.containers import place_of
 
         return BlobContainer(place_of(url))
+    if url.scheme == "oci":
+        from app.repository.sources.oci import Artifact, artifact_of
+
+        return Artifact(artifact_of(url))
     if url.scheme == "file":
         return Folder(Path(unquote(url.path)))
     if "://" not in address:
