@@ -33,8 +33,8 @@ from app.servicebus.robot import Picture, Robot
 from app.settings import environment_with
 
 MODEL = Path(__file__).parents[1] / "models" / "shelf"
-ROBOTS, PER_SECOND, SHADOWED = 500, 25.0, 60
-STEPS, EVERY = "20,50,100", "4s"
+ROBOTS, PER_SECOND, SHADOWED = 500, 15.0, 60
+STEPS, EVERY = "30,60,100", "4s"
 GUARD = "error_ratio<1%,agreement>0.9"
 DIMMED = 0.5
 """What the bad version makes of its scores: of what is found a good part falls below the threshold."""
@@ -60,7 +60,6 @@ def add_versions(root: Path) -> None:
     manifest = yaml.safe_load((MODEL / "model.yaml").read_text("utf-8"))
     del manifest["sha256"]
     manifest |= {"versions": ["1", "2", "3"], "precisions": ["fp32"], "traffic": {"1": 100}}
-    manifest |= {"shadow": {"2": SHADOWED, "3": SHADOWED}}
     manifest["detection"]["read_barcodes"] = False
     (folder / "model.yaml").write_text(yaml.safe_dump(manifest), "utf-8")
 
@@ -117,6 +116,8 @@ async def _watch(broker: Broker, url: str, seconds: float) -> Seen:
         ]
         await asyncio.sleep(seconds)
         for version in ("2", "3"):
+            shadow = {"shadow": {version: SHADOWED}}
+            (await client.post(f"{url}/v1/models/shelf/traffic", json=shadow)).raise_for_status()
             said = await _roll_out(url, version)
             seen.ends.append((time.monotonic() - began, said))
             await asyncio.sleep(seconds)
