@@ -32,7 +32,7 @@ BYTES_SHARE, BUSY_SHARE = 0.125, 0.5
 PATIENCE = 30.0
 """Seconds after which a candidate that got no lane is passed over."""
 _FLOW = Flow(SOURCE, 0.05)
-"""Of the lanes' time a twentieth of what robots have while these wait; with less, a long backlog would learn nothing."""
+"""A twentieth of the lanes' time that robots have, while these wait; with less, a long backlog would teach nothing."""
 
 
 @dataclass(frozen=True, slots=True)
