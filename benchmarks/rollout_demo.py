@@ -33,7 +33,7 @@ from app.servicebus.robot import Picture, Robot
 from app.settings import environment_with
 
 MODEL = Path(__file__).parents[1] / "models" / "shelf"
-ROBOTS, PER_SECOND, SHADOWED = 500, 15.0, 60
+ROBOTS, PER_SECOND, SHADOWED = 500, 15.0, 80
 STEPS, EVERY = "30,60,100", "4s"
 GUARD = "error_ratio<1%,agreement>0.9"
 DIMMED = 0.5
@@ -86,8 +86,8 @@ def pictures() -> Iterator[Picture]:
         yield Picture(f"picture-{number}", contents[number % len(contents)], robot)
 
 
-async def show(seconds: float) -> Seen:
-    """Run it all; `seconds` are what is seen after the second roll-out's end."""
+async def show(seconds: float, rate: float) -> Seen:
+    """Run it all with `rate` pictures a second; `seconds` pass before, between and after the roll-outs."""
     broker = Broker([f"{JOBS},lock=30", f"{RESULTS},dedup=600"], limits=BrokerLimits(max_message_size=4 << 20))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -103,14 +103,14 @@ async def show(seconds: float) -> Seen:
             options = ["--host", "127.0.0.1", "--port", "0", "--models-dir", str(root / "models")]
             with Child("service", ["app", "serve", *options], root, environment=environment) as service:
                 port, _ = await asyncio.to_thread(service.wait_until_ready, "/readyz")
-                return await _watch(broker, f"http://127.0.0.1:{port}", seconds)
+                return await _watch(broker, f"http://127.0.0.1:{port}", seconds, rate)
 
 
-async def _watch(broker: Broker, url: str, seconds: float) -> Seen:
+async def _watch(broker: Broker, url: str, seconds: float, rate: float) -> Seen:
     seen, began = Seen(), time.monotonic()
     async with Robot(Access(None, broker.connection_string), JOBS, RESULTS) as robot, httpx.AsyncClient() as client:
         running = [
-            asyncio.create_task(_send(robot)),
+            asyncio.create_task(_send(robot, rate)),
             asyncio.create_task(_collect(robot, seen, began)),
             asyncio.create_task(_look(client, url, seen, began)),
         ]
@@ -145,8 +145,8 @@ async def _roll_out(url: str, version: str) -> str:
     return said
 
 
-async def _send(robot: Robot) -> None:
-    async for _ in robot.send(pictures(), PER_SECOND):
+async def _send(robot: Robot, rate: float) -> None:
+    async for _ in robot.send(pictures(), rate):
         pass
 
 
@@ -202,9 +202,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", type=Path, default=Path("rollout.png"), help="where the plot goes")
     options.add_argument("--rest", type=float, default=4.0, help="seconds before, between and after the roll-outs")
+    options.add_argument("--rate", type=float, default=PER_SECOND, help="pictures a second; fewer on a busy machine")
     asked = options.parse_args()
     with sigterm_as_exit():
-        seen = asyncio.run(show(asked.rest))
+        seen = asyncio.run(show(asked.rest, asked.rate))
     draw(seen, asked.out)
     print(f"wrote {asked.out}")  # noqa: T201
 
