@@ -1,7 +1,7 @@
 """`make demo-rollout`: a good version gets all the traffic, a bad one is taken back, and both are seen.
 
 Service Bus in memory, the service with the bundled model in three versions, five hundred robots that send pictures all
-the time. Version 2 is the same network again; version 3 finds half of what it should. What is drawn is what the service
+the time. Version 2 is the same network again; version 3 finds next to nothing. What is drawn is what the service
 was told, and who answered.
 """
 
@@ -37,7 +37,7 @@ ROBOTS, PER_SECOND, SHADOWED = 500, 15.0, 80
 STEPS, EVERY = "30,60,100", "4s"
 GUARD = "error_ratio<1%,agreement>0.9"
 DIMMED = 0.5
-"""What the bad version makes of its scores: of what is found a good part falls below the threshold."""
+"""What the bad version makes of its scores, so that next to nothing reaches the threshold."""
 COLOURS = {"1": "#8a9199", "2": "#1f6fb4", "3": "#d98032"}
 
 
