@@ -7,7 +7,7 @@ CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ run: $(VENV)/.cpu ## Start the service with the bundled model on port 8000
 
 demo: $(VENV)/.cpu ## See the queue at work: Service Bus in memory, the service, 200 pictures
 	$(BIN)/roo-vision demo
+
+demo-rollout: $(VENV)/.dev ## See a good version get all the traffic and a bad one be taken back, with a plot of the shares
+	$(BIN)/python -m benchmarks.rollout_demo
 
 test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/pytest

@@ -50,7 +50,7 @@ class Asked:
                 while self.watch and state.phase == Phase.RUNNING:
                     time.sleep(LOOK_SECONDS)
                     before, state = state, self._ask(client, "GET", None)
-                    if words(state) != words(before):
+                    if _worth_telling(state) != _worth_telling(before):
                         typer.echo(words(state))
             except (ServiceError, httpx.TransportError) as error:
                 typer.echo(f"roo-vision: {error}", err=True)
@@ -62,6 +62,11 @@ class Asked:
         if not response.is_success:
             raise refusal(response)
         return RolloutState.model_validate_json(response.content)
+
+
+def _worth_telling(state: RolloutState) -> tuple[str, int, bool]:
+    """What it waits for is told once: the figures in the reason change with every picture."""
+    return state.phase, state.step, bool(state.reason)
 
 
 def words(state: RolloutState) -> str:

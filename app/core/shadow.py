@@ -29,9 +29,10 @@ always busy learns something as well, and no more than one picture is before any
 """
 BYTES_SHARE, BUSY_SHARE = 0.125, 0.5
 """Of the bytes that may be in flight: what candidates may hold, and what is too much altogether for them to begin."""
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds after which a candidate that got no lane is passed over."""
-_FLOW = Flow(SOURCE, 0.01)
+_FLOW = Flow(SOURCE, 0.05)
+"""A twentieth of the lanes' time that robots have, while these wait; with less, a long backlog would teach nothing."""
 
 
 @dataclass(frozen=True, slots=True)

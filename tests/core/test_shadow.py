@@ -104,8 +104,8 @@ async def test_under_load_nobody_waits_for_it_and_most_of_it_is_dropped(priority
         gate.open()
         assert {(await each).version for each in asked} == {"1"}
         await until_async(lambda: outcomes(name).total() == 40)
-    # Of the lane's first 40 batches the robots may lose one to the candidate, and people none.
-    assert order[:40].count("2") <= (0 if priority is Priority.INTERACTIVE else 1)
+    # Of the lane's first 40 batches the robots may lose a twentieth to the candidate, and people none.
+    assert order[:40].count("2") <= (0 if priority is Priority.INTERACTIVE else 2)
     assert outcomes(name)["dropped"] >= 20
     assert order.count("2") == outcomes(name)["compared"] >= 1
 
