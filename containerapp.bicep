@@ -1,8 +1,8 @@
 // Roo Vision on Azure Container Apps: 0 to 50 replicas by the depth of a Service Bus queue and by HTTP requests.
 //
 //   az deployment group create -g GROUP -f containerapp.bicep                            the ground: registry, bus, environment
-//   az acr build -r REGISTRY -t roo-vision:0.1.0-cpu .                                   (REGISTRY is an output of the first)
-//   az deployment group create -g GROUP -f containerapp.bicep -p image=REGISTRY.azurecr.io/roo-vision:0.1.0-cpu
+//   az acr build -r REGISTRY -t roo-vision:v0.1.0 .                                       (REGISTRY is an output of the first)
+//   az deployment group create -g GROUP -f containerapp.bicep -p image=REGISTRY.azurecr.io/roo-vision:v0.1.0
 //
 // docs/deployment.md goes through it. Values that are also in k8s/ are kept equal by tests/deploy.
 

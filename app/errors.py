@@ -139,6 +139,12 @@ class Forbidden(CallerError):
     code = "forbidden"
 
 
+class CannotLoad(CallerError):
+    """A model cannot be loaded, or may not be unloaded; what was served is served on."""
+
+    code = "cannot_load"
+
+
 class UnsupportedEncoding(CallerError):
     """The body is packed in a way that is not read (`Content-Encoding`); what is in it nobody knows."""
 

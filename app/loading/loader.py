@@ -36,13 +36,27 @@ def with_precision(entry: ModelEntry, serving: Serving) -> Serving:
     return replace(serving, precisions={**serving.precisions, **choices})
 
 
+def computes_in_its_caller(entry: ModelEntry, serving: Serving) -> bool:
+    """Whether no version's engine starts threads of its own, which would be as its opener's thread is; raises what
+    `load` raises.
+    """
+    engines = {_engine_and_file(entry, path, serving)[0] for path in entry.versions.values()}
+    return engines <= {"onnx"} and serving.device.kind == "cpu" and serving.threads == 1
+
+
 def load(entry: ModelEntry, serving: Serving) -> list[Model]:
-    """Load and warm every version of one model.
+    """Load and warm every version of one model; where one fails, none stays.
 
     Raises `InvalidManifest` where a file cannot be loaded or does not fit its manifest, `EngineUnavailable` where its
     engine is not installed or cannot compute as asked.
     """
-    return [_load_version(entry, version, path, serving) for version, path in entry.versions.items()]
+    with ExitStack() as undo:
+        models = []
+        for version, path in entry.versions.items():
+            models.append(_load_version(entry, version, path, serving))
+            undo.callback(models[-1].close)
+        undo.pop_all()
+    return models
 
 
 def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving) -> Model:

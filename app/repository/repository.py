@@ -1,13 +1,15 @@
 """Scan a model repository: which models and versions are there, and are their files what their manifests say."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import InvalidManifest, StartupError
+from app.repository import stamps, traffic_file
 from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manifest
+from app.repository.stamps import Stamp
 
 if TYPE_CHECKING:
     from app.repository.signatures import Trust  # only those who ask for signatures wait for its import
@@ -23,14 +25,25 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model on disk. `versions` maps the versions to be served to their model files, oldest first."""
+    """One model on disk. `versions` maps the versions to be served to their model files, oldest first, `stamps` to what
+    their files were before any was read.
+    """
 
     name: str
     manifest: Manifest
     labels: tuple[str, ...]
     versions: dict[str, Path]
+    stamps: dict[str, Stamp]
     signed_by: str | None = None
     """What the key is called whose signature was checked."""
+
+    def like(self, other: "ModelEntry") -> bool:
+        """Whether a version whose files are the same is served alike by both."""
+        return self.labels == other.labels and self.manifest.serving() == other.manifest.serving()
+
+    def only(self, versions: Iterable[str]) -> "ModelEntry":
+        """The model as if these were all of its versions."""
+        return replace(self, versions={version: self.versions[version] for version in versions})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +63,8 @@ def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
 
 
 def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) -> Survey:
-    """Read every model of the repository at `root`, sorted by name; folders without a `model.yaml` are passed over.
+    """Read every model of the repository at `root`, sorted by name; a folder without a `model.yaml` is passed over, but
+    a failure where it holds what looks like a model.
 
     With `only`, `root` is one model's own folder, and that the name it is served by; with `trust`, a model that none of
     its keys has signed is a failure. Raises `StartupError` where `root` is no folder or has no model.
@@ -71,18 +85,35 @@ def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) ->
                 found.entries.append(read_entry(folder, trust))
             except InvalidManifest as error:
                 found.failures[folder.name] = error
+        elif (graph := unlisted_model(folder)) is not None:
+            found.failures[folder.name] = graph
+    if not found.entries and (root / FILE_NAME).is_file():
+        name = root.resolve().name
+        raise StartupError(
+            f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
+            f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
+        )
     if not (found.entries or found.failures):
-        if (root / FILE_NAME).is_file():
-            name = root.resolve().name
-            raise StartupError(
-                f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
-                f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
-            )
         raise StartupError(
             f"The model repository {root.absolute()} has no models: none of its folders has a {FILE_NAME}. "
             "Put one in (docs/models.md), or set ROO_MODELS_DIR to another folder."
         )
     return found
+
+
+def unlisted_model(folder: Path) -> InvalidManifest | None:
+    """What to say of a folder that holds a model's file, as it is or in a version's folder, and no `model.yaml`."""
+    if folder.name.startswith(".") or not folder.is_dir() or (folder / FILE_NAME).exists():
+        return None
+    files = (*folder.glob("*.onnx"), *(file for name in MODEL_FILES for file in folder.glob(f"*/{name}")))
+    if not files:
+        return None
+    file = min(files)
+    cure = f"`roo-vision models add {file} --name NAME` writes one" if file.suffix == ".onnx" else "Write one"
+    return InvalidManifest(
+        f"{folder}: holds {file.relative_to(folder)} but no {FILE_NAME}, so it is not served. {cure} (docs/models.md); "
+        "or move the folder out of the repository."
+    )
 
 
 def read_model(root: Path, name: str, trust: "Trust | None" = None) -> ModelEntry:
@@ -95,7 +126,7 @@ def read_model(root: Path, name: str, trust: "Trust | None" = None) -> ModelEntr
 def model_folder(root: Path, name: str) -> Path:
     """The folder of one model of the repository at `root`; raises `StartupError` where there is none of that name."""
     folder = root / name
-    if "/" in name or not (folder / FILE_NAME).is_file():
+    if "/" in name or name in ("", ".", "..") or not (folder / FILE_NAME).is_file():
         there = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
         raise StartupError(f"There is no model {name!r} in {root}; there are: {', '.join(there) or 'none'}.")
     return folder
@@ -127,8 +158,15 @@ def described_entry(folder: Path) -> ModelEntry:
     """One model's folder as its manifest describes it, its digests and files for precisions not looked at; raises
     `InvalidManifest`.
     """
-    manifest = read_manifest(folder / FILE_NAME)
-    return ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
+    manifest = traffic_file.with_traffic(read_manifest(folder / FILE_NAME), folder)
+    versions = _versions(folder, manifest)
+    try:
+        manifest.route.check(versions)
+    except ValueError as error:
+        said = traffic_file.FILE_NAME if (folder / traffic_file.FILE_NAME).is_file() else FILE_NAME
+        raise InvalidManifest(f"{folder / said}: {error}.") from None
+    stamped = {version: stamps.of_version(path.parent) for version, path in versions.items()}
+    return ModelEntry(folder.name, manifest, read_labels(manifest, folder), versions, stamped)
 
 
 def model_file(folder: Path, engine: str) -> Path | None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from app.errors import InvalidManifest, StartupError, UntrustedModel
+from app.repository import traffic_file
 
 FILE_NAME = "signature.json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -35,17 +36,21 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """What is signed: every file below a model's folder but the signature, by its path in it, with slashes.
+    """What is signed: every file below a model's folder, by its path in it, with slashes; but not the signature itself,
+    nor what says which of the versions answers, which changes while the model stays what it is.
 
     Raises `InvalidManifest` for a link, which could be another file a moment later.
     """
     found: dict[str, Path] = {}
+    unsigned = {folder / FILE_NAME, folder / traffic_file.FILE_NAME}
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(parent, name)
+            if path in unsigned:
+                continue
             if path.is_symlink():
                 raise InvalidManifest(f"{path} is a link, and links cannot be signed. Put the file itself there.")
-            if name in names and path != folder / FILE_NAME:
+            if name in names:
                 found[path.relative_to(folder).as_posix()] = path
     return dict(sorted(found.items()))
 

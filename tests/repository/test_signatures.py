@@ -4,6 +4,7 @@ import base64
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from app.errors import InvalidManifest, StartupError, UntrustedModel
 from app.loading import loader
 from app.loading.serving import Serving
 from app.repository import signatures
-from app.repository.repository import ModelEntry, read_entry, survey
+from app.repository.repository import read_entry, survey
 from app.repository.signatures import Trust
 from app.settings import load_settings
 from tests.commands.test_cli import roo
@@ -55,6 +56,12 @@ def test_what_was_signed_is_read(root: Path, trust: Trust) -> None:
     assert read_entry(root / "colour", trust).signed_by in trust.keys
     assert read_entry(root / "colour").signed_by is None
     assert survey(root, None, trust).failures == {}
+
+
+def test_who_answers_may_change_without_another_signature(root: Path, trust: Trust) -> None:
+    (root / "colour" / "traffic.yaml").write_text("stages: {stable: 2}")
+    entry = read_entry(root / "colour", trust)
+    assert (entry.signed_by in trust.keys, entry.manifest.stages) == (True, {"stable": "2"})
 
 
 def test_an_entry_may_be_signed_again(root: Path, trust: Trust, tmp_path: Path) -> None:
@@ -197,7 +204,7 @@ def test_the_service_serves_what_is_signed_and_says_why_not_the_rest(root: Path,
     entry = read_entry(root / "colour", serving.trust)
     for model in loader.load(entry, serving):
         model.close()
-    unchecked = ModelEntry(entry.name, entry.manifest, entry.labels, entry.versions)
+    unchecked = replace(entry, signed_by=None)
     with pytest.raises(UntrustedModel, match="was read without checking its signature"):
         loader.load(unchecked, serving)
 
