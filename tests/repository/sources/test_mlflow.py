@@ -15,7 +15,6 @@ from app.errors import ModelsUnavailable, StartupError
 from app.repository.sources.addresses import open_source
 from tests.fixtures.mlflow_server import Mlflow, mlflow_server
 from tests.fixtures.models import add_colour_model
-from tests.fixtures.server import START_PATIENCE
 from tests.fixtures.waiting import until
 from tests.repository.sources.conftest import Told, contents, pull
 
@@ -78,6 +77,10 @@ def test_addresses_that_are_none() -> None:
         open_source("mlflow+http://robots.example/shelf@candidate")
 
 
+_PATIENCE = 300.0
+"""Seconds for that server to import what it is made of and to set up its database."""
+
+
 @contextmanager
 def _real(folder: Path) -> Iterator[str]:
     command = shutil.which("mlflow")
@@ -89,7 +92,8 @@ def _real(folder: Path) -> Iterator[str]:
     arguments = [command, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
     with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until(lambda: _answers(f"http://127.0.0.1:{port}/health"), patience=START_PATIENCE)
+            until(lambda: process.poll() is not None or _answers(f"http://127.0.0.1:{port}/health"), patience=_PATIENCE)
+            assert process.poll() is None
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
