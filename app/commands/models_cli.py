@@ -208,7 +208,7 @@ def pull_models(
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, its https URL, oci://REGISTRY/REPOSITORY:TAG."
+            help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, oci://REGISTRY/REPOSITORY:TAG, mlflow+https://HOST/NAME@ALIAS."
         ),
     ],
     names: Annotated[list[str] | None, typer.Argument(help="Models; all of them where left out.")] = None,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from os import environ
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 
 from tests.fixtures.blob_storage import Storage, blob_storage
 from tests.fixtures.models import add_box_model, add_colour_model
+from tests.fixtures.pictures import solid
 from tests.fixtures.server import Server, serving
-from tests.fixtures.waiting import PATIENCE
-from tests.repository.sources.conftest import upload
+from tests.fixtures.waiting import PATIENCE, until
+from tests.repository.sources.conftest import pull, upload
 
 
 @pytest.fixture
@@ -125,3 +127,26 @@ def test_sigterm_ends_a_start_that_still_pulls(storage: Storage, settings: dict[
         assert storage.stalled.wait(PATIENCE)
         process.terminate()
         assert process.wait(PATIENCE) == 0
+
+
+def test_a_pull_into_a_folder_that_is_served_changes_it_without_one_failed_request(
+    storage: Storage, tmp_path: Path
+) -> None:
+    pull(storage.below("models"), tmp_path / "served")
+    picture, statuses = solid((255, 0, 0)), Counter[int]()
+    with serving(tmp_path / "served", repository_poll=0.1) as server, server.client() as client:
+
+        def newest() -> str:
+            statuses[client.post("/v1/models/colour/predict", content=picture).status_code] += 1
+            return client.get("/v1/models/colour").json()["versions"][-1]["version"]
+
+        for number in range(2, 6):
+            graph = storage.blobs["models/colour/1/model.onnx"].content
+            storage.put(f"models/colour/{number}/model.onnx", graph)
+            assert pull(storage.below("models"), tmp_path / "served").changed == ["colour"]
+            until(lambda wanted=str(number): newest() == wanted)
+        # Taken back: the version before answers again.
+        del storage.blobs["models/colour/5/model.onnx"]
+        pull(storage.below("models"), tmp_path / "served")
+        until(lambda: newest() == "4")
+    assert set(statuses) == {200}

@@ -7,7 +7,10 @@ from app.errors import StartupError
 from app.repository.sources.base import Source, Target
 from app.repository.sources.folder import Folder
 
-KINDS = "a folder, azblob://ACCOUNT/CONTAINER/PREFIX, a container's https URL, or oci://REGISTRY/REPOSITORY:TAG"
+KINDS = (
+    "a folder, azblob://ACCOUNT/CONTAINER/PREFIX, a container's https URL, oci://REGISTRY/REPOSITORY:TAG, or "
+    "mlflow+https://HOST/NAME@ALIAS"
+)
 
 
 def open_source(address: str) -> Source:
@@ -30,6 +33,12 @@ def open_source(address: str) -> Source:
         from app.repository.sources.oci import Artifact, artifact_of
 
         return Artifact(artifact_of(url))
+    if url.scheme in ("mlflow+https", "mlflow+http"):
+        from app.repository.sources.mlflow import RegisteredModel, registered_of
+
+        return RegisteredModel(registered_of(url))
+    if url.scheme == "models":
+        raise StartupError("models:/… does not say which server: write mlflow+https://HOST/NAME@ALIAS.")
     if url.scheme == "file":
         return Folder(Path(unquote(url.path)))
     if "://" not in address:

@@ -8,18 +8,19 @@ import httpx
 
 from app.errors import ModelsRefused, ModelsUnavailable
 from app.host.loopback import is_loopback
-from app.repository.sources.base import PIECE_BYTES, Interrupted
+from app.repository.sources.base import Interrupted
 
 _MOST_BYTES = 8 * 2**20
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 
 
 class Refused(ModelsUnavailable):
-    """The answer was a status that is no success; `response` has what it said of itself, without its body."""
+    """The answer was a status that is no success; `body` is the beginning of what it said."""
 
-    def __init__(self, message: str, response: httpx.Response) -> None:
+    def __init__(self, message: str, response: httpx.Response, body: bytes) -> None:
         super().__init__(message)
         self.response = response
+        self.body = body
 
 
 class HttpReader:
@@ -53,7 +54,7 @@ class HttpReader:
         ranged = {**(headers or {}), **({"Range": f"bytes={offset}-"} if offset else {})}
         with self._answered("GET", url, ranged) as response:
             behind = offset if response.status_code == 200 else 0
-            for piece in response.iter_raw(PIECE_BYTES):
+            for piece in response.iter_raw():  # as it comes: in pieces of a given size, what a cut leaves would be lost
                 if len(piece) > behind:
                     yield piece[behind:]
                 behind = max(0, behind - len(piece))
@@ -80,7 +81,8 @@ class HttpReader:
                 if response.status_code in _BUSY:
                     raise Interrupted(f"{_place(response.url)} answers {response.status_code}.")
                 if not response.is_success:
-                    raise Refused(f"{_place(response.url)} answers {response.status_code}.", response)
+                    body = next(response.iter_raw(8192), b"")
+                    raise Refused(f"{_place(response.url)} answers {response.status_code}.", response, body)
                 yield response
         except httpx.TooManyRedirects:
             raise ModelsUnavailable(f"{_place(httpx.URL(url))} leads from one place to the next without end.") from None
