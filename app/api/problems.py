@@ -38,6 +38,7 @@ STATUS: dict[type[errors.RequestError], HTTPStatus] = {
     errors.EngineFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.CannotLoad: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -11,6 +11,8 @@ from app.engines.base import Array
 from app.errors import InvalidRequest
 from app.oip.datatypes import BYTES, from_base64
 from app.wire.options import RequestOptions
+from app.wire.stickiness import MOST_CHARACTERS
+from app.wire.stickiness import PARAMETER as STICKY
 
 Parameters = Mapping[str, Any]
 
@@ -51,6 +53,7 @@ class Wishes:
     options: RequestOptions = field(default_factory=RequestOptions)
     priority: Priority = Priority.INTERACTIVE
     deadline: Deadline | None = None
+    sticky: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +110,15 @@ def read_wishes(parameters: Parameters, arrived: float) -> Wishes:
     for name, value in parameters.items():
         if name in _SEQUENCE:
             _refuse_sequence(name, value)
-        elif name not in ours and name not in (*_IGNORED, "priority", "timeout"):
-            known = ", ".join(("priority", "timeout", *_OURS))
+        elif name not in ours and name not in (*_IGNORED, "priority", "timeout", STICKY):
+            known = ", ".join(("priority", "timeout", STICKY, *_OURS))
             raise InvalidRequest(f"There is no parameter {name[:50]!r}. There are {known}.")
     try:
         options = RequestOptions.model_validate(ours)
     except ValidationError as error:
         raise InvalidRequest(_words("parameters", error)) from None
-    return Wishes(options, _priority(parameters.get("priority", 0)), _deadline(parameters, options, arrived))
+    priority, deadline = _priority(parameters.get("priority", 0)), _deadline(parameters, options, arrived)
+    return Wishes(options, priority, deadline, _sticky(parameters.get(STICKY)))
 
 
 def unique(names: Iterable[str], what: str) -> None:
@@ -142,6 +146,12 @@ def _priority(value: object) -> Priority:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return Priority.INTERACTIVE if value <= LOWEST_INTERACTIVE else Priority.BULK
     raise InvalidRequest("The parameter priority is 0 or 1 (interactive), more (bulk), or one of these words.")
+
+
+def _sticky(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MOST_CHARACTERS):
+        return value
+    raise InvalidRequest(f"The parameter {STICKY} is a text of 1 to {MOST_CHARACTERS} characters, as a robot's name.")
 
 
 def _deadline(parameters: Parameters, options: RequestOptions, arrived: float) -> Deadline | None:

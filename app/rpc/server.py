@@ -9,6 +9,7 @@ import grpc
 from app.core.health import Health
 from app.core.service import InferenceService
 from app.errors import StartupError
+from app.loading.control import ModelControl
 from app.oip.ask import Asking
 from app.rpc.answering import Answering
 from app.rpc.calls import Calls, Door
@@ -37,13 +38,15 @@ READ_BYTES = 256 * 1024
 class RpcServer:
     """One server; `start` it, `begin_drain`, then `stop` it."""
 
-    def __init__(self, service: InferenceService, health: Health, door: Door, settings: Settings) -> None:
+    def __init__(
+        self, service: InferenceService, health: Health, door: Door, control: ModelControl, settings: Settings
+    ) -> None:
         """Raises `StartupError` where it cannot listen as the settings say."""
         self._ending = asyncio.Event()
         self._server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=MOST_CALLS)
         asking = Asking(service, settings.max_images_per_request, SOURCE)
         answering = Answering(asking, Calls(door), settings.upload_timeout, self._ending)
-        inference = Inference(answering, health)
+        inference = Inference(answering, health, control)
         watched = HealthService(health, self._ending)
         reflected = ReflectionService()
         self._server.add_generic_rpc_handlers((inference.handlers(), watched.handlers(), reflected.handlers()))
