@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import grpc
 
 from app.core.admission import Permit
-from app.core.request import Deadline, Priority
+from app.core.request import Priority
 from app.errors import DeadlineExceeded, InvalidRequest, UploadTimeout
 from app.oip.ask import Asking
 from app.oip.call import Call
@@ -45,7 +45,10 @@ class Answering:
         """What a message asks, its deadline being the earlier of its own and the call's; its bytes take room."""
         permit.take_bytes(len(content))
         call = read_call(content, permit, time.monotonic())
-        return replace(call, wishes=replace(call.wishes, deadline=_earlier(call.wishes.deadline, caller.deadline)))
+        own, of_call = call.wishes.deadline, caller.deadline
+        if of_call is None or (own is not None and own.at <= of_call.at):
+            return call
+        return replace(call, wishes=replace(call.wishes, deadline=of_call))
 
     def keep_until_taken(self, room: ExitStack, context: Context) -> None:
         """Close `room` once the call is over, its answer taken or its caller gone, or else when it is late."""
@@ -64,8 +67,3 @@ class Answering:
                 await context.write(answer)
         except TimeoutError:
             raise DeadlineExceeded(f"The answer was not taken within {self.seconds:g} seconds.") from None
-
-
-def _earlier(one: Deadline | None, other: Deadline | None) -> Deadline | None:
-    given = [deadline for deadline in (one, other) if deadline is not None]
-    return min(given, key=lambda deadline: deadline.at, default=None)
