@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from app.client.errors import Refused, ServiceError, from_problem, keep
 from app.errors import InvalidRequest
 from app.settings import Settings
-from app.wire.models import ModelInfo
+from app.wire.models import ModelChange, ModelInfo
 from app.wire.predict_options import PredictOptions
 from app.wire.prediction import Prediction
 
@@ -141,6 +141,16 @@ def about(name: str) -> Request:
 def model(response: httpx.Response) -> ModelInfo:
     """What a model is; raises `ServiceError` where it cannot be read."""
     return _read(ModelInfo, response)
+
+
+def changing(verb: Literal["load", "reload", "unload"], name: str) -> Request:
+    """A request to change what is served of a model."""
+    return Request("POST", f"/v1/models/{quote(name, safe='')}/{verb}")
+
+
+def change(response: httpx.Response) -> ModelChange:
+    """What was done to a model; raises `ServiceError` where it cannot be read."""
+    return _read(ModelChange, response)
 
 
 class _Result(BaseModel):

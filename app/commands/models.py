@@ -60,7 +60,7 @@ def check(directory: Path, serving: Serving) -> bool:
 
 def _check_one(folder: Path, serving: Serving) -> bool:
     try:
-        entry = repository.read_entry(folder)
+        entry = repository.read_entry(folder, serving.trust)
         for model in loader.load(entry, serving):
             model.close()
     except StartupError as error:

@@ -29,7 +29,7 @@ class Start:
 
     def read(self, root: Path, only: str | None) -> list[ModelEntry]:
         """`repository.survey`; raises what that raises, and `StartupError` where no model is left."""
-        found = repository.survey(root, only)
+        found = repository.survey(root, only, self.serving.trust)
         for name, error in found.failures.items():
             self._fail(name, error)
         self._refuse_none(found.entries)
