@@ -1,4 +1,4 @@
-"""libjpeg's own lines on the standard error, which name no picture, kept from those that do."""
+"""libjpeg's and libpng's own lines on the standard error, which name no picture, kept from those that do."""
 
 import os
 import re
@@ -7,15 +7,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LIBJPEG = re.compile(
-    rb"(Corrupt JPEG data|Premature end of JPEG file|Warning: unknown JFIF|Inconsistent progression|Invalid SOS param)"
+_LIBRARIES = re.compile(
+    rb"(Corrupt JPEG data|Premature end of JPEG file|Warning: unknown JFIF|Inconsistent progression|Invalid SOS param"
+    rb"|libpng warning|libpng error)"
 )
 _STDERR = 2
 
 
 @contextmanager
 def quiet_decoder() -> Iterator[None]:
-    """Leave libjpeg's lines out of what C libraries write to the standard error; what Python writes goes there as it
+    """Leave their lines out of what C libraries write to the standard error; what Python writes goes there as it
     did. A picture that cannot be decoded is an error of its own.
     """
     sys.stderr.flush()
@@ -39,5 +40,5 @@ def quiet_decoder() -> Iterator[None]:
 def _pass_on(reading: int, there: int) -> None:
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
-            if not _LIBJPEG.match(line):
+            if not _LIBRARIES.match(line):
                 os.write(there, line)
