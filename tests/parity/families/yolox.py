@@ -31,7 +31,7 @@ def model() -> YOLOX:
     for module in built.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps, module.momentum = 1e-3, 0.03
-    pictures = samples((SIZE, SIZE), 16) * 255
+    pictures = samples((SIZE, SIZE), 12) * 255
     forward = partial(built, pictures)
     weights.settle(built, forward)
     head = built.head
