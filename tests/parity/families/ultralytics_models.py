@@ -41,7 +41,7 @@ def yolo(configuration: str) -> YOLO:
     network = built.model.float().eval()
     pictures = samples((SIZE, SIZE), 12)
     forward = partial(network, pictures)
-    weights.settle(network, forward)
+    weights.settle(network, forward, calm=0.3)
     head = network.model[-1]
     assert isinstance(head, Detect)
     for prefix in ("", "one2one_") if hasattr(head, "one2one_cv2") else ("",):
