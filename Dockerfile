@@ -3,6 +3,8 @@
 #   docker build -t roo-vision:cpu .
 #   docker run --rm -p 8000:8000 --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges roo-vision:cpu
 
+# Nothing here asks for BuildKit (no cache mounts): a registry's quick builds, `az acr build`, have none.
+#
 # Any Debian-based Python of 3.11 or newer; the release workflow names it with its digest.
 ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
 
@@ -14,8 +16,7 @@ ARG LOCK=requirements-cpu.lock
 RUN apt-get update && apt-get install -y --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 RUN python -m venv --without-pip /opt/venv
 COPY ${LOCK} /tmp/requirements.lock
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/venv/bin/python install --no-compile --no-deps --only-binary :all: --require-hashes \
+RUN pip --no-cache-dir --python /opt/venv/bin/python install --no-compile --no-deps --only-binary :all: --require-hashes \
         -r /tmp/requirements.lock
 # What the service never uses is left out, and what it imports is compiled: the root file system is read-only later. What
 # is left has to load whole, every function that is wanted found.
@@ -28,9 +29,8 @@ FROM ${PYTHON_IMAGE} AS application
 COPY --from=dependencies /opt/venv /opt/venv
 WORKDIR /src
 COPY requirements-build.lock ./
-RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m venv /opt/build \
- && /opt/build/bin/pip install --require-hashes -r requirements-build.lock
+RUN python -m venv /opt/build \
+ && /opt/build/bin/pip --no-cache-dir install --require-hashes -r requirements-build.lock
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY app ./app
 RUN /opt/build/bin/pip --no-cache-dir wheel --no-deps --no-build-isolation --no-index --wheel-dir /tmp/wheel . \

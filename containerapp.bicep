@@ -1,8 +1,8 @@
 // Roo Vision on Azure Container Apps: 0 to 50 replicas by the depth of a Service Bus queue and by HTTP requests.
 //
 //   az deployment group create -g GROUP -f containerapp.bicep                            the ground: registry, bus, environment
-//   az acr build -r REGISTRY -t roo-vision:0.1.0-cpu .                                   (REGISTRY is an output of the first)
-//   az deployment group create -g GROUP -f containerapp.bicep -p image=REGISTRY.azurecr.io/roo-vision:0.1.0-cpu
+//   az acr build -r REGISTRY -t roo-vision:v0.1.0 .                                       (REGISTRY is an output of the first)
+//   az deployment group create -g GROUP -f containerapp.bicep -p image=REGISTRY.azurecr.io/roo-vision:v0.1.0
 //
 // docs/deployment.md goes through it. Values that are also in k8s/ are kept equal by tests/deploy.
 
@@ -146,6 +146,15 @@ param logDays int = 30
 
 @description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
 param storageAccountName string = ''
+
+@description('Storage account of this resource group that models are pulled from at the start. Empty: those in the image.')
+param modelsAccountName string = ''
+
+@description('Container of it, with a folder for each model.')
+param modelsContainer string = 'models'
+
+@description('Folder in it, so that each state of the models may have one of its own: changing it is a new revision. Empty: the whole container.')
+param modelsFolder string = ''
 
 // ── Facts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -482,6 +491,31 @@ resource workerWritesResults 'Microsoft.Authorization/roleAssignments@2022-04-01
   }
 }
 
+resource modelsStorage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = if (!empty(modelsAccountName)) {
+  name: empty(modelsAccountName) ? 'none' : modelsAccountName
+}
+
+resource modelsBlobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' existing = if (!empty(modelsAccountName)) {
+  parent: modelsStorage
+  name: 'default'
+}
+
+resource models 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = if (!empty(modelsAccountName)) {
+  parent: modelsBlobs
+  name: modelsContainer
+}
+
+// This one container, and only to read: who releases models is somebody else.
+resource workerReadsModels 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(modelsAccountName)) {
+  name: guid(models.id, worker.id, roles.storageBlobDataReader)
+  scope: models
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataReader)
+  }
+}
+
 // ── Environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = if (createEnvironment) {
@@ -590,6 +624,15 @@ var storageVariables = empty(storageAccountName)
       { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
     ]
 
+var modelsUrl = 'https://${modelsAccountName}.blob.${az.environment().suffixes.storage}/${modelsContainer}'
+
+var modelsVariables = empty(modelsAccountName)
+  ? []
+  : [
+      { name: 'ROO_MODELS_SOURCE', value: empty(modelsFolder) ? modelsUrl : '${modelsUrl}/${modelsFolder}' }
+      { name: 'ROO_MODELS_CACHE', value: '/mnt/models' }
+    ]
+
 var sessionVariables = sessions == 0
   ? []
   : [
@@ -600,6 +643,49 @@ var bulkVariables = empty(bulkQueue)
   ? []
   : [
       { name: 'ROO_QUEUE_SHARE', value: '${bulkQueue}=0.${padLeft(bulkShare, 2, '0')}' }
+    ]
+
+var secretMounts = !keys
+  ? []
+  : [
+      {
+        volumeName: 'secrets'
+        mountPath: '/mnt/secrets'
+      }
+    ]
+
+var secretVolumes = !keys
+  ? []
+  : [
+      {
+        name: 'secrets'
+        storageType: 'Secret'
+        secrets: [
+          {
+            secretRef: 'api-keys'
+            path: 'api-keys'
+          }
+        ]
+      }
+    ]
+
+// It outlives a restart of the container, and not the replica.
+var modelsMounts = empty(modelsAccountName)
+  ? []
+  : [
+      {
+        volumeName: 'models'
+        mountPath: '/mnt/models'
+      }
+    ]
+
+var modelsVolumes = empty(modelsAccountName)
+  ? []
+  : [
+      {
+        name: 'models'
+        storageType: 'EmptyDir'
+      }
     ]
 
 // What the scaler counts; of several rules the one that wants most replicas decides.
@@ -709,6 +795,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             tenantVariables,
             issuerVariables,
             storageVariables,
+            modelsVariables,
             sessionVariables,
             bulkVariables
           )
@@ -716,14 +803,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             cpu: json(size.cpu)
             memory: size.memory
           }
-          volumeMounts: empty(keyVaultName)
-            ? []
-            : [
-                {
-                  volumeName: 'secrets'
-                  mountPath: '/mnt/secrets'
-                }
-              ]
+          volumeMounts: concat(secretMounts, modelsMounts)
           probes: [
             {
               type: 'Startup'
@@ -731,7 +811,8 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
                 path: '/startupz'
                 port: port
               }
-              periodSeconds: size.startupPeriod
+              // Nothing listens before the models have been pulled.
+              periodSeconds: empty(modelsAccountName) ? size.startupPeriod : 30
               timeoutSeconds: 2
               failureThreshold: 10
             }
@@ -758,20 +839,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
           ]
         }
       ]
-      volumes: empty(keyVaultName)
-        ? []
-        : [
-            {
-              name: 'secrets'
-              storageType: 'Secret'
-              secrets: [
-                {
-                  secretRef: 'api-keys'
-                  path: 'api-keys'
-                }
-              ]
-            }
-          ]
+      volumes: concat(secretVolumes, modelsVolumes)
       scale: {
         minReplicas: minReplicas
         maxReplicas: maxReplicas
@@ -815,6 +883,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
     workerSubscribes
     workerSends
     workerReadsBlobs
+    workerReadsModels
     workerWritesResults
   ]
 }

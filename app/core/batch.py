@@ -72,12 +72,15 @@ class Entry(Generic[K, T, R]):
 
 
 class Batch(Generic[K, T, R]):
-    """Items taken together. Leaving its `with` block answers whoever is still waiting, whatever happened inside."""
+    """Items taken together. Leaving its `with` block answers whoever is still waiting, whatever happened inside, and
+    tells `ended`.
+    """
 
-    def __init__(self, key: K, entries: list[Entry[K, T, R]], taken_at: float) -> None:
+    def __init__(self, key: K, entries: list[Entry[K, T, R]], taken_at: float, ended: Callable[[K], None]) -> None:
         self.key = key
         self.entries = entries
         self.taken_at = taken_at
+        self._ended = ended
 
     def __enter__(self) -> "Batch[K, T, R]":
         return self
@@ -87,6 +90,7 @@ class Batch(Generic[K, T, R]):
     ) -> None:
         for entry in self.entries:
             entry.fail(EngineFailure("The model could not answer this request. Trying again may help."))
+        self._ended(self.key)
 
     def __len__(self) -> int:
         return len(self.entries)

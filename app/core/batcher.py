@@ -8,6 +8,7 @@ together, an item is whatever the lanes understand.
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Generic, TypeVar
@@ -43,6 +44,8 @@ class Batcher(Generic[K, T, R]):
         self._coalescer: ResultCoalescer[R] = ResultCoalescer()
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._left = threading.Condition(self._lock)
+        self._taken: Counter[K] = Counter()
         self._clock = clock
         self._bulk_credit = 0.0
         self._idle = 0
@@ -86,10 +89,12 @@ class Batcher(Generic[K, T, R]):
                     self._coalescer.release()
                     return None
                 key, entries = self._form()
+                self._taken[key] += 1
             now = self._clock()
             live = [entry for entry in entries if _starts(entry, now)]
             if live:
-                return Batch(key, live, now)
+                return Batch(key, live, now, self._ended)
+            self._ended(key)
 
     def deliver(self, entry: Entry[K, T, R], result: R) -> None:
         """Bring a result to its waiter; where many of its priority wait and its deadline is far, with the next ones."""
@@ -113,10 +118,22 @@ class Batcher(Generic[K, T, R]):
             entries = [entry for queue in self._queues.values() for entry in queue if which(entry.item)]
             for entry in entries:
                 self._queues[entry.priority].discard(entry)
+            self._left.notify_all()
         for entry in entries:
             if entry.future.set_running_or_notify_cancel():
                 entry.fail(Draining("The service shut down before this request was started. Send it again."))
         return len(entries)
+
+    def wait_until_free(self, key: K) -> None:
+        """Return once nothing of a key that nobody asks for any more waits or is in a lane, and forget the key.
+
+        A caller that has gone leaves its item where a lane has it already.
+        """
+        with self._lock:
+            while key in self._taken or any(queue.waiting(key) for queue in self._queues.values()):
+                self._left.wait()
+            for queue in self._queues.values():
+                queue.forget(key)
 
     def waiting(self, priority: Priority | None = None) -> int:
         """How many items wait, of one priority or of all."""
@@ -193,6 +210,14 @@ class Batcher(Generic[K, T, R]):
         if entry is not None:
             with self._lock:
                 self._queues[entry.priority].discard(entry)
+                self._left.notify_all()
+
+    def _ended(self, key: K) -> None:
+        with self._lock:
+            self._taken[key] -= 1
+            if not self._taken[key]:
+                del self._taken[key]
+                self._left.notify_all()
 
 
 def _starts(entry: Entry[K, T, R], now: float) -> bool:

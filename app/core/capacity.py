@@ -103,6 +103,12 @@ class Capacity(Generic[K]):
             speed.measured_at = now
             self._slowest = max(speed.mean for speed in self._speeds.values())
 
+    def forget(self, model: K) -> None:
+        """Keep nothing of a model that is not asked any more."""
+        with self._lock:
+            self._speeds.pop(model, None)
+            self._slowest = max((speed.mean for speed in self._speeds.values()), default=0.0)
+
     def lose_device(self, reason: str) -> None:
         """The device will compute nothing more until the process is restarted."""
         self.device_failure = reason

@@ -68,6 +68,10 @@ class FairQueue(Generic[K, T, R]):
         if len(self._used_until) > self._flows:
             self._used_until = {flow: until for flow, until in self._used_until.items() if until > self._virtual_time}
 
+    def forget(self, key: K) -> None:
+        """Keep nothing of a key of which nothing waits."""
+        self._used_until = {flow: until for flow, until in self._used_until.items() if flow[0] is not key}
+
     def oldest(self) -> Entry[K, T, R] | None:
         heads = (waiting[0] for flows in self._by_key.values() for waiting in flows.values())
         return min(heads, key=lambda entry: entry.enqueued_at, default=None)

@@ -1,76 +1,149 @@
-"""What is loaded: which models and versions answer now."""
+"""What is loaded: which models and versions answer now, and which of those that do not any more are still in use."""
 
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from app.core.model import Model
+from app.core.traffic import Traffic
 from app.errors import Loading, ModelNotFound, StartupError
 
 
 class Registry:
-    """Loaded models by name and version. The newest loaded version answers where none is named."""
+    """Loaded models by name and version. `traffic` says which version answers where none is named.
 
-    def __init__(self, default: str | None = None) -> None:
-        self._models: dict[str, dict[str, Model]] = {}
+    May be changed by any thread while others read it: what is there is replaced as a whole, so that whoever reads meets
+    all of a change or nothing of it. A model that is taken away is closed by whoever took it, when `wait_until_free`
+    says that no lease of it is out.
+    """
+
+    def __init__(self, default: str | None = None, traffic: Traffic | None = None) -> None:
+        self.traffic = traffic or Traffic()
+        self._models: Mapping[str, Mapping[str, Model]] = {}
         self._default = default
+        self._only: str | None = None
         self._complete = False
-        self._failures: dict[str, str] = {}
+        self._failures: Mapping[str, str] = {}
+        self._lock = threading.RLock()
+        self._freed = threading.Condition(self._lock)
+        self._leases: Counter[Model] = Counter()
 
     def add(self, model: Model) -> None:
         """Make a warmed model answer."""
-        self._models.setdefault(model.name, {})[model.version] = model
+        with self._lock:
+            self.replace(model.name, [*self._models.get(model.name, {}).values(), model])
+
+    def replace(self, name: str, models: Sequence[Model]) -> list[Model]:
+        """Make these warmed versions, and no others, answer for `name`, in one step; none at all unloads it.
+
+        Returns what does not answer any more.
+        """
+        versions = {model.version: model for model in models}
+        with self._lock:
+            gone = [model for model in self._models.get(name, {}).values() if model not in models]
+            others = {other: there for other, there in self._models.items() if other != name}
+            self._models = {**others, name: versions} if versions else others
+        return gone
+
+    @contextmanager
+    def lease(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Iterator[Model]:
+        """The model that answers, which is not closed before the `with` block is left; raises what `get` raises."""
+        with self._lock:
+            model = self.get(name, version, key)
+            self._leases[model] += 1
+        try:
+            yield model
+        finally:
+            with self._lock:
+                self._leases[model] -= 1
+                if not self._leases[model]:
+                    del self._leases[model]
+                    self._freed.notify_all()
+
+    def wait_until_free(self, model: Model) -> None:
+        """Return once no lease of a model that does not answer any more is out."""
+        with self._lock:
+            while model in self._leases:
+                self._freed.wait()
 
     def fail(self, name: str, reason: str) -> None:
-        """A model that is in the repository and cannot be served, and why."""
-        self._failures[name] = reason
+        """A model whose present state in the repository cannot be served, and why; an older state may answer."""
+        with self._lock:
+            self._failures = {**self._failures, name: reason}
+
+    def mend(self, name: str) -> None:
+        """What was wrong with a model is so no longer, or the model is gone."""
+        with self._lock:
+            self._failures = {other: reason for other, reason in self._failures.items() if other != name}
 
     @property
-    def failures(self) -> dict[str, str]:
-        """Why models of the repository are not served, by name."""
+    def failures(self) -> Mapping[str, str]:
+        """Why models, as they are in the repository, are not served, by name. Older states of some may answer."""
         return self._failures
 
-    def get(self, name: str | None = None, version: str | None = None) -> Model:
-        """The model that answers.
+    @property
+    def unserved(self) -> list[str]:
+        """Names of those of `failures` of which nothing answers, sorted."""
+        return sorted(self._failures.keys() - self._models.keys())
+
+    @property
+    def stale(self) -> list[str]:
+        """Names of those of `failures` that answer from an older state, sorted."""
+        return sorted(self._failures.keys() & self._models.keys())
+
+    def get(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Model:
+        """The model that answers; where no `version` (or stage) is named, of the version that has the `key`. Whoever
+        computes with it takes a `lease`.
 
         Raises `Loading` before `complete` was called; `ModelNotFound` naming what is there, also without a name where
         there is no default and not exactly one model.
         """
         if not self._complete:
             raise Loading("The models are still being loaded. Try again in a moment.")
-        versions = self._models.get(name or self.default_name())
+        known = name or self.default_name()
+        versions = self._models.get(known)
         if versions is None:
             raise self._unknown(name)
-        if version is None:
-            return versions[max(versions, key=int)]
-        if version not in versions:
+        chosen = self.traffic.choose(known, version, key, versions)
+        if chosen not in versions:
+            stages = "".join(f", {stage} ({of})" for stage, of in sorted(self.traffic.route(known).stages.items()))
             raise ModelNotFound(
-                f"Model {name or self.default_name()!r} has no version {version!r}. "
-                f"Served here: {', '.join(sorted(versions, key=int))}."
+                f"Model {known!r} has no version {version!r}. "
+                f"Served here: {', '.join(sorted(versions, key=int))}{stages}."
             )
-        return versions[version]
+        return versions[chosen]
+
+    @property
+    def named_default(self) -> str | None:
+        """The model that was named as the default one, if any."""
+        return self._default
 
     def default_name(self) -> str:
-        """The model that answers where a request names none."""
-        if self._default is not None:
-            return self._default
-        if len(self._models) + len(self._failures) != 1:
+        """The model that answers where a request names none: the one named as that, or the only one; where there was
+        only one at the start, it stays that whatever is loaded later.
+        """
+        found = self._find_default()
+        if found is None:
             raise ModelNotFound(
                 f"Name a model: {', '.join(self.names()) or 'none is served'}. (Or start with ROO_DEFAULT_MODEL set.)"
             )
-        return next(iter(self._models))
+        return found
 
     def is_default(self, name: str) -> bool:
         """Whether this model answers where a request names none."""
-        return name == self._default or (self._default is None and [*self.names(), *self._failures] == [name])
+        return name == self._find_default()
 
     def complete(self) -> None:
         """Answer from now on, all models being there. Raises `StartupError` where the default one is not."""
-        if self._default in self._failures:
-            raise StartupError(f"ROO_DEFAULT_MODEL={self._default}: {self._failures[self._default]}")
         if self._default is not None and self._default not in self._models:
+            if self._default in self._failures:
+                raise StartupError(f"ROO_DEFAULT_MODEL={self._default}: {self._failures[self._default]}")
             raise StartupError(
                 f"ROO_DEFAULT_MODEL={self._default} is not in the model repository, which has: "
                 f"{', '.join(self.names()) or 'no models'}."
             )
+        self._only = self._find_default()
         self._complete = True
 
     def names(self) -> list[str]:
@@ -79,18 +152,29 @@ class Registry:
 
     def versions(self, name: str) -> list[Model]:
         """Loaded versions of one model, oldest first; raises `ModelNotFound`."""
-        if name not in self._models:
+        versions = self._models.get(name)
+        if versions is None:
             raise self._unknown(name)
-        return [self._models[name][version] for version in sorted(self._models[name], key=int)]
+        return [versions[version] for version in sorted(versions, key=int)]
 
     @property
     def several(self) -> bool:
         """Whether more than one model, or version of one, shares the lanes."""
-        return len(self._models) > 1 or any(len(versions) > 1 for versions in self._models.values())
+        models = self._models
+        return len(models) > 1 or any(len(versions) > 1 for versions in models.values())
 
     def __iter__(self) -> Iterator[Model]:
-        for name in self.names():
-            yield from self.versions(name)
+        models = self._models
+        for name in sorted(models):
+            yield from (models[name][version] for version in sorted(models[name], key=int))
+
+    def _find_default(self) -> str | None:
+        if self._default is not None:
+            return self._default
+        if self._only in self._models:
+            return self._only
+        known = {*self._models, *self._failures}
+        return next(iter(known)) if len(known) == 1 else None
 
     def _unknown(self, name: str | None) -> ModelNotFound:
         if name in self._failures:

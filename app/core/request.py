@@ -8,9 +8,10 @@ from typing import Any
 
 from opentelemetry.trace import SpanContext
 
+from app.core.working_memory import WorkingMemory
 from app.engines.base import Array
 from app.telemetry.tracing import BatchTrace
-from app.vision.image import ImageHeader, Size
+from app.vision.image import FULL_RANGE, ImageHeader, Levels, Size
 from app.vision.tasks import DEFAULTS, Options
 
 
@@ -51,7 +52,11 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """One picture to be understood. `image` is encoded; `model` and `version` None mean the default ones."""
+    """One picture to be understood. `image` is encoded; `model` and `version` None mean the default ones.
+
+    Requests with one `key`, a robot's for one, are answered by one version where several share the traffic; what has
+    none goes by its `request_id`, so that its repetition meets the same version.
+    """
 
     image: bytes
     request_id: str
@@ -61,6 +66,7 @@ class InferenceRequest:
     deadline: Deadline | None = None
     source: str = "http"
     flow: Flow = EVEN
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ class AdmittedRequest:
 
 @dataclass(frozen=True, slots=True)
 class TensorRequest:
-    """Rows for a graph's own input, prepared by the caller: `rows` is `[n, …]`, n may be 0."""
+    """Rows for a graph's own input, prepared by the caller: `rows` is `[n, …]`, n may be 0; `key` as a picture's."""
 
     rows: Array
     request_id: str
@@ -82,6 +88,7 @@ class TensorRequest:
     version: str | None = None
     deadline: Deadline | None = None
     source: str = "http"
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,8 @@ class InferenceResult:
     """The answer to one request.
 
     `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
-    arrival to answer; `options` are the request's.
+    arrival to answer; `options` are the request's. `levels` and `memory` are what drawing on the picture asks of the
+    model, which may be gone by then.
     """
 
     request_id: str
@@ -145,6 +153,8 @@ class InferenceResult:
     timings: Timings
     total: float
     options: Options = DEFAULTS
+    levels: Levels = FULL_RANGE
+    memory: WorkingMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)

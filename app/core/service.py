@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from app.core.admission import Admission, Permit
@@ -25,9 +25,10 @@ from app.core.request import (
     TensorRequest,
     TensorResult,
 )
+from app.core.shadow import Keep, Shadows
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, RequestError
-from app.telemetry import metrics, tracing
+from app.telemetry import asked, metrics, tracing
 from app.vision import image
 from app.vision.decode_memory import worst_bytes
 from app.vision.image import ImageHeader
@@ -63,44 +64,53 @@ class InferenceService:
         admission: Admission,
         capacity: ModelCapacity,
         limits: PictureLimits,
+        keep: Keep | None = None,
     ) -> None:
+        """`keep` is given what versions that compute unsent said otherwise."""
         self.registry = registry
         self.admission = admission
         self.capacity = capacity
         self.limits = limits
+        self.shadows = Shadows(registry, batcher, admission, keep)
         self._batcher = batcher
         self._releasing: asyncio.TimerHandle | None = None
 
-    async def infer(self, request: InferenceRequest, permit: Permit) -> InferenceResult:
+    async def infer(self, request: InferenceRequest, permit: Permit, leased: Model | None = None) -> InferenceResult:
         """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back.
 
-        Raises the `RequestError` that says why not. Cancelling the call frees its lane; what none has started is not
-        computed.
+        `leased` is the model where the caller has a lease of it; else the one that answers for the request's has one
+        for the length of the call. Raises the `RequestError` that says why not. Cancelling the call frees its lane;
+        what none has started is not computed.
         """
         started = time.monotonic()
-        with self._counted(request) as model:
+        with self._counted(request, leased) as model:
             return await self._infer(request, permit, model, started)
 
-    async def infer_tensors(self, request: TensorRequest, permit: Permit) -> TensorResult:
+    async def infer_tensors(self, request: TensorRequest, permit: Permit, leased: Model | None = None) -> TensorResult:
         """Compute the rows of a graph's own input, in the batches of whatever else the model is asked.
 
         Each row takes a picture's place of `permit`, and the outputs' bytes. Raises `InvalidRequest` where the rows are
-        not of the model's shape and type, and what `infer` raises; where one row fails, all do.
+        not of the model's shape and type, and what `infer` raises; where one row fails, all do. `leased` is as there.
         """
         started = time.monotonic()
-        with self._counted(request, len(request.rows)) as model:
+        with self._counted(request, leased, len(request.rows)) as model:
             _check_rows(request, model)
             answers = await self._infer_rows(request, permit, model, started)
             return TensorResult(request.request_id, model.name, model.version, _by_output(answers, model))
 
     @contextmanager
-    def _counted(self, request: InferenceRequest | TensorRequest, count: int = 1) -> Iterator[Model]:
-        """The model that is asked; so many pictures or rows are counted by their outcome."""
+    def _counted(
+        self, request: InferenceRequest | TensorRequest, leased: Model | None, count: int = 1
+    ) -> Iterator[Model]:
+        """The model that is asked, leased; so many pictures or rows are counted by their outcome."""
         outcome, labels = "defect", (request.source, "", "")
+        key = request.key or request.request_id
+        lease = self.registry.lease(request.model, request.version, key) if leased is None else nullcontext(leased)
         try:
-            model = self.registry.get(request.model, request.version)
-            labels = (request.source, model.name, model.version)
-            yield model
+            with lease as model:
+                labels = (request.source, model.name, model.version)
+                asked.note(model.name, model.version)
+                yield model
             outcome = "ok"
         except RequestError as error:
             outcome = error.code
@@ -135,8 +145,11 @@ class InferenceService:
             timings=answer.timings,
             total=time.monotonic() - started,
             options=request.options,
+            levels=model.input_spec.range,
+            memory=model.memory,
         )
         record(request.source, model, answer, started, result.total, admitted.trace)
+        self.shadows.offer(admitted, result)
         return result
 
     async def _infer_rows(self, request: TensorRequest, permit: Permit, model: Model, started: float) -> list[Answer]:

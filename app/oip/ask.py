@@ -23,13 +23,22 @@ class Asking:
     most_pictures: int
     source: str
 
-    async def ask(self, call: Call, permit: Permit, request_id: str) -> Answered:
-        """The answer; raises the `RequestError` that says why there is none."""
+    async def ask(self, call: Call, permit: Permit, request_id: str, key: str | None = None) -> Answered:
+        """The answer; raises the `RequestError` that says why there is none.
+
+        `key` is what its headers, or the stream that it belongs to, go by where several versions share the traffic.
+        """
         permit.priority = call.wishes.priority
         deadline = call.wishes.deadline or Deadline.after(self.service.limits.timeout)
-        model = self.service.registry.get(call.model, call.version)
         unique((tensor.name for tensor in call.inputs), "input")
         unique((output.name for output in call.outputs), "output")
+        chosen_by = call.wishes.sticky or key or request_id
+        with self.service.registry.lease(
+            call.model, call.version, chosen_by
+        ) as model:  # its form is read before, and after
+            return await self._ask(call, model, permit, request_id, deadline)
+
+    async def _ask(self, call: Call, model: Model, permit: Permit, request_id: str, deadline: Deadline) -> Answered:
         tensor = _only_input(call.inputs, model)
         if is_pictures(tensor, model):
             outputs = await self._pictures(call, tensor, model, permit, request_id, deadline)
@@ -59,15 +68,17 @@ class Asking:
 
         rows = _pictures_of(tensor, self.most_pictures)
         asked = [
-            asyncio.create_task(self._infer(request(index, picture), permit, index, len(rows)))
+            asyncio.create_task(self._infer(request(index, picture), permit, model, index, len(rows)))
             for index, picture in enumerate(rows)
         ]
         results = await _all(asked)
         return pictures.to_tensors(model.task.name, model.task.labels, results)
 
-    async def _infer(self, request: InferenceRequest, permit: Permit, index: int, count: int) -> InferenceResult:
+    async def _infer(
+        self, request: InferenceRequest, permit: Permit, model: Model, index: int, count: int
+    ) -> InferenceResult:
         try:
-            return await self.service.infer(request, permit)
+            return await self.service.infer(request, permit, model)
         except RequestError as error:
             if count == 1:
                 raise
@@ -84,7 +95,7 @@ class Asking:
             )
         rows = _rows_of(tensor, model)
         request = TensorRequest(rows, request_id, model.name, model.version, deadline, self.source)
-        result = await self.service.infer_tensors(request, permit)
+        result = await self.service.infer_tensors(request, permit, model)
         return [
             OutputTensor(
                 spec.name,

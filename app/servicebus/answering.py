@@ -174,6 +174,7 @@ class Answering:
             deadline=deadline,
             source=SOURCE,
             flow=self._flow(options),
+            key=options.robot_id or message.session_id,
         )
 
     def _flow(self, options: MessageOptions) -> Flow:
@@ -190,10 +191,8 @@ class Answering:
         if options.annotate is None:
             return None
         header = image.read_header(picture)
-        model = self._service.registry.get(result.model, result.version)
-        levels, memory = model.input_spec.range, model.memory
         drawn = await self._renderer.draw(
-            picture, header, result.prediction, options.annotate, deadline, levels, memory
+            picture, header, result.prediction, options.annotate, deadline, result.levels, result.memory
         )
         return await self._blobs.store(_name(result, options.annotate.rpartition("/")[2]), drawn, options.annotate)
 

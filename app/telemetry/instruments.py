@@ -150,6 +150,11 @@ class Gauge(_Numbers):
         with self._lock:
             self._values[self._bounded(labels)] = value
 
+    def remove(self, labels: Labels) -> None:
+        """Tell no more of what is not there any more."""
+        with self._lock:
+            self._values.pop(labels, None)
+
 
 class _Series:
     """One histogram's values for one combination of labels."""

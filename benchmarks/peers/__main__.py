@@ -1,4 +1,8 @@
-"""`make bench-peers`: the service beside mosec, LitServe and plain FastAPI, in alternating slices of one run."""
+"""`make bench-peers`: the service beside mosec, LitServe and plain FastAPI, in alternating slices of one run.
+
+The plain loop is measured with them: the same decoding, network and answer in a thread a core, without any server. No
+server that computes the same on these cores can do more.
+"""
 
 import http.client
 import json
@@ -28,6 +32,7 @@ from benchmarks.command_line import FAILED, OK, Out, Quick, start
 from benchmarks.peers import environments, network
 from benchmarks.peers.family import Family, Peer
 from benchmarks.peers.settings import PEER_MODEL
+from benchmarks.rivals import PLAIN, PlainLoop
 
 ROOT = Path(__file__).parents[2]
 PEERS = {
@@ -85,13 +90,14 @@ def _measure(plan: BenchPlan, names: list[str], folder: Path) -> tuple[str, list
     slices: list[Slice] = []
     memory: Memory = {}
     with ExitStack() as running:
-        contenders = [_service(folder, running), *(_peer(name, graph, folder, running) for name in names)]
-        _agree(contenders, loads[0])
-        chosen = _chosen_batches(contenders[0])
+        servers = [_service(folder, running), *(_peer(name, graph, folder, running) for name in names)]
+        _agree(servers, loads[0])
+        chosen = _chosen_batches(servers[0])
+        contenders: list[Peer | PlainLoop] = [*servers, _plain_loop(folder, running)]
         for number, load, concurrency, contender in turns(plan, loads, contenders):
             measured = contender.measure(load, concurrency, plan.warm_seconds, plan.seconds)
             slices.append(Slice(number, load.size, concurrency, contender.name, measured))
-            if concurrency == BUSY:
+            if concurrency == BUSY and isinstance(contender, Peer):
                 memory.setdefault((contender.name, load.size), []).append(contender.family.proportional_mb())
     return chosen, slices, memory
 
@@ -118,6 +124,13 @@ def _peer(name: str, graph: Path, folder: Path, running: ExitStack) -> Peer:
     environment = environment_with(**{PEER_MODEL: str(graph), "PYTHONPATH": str(ROOT)})
     child = Child(name, arguments, folder, environment=environment, cwd=ROOT, python=python)
     return Peer(name, running.enter_context(Family(child)), port, ready_path, path, form=form)
+
+
+def _plain_loop(folder: Path, running: ExitStack) -> PlainLoop:
+    arguments = ["benchmarks.plain_loop", str(folder / "models"), network.NAME, "cpu"]
+    environment = environment_with(ROO_ENGINE="onnx", ROO_PRECISION="fp32")
+    child = running.enter_context(Child(PLAIN, arguments, folder, environment=environment, talks=True))
+    return PlainLoop(child, folder)
 
 
 def _free_port() -> int:

@@ -17,6 +17,8 @@ from tests.deploy.places import GRPC_PORT, PORT, PROBES
 Document = dict[str, Any]
 
 CLUSTER_WIDE = {"Namespace"}
+GATEWAY_NAMESPACE = "roo-vision-gateway"
+"""Beside the service's: what Application Routing makes for a Gateway would be refused by its pod security."""
 
 
 def render(folder: Path) -> list[Document]:
@@ -78,6 +80,7 @@ def problems(documents: list[Document]) -> list[str]:
         _stopping,
         _settings,
         _callers,
+        _gateways,
         _scaling,
     ]
     return [problem for rule in rules for problem in rule(documents)]
@@ -85,8 +88,10 @@ def problems(documents: list[Document]) -> list[str]:
 
 def _namespaces(documents: list[Document]) -> Iterator[str]:
     for document in documents:
-        if document["kind"] not in CLUSTER_WIDE and document["metadata"].get("namespace") != "roo-vision":
-            yield f"{_called(document)} is not in the namespace roo-vision"
+        of_gateway = document["kind"] == "Gateway" or _called(document) == "ServiceAccount/roo-vision-gateway"
+        wanted = GATEWAY_NAMESPACE if of_gateway else "roo-vision"
+        if document["kind"] not in CLUSTER_WIDE and document["metadata"].get("namespace") != wanted:
+            yield f"{_called(document)} is not in the namespace {wanted}"
 
 
 def _placeholders(documents: list[Document]) -> Iterator[str]:
@@ -106,7 +111,7 @@ def _references(documents: list[Document]) -> Iterator[str]:
         for volume in spec.get("volumes", []):
             if "csi" in volume:
                 wanted.append(("SecretProviderClass", volume["csi"]["volumeAttributes"]["secretProviderClass"]))
-        for container in spec["containers"]:
+        for container in _containers(spec):
             for source in container.get("envFrom", []):
                 kind, reference = next(iter(source.items()))
                 wanted.append(({"configMapRef": "ConfigMap", "secretRef": "Secret"}[kind], reference["name"]))
@@ -120,6 +125,9 @@ def _references(documents: list[Document]) -> Iterator[str]:
     for document in of_kind(documents, "Ingress"):
         for rule in document["spec"]["rules"]:
             wanted += [("Service", path["backend"]["service"]["name"]) for path in rule["http"]["paths"]]
+    for route in of_kind(documents, "HTTPRoute"):
+        wanted += [("Gateway", parent["name"]) for parent in route["spec"]["parentRefs"]]
+        wanted += [("Service", backend["name"]) for rule in route["spec"]["rules"] for backend in rule["backendRefs"]]
     for kind, name in wanted:
         if (kind, name) not in there:
             yield f"{kind}/{name} is named, but is not there"
@@ -162,8 +170,13 @@ def _pods(documents: list[Document]) -> Iterator[str]:
             yield f"{_called(document)} carries a token for the API server"
         if pod.get("enableServiceLinks") is not False:
             yield f"{_called(document)} gets a ROO_VISION_* variable for each Service, which the service refuses"
-        for container in pod["containers"]:
+        for container in _containers(pod):
             yield from (f"{_called(document)}: {problem}" for problem in _container(container))
+
+
+def _containers(pod: Document) -> list[Document]:
+    """All of a pod's, those that run before the others included."""
+    return [*pod.get("initContainers", []), *pod["containers"]]
 
 
 def _container(container: Document) -> Iterator[str]:
@@ -218,17 +231,58 @@ def _settings(documents: list[Document]) -> Iterator[str]:
 def _callers(documents: list[Document]) -> Iterator[str]:
     """Who comes from outside is asked for a key or token, and keys are where rotation reaches them."""
     settings = environment(documents)
-    paths = [path["path"] for ingress in of_kind(documents, "Ingress") for path in _paths(ingress)]
+    paths = public_paths(documents)
     if paths and settings.get("ROO_ENVIRONMENT") != "production":
         yield "people reach it from outside, but ROO_ENVIRONMENT is not production"
     if settings.get("ROO_METRICS_OPEN") == "true" and any("/metrics".startswith(path) for path in paths):
-        yield "the Ingress shows /metrics to everybody"
+        yield "everybody is shown /metrics"
     if "ROO_API_KEYS_FILE" in settings:
         yield from _key_file(documents, Path(settings["ROO_API_KEYS_FILE"]))
 
 
-def _paths(ingress: Document) -> list[Document]:
-    return [path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+def public_paths(documents: list[Document]) -> list[str]:
+    """The paths that Ingress and HTTPRoutes pass on; `/` where a rule names none."""
+    found = []
+    for ingress in of_kind(documents, "Ingress"):
+        found += [path["path"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
+    for rule in (rule for route in of_kind(documents, "HTTPRoute") for rule in route["spec"]["rules"]):
+        found += [match.get("path", {}).get("value", "/") for match in rule.get("matches", [{}])]
+    return found
+
+
+def _gateways(documents: list[Document]) -> Iterator[str]:
+    """A route fits its Gateway: it is let in, asks for the listener's host, and its shares make a whole."""
+    gateways = {gateway["metadata"]["name"]: gateway for gateway in of_kind(documents, "Gateway")}
+    for route in of_kind(documents, "HTTPRoute"):
+        for parent in route["spec"]["parentRefs"]:
+            gateway = gateways[parent["name"]]
+            if parent.get("namespace", route["metadata"]["namespace"]) != gateway["metadata"]["namespace"]:
+                yield f"{_called(route)} looks for its Gateway in another namespace than it is in"
+            listeners = {listener["name"]: listener for listener in gateway["spec"]["listeners"]}
+            if parent.get("sectionName") not in listeners:
+                yield f"{_called(route)}: the Gateway has no listener {parent.get('sectionName')}"
+            elif route["spec"].get("hostnames") != [listeners[parent["sectionName"]]["hostname"]]:
+                yield f"{_called(route)} and its listener have different hosts"
+        for rule in route["spec"]["rules"]:
+            if sum(backend.get("weight", 1) for backend in rule["backendRefs"]) != 100:
+                yield f"{_called(route)}: shares are not per cent"
+    for gateway in gateways.values():
+        yield from (f"{_called(gateway)}: {problem}" for problem in _listeners(documents, gateway))
+
+
+def _listeners(documents: list[Document], gateway: Document) -> Iterator[str]:
+    for listener in gateway["spec"]["listeners"]:
+        if listener["protocol"] != "HTTPS":
+            yield f"the listener {listener['name']} is not encrypted"
+            continue
+        options = listener["tls"].get("options", {})
+        account = options.get("kubernetes.azure.com/tls-cert-service-account")
+        (found,) = of_kind(documents, "ServiceAccount", str(account)) or [{"metadata": {}}]
+        if found["metadata"].get("labels", {}).get("azure.workload.identity/use") != "true":
+            yield f"the certificate is read as {account}, which has no identity"
+        admitted = listener["allowedRoutes"]["namespaces"].get("selector", {}).get("matchLabels", {})
+        if admitted != {"kubernetes.io/metadata.name": "roo-vision"}:
+            yield "routes of other namespaces are let in"
 
 
 def _key_file(documents: list[Document], file: Path) -> Iterator[str]:

@@ -11,10 +11,15 @@ import pytest
 import yaml
 
 from app.settings import Settings
-from tests.deploy.manifests import Document, environment, of_kind, problems, render, service_container
-from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage
+from tests.commands.test_cli import roo
+from tests.deploy.manifests import Document, environment, of_kind, problems, public_paths, render, service_container
+from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage, image_environment
 from tests.fixtures.server import Server
 
+CUSTOM = {
+    *("ScaledObject", "TriggerAuthentication", "SecretProviderClass"),
+    *("PodMonitor", "PrometheusRule", "Gateway", "HTTPRoute"),
+}
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
 
 
@@ -32,7 +37,7 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Docu
 
     def made_of(*components: str) -> list[Document]:
         folder = copied / "overlays" / "-".join(components)
-        shutil.copytree(copied / "overlays" / "cpu", folder)
+        shutil.copytree(copied / "overlays" / "cpu", folder, dirs_exist_ok=True)
         overlay = yaml.safe_load((folder / "kustomization.yaml").read_text())
         overlay["components"] = [f"../../components/{name}" for name in components]
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
@@ -60,6 +65,10 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "keda", "subscription"),
         ("azure", "keda", "bulk-queue", "keep-one"),
         ("azure", "keda", "monitoring", "gpu"),
+        ("azure", "gateway", "entra", "keda", "keep-one"),
+        ("azure", "ingress-nginx", "keda", "keep-one"),
+        ("azure", "keda", "models-pull", "gpu"),
+        ("azure", "keda", "models-image"),
     ],
     ids="-".join,
 )
@@ -90,6 +99,44 @@ def test_a_second_queue_is_received_after_the_first_and_counted_too(compose: Cal
     assert {**first, "queueName": ""} == {**second, "queueName": ""}
 
 
+def _models_mount(documents: list[Document]) -> tuple[Document, Document]:
+    """What the service has at its repository: the mount and its volume."""
+    (deployment,) = of_kind(documents, "Deployment", "roo-vision")
+    (mount,) = [each for each in service_container(documents)["volumeMounts"] if each["name"] == "models"]
+    (volume,) = [each for each in deployment["spec"]["template"]["spec"]["volumes"] if each["name"] == "models"]
+    assert mount["mountPath"] == image_environment("Dockerfile")["ROO_MODELS_DIR"]
+    return mount, volume
+
+
+def test_models_are_pulled_before_the_service_starts(compose: Callable[..., list[Document]], tmp_path: Path) -> None:
+    documents = compose("azure", "keda", "models-pull")
+    mount, volume = _models_mount(documents)
+    assert mount["readOnly"] is True
+    assert "emptyDir" in volume
+    (deployment,) = of_kind(documents, "Deployment", "roo-vision")
+    (init,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    assert init["image"] == service_container(documents)["image"]
+    assert init["args"] == ["models", "pull", "azblob://examplemodels/models", "--into", mount["mountPath"]]
+    assert {each["mountPath"] for each in init["volumeMounts"]} == {"/models", "/tmp"}
+    # What it is told is understood, from another place.
+    arguments = [str(ROOT / "models") if each.startswith("azblob") else each for each in init["args"][:-1]]
+    done = roo(*arguments, tmp_path / "models")
+    assert done.returncode == 0, done.stderr
+
+
+def test_models_in_an_image_of_their_own(compose: Callable[..., list[Document]]) -> None:
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
+    )
+    documents = compose("azure", "keda", "models-image")
+    mount, volume = _models_mount(documents)
+    assert mount["readOnly"] is True
+    assert volume["image"]["reference"] == "example.azurecr.io/roo-vision-models:2026-11-30"
+    for made in (documents, compose("azure", "models-pull")):
+        (deployment,) = of_kind(made, "Deployment", "roo-vision")
+        validate.validate(deployment, "1.34", strict=True)
+
+
 def test_keeping_one_replica_is_a_component(compose: Callable[..., list[Document]]) -> None:
     (scaled,) = of_kind(compose("azure", "keda", "keep-one", "monitoring"), "ScaledObject")
     assert scaled["spec"]["minReplicaCount"] == 1
@@ -113,11 +160,21 @@ def test_a_canary_touches_nothing_of_what_runs(overlays: dict[str, list[Document
         pod["containers"][0].pop("envFrom")
         pod.pop("topologySpreadConstraints")
     assert pods[0] == pods[1]
-    (ingress,) = of_kind(canary, "Ingress")
-    annotations = ingress["metadata"]["annotations"]
-    assert annotations["nginx.ingress.kubernetes.io/canary"] == "true"
-    assert annotations["nginx.ingress.kubernetes.io/canary-weight"] == "10"
-    assert "tls" not in ingress["spec"]
+    assert not of_kind(canary, "HTTPRoute")
+
+
+def test_the_component_canary_gives_a_share_to_the_canarys_service(
+    overlays: dict[str, list[Document]], compose: Callable[..., list[Document]]
+) -> None:
+    documents = compose("azure", "gateway", "keda", "canary")
+    (route,) = of_kind(documents, "HTTPRoute")
+    (rule,) = route["spec"]["rules"]
+    shares = {backend["name"]: (backend["weight"], backend["port"]) for backend in rule["backendRefs"]}
+    assert shares == {"roo-vision": (90, 80), "roo-vision-canary": (10, 80)}
+    assert problems(documents) == ["Service/roo-vision-canary is named, but is not there"]
+    assert problems([*documents, *overlays["canary"]]) == []
+    (service,) = of_kind(overlays["canary"], "Service")
+    assert service["spec"]["ports"][0]["port"] == 80
 
 
 def test_tokens_come_beside_keys_and_the_readmes_patch_takes_the_keys_out(
@@ -151,12 +208,11 @@ def test_the_schemas_of_kubernetes_agree(overlays: dict[str, list[Document]]) ->
     validate = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
     )
-    custom = {"ScaledObject", "TriggerAuthentication", "SecretProviderClass", "PodMonitor", "PrometheusRule"}
     checked = 0
     for documents in overlays.values():
         for document in documents:
-            if document["kind"] not in custom:
-                validate.validate(document, "1.34", strict=True)
+            if document["kind"] not in CUSTOM:
+                validate.validate(document, "1.37", strict=True)
                 checked += 1
     assert checked >= 20
 
@@ -166,8 +222,8 @@ def test_pods_run_the_images_that_are_built_here_as_their_user(overlays: dict[st
     alone = {name: documents for name, documents in overlays.items() if name != "canary"}
     images = {name: service_container(documents)["image"].rpartition("/")[2] for name, documents in alone.items()}
     assert images == {
-        "cpu": f"roo-vision:{version}-cpu",
-        "gpu": f"roo-vision:{version}-cuda",
+        "cpu": f"roo-vision:v{version}",
+        "gpu": f"roo-vision:v{version}-cuda",
         "local": "roo-vision:cpu",
     }
     users = {rest for file in DOCKERFILES for name, rest in final_stage(file) if name == "USER"}
@@ -191,7 +247,7 @@ def test_a_pod_with_a_gpu_says_so_everywhere(overlays: dict[str, list[Document]]
 def test_pods_have_an_identity_and_files_for_secrets(overlays: dict[str, list[Document]]) -> None:
     documents = overlays["cpu"]
     (deployment,) = of_kind(documents, "Deployment")
-    (account,) = of_kind(documents, "ServiceAccount")
+    (account,) = of_kind(documents, "ServiceAccount", "roo-vision")
     (authentication,) = of_kind(documents, "TriggerAuthentication")
     assert deployment["spec"]["template"]["metadata"]["labels"]["azure.workload.identity/use"] == "true"
     worker = account["metadata"]["annotations"]["azure.workload.identity/client-id"]
@@ -199,16 +255,48 @@ def test_pods_have_an_identity_and_files_for_secrets(overlays: dict[str, list[Do
     assert not of_kind(documents, "Secret")
 
 
-def test_the_ingress_lets_through_what_the_service_takes(overlays: dict[str, list[Document]], server: Server) -> None:
-    (ingress,) = of_kind(overlays["cpu"], "Ingress")
+def test_the_nginx_ingress_lets_through_what_the_service_takes(compose: Callable[..., list[Document]]) -> None:
+    (ingress,) = of_kind(compose("azure", "ingress-nginx", "keda"), "Ingress")
     annotations = ingress["metadata"]["annotations"]
     settings = Settings()
     assert annotations["nginx.ingress.kubernetes.io/proxy-body-size"] == f"{settings.max_body_bytes // 2**20}m"
     assert int(annotations["nginx.ingress.kubernetes.io/proxy-read-timeout"]) > settings.request_timeout
+
+
+def test_the_gateway_waits_longer_than_the_service_does(overlays: dict[str, list[Document]]) -> None:
+    (route,) = of_kind(overlays["cpu"], "HTTPRoute")
+    for rule in route["spec"]["rules"]:
+        assert float(rule["timeouts"]["request"].removesuffix("s")) > Settings().request_timeout
+
+
+@pytest.mark.parametrize("way_in", ["gateway", "ingress-nginx"])
+def test_from_outside_the_api_and_its_page_are_reached_and_nothing_else(
+    compose: Callable[..., list[Document]], server: Server, way_in: str
+) -> None:
+    paths = public_paths(compose("azure", way_in, "keda"))
     served = _paths(server)
-    for path in ingress["spec"]["rules"][0]["http"]["paths"]:
-        assert any(known.startswith(path["path"]) for known in served), path
-        assert path["path"] not in ("/", "/metrics")
+    assert sorted(paths) == ["/docs", "/openapi.json", "/v1"]
+    for path in paths:
+        assert any(known.startswith(path) for known in served), path
+    with server.client() as client:
+        page = client.get("/docs").text
+    named = re.findall(r"""(?:src|href)=["']([^"'#:]+)["']""", page)
+    assert all(any(f"/{name.lstrip('./')}".startswith(path) for path in paths) for name in named), named
+
+
+def test_the_gateways_proxies_run_where_pod_security_lets_them(overlays: dict[str, list[Document]]) -> None:
+    """Istio's gateway pods have no seccomp profile, which `restricted` demands and `baseline` does not."""
+    (gateway,) = of_kind(overlays["cpu"], "Gateway")
+    (namespace,) = of_kind(overlays["cpu"], "Namespace", gateway["metadata"]["namespace"])
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "baseline"
+    (own,) = of_kind(overlays["cpu"], "Namespace", "roo-vision")
+    assert own["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    (policy,) = of_kind(overlays["cpu"], "NetworkPolicy", "roo-vision-gateway")
+    (peer,) = policy["spec"]["ingress"][0]["from"]
+    name = {"kubernetes.io/metadata.name": gateway["metadata"]["namespace"]}
+    assert peer["namespaceSelector"]["matchLabels"] == name
+    proxies = {"gateway.networking.k8s.io/gateway-name": gateway["metadata"]["name"]}
+    assert peer["podSelector"]["matchLabels"] == proxies
 
 
 def _paths(server: Server) -> set[str]:
@@ -277,6 +365,8 @@ def _break(documents: list[Document], kind: str, *path: str | int, value: object
 
 POD = ("spec", "template", "spec")
 CONTAINER = (*POD, "containers", 0)
+ROUTE = ("spec", "rules", 0)
+LISTENER = ("spec", "listeners", 0)
 TRIGGER = ("spec", "triggers", 0, "metadata")
 PINNED = "array: ['{objectName: roo-vision-api-keys, objectAlias: api-keys, objectType: secret, objectVersion: 4f0c}']"
 
@@ -308,14 +398,24 @@ PINNED = "array: ['{objectName: roo-vision-api-keys, objectAlias: api-keys, obje
         ("Deployment", (*CONTAINER, "volumeMounts", 0, "mountPath"), "/secrets", "nothing is mounted at /mnt/secrets"),
         ("Deployment", (*CONTAINER, "volumeMounts", 0, "subPath"), "api-keys", "would not reach it"),
         ("SecretProviderClass", ("spec", "parameters", "objects"), PINNED, "it would not be rotated"),
-        ("Ingress", ("spec", "rules", 0, "http", "paths", 0, "path"), "/", "/metrics to everybody"),
+        ("HTTPRoute", (*ROUTE, "matches", 0, "path", "value"), "/", "everybody is shown /metrics"),
+        ("HTTPRoute", (*ROUTE, "matches"), None, "everybody is shown /metrics"),
+        ("HTTPRoute", (*ROUTE, "backendRefs", 0, "name"), "roo", "Service/roo is named"),
+        ("HTTPRoute", (*ROUTE, "backendRefs", 0, "weight"), 90, "shares are not per cent"),
+        ("HTTPRoute", ("spec", "parentRefs", 0, "namespace"), None, "in another namespace than it is in"),
+        ("HTTPRoute", ("spec", "parentRefs", 0, "sectionName"), "http", "has no listener http"),
+        ("HTTPRoute", ("spec", "hostnames"), ["example.com"], "different hosts"),
+        ("Gateway", (*LISTENER, "protocol"), "HTTP", "is not encrypted"),
+        ("Gateway", (*LISTENER, "tls", "options"), {}, "which has no identity"),
+        ("Gateway", (*LISTENER, "allowedRoutes", "namespaces"), {"from": "All"}, "other namespaces are let in"),
+        ("Gateway", ("metadata", "namespace"), "roo-vision", "not in the namespace roo-vision-gateway"),
         ("ScaledObject", (*TRIGGER, "messageCount"), 300, "messageCount is not a string"),
         ("ScaledObject", (*TRIGGER, "namespace"), "example-bus.servicebus.windows.net", "not the service's"),
         ("ScaledObject", ("spec", "scaleTargetRef", "name"), "roo", "Deployment/roo is named"),
         ("Service", ("spec", "selector"), {"app": "roo-vision"}, "selects no pod"),
         ("Service", ("spec", "ports", 0, "targetPort"), "web", "no pod has a port web"),
         ("NetworkPolicy", ("metadata", "namespace"), "default", "not in the namespace"),
-        ("Ingress", ("spec", "rules", 0, "host"), "NAME", "was not filled in"),
+        ("Gateway", (*LISTENER, "hostname"), "NAME", "was not filled in"),
     ],
     ids=lambda value: "-".join(map(str, value[-2:])) if isinstance(value, tuple) else None,
 )
@@ -334,7 +434,7 @@ def test_a_schema_mistake_is_found(overlays: dict[str, list[Document]]) -> None:
     documents = copy.deepcopy(overlays["cpu"])
     _break(documents, "Deployment", *POD, "enableServiceLink", value=False)
     with pytest.raises(validate.ValidationError):
-        validate.validate(of_kind(documents, "Deployment")[0], "1.34", strict=True)
+        validate.validate(of_kind(documents, "Deployment")[0], "1.37", strict=True)
 
 
 def test_the_folder_holds_manifests_only() -> None:

@@ -1,6 +1,9 @@
 """The workflows: pinned, without more rights than they need, and speaking of files that are there."""
 
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,3 +78,86 @@ def test_they_build_run_and_publish_what_is_there() -> None:
     for name in re.findall(r"k8s/[\w./-]+|tests/[\w./-]+|\w+\.bicep", deploy):
         assert (ROOT / name).exists(), name
     assert {"cpu", "gpu", "local"} <= {path.name for path in (KUBERNETES / "overlays").iterdir()}
+
+
+IMAGES = read(ROOT / ".github/workflows/images.yml")
+PUBLISH = {step["id"]: step for step in IMAGES["jobs"]["publish"]["steps"] if "id" in step}
+
+
+def run_step(
+    name: str, folder: Path, commands: dict[str, str], **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a step of `publish` as GitHub does, with these scripts in place of the commands; its outputs are printed."""
+    for command, script in commands.items():
+        (folder / command).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / command).chmod(0o755)
+    return subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", PUBLISH[name]["run"]],
+        env={"PATH": f"{folder}:{os.environ['PATH']}", "GITHUB_OUTPUT": "/dev/stdout", **environment},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("event", "ref", "tag"),
+    [
+        ("push", "refs/tags/v0.1.0", r"v0\.1\.0"),
+        ("workflow_dispatch", "refs/tags/v0.1.0", r"v0\.1\.0"),
+        ("schedule", "refs/heads/main", r"nightly-20\d{6}"),
+        ("push", "refs/heads/main", r"sha-0123456789ab"),
+    ],
+)
+def test_a_tag_says_which_image_it_is_for_ever(tmp_path: Path, kind: str, event: str, ref: str, tag: str) -> None:
+    done = run_step(
+        "names",
+        tmp_path,
+        {"docker": "echo sha256:0"},
+        GITHUB_EVENT_NAME=event,
+        GITHUB_REF=ref,
+        GITHUB_REF_NAME=ref.rpartition("/")[2],
+        GITHUB_SHA="0123456789abcdef0123456789abcdef01234567",
+        PYTHON_TAG="python:3",
+        KIND=kind,
+    )
+    outputs = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert re.fullmatch(tag + ("-cuda" if kind == "cuda" else ""), outputs["tag"]), done
+    assert re.fullmatch(tag.removeprefix("v"), outputs["version"])
+
+
+LISTED = 'case "$*" in *"repository list"*) echo roo-vision ;; *) printf "v0.1.0\\nv0.1.0-cuda\\n" ;; esac'
+
+
+@pytest.mark.parametrize(
+    ("az", "tag", "said"),
+    [
+        (LISTED, "v0.1.0", "digest=sha256:0\n"),
+        (LISTED, "v0.1.1", ""),
+        (LISTED, "v0.1", ""),
+        ("echo other", "v0.1.0", ""),
+    ],
+)
+def test_what_is_there_is_not_built_again(tmp_path: Path, az: str, tag: str, said: str) -> None:
+    commands = {"az": az, "docker": "echo sha256:0"}
+    done = run_step("there", tmp_path, commands, REGISTRY="any.azurecr.io", IMAGE="any.azurecr.io/roo-vision", TAG=tag)
+    assert (done.returncode, done.stdout) == (0, said), done
+    assert PUBLISH["push"]["if"] == "steps.there.outputs.digest == ''"
+
+
+def test_a_registry_that_does_not_answer_is_no_empty_registry(tmp_path: Path) -> None:
+    done = run_step("there", tmp_path, {"az": "exit 1", "docker": "exit 1"}, REGISTRY="any.azurecr.io", TAG="v0.1.0")
+    assert done.returncode != 0
+
+
+def test_only_main_and_releases_are_signed_and_a_check_of_the_signature_says_so() -> None:
+    condition = IMAGES["jobs"]["publish"]["if"]
+    assert "github.ref == 'refs/heads/main' || startsWith(github.ref, 'refs/tags/v')" in condition
+    (identity,) = re.findall(r"--certificate-identity-regexp '(.+)'", (ROOT / "docs/deployment.md").read_text())
+    workflow = "https://github.com/OWNER/REPOSITORY/.github/workflows/images.yml"
+    assert re.match(identity, f"{workflow}@refs/heads/main")
+    assert re.match(identity, f"{workflow}@refs/tags/v0.1.0")
+    assert not re.match(identity, f"{workflow}@refs/heads/mine")
+    assert not re.match(identity, f"{workflow}@refs/heads/main-too")
