@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 ENGINES ?= .venv-engines
-PARITY ?= .venv-parity
 CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 
@@ -24,11 +23,11 @@ demo-rollout: $(VENV)/.dev ## See a good version get all the traffic and a bad o
 test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/pytest
 
-test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 6 GB
+test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 7 GB
 	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models tests/commands/test_export.py
 
-test-parity: $(PARITY)/.parity ## Compare foreign models with their families' own code, in an environment of 7 GB
-	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(PARITY)/bin/pytest -W ignore tests/parity
+test-parity: $(ENGINES)/.engines ## Compare foreign models with their families' own code, in the same environment
+	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/pytest -W ignore tests/parity
 
 test-clients: $(VENV)/.dev $(patsubst tests/clients/%.lock,$(CLIENTS)/%/.installed,$(wildcard tests/clients/*.lock)) ## Ask with other people's clients, each in an environment of its own
 	$(BIN)/python -m tests.clients
@@ -97,17 +96,15 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra openvino -o requirements-openvino.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra bench --extra dev --extra openvino --extra torch --extra train \
+		--extra cpu --extra bench --extra dev --extra openvino --extra torch --extra train --extra parity \
 		-o requirements-engines.lock pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra dev --extra parity -o requirements-parity.lock pyproject.toml
 	for wanted in tests/clients/*.in; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 			--python-version 3.11 --no-annotate -o $${wanted%.in}.lock $$wanted || exit; \
 	done
 
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) $(ENGINES) $(PARITY) $(CLIENTS) .venv-peers build dist out *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(CLIENTS) .venv-peers build dist out *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -125,18 +122,12 @@ $(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock $(PROJECT)
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@ $(VENV)/.cpu
 
-$(ENGINES)/.engines: requirements-engines.lock $(PROJECT)
+# YOLOX wants old versions of everything and PyTorch to be built, Ultralytics another OpenCV: they come last, by themselves.
+$(ENGINES)/.engines: requirements-engines.lock requirements-parity-alone.lock $(PROJECT)
 	$(PYTHON) -m venv $(ENGINES)
 	$(ENGINES)/bin/pip install --quiet --require-hashes -r requirements-engines.lock
+	$(ENGINES)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-alone.lock
 	$(ENGINES)/bin/pip install --quiet --no-deps -e .
-	touch $@
-
-# YOLOX wants old versions of everything and PyTorch to be built, Ultralytics another OpenCV: they come last, by themselves.
-$(PARITY)/.parity: requirements-parity.lock requirements-parity-alone.lock pyproject.toml
-	$(PYTHON) -m venv $(PARITY)
-	$(PARITY)/bin/pip install --quiet --require-hashes -r requirements-parity.lock
-	$(PARITY)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-alone.lock
-	$(PARITY)/bin/pip install --quiet --no-deps -e .
 	touch $@
 
 $(CLIENTS)/%/.installed: tests/clients/%.lock

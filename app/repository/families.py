@@ -151,6 +151,22 @@ FAMILIES: dict[str, dict[str, Sections]] = {
             "detection": {"decoder": "boxes_scores", "outputs": ["dets", "labels"], **_TOP_QUERIES},
         },
     },
+    # effdet: data/input_config.py, data/transforms.py ResizePad, bench.py DetBenchPredict.
+    "effdet": {
+        "detection": {
+            "input": {
+                **_IMAGENET,
+                "antialias": True,
+                "interpolation": "cubic",
+                "resize": "letterbox",
+                "align": "top_left",
+                "rounding": "floor",
+                "unscale": "ratio",
+                "pad": [124, 116, 104],
+            },
+            "detection": {"decoder": "end_to_end", "label_offset": 1},
+        },
+    },
     # pytorch-ssd and UltraFace: (x - 127) / 128, shares of the input, class 0 the background.
     "ssd": {
         "detection": {

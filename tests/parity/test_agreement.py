@@ -3,15 +3,17 @@ own code.
 """
 
 import shlex
-import subprocess
-import sys
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
+from typer.testing import CliRunner
 
-from tests.fixtures.server import Server, serving
+from app.cli import cli
+from tests.fixtures.server import serving
 from tests.parity.agreement import SCORE, Agreement, Figures, Found
 from tests.parity.families.base import Family
 from tests.parity.families.catalog import classifiers, detectors
@@ -19,47 +21,57 @@ from tests.parity.families.classifiers import Classifier
 from tests.parity.pictures import pictures
 
 LEAST, FEWEST = 0.99, 100
-REDUCED = "--set input.reduce=auto"
-"""What a user says who wants speed rather than the family's own pixels."""
-
-
-@pytest.fixture(scope="module", params=detectors(), ids=lambda family: family.name)
-def family(request: pytest.FixtureRequest) -> Family:
-    """One family after the other."""
-    chosen: Family = request.param
-    return chosen
+DETECTORS = [pytest.param(name, one, id=one.name) for name, group in detectors().items() for one in group]
+CLASSIFIERS = [pytest.param(name, one, id=one.name) for name, group in classifiers().items() for one in group]
 
 
 @pytest.fixture(scope="module")
-def server(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service with the family's model, as the documents' command adds it (`exact`) and reduced (`reduced`)."""
-    root = tmp_path_factory.mktemp("parity")
-    file = root / "file" / "model.onnx"
-    family.export(file)
-    options = f"--task detection {family.options}"
-    add(file, root / "models", "exact", family.classes, options)
-    add(file, root / "models", "reduced", family.classes, f"{options} {REDUCED}")
-    with serving(root / "models") as running:
-        yield running
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """Asks a service that has the models of one file of families: each as the documents' command adds it, and once more
+    with `reduce: auto`.
+    """
+    root = tmp_path_factory.mktemp(request.param)
+    for one in chosen(request.session, request.param):
+        file = root / "file" / one.name / "model.onnx"
+        one.export(file)
+        add(file, root / "models", one)
+        reduced(root / "models" / one.name)
+    with serving(root / "models") as running, running.client() as asking:
+        yield asking
 
 
-def add(file: Path, out: Path, name: str, classes: int, options: str) -> None:
+def chosen(session: pytest.Session, module: str) -> list[Family | Classifier]:
+    """Those of this file that this run compares."""
+    parameters = (item.callspec.params for item in session.items if hasattr(item, "callspec"))
+    return [each["one"] for each in parameters if each.get("client") == module]
+
+
+def add(file: Path, out: Path, one: Family | Classifier) -> None:
     """`roo-vision models add`, as a user calls it."""
     names = file.with_name("names.txt")
-    names.write_text("\n".join(f"class {number}" for number in range(classes)))
-    command = f"models add {file} --labels {names} --out {out} --name {name} {options}"
-    done = subprocess.run([sys.executable, "-m", "app", *shlex.split(command)], capture_output=True, text=True)
-    assert done.returncode == 0, f"roo-vision {command}\n{done.stdout}{done.stderr}"
+    names.write_text("\n".join(f"class {number}" for number in range(one.classes)))
+    command = f"models add {file} --task {one.task} --labels {names} --out {out} --name {one.name} {one.options}"
+    result = CliRunner().invoke(cli, shlex.split(command))
+    assert result.exit_code == 0, f"roo-vision {command}\n{result.output}{result.exception or ''}"
 
 
-def test_the_same_is_found(family: Family, server: Server, figures: Figures) -> None:
-    exact, reduced = Agreement(), Agreement()
-    with server.client() as client:
-        for name, data in pictures().items():
-            theirs = family.reference(data)
-            for model, agreement in (("exact", exact), ("reduced", reduced)):
-                agreement.add(name, theirs, asked(client, model, data, family), family.threshold)
-    figures[family.name] = exact, reduced
+def reduced(entry: Path) -> None:
+    """The entry once more, as with `--set input.reduce=auto`: by a user who wants speed rather than the same pixels."""
+    copy = entry.with_name(f"{entry.name}-reduced")
+    shutil.copytree(entry, copy)
+    manifest = yaml.safe_load((copy / "model.yaml").read_text())
+    manifest["input"]["reduce"] = "auto"
+    (copy / "model.yaml").write_text(yaml.safe_dump(manifest))
+
+
+@pytest.mark.parametrize(("client", "one"), DETECTORS, indirect=["client"], scope="module")
+def test_the_same_is_found(client: httpx.Client, one: Family, figures: Figures) -> None:
+    exact, fast = Agreement(), Agreement()
+    for name, data in one.pictures().items():
+        theirs = one.reference(data)
+        exact.add(name, theirs, asked(client, one.name, data, one), one.threshold)
+        fast.add(name, theirs, asked(client, f"{one.name}-reduced", data, one), one.threshold)
+    figures[one.name] = exact, fast
     assert exact.compared >= FEWEST, "too few to say anything"
     assert exact.share >= LEAST, "\n".join([str(exact), *exact.differences[:20]])
 
@@ -73,21 +85,15 @@ def asked(client: httpx.Client, model: str, data: bytes, family: Family) -> list
     return [Found(tuple(row["box"]), row["score"], row["class_id"]) for row in rows]
 
 
-@pytest.mark.parametrize("classifier", classifiers(), ids=lambda classifier: classifier.name)
-def test_a_classifier_scores_the_same(classifier: Classifier, tmp_path: Path, figures: Figures) -> None:
-    file = tmp_path / "file" / "model.onnx"
-    classifier.export(file)
-    options = f"--task classification {classifier.options}"
-    add(file, tmp_path / "models", "exact", classifier.classes, options)
-    add(file, tmp_path / "models", "reduced", classifier.classes, f"{options} {REDUCED}")
-    counted = {"exact": Agreement(), "reduced": Agreement()}
-    with serving(tmp_path / "models") as running, running.client() as client:
-        for name, data in pictures().items():
-            theirs = classifier.reference(data)
-            for model, agreement in counted.items():
-                compare_scores(name, theirs, best(client, model, data), agreement)
-    figures[classifier.name] = counted["exact"], counted["reduced"]
-    assert counted["exact"].share >= LEAST, "\n".join(counted["exact"].differences[:20])
+@pytest.mark.parametrize(("client", "one"), CLASSIFIERS, indirect=["client"], scope="module")
+def test_a_classifier_scores_the_same(client: httpx.Client, one: Classifier, figures: Figures) -> None:
+    exact, fast = Agreement(), Agreement()
+    for name, data in pictures().items():
+        theirs = one.reference(data)
+        compare_scores(name, theirs, best(client, one.name, data), exact)
+        compare_scores(name, theirs, best(client, f"{one.name}-reduced", data), fast)
+    figures[one.name] = exact, fast
+    assert exact.share >= LEAST, "\n".join(exact.differences[:20])
 
 
 def best(client: httpx.Client, model: str, data: bytes) -> list[tuple[int, float]]:

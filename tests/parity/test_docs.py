@@ -8,7 +8,7 @@ from tests.parity.families.catalog import classifiers, detectors
 
 TABLE = (Path(__file__).parents[2] / "docs" / "models.md").read_text("utf-8")
 ROWS = [line.split(" | ") for line in TABLE.splitlines() if line.count(" | ") >= 3]
-COMPARED = [*detectors(), *classifiers()]
+COMPARED = [one for group in (*detectors().values(), *classifiers().values()) for one in group]
 
 
 @pytest.mark.parametrize("family", COMPARED, ids=lambda family: family.name)

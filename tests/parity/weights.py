@@ -1,6 +1,6 @@
 """Random weights whose answers differ from picture to picture and from place to place, so that no two scores tie."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -31,11 +31,10 @@ def settle(model: nn.Module, forward: Forward, calm: float = 0.0) -> None:
 
 
 @torch.no_grad()
-def spread(layers: Iterable[nn.Conv2d | nn.Linear], forward: Forward, mean: float, deviation: float) -> None:
+def spread(layers: Sequence[nn.Conv2d | nn.Linear], forward: Forward, mean: float, deviation: float) -> None:
     """Make what each of these last layers gives over some pictures have this mean and standard deviation."""
-    for layer in layers:
-        all_of_it = _outputs(layer, forward)
-        middle, width = all_of_it.mean(0), all_of_it.std(0).clamp(min=1e-6)
+    for layer, outputs in zip(layers, _outputs(layers, forward), strict=True):
+        middle, width = outputs.mean(0), outputs.std(0).clamp(min=1e-6)
         factor = deviation / width
         layer.weight.mul_(factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
         assert layer.bias is not None
@@ -45,22 +44,23 @@ def spread(layers: Iterable[nn.Conv2d | nn.Linear], forward: Forward, mean: floa
 @torch.no_grad()
 def thin(layers: Sequence[nn.Conv2d | nn.Linear], forward: Forward, share: float, score: float) -> None:
     """Shift what these layers of logits of classes give so that this share of places has a class of this score."""
-    best = torch.cat([_outputs(layer, forward).amax(1) for layer in layers])
+    best = torch.cat([outputs.amax(1) for outputs in _outputs(layers, forward)])
     shift = torch.logit(torch.tensor(score)) - best.quantile(1 - share)
     for layer in layers:
         assert layer.bias is not None
         layer.bias += shift
 
 
-def _outputs(layer: nn.Conv2d | nn.Linear, forward: Forward) -> torch.Tensor:
-    """What a layer gives for some pictures: [places, channels]."""
-    seen: list[torch.Tensor] = []
+def _outputs(layers: Sequence[nn.Conv2d | nn.Linear], forward: Forward) -> list[torch.Tensor]:
+    """What each layer gives for some pictures: [places, channels]."""
+    seen: dict[nn.Module, list[torch.Tensor]] = {layer: [] for layer in layers}
 
     def note(module: nn.Module, _: object, output: torch.Tensor) -> None:
         channels = 1 if isinstance(module, nn.Conv2d) else -1
-        seen.append(output.detach().movedim(channels, -1).reshape(-1, output.shape[channels]))
+        seen[module].append(output.detach().movedim(channels, -1).reshape(-1, output.shape[channels]))
 
-    handle = layer.register_forward_hook(note)
+    handles = [layer.register_forward_hook(note) for layer in layers]
     forward()
-    handle.remove()
-    return torch.cat(seen)
+    for handle in handles:
+        handle.remove()
+    return [torch.cat(seen[layer]) for layer in layers]

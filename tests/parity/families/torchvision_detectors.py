@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models import detection
+from torchvision.models import detection, resnet18
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.transforms.functional import to_tensor
 
 from tests.parity import weights
@@ -47,8 +49,10 @@ def faster_rcnn() -> nn.Module:
 
 @cache
 def retina_net() -> nn.Module:
-    """RetinaNet with a ResNet and random weights."""
-    model = detection.retinanet_resnet50_fpn(**_OPTIONS, **_SIDES)
+    """RetinaNet with a small ResNet, narrow features and random weights."""
+    levels = {"layer2": "0", "layer3": "1", "layer4": "2"}
+    backbone = BackboneWithFPN(resnet18(weights=None), levels, [128, 256, 512], 64, LastLevelP6P7(64, 64))
+    model = detection.RetinaNet(backbone, CLASSES + 1, **_SIDES)
     return _settled(model, [model.head.classification_head.cls_logits], [model.head.regression_head.bbox_reg], 1.0)
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
+from torchvision.transforms import Compose, Resize, ToTensor
 from transformers import (
     DeformableDetrConfig,
     DeformableDetrForObjectDetection,
@@ -116,7 +118,11 @@ def rt_detr() -> nn.Module:
 def d_fine() -> nn.Module:
     """A small D-FINE."""
     torch.manual_seed(3)
-    backbone = HGNetV2Config(out_features=["stage2", "stage3", "stage4"], return_idx=[1, 2, 3])
+    backbone = HGNetV2Config(
+        stem_channels=[3, 16, 16], stage_in_channels=[16, 64, 128, 256], stage_mid_channels=[16, 32, 64, 128],
+        stage_out_channels=[64, 128, 256, 512], stage_num_blocks=[1, 1, 1, 1], stage_numb_of_layers=[2, 2, 2, 2],
+        hidden_sizes=[64, 128, 256, 512], out_features=["stage2", "stage3", "stage4"], return_idx=[1, 2, 3],
+    )  # fmt: skip
     config = DFineConfig(
         backbone=None, use_pretrained_backbone=False, backbone_config=backbone, encoder_hidden_dim=64, d_model=64,
         decoder_in_channels=[64, 64, 64], encoder_ffn_dim=128, decoder_ffn_dim=128, decoder_layers=2, num_queries=100,
@@ -166,12 +172,16 @@ class _Deployed(nn.Module):
         return labels, boxes, scores
 
 
-def _reference(model: Callable[[], nn.Module], processor: Any) -> Callable[[bytes], list[Found]]:
+def _reference(
+    model: Callable[[], nn.Module], processor: Any, prepare: Callable[[Image.Image], torch.Tensor] | None = None
+) -> Callable[[bytes], list[Found]]:
+    """`prepare` is the way to the network where it is not the processor's."""
+
     def detections(data: bytes) -> list[Found]:
         image = opened(data)
-        inputs = processor(images=image, return_tensors="pt")
+        pixels = prepare(image)[None] if prepare else processor(images=image, return_tensors="pt")["pixel_values"]
         with torch.no_grad():
-            outputs = model()(pixel_values=inputs["pixel_values"])
+            outputs = model()(pixel_values=pixels)
         sizes = [(image.height, image.width)]
         (result,) = processor.post_process_object_detection(outputs, threshold=THRESHOLD - SLACK, target_sizes=sizes)
         limits = torch.tensor([image.width, image.height] * 2)
@@ -197,13 +207,15 @@ def families() -> list[Family]:
     size = {"height": SIZE, "width": SIZE}
     detr_way = DetrImageProcessor(size=size)
     rt_way = RTDetrImageProcessor(size=size)
+    # D-FINE's and RT-DETR's tools/inference resize with Pillow, and transformers with PyTorch.
+    scripts = Compose([Resize((SIZE, SIZE)), ToTensor()])
     return [
         _family("detr", "detr", detr, detr_way),
         _family("yolos", "detr", yolos, YolosImageProcessor(size=size)),
         _family("deformable-detr", "deformable-detr", deformable_detr, DeformableDetrImageProcessor(size=size)),
         _family("rt-detr", "rt-detr", rt_detr, rt_way),
         _family("d-fine", "rt-detr", d_fine, rt_way),
-        Family("d-fine-deployed", _export_deployed, "--like d-fine", _reference(d_fine, rt_way),
+        Family("d-fine-deployed", _export_deployed, "--like d-fine", _reference(d_fine, rt_way, scripts),
                f"{SOURCE}, the export's script documented", CLASSES, THRESHOLD),
     ]  # fmt: skip
 

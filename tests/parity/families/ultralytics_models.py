@@ -9,9 +9,11 @@ from collections.abc import Callable
 from contextlib import chdir
 from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+import yaml
 
 from tests.parity import weights
 from tests.parity.agreement import Found
@@ -25,8 +27,9 @@ os.environ.setdefault("YOLO_VERBOSE", "false")
 
 from ultralytics import RTDETR, YOLO
 from ultralytics.nn.modules.head import Detect, RTDETRDecoder
+from ultralytics.nn.tasks import yaml_model_load
 
-SIZE, THRESHOLD, IOU = 320, 0.35, 0.7
+SIZE, THRESHOLD, IOU, QUERIES = 320, 0.35, 0.7, 300
 SOURCE = "ultralytics 8.4"
 
 
@@ -36,9 +39,9 @@ def yolo(configuration: str) -> YOLO:
     torch.manual_seed(8)
     built = YOLO(configuration, verbose=False)
     network = built.model.float().eval()
-    pictures = samples((SIZE, SIZE), 16)
+    pictures = samples((SIZE, SIZE), 12)
     forward = partial(network, pictures)
-    weights.settle(network, forward)
+    weights.settle(network, forward, calm=0.3)
     head = network.model[-1]
     assert isinstance(head, Detect)
     for prefix in ("", "one2one_") if hasattr(head, "one2one_cv2") else ("",):
@@ -52,9 +55,16 @@ def yolo(configuration: str) -> YOLO:
 
 @cache
 def rt_detr() -> RTDETR:
-    """RT-DETR with a ResNet and random weights."""
+    """RT-DETR with a short ResNet, two layers of a decoder and random weights."""
     torch.manual_seed(9)
-    built = RTDETR("rtdetr-resnet50.yaml")
+    configuration = yaml_model_load("rtdetr-resnet50.yaml")
+    for *_, arguments in configuration["backbone"][1:]:
+        arguments[-1] = 1
+    configuration["head"][-1][-1] += [256, QUERIES, 4, 8, 2]
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "rtdetr-short.yaml"
+        file.write_text(yaml.safe_dump(configuration))
+        built = RTDETR(str(file))
     network = built.model.float().eval()
     pictures = samples((SIZE, SIZE), 2)
     forward = partial(network, pictures)

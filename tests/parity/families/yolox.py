@@ -31,9 +31,9 @@ def model() -> YOLOX:
     for module in built.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eps, module.momentum = 1e-3, 0.03
-    pictures = samples((SIZE, SIZE), 16) * 255
+    pictures = samples((SIZE, SIZE), 12) * 255
     forward = partial(built, pictures)
-    weights.settle(built, forward)
+    weights.settle(built, forward, calm=0.3)
     head = built.head
     weights.spread(head.cls_preds, forward, 0.0, 0.6)
     weights.spread(head.obj_preds, forward, 0.0, 0.6)
