@@ -144,6 +144,12 @@ param environmentName string = '${name}-environment'
 @maxValue(730)
 param logDays int = 30
 
+@description('Whether an Application Insights component is made for traces and log lines; docs/deployment.md says how the environment\'s agent is told of it.')
+param applicationInsights bool = true
+
+@description('Whom Azure Monitor writes to when messages wait and nothing runs, are dead-lettered or throttled. Empty: nobody, and no alerts are made.')
+param alertEmails string[] = []
+
 @description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
 param storageAccountName string = ''
 
@@ -208,21 +214,21 @@ var roles = {
 // ── Identities ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 // Who the service is: may receive pictures and send results, nothing else.
-resource worker 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource worker 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: '${name}-worker'
   location: location
 }
 
 // Who scales it, pulls its image and fetches its secrets. Asking for a queue's depth takes the right to manage the
 // queue, so this identity never enters the container (lifecycle None below).
-resource scaler 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource scaler 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: '${name}-scaler'
   location: location
 }
 
 // ── Service Bus ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-resource newServiceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (createServiceBus) {
+resource newServiceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' = if (createServiceBus) {
   name: serviceBusName
   location: location
   sku: {
@@ -236,7 +242,7 @@ resource newServiceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (create
   }
 }
 
-resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus && empty(topic)) {
+resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus && empty(topic)) {
   parent: newServiceBus
   name: queue
   properties: {
@@ -250,7 +256,7 @@ resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (crea
   }
 }
 
-resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus && !empty(bulkQueue)) {
+resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus && !empty(bulkQueue)) {
   parent: newServiceBus
   name: empty(bulkQueue) ? 'none' : bulkQueue
   properties: {
@@ -263,7 +269,7 @@ resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (
   }
 }
 
-resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' = if (createServiceBus && !empty(topic)) {
+resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2026-01-01' = if (createServiceBus && !empty(topic)) {
   parent: newServiceBus
   name: empty(topic) ? 'none' : topic
   properties: {
@@ -272,7 +278,7 @@ resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' = if (crea
   }
 }
 
-resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2024-01-01' = if (createServiceBus && !empty(topic)) {
+resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2026-01-01' = if (createServiceBus && !empty(topic)) {
   parent: newTopic
   name: subscription
   properties: {
@@ -285,7 +291,7 @@ resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2
   }
 }
 
-resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus) {
+resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus) {
   parent: newServiceBus
   name: resultsQueue
   properties: {
@@ -300,31 +306,31 @@ resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = i
   }
 }
 
-resource serviceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' existing = {
+resource serviceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = {
   name: serviceBusName
 }
 
-resource pictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = if (empty(topic)) {
+resource pictures 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = if (empty(topic)) {
   parent: serviceBus
   name: queue
 }
 
-resource bulkPictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = if (!empty(bulkQueue)) {
+resource bulkPictures 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = if (!empty(bulkQueue)) {
   parent: serviceBus
   name: empty(bulkQueue) ? 'none' : bulkQueue
 }
 
-resource pictureTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' existing = if (!empty(topic)) {
+resource pictureTopic 'Microsoft.ServiceBus/namespaces/topics@2026-01-01' existing = if (!empty(topic)) {
   parent: serviceBus
   name: empty(topic) ? 'none' : topic
 }
 
-resource pictureSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2024-01-01' existing = if (!empty(topic)) {
+resource pictureSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2026-01-01' existing = if (!empty(topic)) {
   parent: pictureTopic
   name: subscription
 }
 
-resource results 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
+resource results 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = {
   parent: serviceBus
   name: resultsQueue
 }
@@ -408,7 +414,7 @@ resource scalerCountsBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 
 // ── Registry, vault, storage ────────────────────────────────────────────────────────────────────────────────────────
 
-resource newRegistry 'Microsoft.ContainerRegistry/registries@2023-07-01' = if (createRegistry) {
+resource newRegistry 'Microsoft.ContainerRegistry/registries@2025-11-01' = if (createRegistry) {
   name: registryName
   location: location
   sku: {
@@ -419,7 +425,7 @@ resource newRegistry 'Microsoft.ContainerRegistry/registries@2023-07-01' = if (c
   }
 }
 
-resource registry 'Microsoft.ContainerRegistry/registries@2023-07-01' existing = {
+resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' existing = {
   name: registryName
 }
 
@@ -434,7 +440,7 @@ resource scalerPulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   dependsOn: [newRegistry]
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (!empty(keyVaultName)) {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = if (!empty(keyVaultName)) {
   name: empty(keyVaultName) ? 'none' : keyVaultName
 }
 
@@ -448,16 +454,16 @@ resource scalerReadsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01'
   }
 }
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = if (!empty(storageAccountName)) {
+resource storage 'Microsoft.Storage/storageAccounts@2026-04-01' existing = if (!empty(storageAccountName)) {
   name: empty(storageAccountName) ? 'none' : storageAccountName
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' existing = if (!empty(storageAccountName)) {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-04-01' existing = if (!empty(storageAccountName)) {
   parent: storage
   name: 'default'
 }
 
-resource resultsContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = if (!empty(storageAccountName)) {
+resource resultsContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-04-01' = if (!empty(storageAccountName)) {
   parent: blobs
   name: resultsQueue
 }
@@ -484,7 +490,7 @@ resource workerWritesResults 'Microsoft.Authorization/roleAssignments@2022-04-01
 
 // ── Environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = if (createEnvironment) {
+resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (createEnvironment) {
   name: '${name}-logs'
   location: location
   properties: {
@@ -493,6 +499,28 @@ resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = if (create
     }
     retentionInDays: logDays
   }
+}
+
+module insights 'bicep/insights.bicep' = if (createEnvironment && applicationInsights) {
+  name: '${name}-insights'
+  params: {
+    name: '${name}-insights'
+    location: location
+    workspaceId: logs.id
+  }
+}
+
+module alerts 'bicep/alerts.bicep' = if (!empty(alertEmails)) {
+  name: '${name}-alerts'
+  params: {
+    name: name
+    serviceBusName: serviceBusName
+    entity: empty(topic) ? queue : topic
+    resultsQueue: resultsQueue
+    emails: alertEmails
+    backlog: messageCount * 10
+  }
+  dependsOn: [newQueue, newTopic, newResultsQueue]
 }
 
 resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (createEnvironment) {
@@ -824,6 +852,9 @@ output url string = empty(image) ? '' : 'https://${app!.properties.configuration
 
 @description('Who may ask for pictures there: keys, entra, keys+entra, or none: nobody.')
 output auth string = auth
+
+@description('What Application Insights calls the place to send to. It lets nobody read, but anybody send.')
+output insights string = createEnvironment && applicationInsights ? insights!.outputs.connection : ''
 
 @description('Registry to push the image to.')
 output registry string = registryServer

@@ -11,14 +11,19 @@ import pytest
 import yaml
 
 from app.settings import Settings
-from tests.deploy.manifests import Document, environment, of_kind, problems, public_paths, render, service_container
+from tests.deploy.manifests import (
+    CUSTOM,
+    Document,
+    environment,
+    of_kind,
+    problems,
+    public_paths,
+    render,
+    service_container,
+)
 from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage
 from tests.fixtures.server import Server
 
-CUSTOM = {
-    *("ScaledObject", "TriggerAuthentication", "SecretProviderClass"),
-    *("PodMonitor", "PrometheusRule", "Gateway", "HTTPRoute"),
-}
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
 
 
@@ -65,6 +70,7 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "keda", "bulk-queue", "keep-one"),
         ("azure", "keda", "monitoring", "gpu"),
         ("azure", "gateway", "entra", "keda", "keep-one"),
+        ("azure", "gateway", "keda", "monitoring-azure"),
         ("azure", "ingress-nginx", "keda", "keep-one"),
     ],
     ids="-".join,
