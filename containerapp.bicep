@@ -100,6 +100,10 @@ param serviceBusName string = '${name}-${uniqueString(resourceGroup().id)}'
 @allowed(['Standard', 'Premium'])
 param serviceBusSku string = 'Standard'
 
+@description('Disabled: registry and bus are reached by private endpoints alone (bicep/network.bicep); both must be Premium.')
+@allowed(['Enabled', 'Disabled'])
+param publicNetworkAccess string = 'Enabled'
+
 @description('Queue that pictures are received from.')
 param queue string = 'pictures'
 
@@ -133,11 +137,21 @@ param createRegistry bool = true
 @maxLength(50)
 param registryName string = 'roovision${uniqueString(resourceGroup().id)}'
 
+@description('Standard, or Premium for private endpoints and other regions.')
+@allowed(['Standard', 'Premium'])
+param registrySku string = 'Standard'
+
+@description('Regions, beside the registry\'s own, that it is copied to; Premium alone.')
+param registryRegions string[] = []
+
 @description('Whether the environment and its Log Analytics workspace are made here. Otherwise it must be in this resource group.')
 param createEnvironment bool = true
 
 @description('Container Apps environment.')
 param environmentName string = '${name}-environment'
+
+@description('Subnet of two hundred addresses or more, delegated to Microsoft.App/environments, for the environment; its replicas are then in several zones. Empty: none.')
+param subnetId string = ''
 
 @description('Days that logs are kept.')
 @minValue(30)
@@ -239,6 +253,7 @@ resource newServiceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' = if (create
     // Identities only: there is no key that could leak.
     disableLocalAuth: true
     minimumTlsVersion: '1.2'
+    publicNetworkAccess: publicNetworkAccess
   }
 }
 
@@ -418,12 +433,25 @@ resource newRegistry 'Microsoft.ContainerRegistry/registries@2025-11-01' = if (c
   name: registryName
   location: location
   sku: {
-    name: 'Standard'
+    name: registrySku
   }
   properties: {
     adminUserEnabled: false
+    anonymousPullEnabled: false
+    publicNetworkAccess: publicNetworkAccess
   }
 }
+
+var copiedTo = createRegistry && registrySku == 'Premium' ? registryRegions : []
+
+resource registryCopies 'Microsoft.ContainerRegistry/registries/replications@2025-11-01' = [
+  for region in copiedTo: {
+    parent: newRegistry
+    name: region
+    location: region
+    properties: {}
+  }
+]
 
 resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' existing = {
   name: registryName
@@ -534,6 +562,13 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
         sharedKey: logs!.listKeys().primarySharedKey
       }
     }
+    vnetConfiguration: empty(subnetId)
+      ? null
+      : {
+          infrastructureSubnetId: subnetId
+          internal: !externalIngress
+        }
+    zoneRedundant: !empty(subnetId)
     workloadProfiles: compute == 'cpu'
       ? [
           {

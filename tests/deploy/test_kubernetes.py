@@ -5,6 +5,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,7 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "keda", "monitoring", "gpu"),
         ("azure", "gateway", "entra", "keda", "keep-one"),
         ("azure", "gateway", "keda", "monitoring-azure"),
+        ("azure", "gateway", "private", "keda", "collector"),
         ("azure", "ingress-nginx", "keda", "keep-one"),
     ],
     ids="-".join,
@@ -160,6 +162,70 @@ def test_tokens_come_beside_keys_and_the_readmes_patch_takes_the_keys_out(
     documents = render(copied / "overlays/cpu")
     assert environment(documents)["ROO_AUTH"] == "entra"
     assert problems(documents) == []
+
+
+def _opened(policy: Document) -> set[tuple[str, str, str]]:
+    """Each port that a policy opens, as (policy, direction, port)."""
+    found = set()
+    for direction, rules in (("in", policy["spec"].get("ingress", [])), ("out", policy["spec"].get("egress", []))):
+        for rule in rules:
+            assert rule.get("from" if direction == "in" else "to"), "a rule without peers is open to everybody"
+            found |= {(policy["metadata"]["name"], direction, str(port["port"])) for port in rule["ports"]}
+    return found
+
+
+def test_the_table_of_the_readme_says_why_for_each_port_that_is_open() -> None:
+    opened: set[tuple[str, str, str]] = set()
+    for path in KUBERNETES.rglob("*.yaml"):
+        documents = [each for each in yaml.safe_load_all(path.read_text()) if isinstance(each, dict)]
+        for policy in of_kind([each for each in documents if "kind" in each], "NetworkPolicy"):
+            opened |= _opened(policy)
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (in|out) \| [^|]+ \| ([^|]+) \| [^|]+ \|$",
+        (KUBERNETES / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert {(name, way, port) for name, way, ports in rows for port in ports.split(", ")} == opened
+
+
+def test_names_are_resolved_where_aks_has_its_local_dns(overlays: dict[str, list[Document]]) -> None:
+    (policy,) = of_kind(overlays["cpu"], "NetworkPolicy", "roo-vision")
+    (rule,) = policy["spec"]["egress"]
+    blocks = {peer["ipBlock"]["cidr"] for peer in rule["to"] if "ipBlock" in peer}
+    assert blocks == {"169.254.10.10/32", "169.254.10.11/32"}
+    assert {(port["protocol"], port["port"]) for port in rule["ports"]} == {("UDP", 53), ("TCP", 53)}
+
+
+def test_the_nodes_metadata_is_never_reached(
+    overlays: dict[str, list[Document]], compose: Callable[..., list[Document]]
+) -> None:
+    """From there a pod would get tokens of the node's identities."""
+    for documents in (overlays["cpu"], compose("azure", "gateway", "private", "keda")):
+        for policy in of_kind(documents, "NetworkPolicy"):
+            blocks = [
+                peer["ipBlock"] for rule in policy["spec"].get("egress", []) for peer in rule["to"] if "ipBlock" in peer
+            ]
+            for block in blocks:
+                reached = ip_network(block["cidr"])
+                kept_from = [ip_network(cidr) for cidr in block.get("except", [])]
+                for address in map(ip_address, ("169.254.169.254", "168.63.129.16")):
+                    assert address not in reached or any(address in cidr for cidr in kept_from), block
+
+
+def test_private_means_private(compose: Callable[..., list[Document]]) -> None:
+    documents = compose("azure", "gateway", "private", "keda")
+    (policy,) = of_kind(documents, "NetworkPolicy", "roo-vision-azure")
+    endpoints, entra = policy["spec"]["egress"]
+    assert endpoints["to"] == [{"ipBlock": {"cidr": "10.42.8.0/24"}}]
+    assert {port["port"] for port in endpoints["ports"]} == {443, 5671}
+    assert {port["port"] for port in entra["ports"]} == {443}
+    (gateway,) = of_kind(documents, "Gateway")
+    assert gateway["spec"]["infrastructure"]["annotations"] == {
+        "service.beta.kubernetes.io/azure-load-balancer-internal": "true"
+    }
+    network = (ROOT / "bicep" / "network.bicep").read_text()
+    (space,) = re.findall(r"param addresses string = '(.+)'", network)
+    assert endpoints["to"][0]["ipBlock"]["cidr"] == str(list(ip_network(space).subnets(new_prefix=24))[8])
 
 
 def test_every_file_of_a_folder_is_used() -> None:
