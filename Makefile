@@ -4,8 +4,6 @@ VENV ?= .venv
 ENGINES ?= .venv-engines
 PARITY ?= .venv-parity
 CLIENTS := .venv-clients
-# Triton's Python backend wants the libpython of the distribution, whichever Python else there is.
-TRITON_PYTHON ?= /usr/bin/python3
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
@@ -29,11 +27,11 @@ test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO
 test-parity: $(PARITY)/.parity ## Compare foreign models with their families' own code, in an environment of 7 GB
 	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(PARITY)/bin/pytest -W ignore tests/parity
 
-test-clients: $(VENV)/.dev $(patsubst tests/clients/%.lock,$(CLIENTS)/%/.installed,$(wildcard tests/clients/*.lock)) ## Ask with clients of KServe, MLServer and PyTriton, each in an environment of its own
+test-clients: $(VENV)/.dev $(patsubst tests/clients/%.lock,$(CLIENTS)/%/.installed,$(wildcard tests/clients/*.lock)) ## Ask with other people's clients, each in an environment of its own
 	$(BIN)/python -m tests.clients
 
-record-triton: $(CLIENTS)/triton/.installed ## Record anew what a real Triton answers to the tests' requests
-	PYTHONPATH=. $(CLIENTS)/triton/bin/python -m tests.oip.triton.record
+record-triton: $(VENV)/.dev ## Record anew what a real Triton answers to the tests' requests
+	triton=$$($(BIN)/python -m benchmarks.peers.environments) && PYTHONPATH=. $$triton -m tests.oip.triton.record
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
@@ -100,9 +98,9 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		-o requirements-engines.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu --extra dev --extra parity -o requirements-parity.lock pyproject.toml
-	for client in kserve mlserver nvidia-pytriton; do \
-		printf "$$client\npytest\npytest-asyncio\n" | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-			--python-version 3.11 --no-annotate -o tests/clients/$${client#nvidia-}.lock - || exit; \
+	for wanted in tests/clients/*.in; do \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+			--python-version 3.11 --no-annotate -o $${wanted%.in}.lock $$wanted || exit; \
 	done
 
 clean: ## Remove the virtual environment and what was built
@@ -141,11 +139,6 @@ $(PARITY)/.parity: requirements-parity.lock requirements-parity-alone.lock pypro
 $(CLIENTS)/%/.installed: tests/clients/%.lock
 	$(PYTHON) -m venv --clear $(CLIENTS)/$*
 	$(CLIENTS)/$*/bin/pip install --quiet --require-hashes -r $<
-	touch $@
-
-$(CLIENTS)/triton/.installed: tests/clients/pytriton.lock
-	$(TRITON_PYTHON) -m venv --clear $(CLIENTS)/triton
-	$(CLIENTS)/triton/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 
 $(VENV)/.train: $(VENV)/.dev

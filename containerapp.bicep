@@ -167,6 +167,15 @@ param alertEmails string[] = []
 @description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
 param storageAccountName string = ''
 
+@description('Storage account of this resource group that models are pulled from at the start. Empty: those in the image.')
+param modelsAccountName string = ''
+
+@description('Container of it, with a folder for each model.')
+param modelsContainer string = 'models'
+
+@description('Folder in it, so that each state of the models may have one of its own: changing it is a new revision. Empty: the whole container.')
+param modelsFolder string = ''
+
 // ── Facts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 var port = 8000
@@ -516,6 +525,31 @@ resource workerWritesResults 'Microsoft.Authorization/roleAssignments@2022-04-01
   }
 }
 
+resource modelsStorage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = if (!empty(modelsAccountName)) {
+  name: empty(modelsAccountName) ? 'none' : modelsAccountName
+}
+
+resource modelsBlobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' existing = if (!empty(modelsAccountName)) {
+  parent: modelsStorage
+  name: 'default'
+}
+
+resource models 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = if (!empty(modelsAccountName)) {
+  parent: modelsBlobs
+  name: modelsContainer
+}
+
+// This one container, and only to read: who releases models is somebody else.
+resource workerReadsModels 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(modelsAccountName)) {
+  name: guid(models.id, worker.id, roles.storageBlobDataReader)
+  scope: models
+  properties: {
+    principalId: worker.properties.principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataReader)
+  }
+}
+
 // ── Environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (createEnvironment) {
@@ -653,6 +687,15 @@ var storageVariables = empty(storageAccountName)
       { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
     ]
 
+var modelsUrl = 'https://${modelsAccountName}.blob.${az.environment().suffixes.storage}/${modelsContainer}'
+
+var modelsVariables = empty(modelsAccountName)
+  ? []
+  : [
+      { name: 'ROO_MODELS_SOURCE', value: empty(modelsFolder) ? modelsUrl : '${modelsUrl}/${modelsFolder}' }
+      { name: 'ROO_MODELS_CACHE', value: '/mnt/models' }
+    ]
+
 var sessionVariables = sessions == 0
   ? []
   : [
@@ -663,6 +706,49 @@ var bulkVariables = empty(bulkQueue)
   ? []
   : [
       { name: 'ROO_QUEUE_SHARE', value: '${bulkQueue}=0.${padLeft(bulkShare, 2, '0')}' }
+    ]
+
+var secretMounts = !keys
+  ? []
+  : [
+      {
+        volumeName: 'secrets'
+        mountPath: '/mnt/secrets'
+      }
+    ]
+
+var secretVolumes = !keys
+  ? []
+  : [
+      {
+        name: 'secrets'
+        storageType: 'Secret'
+        secrets: [
+          {
+            secretRef: 'api-keys'
+            path: 'api-keys'
+          }
+        ]
+      }
+    ]
+
+// It outlives a restart of the container, and not the replica.
+var modelsMounts = empty(modelsAccountName)
+  ? []
+  : [
+      {
+        volumeName: 'models'
+        mountPath: '/mnt/models'
+      }
+    ]
+
+var modelsVolumes = empty(modelsAccountName)
+  ? []
+  : [
+      {
+        name: 'models'
+        storageType: 'EmptyDir'
+      }
     ]
 
 // What the scaler counts; of several rules the one that wants most replicas decides.
@@ -772,6 +858,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             tenantVariables,
             issuerVariables,
             storageVariables,
+            modelsVariables,
             sessionVariables,
             bulkVariables
           )
@@ -779,14 +866,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             cpu: json(size.cpu)
             memory: size.memory
           }
-          volumeMounts: empty(keyVaultName)
-            ? []
-            : [
-                {
-                  volumeName: 'secrets'
-                  mountPath: '/mnt/secrets'
-                }
-              ]
+          volumeMounts: concat(secretMounts, modelsMounts)
           probes: [
             {
               type: 'Startup'
@@ -794,7 +874,8 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
                 path: '/startupz'
                 port: port
               }
-              periodSeconds: size.startupPeriod
+              // Nothing listens before the models have been pulled.
+              periodSeconds: empty(modelsAccountName) ? size.startupPeriod : 30
               timeoutSeconds: 2
               failureThreshold: 10
             }
@@ -821,20 +902,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
           ]
         }
       ]
-      volumes: empty(keyVaultName)
-        ? []
-        : [
-            {
-              name: 'secrets'
-              storageType: 'Secret'
-              secrets: [
-                {
-                  secretRef: 'api-keys'
-                  path: 'api-keys'
-                }
-              ]
-            }
-          ]
+      volumes: concat(secretVolumes, modelsVolumes)
       scale: {
         minReplicas: minReplicas
         maxReplicas: maxReplicas
@@ -878,6 +946,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
     workerSubscribes
     workerSends
     workerReadsBlobs
+    workerReadsModels
     workerWritesResults
   ]
 }

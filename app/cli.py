@@ -82,6 +82,32 @@ def serve(
 
 
 @cli.command()
+def rollout(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    to: Annotated[
+        str | None,
+        typer.Option(help="The version, or stage, that is to get all requests; left out: say how far it is."),
+    ] = None,
+    steps: Annotated[str, typer.Option(help="Its percent at each step, rising to 100.")] = "5,25,50,100",
+    every: Annotated[str, typer.Option(help="Least time of a step: 30s, 10m, 2h.")] = "10m",
+    guard: Annotated[
+        str, typer.Option(help="Limits with commas between: error_ratio, p50, p95 and p99 (x, ms or s), agreement.")
+    ] = "error_ratio<0.5%,p99<1.2x",
+    stop: Annotated[bool, typer.Option("--stop", help="Stop it, and go back to the shares before.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Say what happens until it ends.")] = False,
+    url: Annotated[str, typer.Option(help="The service.")] = "http://localhost:8000",
+) -> None:
+    """Have a running service give a version its traffic step by step, and take it back where a guard fails.
+
+    Ends with 1 where the service says no, or went back.
+    """
+    from app.commands import rollouts
+
+    guards = [each.strip() for each in guard.split(",") if each.strip()]
+    rollouts.run(rollouts.Asked(url, model, watch), to, steps, every, guards, stop=stop)
+
+
+@cli.command()
 def predict(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.", exists=True)],
     out: Annotated[Path | None, typer.Option(help="Folder to write the answers to, as --format says.")] = None,
@@ -123,7 +149,8 @@ def predict(
     """Understand pictures from files."""
     from app.commands import predict as command
     from app.commands.output.formats import read_formats
-    from app.commands.sources import find_sources
+    from app.commands.sources import find_sources, left_out
+    from app.commands.summary import printable
     from app.settings import load_settings
 
     if formats and out is None:
@@ -142,6 +169,8 @@ def predict(
         class_agnostic=class_agnostic,
         max_detections=max_detections,
     )
+    if others := left_out(pictures):
+        typer.echo(f"roo-vision: {printable(others)}.", err=True)
     job = command.Job(
         sources=find_sources(pictures, out),
         out=out,
@@ -177,11 +206,14 @@ def send(
 ) -> None:
     """Put pictures on the queue, as a robot would. The namespace is ROO_SERVICEBUS_NAMESPACE or _CONNECTION_STRING."""
     from app.commands import send as command
-    from app.commands.sources import find_pictures
+    from app.commands.sources import find_pictures, left_out
+    from app.commands.summary import printable
     from app.settings import load_client_settings
 
     wanted = {"model": model, "robot_id": robot_id}
     properties = {name: value for name, value in wanted.items() if value is not None}
+    if others := left_out(pictures):
+        typer.echo(f"roo-vision: {printable(others)}.", err=True)
     errand = command.Errand(find_pictures(pictures), command.read_rate(rate), wait, properties, session, take_all)
     sys.exit(OK if command.run(errand, load_client_settings(queue, results_queue=results)) else FAILED)
 

@@ -139,6 +139,12 @@ class Forbidden(CallerError):
     code = "forbidden"
 
 
+class CannotLoad(CallerError):
+    """A model cannot be loaded, or may not be unloaded; what was served is served on."""
+
+    code = "cannot_load"
+
+
 class UnsupportedEncoding(CallerError):
     """The body is packed in a way that is not read (`Content-Encoding`); what is in it nobody knows."""
 
@@ -224,6 +230,24 @@ class InvalidManifest(StartupError):
     """A `model.yaml` or the files beside it are not what they should be."""
 
     code = "invalid_manifest"
+
+
+class UntrustedModel(InvalidManifest):
+    """A model's files are not those that a trusted key has signed."""
+
+    code = "untrusted_model"
+
+
+class ModelsUnavailable(StartupError):
+    """Where models come from does not answer, or does not give them."""
+
+    code = "models_unavailable"
+
+
+class ModelsRefused(StartupError):
+    """What is in the place that models come from, or go to, is not as it must be."""
+
+    code = "models_refused"
 
 
 class DeviceUnavailable(StartupError):

@@ -4,13 +4,16 @@ import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.api.app import create_app
 from app.api.body import UploadLimits
@@ -22,16 +25,23 @@ from app.core.capacity import Capacity
 from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
 from app.core.registry import Registry
+from app.core.retirement import Retirement
+from app.core.rollouts import Rollouts
 from app.core.service import InferenceService, PictureLimits
 from app.engines.devices import Device
 from app.host import allocator, cgroup
 from app.http_server import HttpServer, listen, stop_event
-from app.loading.serving import Serving
+from app.loading import routes
+from app.loading.control import ModelControl
+from app.loading.polling import Poller
+from app.loading.serving import Serving, trusted
 from app.loading.start import Start
 from app.monitoring import gauges
+from app.monitoring.differing import DifferingPictures
 from app.otel_settings import load_otel_settings
 from app.repository import repository
 from app.repository.repository import ModelEntry
+from app.repository.sources.start import Brought, bring
 from app.settings import MIB, Settings
 from app.telemetry import logs, process, setup
 
@@ -67,6 +77,9 @@ class Core:
     device: Device
     entries: list[ModelEntry]
     start: Start
+    rollouts: Rollouts
+    control: ModelControl
+    poller: Poller | None
 
     def load(self) -> None:
         """Try what is fastest here, load and warm every model, then start the lanes; raises `StartupError`.
@@ -77,11 +90,15 @@ class Core:
         start.run(self.entries)
         for model in start.models:
             registry.add(model)
+        start.models.clear()  # from now on the registry holds them, and lets them go
         for name, reason in start.failures.items():
             registry.fail(name, reason)
         self.executor.start(start.serving.lanes)
         registry.complete()
+        self.control.start(start.serving, [entry for entry in self.entries if entry.name in registry.names()])
         self.health.finish_start()
+        if self.poller is not None:
+            self.poller.start()
 
 
 def build(settings: Settings, model: str | None = None) -> Core:
@@ -90,11 +107,13 @@ def build(settings: Settings, model: str | None = None) -> Core:
     Raises `StartupError` where they do not fit.
     """
     serving = Serving.of(settings)
+    only = settings.model_name
+    looked_at = Poller.look_at(settings.models_dir, only) if settings.repository_poll and model is None else None
     start = Start(serving, settings.default_model, settings.strict_repository)
     entries = (
-        start.read(settings.models_dir, settings.model_name)
+        start.read(settings.models_dir, only)
         if model is None
-        else [repository.read_model(settings.models_dir, model)]
+        else [repository.read_model(settings.models_dir, model, serving.trust)]
     )
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     _check_memory(settings, serving.lanes)
@@ -104,10 +123,18 @@ def build(settings: Settings, model: str | None = None) -> Core:
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
     limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
     admission = Admission(budget, capacity.retry_after)
-    registry = Registry(settings.default_model)
-    service = InferenceService(registry, batcher, admission, capacity, limits)
+    fixed = settings.traffic if model is None else {}
+    registry = Registry(settings.default_model, routes.read(entries, fixed, start.failures))
+    keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
+    service = InferenceService(registry, batcher, admission, capacity, limits, keep)
     health = Health(registry, executor, capacity, serving.device)
-    return Core(service, batcher, executor, health, serving.device, entries, start)
+    retirement = Retirement(registry, batcher, executor, capacity)
+    control = ModelControl(registry, retirement, settings.models_dir, only, settings.model_control)
+    poller = None
+    if looked_at is not None:
+        poller = Poller(control, registry, settings.models_dir, only, looked_at, settings.repository_poll)
+    rollouts = Rollouts(registry, settings.rollout_dir)
+    return Core(service, batcher, executor, health, serving.device, entries, start, rollouts, control, poller)
 
 
 def _check_memory(settings: Settings, lanes: int) -> None:
@@ -136,9 +163,16 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     """Serve; returns whether loading and computing had ended when the service did."""
     allocator.keep_buffers()
     sys.setswitchinterval(SWITCH_SECONDS)
+    with _ended_by(signal.SIGTERM):
+        brought = bring(settings, trusted(settings))
+    if brought is not None:
+        settings = settings.model_copy(update={"models_dir": brought.folder})
     core = build(settings)
+    if brought is not None:
+        _note(brought, core)
     telemetry = setup.install(core.device.name, load_otel_settings(), writer)
     gauges.observe_core(core.service, core.batcher, core.executor, core.health, core.device)
+    gauges.observe_releases(core.service.registry, core.rollouts)
     gauges.observe_process()
     try:
         with listen(settings) as listener:
@@ -148,7 +182,27 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
                 computed = runner.run(_serve(core, server, listener, around, settings, writer))
     finally:
         telemetry.shutdown()
-    return computed and core.health.started().ok
+    return computed and core.health.started().ok and not core.control.busy
+
+
+def _note(brought: Brought, core: Core) -> None:
+    """Have it told where the models came from, and which did not come."""
+    core.health.watch("models source", lambda: brought.told)
+    core.start.failures.update(brought.failures)
+
+
+@contextmanager
+def _ended_by(number: signal.Signals) -> Iterator[None]:
+    """Let this signal end the process in the block, which it would not do to a container's first process."""
+
+    def end(*_: object) -> NoReturn:
+        raise SystemExit(0)
+
+    before = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 async def _serve(
@@ -163,6 +217,7 @@ async def _serve(
     stop = stop_event()
     http = asyncio.create_task(server.serve(sockets=[listener]))
     watching = asyncio.create_task(process.watch_event_loop())
+    releasing = asyncio.create_task(core.rollouts.run(), name="roll-outs")
     queue: _Queue | None = None
     rpc: RpcServer | None = None
     try:
@@ -176,6 +231,7 @@ async def _serve(
     finally:
         finished = await _drain(core, server, http, queue, rpc, settings)
         watching.cancel()
+        releasing.cancel()
     return finished
 
 
@@ -225,7 +281,7 @@ async def _start_rpc(core: Core, around: Perimeter, settings: Settings) -> "RpcS
         return None
     from app.rpc.server import RpcServer  # only those who use gRPC wait for its import
 
-    rpc = RpcServer(core.service, core.health, around.doorkeeper(), settings)
+    rpc = RpcServer(core.service, core.health, around.doorkeeper(), core.control, settings)
     await rpc.start()
     return rpc
 
@@ -254,6 +310,7 @@ def _in_background(core: Core) -> "asyncio.Future[None]":
     def load() -> None:
         try:
             core.load()
+            core.rollouts.resume()
         except BaseException as error:  # whatever it was, it is raised where it is waited for
             loaded.set_exception(error)
         else:
@@ -277,6 +334,10 @@ async def _drain(
     """
     log.info("stopping: not ready from now on")
     core.health.begin_drain()
+    core.service.shadows.close()
+    core.control.stop()
+    if core.poller is not None:
+        core.poller.stop()
     server.begin_drain()
     ends = time.monotonic() + settings.grace_period - CLOSE_SECONDS
     settling = asyncio.create_task(queue.stop(ends - time.monotonic())) if queue else None
@@ -322,6 +383,14 @@ def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry, aro
         settings.min_upload_rate,
     )
     metrics_text = telemetry.metrics_text
-    return HttpServer(
-        create_app(core.service, core.health, limits, metrics_text, around, predict=settings.http), settings
+    app = create_app(
+        core.service,
+        core.health,
+        limits,
+        metrics_text,
+        around,
+        control=core.control,
+        rollouts=core.rollouts,
+        predict=settings.http,
     )
+    return HttpServer(app, settings)

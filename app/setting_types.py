@@ -31,6 +31,21 @@ def _pairs(value: object) -> object:
     return pairs
 
 
+def _shares_of_versions(value: object) -> object:
+    """`MODEL=VERSION:PERCENT,…` for each, with semicolons between."""
+    if not isinstance(value, str):
+        return value
+    found: dict[str, dict[str, str]] = {}
+    for part in filter(None, map(str.strip, value.split(";"))):
+        name, _, said = (piece.strip() for piece in part.partition("="))
+        pieces = [piece.partition(":") for piece in said.split(",")]
+        shares = {version.strip(): percent.strip() for version, _, percent in pieces}
+        if not name or name in found or len(shares) < len(pieces) or not all(shares.values()):
+            raise ValueError("give MODEL=VERSION:PERCENT,VERSION:PERCENT, each once, with semicolons between models")
+        found[name] = shares
+    return found
+
+
 Port = Annotated[
     Annotated[int, Field(ge=0, le=65535)] | None, BeforeValidator(lambda value: None if value == "" else value)
 ]
@@ -44,6 +59,9 @@ Texts = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
 
 Shares = Annotated[dict[str, Annotated[float, Field(gt=0, lt=1)]], NoDecode, BeforeValidator(_pairs)]
 """A share between 0 and 1 for all, or `NAME=SHARE` for each."""
+
+VersionShares = Annotated[dict[str, dict[str, float]], NoDecode, BeforeValidator(_shares_of_versions)]
+"""`MODEL=VERSION:PERCENT,VERSION:PERCENT` for each model, with semicolons between."""
 
 Counts = Annotated[dict[str, Annotated[int, Field(ge=1, le=1024)]], NoDecode, BeforeValidator(_pairs)]
 """A count for all, or `NAME=COUNT` for each."""

@@ -14,8 +14,9 @@ from pydantic_settings import SettingsConfigDict
 
 from app.errors import StartupError
 from app.host import cgroup
+from app.models_settings import ModelsSettings
 from app.queue_settings import QueueSettings
-from app.setting_types import Names, Port
+from app.setting_types import Names, Port, VersionShares
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -26,7 +27,7 @@ GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class Settings(QueueSettings):
+class Settings(QueueSettings, ModelsSettings):
     """All that can be set; unknown `ROO_*` variables are refused, so that a misspelt one is not silently ignored."""
 
     model_config = SettingsConfigDict(env_prefix="ROO_", frozen=True, extra="forbid")
@@ -78,6 +79,27 @@ class Settings(QueueSettings):
     )
     default_model: str | None = Field(
         None, description="Model that answers `/v1/predict`; needed only where several models are served."
+    )
+    traffic: VersionShares = Field(
+        {},
+        description="Shares of versions in place of the manifests': `MODEL=VERSION:PERCENT,VERSION:PERCENT`, with "
+        "semicolons between models.",
+    )
+    rollout_dir: Path | None = Field(
+        None, description="Folder where roll-outs keep how far they are; without one a restart forgets them."
+    )
+    model_control: Literal["off", "admin", "open"] = Field(
+        "admin",
+        description="Who may load, reload and unload models at run time: nobody, administrators (keys with the scope "
+        "`admin`, tokens with a role of `ROO_ENTRA_ADMIN_ROLES`), or whoever may ask (`open`).",
+    )
+    repository_poll: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds between two looks at the model repository, whose changes are then loaded; 0 means none.",
+    )
+    shadow_dir: Path | None = Field(
+        None, description="Folder where the pictures are kept about which a model's versions differ most."
     )
     lanes: int = Field(
         0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core, or as measured."
@@ -146,6 +168,9 @@ class Settings(QueueSettings):
     entra_roles: Names = Field(
         (), description="Roles or scopes of which a token must hold one, with commas; empty means none is asked for."
     )
+    entra_admin_roles: Names = Field(
+        (), description="Roles or scopes with which a token may also load and unload models, with commas."
+    )
     metrics_open: bool = Field(False, description="Whether /metrics is answered without a key or token.")
     rate_limit: float = Field(0.0, ge=0, description="Requests a second for each caller and replica; 0 means no limit.")
     rate_burst: int | None = Field(
@@ -184,6 +209,8 @@ class Settings(QueueSettings):
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
         if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
+        if self.models_source is not None and self.model_name is not None:
+            raise ValueError("ROO_MODEL_NAME names a folder's one model, and ROO_MODELS_SOURCE brings many: set one")
         self._check_callers()
         self._check_entra()
         self._check_production()
@@ -208,7 +235,7 @@ class Settings(QueueSettings):
     def _check_entra(self) -> None:
         ways = (self.entra_tenant is not None) + (self.entra_issuer is not None)
         if "entra" not in self.auth:
-            if ways or self.entra_audience or self.entra_roles:
+            if ways or self.entra_audience or self.entra_roles or self.entra_admin_roles:
                 raise ValueError(
                     "Entra ID is set up, but ROO_AUTH does not ask for its tokens: set it to entra or keys+entra"
                 )

@@ -1,23 +1,21 @@
 """`make bench-protocols`: the ways to ask one service beside each other, in alternating slices of one run.
 
 Pictures as /v1 takes them, over the Open Inference Protocol in binary REST and over gRPC; and rows of the graph's own
-input over both, beside a plain loop of ONNX Runtime. Whoever asks shares the cores with who answers: gRPC's client
-costs more of them than the plain sockets that ask over HTTP, and its figures bear that too.
+input over both, beside a plain loop of ONNX Runtime. Whoever asks shares the cores with who answers, so that what each
+costs is measured as well: over gRPC plain sockets ask, as over HTTP, and in a way of its own gRPC's client for Python.
 """
 
-import asyncio
 import json
+import math
 import socket
 import tempfile
-import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import grpc
 import numpy as np
 import onnxruntime as ort
 import typer
@@ -25,39 +23,35 @@ from rich.console import Console
 
 from app.bench import load, machine, pictures
 from app.bench.contenders import READY_PATH
-from app.bench.measurements import percentile, spread
+from app.bench.measurements import spread
 from app.bench.processes import POLL_SECONDS, START_SECONDS, Child, answers, sigterm_as_exit
 from app.bench.run import choose_model
 from app.errors import StartupError
 from app.oip.datatypes import LENGTH, name_of
 from app.repository import repository
-from app.rpc.messages import SERVICE, message
-from app.settings import environment_with, load_settings, usable_cores
+from app.rpc.messages import message
+from app.settings import environment_with, load_settings
+from benchmarks import lean_grpc
 from benchmarks.command_line import Device, Model, ModelsDir, Out, start
 from benchmarks.peers import environments
 from benchmarks.peers.family import Family
+from benchmarks.protocol_ways import Way, over_grpc_aio, over_sockets, plain_loop
 
-V1, REST, GRPC = "pictures: /v1", "pictures: /v2", "pictures: gRPC"
+V1, REST, GRPC, GRPC_AIO = "pictures: /v1", "pictures: /v2", "pictures: gRPC", "pictures: gRPC, by grpc.aio"
 LOOP, REST_TENSORS, GRPC_TENSORS = "tensors: plain loop", "tensors: /v2", "tensors: gRPC"
 TRITON = "tensors: Triton, /v2"
 WANTED = {
     REST: (V1, 0.97),
     GRPC: (V1, 0.97),
+    GRPC_AIO: (V1, 0.97),
     REST_TENSORS: (LOOP, 0.9),
     GRPC_TENSORS: (LOOP, 0.9),
     TRITON: (REST_TENSORS, 0.77),
 }
 """What each is compared with, and the ratio that it should have at least; Triton at most: 1.3 the other way round."""
-TRITON_PYTHON = "/usr/bin/python3"
-"""Triton's Python backend loads the distribution's libpython, whichever Python else there is."""
-_WARM_SECONDS = 0.5
 _ROWS = 8
 
 console = Console(stderr=True)
-Figure = tuple[float, float]
-"""Answers a second, and the median of their milliseconds."""
-Way = Callable[[int, float], Figure]
-"""Measures with so many in flight, for so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,80 +86,11 @@ def rpc(model: str, tensor: Tensor) -> bytes:
     return content
 
 
-def over_http(port: int, child: Child, requests: Sequence[bytes]) -> Way:
-    """A closed loop of plain sockets."""
-
-    def measure(concurrency: int, seconds: float) -> Figure:
-        target = load.Target(port, child.cpu_seconds)
-        found = load.press(target, requests, concurrency, _WARM_SECONDS, seconds)
-        if found.errors:
-            raise StartupError(f"{found.errors} requests failed: {found.first_error}")
-        return found.per_second, found.p50_ms
-
-    return measure
-
-
-def over_grpc(port: int, requests: Sequence[bytes]) -> Way:
-    """A closed loop of calls on one connection."""
-
-    async def press(concurrency: int, seconds: float) -> Figure:
-        options = [("grpc.max_receive_message_length", -1)]
-        async with grpc.aio.insecure_channel(f"{load.HOST}:{port}", options=options) as channel:
-            ask = channel.unary_unary(f"/{SERVICE}/ModelInfer")
-            return await _closed_loop(ask, requests, concurrency, seconds)
-
-    return lambda concurrency, seconds: asyncio.run(press(concurrency, seconds))
-
-
-async def _closed_loop(
-    ask: Callable[[bytes], Awaitable[Any]], requests: Sequence[bytes], concurrency: int, seconds: float
-) -> Figure:
-    latencies: list[float] = []
-    begins = time.perf_counter() + _WARM_SECONDS
-    ends = begins + seconds
-
-    async def one(number: int) -> None:
-        while (began := time.perf_counter()) < ends:
-            await ask(requests[number % len(requests)])
-            number += 1
-            if begins <= time.perf_counter() <= ends:
-                latencies.append((time.perf_counter() - began) * 1e3)
-
-    await asyncio.gather(*(one(number) for number in range(concurrency)))
-    return len(latencies) / seconds, percentile(latencies, 0.5)
-
-
-def plain_loop(path: Path, rows: np.ndarray[Any, Any]) -> Way:
-    """A thread a core runs one row after the other in one session: no server, no batches."""
-
-    def measure(concurrency: int, seconds: float) -> Figure:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        name, latencies = session.get_inputs()[0].name, []
-        ends = time.perf_counter() + seconds
-
-        def run() -> None:
-            while (began := time.perf_counter()) < ends:
-                session.run(None, {name: rows[:1]})
-                latencies.append((time.perf_counter() - began) * 1e3)
-
-        threads = [threading.Thread(target=run) for _ in range(min(concurrency, usable_cores()))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return len(latencies) / seconds, percentile(latencies, 0.5)
-
-    return measure
-
-
 def triton(model: str, path: Path, folder: Path, children: ExitStack, requests: Sequence[bytes]) -> Way:
     """A Triton with the same graph, asked as the service is over REST."""
     with socket.create_server((load.HOST, 0)) as free:
         port = free.getsockname()[1]
-    python = environments.python_of("pytriton", TRITON_PYTHON)
+    python = environments.python_with_triton()
     arguments = ["benchmarks.peers.pytriton_peer", str(port), model, str(path.absolute())]
     child = Child("triton", arguments, folder, environment=environment_with(PYTHONPATH="."), python=python)
     children.enter_context(Family(child))
@@ -175,7 +100,7 @@ def triton(model: str, path: Path, folder: Path, children: ExitStack, requests: 
         if time.monotonic() > ends:
             raise StartupError(f"Triton was not ready in {START_SECONDS:.0f} s. Its log:\n{child.log()}")
         time.sleep(POLL_SECONDS)
-    return over_http(port, child, requests)
+    return over_sockets(port, child, requests)
 
 
 def ways(
@@ -199,14 +124,21 @@ def ways(
     tensors = [Tensor(own, name_of(rows.dtype), (1, *spec.shape), row.tobytes()) for row in rows]
     v1 = [load.post(f"/v1/models/{model}/predict?read_barcodes=false", "image/jpeg", each) for each in shown]
     asked = [rest(model, each) for each in tensors]
+    called = [rpc(model, each) for each in encoded]
     beside = {TRITON: triton(model, path, folder, children, asked)} if with_triton else {}
     return {
-        V1: over_http(port, child, v1),
-        REST: over_http(port, child, [rest(model, each) for each in encoded]),
-        GRPC: over_grpc(grpc_port, [rpc(model, each) for each in encoded]),
+        V1: over_sockets(port, child, v1),
+        REST: over_sockets(port, child, [rest(model, each) for each in encoded]),
+        GRPC: over_sockets(grpc_port, child, [lean_grpc.message(each) for each in called], lean_grpc.GrpcConnection),
+        GRPC_AIO: over_grpc_aio(grpc_port, child, called),
         LOOP: plain_loop(path, rows),
-        REST_TENSORS: over_http(port, child, asked),
-        GRPC_TENSORS: over_grpc(grpc_port, [rpc(model, each) for each in tensors]),
+        REST_TENSORS: over_sockets(port, child, asked),
+        GRPC_TENSORS: over_sockets(
+            grpc_port,
+            child,
+            [lean_grpc.message(rpc(model, each)) for each in tensors],
+            lean_grpc.GrpcConnection,
+        ),
         **beside,
     }
 
@@ -214,8 +146,9 @@ def ways(
 def table(found: dict[str, list[dict[str, float]]], concurrency: int) -> list[str]:
     """What was found, in words; ratios are taken within each round."""
     lines = [
-        f"| way | answers/s, {concurrency} in flight | to its like | wanted | p50 ms alone | to its like |",
-        "| --- | --- | --- | --- | --- | --- |",
+        f"| way | answers/s, {concurrency} in flight | to its like | wanted | CPU ms each: service | client "
+        "| p50 ms alone | to its like |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for way, rounds in found.items():
         rate, alone = spread(each["per_second"] for each in rounds), spread(each["alone_ms"] for each in rounds)
@@ -225,9 +158,15 @@ def table(found: dict[str, list[dict[str, float]]], concurrency: int) -> list[st
         longer = spread(one["alone_ms"] / other["alone_ms"] for one, other in pairs)
         lines.append(
             f"| {way} | {rate.median:.0f} ({rate.low:.0f}-{rate.high:.0f}) | {ratio.median:.3f} "
-            f"({ratio.low:.2f}-{ratio.high:.2f}) | {wanted:g} | {alone.median:.2f} | {longer.median:.3f} |"
+            f"({ratio.low:.2f}-{ratio.high:.2f}) | {wanted:g} | {_cpu(rounds, 'service_ms')} | "
+            f"{_cpu(rounds, 'client_ms')} | {alone.median:.2f} | {longer.median:.3f} |"
         )
     return lines
+
+
+def _cpu(rounds: list[dict[str, float]], of: str) -> str:
+    found = spread(each.get(of, math.nan) for each in rounds)
+    return "" if math.isnan(found.median) else f"{found.median:.2f} ({found.low:.2f}-{found.high:.2f})"
 
 
 def measure(
@@ -251,9 +190,8 @@ def measure(
         for number in range(rounds):
             for way in list(asked)[number % len(asked) :] + list(asked)[: number % len(asked)]:
                 console.print(f"round {number + 1} of {rounds}: {way} ...")
-                per_second, _ = asked[way](concurrency, seconds)
-                _, alone = asked[way](1, seconds / 2)
-                found[way].append({"per_second": per_second, "alone_ms": alone})
+                busy, alone = asked[way](concurrency, seconds), asked[way](1, seconds / 2)
+                found[way].append({**busy.told(), "alone_ms": alone.p50_ms})
     out.mkdir(parents=True, exist_ok=True)
     record = {"machine": asdict(machine.describe()), "seconds": seconds, "concurrency": concurrency, "found": found}
     (out / "bench-protocols.json").write_text(json.dumps(record, indent=1) + "\n")

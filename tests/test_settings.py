@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app import queue_settings, settings
+from app import models_settings, queue_settings, settings
 from app.errors import StartupError
 from app.settings import Settings, environment_with, load_client_settings, load_settings, the_queue
 
@@ -183,7 +183,7 @@ def test_who_asks_about_one_queue_of_several_names_it(monkeypatch: pytest.Monkey
 
 def test_every_refusal_names_the_variables() -> None:
     """Whoever starts the service sets `ROO_*` variables, and knows no fields."""
-    tree = ast.parse(inspect.getsource(settings) + inspect.getsource(queue_settings))
+    tree = ast.parse("".join(map(inspect.getsource, (settings, queue_settings, models_settings))))
     raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
     said = ["".join(_texts(call)) for call in raised if ast.unparse(call.func) == "ValueError"]
     assert len(said) > 15

@@ -2,10 +2,11 @@
 
 import logging
 import time
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.telemetry import logs, metrics, tracing
+from app.telemetry import asked, logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class AccessLogMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.monotonic()
+        started, answered = time.monotonic(), asked.begin()
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         quiet = scope["path"] in _QUIET
         tracing_it = (
@@ -37,14 +38,17 @@ class AccessLogMiddleware:
             try:
                 await self._app(scope, receive, send)
             finally:
-                _tell(scope, method, time.monotonic() - started, logging.DEBUG if quiet else logging.INFO)
+                seconds = time.monotonic() - started
+                _tell(scope, method, seconds, logging.DEBUG if quiet else logging.INFO, answered)
+                tracing.tell_model(span, answered)
                 tracing.end_server(span, method, _route(scope), _status(scope), scope["state"]["request_id"])
 
 
-def _tell(scope: Scope, method: str, seconds: float, level: int) -> None:
+def _tell(scope: Scope, method: str, seconds: float, level: int, answered: Mapping[str, str]) -> None:
     route, status = _route(scope), _status(scope)
     metrics.http_seconds.record(seconds, (method, route, status), tracing.sampled_context())
-    fields: logs.Fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
+    said: logs.Fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
+    fields = {**said, **answered}
     logs.tell(log, level, f"{method} {_path(scope)} {status}", fields)
 
 

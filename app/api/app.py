@@ -9,7 +9,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 import app as package
-from app.api import documentation, inference, operations, problems
+from app.api import control as model_control
+from app.api import documentation, inference, operations, problems, releases
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
 from app.api.head_as_get import HeadAsGet
@@ -20,8 +21,11 @@ from app.api.request_id import RequestIdMiddleware
 from app.api.schemas import JsonPredictRequest
 from app.api.security.perimeter import Perimeter
 from app.core.health import Health
+from app.core.rollouts import Rollouts
 from app.core.service import InferenceService
+from app.loading.control import ModelControl
 from app.settings import usable_cores
+from app.wire.releases import RolloutPlan, SharesChange
 from app.wire.rendering import Renderer
 
 DESCRIPTION = """\
@@ -42,11 +46,14 @@ def create_app(
     metrics_text: operations.MetricsText,
     perimeter: Perimeter = EVERYBODY,
     *,
+    control: ModelControl | None = None,
+    rollouts: Rollouts | None = None,
     predict: bool = True,
 ) -> FastAPI:
-    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask.
+    """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask,
+    `control` and `rollouts` change what is served.
 
-    Without `predict` there are only probes, metrics and the list of models.
+    Without `predict` there are only probes, metrics, the list of models, and what changes it.
     """
     renderer = Renderer(usable_cores())
 
@@ -79,6 +86,10 @@ def create_app(
         )
     app.include_router(oip.descriptions(service, health))
     app.include_router(operations.router(service.registry, health, metrics_text))
+    if control is not None:
+        app.include_router(model_control.router(control))
+        if rollouts is not None:
+            app.include_router(releases.router(service.registry, rollouts, control))
     app.include_router(documentation.router())
     return app
 
@@ -108,7 +119,14 @@ class _Application(FastAPI):
         if self.openapi_schema is not None:
             return self.openapi_schema
         document = super().openapi()
-        for model in (JsonPredictRequest, InferRequest, problems.Problem, problems.InferenceError):
+        for model in (
+            JsonPredictRequest,
+            InferRequest,
+            SharesChange,
+            RolloutPlan,
+            problems.Problem,
+            problems.InferenceError,
+        ):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             document["components"]["schemas"].update(schema.pop("$defs", {}))
             document["components"]["schemas"][model.__name__] = schema

@@ -20,6 +20,7 @@ from app.api.schemas import PredictionList
 from app.api.security.gate import caller_of
 from app.api.uploads import RAW_TYPES, Uploads, read_head
 from app.core.service import InferenceService
+from app.wire import stickiness
 from app.wire.predict_options import PredictOptions
 from app.wire.prediction import Prediction
 from app.wire.rendering import Renderer
@@ -27,6 +28,7 @@ from app.wire.rendering import Renderer
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 OPENAPI = {
+    "parameters": [stickiness.DOCUMENTED],
     "requestBody": {
         "required": True,
         "content": {
@@ -43,7 +45,7 @@ OPENAPI = {
             },
             "application/json": {"schema": {"$ref": "#/components/schemas/JsonPredictRequest"}},
         },
-    }
+    },
 }
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -90,9 +92,10 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
         reply = negotiation.choose(head.accept)
         options = _options(scope["query_string"])
         model, version = scope["path_params"].get("name"), scope["path_params"].get("version")
+        key = stickiness.key_in(scope["headers"])
         service.registry.get(model, version)
         with service.admission.permit(options.core_priority(), caller_of(scope)) as permit:
-            call = Call(service, permit, scope["state"]["request_id"], model, version)
+            call = Call(service, permit, scope["state"]["request_id"], model, version, key)
             body = await reading.receive(head, options, permit)
             response = await or_hang_up(scope, call.answer(body, renderer, reply))
             del body  # the pictures are not needed for sending what was made of them

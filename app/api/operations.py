@@ -46,7 +46,11 @@ def router(registry: Registry, health: Health, metrics_text: MetricsText) -> API
 
     @routes.get("/v1/models", summary="What is served?")
     async def models() -> ModelList:
-        failed = [FailedModel(name=name, reason=reason) for name, reason in sorted(registry.failures.items())]
+        stale = registry.stale
+        failed = [
+            FailedModel(name=name, reason=reason, serving=name in stale)
+            for name, reason in sorted(registry.failures.items())
+        ]
         return ModelList(models=[_describe(registry, name) for name in registry.names()], failed=failed)
 
     @routes.get("/v1/models/{name}", summary="Describe a model", responses=problems.responses(ModelNotFound))
@@ -68,4 +72,4 @@ def _answer(probe: Probe) -> JSONResponse:
 
 def _describe(registry: Registry, name: str) -> ModelInfo:
     versions = registry.versions(name)
-    return to_model_info(versions, default=registry.is_default(name))
+    return to_model_info(versions, registry.traffic.route(name), default=registry.is_default(name))

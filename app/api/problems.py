@@ -16,6 +16,7 @@ from starlette.types import Scope
 from app import errors
 from app.api import request_id
 from app.api.request_id import request_id_of
+from app.oip.not_offered import why_not
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ STATUS: dict[type[errors.RequestError], HTTPStatus] = {
     errors.EngineFailure: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.CannotLoad: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -178,7 +180,7 @@ async def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.scope["path"][:200]
     words: dict[int, tuple[str, str]] = {
-        404: ("not_found", f"There is nothing at {path}. The API is described at /docs."),
+        404: ("not_found", why_not(path) or f"There is nothing at {path}. The API is described at /docs."),
         405: ("method_not_allowed", f"{path} does not take {request.method}. The API is described at /docs."),
     }
     code, detail = words.get(error.status_code, ("invalid_request", str(error.detail)))

@@ -34,14 +34,22 @@ class Call:
     """What all pictures of one HTTP request have in common."""
 
     def __init__(
-        self, service: InferenceService, permit: Permit, request_id: str, model: str | None, version: str | None
+        self,
+        service: InferenceService,
+        permit: Permit,
+        request_id: str,
+        model: str | None,
+        version: str | None,
+        key: str | None = None,
     ) -> None:
+        """Where versions share the traffic it goes with others of its `key`; all its pictures go to one version."""
         self.request_id = request_id
         self._arrived = time.monotonic()
         self._service = service
         self._permit = permit
         self._model = model
         self._version = version
+        self._key = key or request_id
 
     async def answer(self, body: ReceivedBody, renderer: Renderer, reply: Reply) -> Response:
         """The response to all of it; raises the `RequestError` that says why there is none."""
@@ -76,6 +84,7 @@ class Call:
                 version=self._version,
                 options=self._options,
                 deadline=self._deadline,
+                key=self._key,
             ),
             self._permit,
         )
@@ -168,8 +177,10 @@ class Call:
                 "A drawn answer is one picture; send one, or ask for multipart/mixed or application/json."
             )
         upload = body.uploads[0]
-        picture = await self._draw(upload, await self._infer(upload, 0), renderer, media_type)
-        return Response(picture, media_type=media_type)
+        answer = await self._infer(upload, 0)
+        picture = await self._draw(upload, answer, renderer, media_type)
+        who = {"Roo-Model": answer.model, "Roo-Version": answer.version}
+        return Response(picture, media_type=media_type, headers=who)
 
 
 def _with_id(identifier: str | None, result: InferenceResult) -> dict[str, Any]:

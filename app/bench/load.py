@@ -40,13 +40,19 @@ def post(path: str, media_type: str, body: bytes) -> bytes:
 
 
 def press(
-    target: Target, requests: Sequence[bytes], concurrency: int, warm_seconds: float, seconds: float
+    target: Target,
+    requests: Sequence[bytes],
+    concurrency: int,
+    warm_seconds: float,
+    seconds: float,
+    speaking: "type[Connection] | None" = None,
 ) -> Measurement:
     """Keep `concurrency` requests in flight and measure the window of `seconds` that follows `warm_seconds`.
 
-    Errors are counted in the warm-up too. Raises `StartupError` where the server cannot be reached at all.
+    They are whole requests of HTTP/1.1, or what another kind of connection takes. Errors are counted in the warm-up
+    too. Raises `StartupError` where the server cannot be reached at all.
     """
-    return _run(_press(target, requests, concurrency, warm_seconds, seconds))
+    return _run(_press(target, requests, concurrency, warm_seconds, seconds, speaking or HttpConnection))
 
 
 def send(
@@ -65,9 +71,14 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _press(
-    target: Target, requests: Sequence[bytes], concurrency: int, warm_seconds: float, seconds: float
+    target: Target,
+    requests: Sequence[bytes],
+    concurrency: int,
+    warm_seconds: float,
+    seconds: float,
+    speaking: "type[Connection]",
 ) -> Measurement:
-    crowd = _Crowd(target.port, itertools.cycle(requests))
+    crowd = Crowd(target.port, itertools.cycle(requests), speaking)
     await crowd.open(concurrency)
     await asyncio.sleep(warm_seconds)
     crowd.latencies.clear()
@@ -93,26 +104,33 @@ async def _press(
 async def _send(
     port: int, requests: Iterable[bytes], concurrency: int, on_answer: Callable[[int], None]
 ) -> tuple[int, str | None]:
-    crowd = _Crowd(port, requests, on_answer)
+    crowd = Crowd(port, requests, HttpConnection, on_answer)
     await crowd.open(concurrency)
     await crowd.empty.wait()
     await crowd.finish()
     return crowd.errors, crowd.first_error
 
 
-class _Crowd:
+class Crowd:
     """All connections of one slice, and what came of their requests."""
 
-    def __init__(self, port: int, requests: Iterable[bytes], on_answer: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        requests: Iterable[bytes],
+        speaking: "type[Connection]",
+        on_answer: Callable[[int], None] | None = None,
+    ) -> None:
         self.latencies: list[float] = []
         self.errors = 0
         self.first_error: str | None = None
         self.empty = asyncio.Event()
         self._port = port
         self._requests = iter(requests)
+        self._speaking = speaking
         self._on_answer = on_answer
         self._answered = 0
-        self._members: set[_Connection] = set()
+        self._members: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
 
     async def open(self, connections: int) -> None:
@@ -132,12 +150,12 @@ class _Crowd:
         """What a free connection sends next; None when it may go."""
         return next(self._requests, None)
 
-    def answered(self, seconds: float, status: int, answer: bytes) -> None:
-        """An answer came back whole after so many seconds."""
-        if status == 200:
+    def answered(self, seconds: float, wrong: str | None) -> None:
+        """An answer came back whole after so many seconds; `wrong` says where it is none that was wanted."""
+        if wrong is None:
             self.latencies.append(seconds)
         else:
-            self.failed(answer[:400].decode("latin-1"))
+            self.failed(wrong)
         self._answered += 1
         if self._on_answer is not None:
             self._on_answer(self._answered)
@@ -147,11 +165,11 @@ class _Crowd:
         self.errors += 1
         self.first_error = self.first_error or why
 
-    def entered(self, member: "_Connection") -> None:
+    def entered(self, member: "Connection") -> None:
         """A connection stands."""
         self._members.add(member)
 
-    def left(self, member: "_Connection", *, replace: bool) -> None:
+    def left(self, member: "Connection", *, replace: bool) -> None:
         """A connection is gone; one that the server closed is replaced."""
         self._members.discard(member)
         if replace:
@@ -171,19 +189,16 @@ class _Crowd:
 
     async def _join(self) -> None:
         try:
-            await asyncio.get_running_loop().create_connection(lambda: _Connection(self), HOST, self._port)
+            await asyncio.get_running_loop().create_connection(lambda: self._speaking(self), HOST, self._port)
         except OSError as error:
             raise StartupError(f"Nothing answers on {HOST} port {self._port}: {error}.") from None
 
 
-class _Connection(asyncio.Protocol):
-    """One keep-alive connection: a request, its answer, the next request."""
+class Connection(asyncio.Protocol):
+    """One connection that is kept: a request, its answer, the next request. What is said on it is its kind's."""
 
-    def __init__(self, crowd: _Crowd) -> None:
+    def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
-        self._answer = bytearray()
-        self._length: int | None = None
-        self._status = 0
         self._sent_at: float | None = None
         self._transport: asyncio.Transport | None = None
         self._leaving = False
@@ -193,43 +208,73 @@ class _Connection(asyncio.Protocol):
         # A whole picture fits: one write each, instead of waking up for every part that the kernel takes.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._crowd.entered(self)
-        self._send()
-
-    def data_received(self, data: bytes) -> None:
-        self._answer += data
-        if self._length is None and not self._read_head():
-            return
-        if self._length is None or len(self._answer) < self._length or self._sent_at is None:
-            return
-        seconds, self._sent_at = time.perf_counter() - self._sent_at, None
-        self._crowd.answered(seconds, self._status, bytes(self._answer))
-        self._send()
+        self.greet()
+        self._next()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._sent_at is not None:
             self._crowd.failed(f"the server closed the connection before its answer ({error or 'no error given'})")
         self._crowd.left(self, replace=not self._leaving)
 
+    def greet(self) -> None:
+        """Say what comes before the first request."""
+
+    def ask(self, request: bytes) -> None:
+        """Send one request."""
+        raise NotImplementedError
+
+    def write(self, content: bytes) -> None:
+        """Send these bytes."""
+        assert self._transport is not None
+        self._transport.write(content)
+
+    def answered(self, wrong: str | None = None) -> None:
+        """The answer is there whole, and the next request may go; `wrong` says what is wrong with it."""
+        if self._sent_at is not None:
+            seconds, self._sent_at = time.perf_counter() - self._sent_at, None
+            self._crowd.answered(seconds, wrong)
+            self._next()
+
     def abort(self, why: str) -> None:
         """Give up waiting."""
         self._crowd.failed(why)
         self._leave()
 
-    def _send(self) -> None:
-        assert self._transport is not None
+    def _next(self) -> None:
         request = self._crowd.next_request()
         if request is None:
             self._leave()
             return
-        self._answer.clear()
-        self._length = None
         self._sent_at = time.perf_counter()
-        self._transport.write(request)
+        self.ask(request)
 
     def _leave(self) -> None:
         assert self._transport is not None
         self._leaving, self._sent_at = True, None
         self._transport.abort()
+
+
+class HttpConnection(Connection):
+    """HTTP/1.1; of an answer only the status and the length are read."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        super().__init__(crowd)
+        self._answer = bytearray()
+        self._length: int | None = None
+        self._status = 0
+
+    def ask(self, request: bytes) -> None:
+        """Send one whole request."""
+        self._answer.clear()
+        self._length = None
+        self.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._answer += data
+        if self._length is None and not self._read_head():
+            return
+        if self._length is not None and len(self._answer) >= self._length:
+            self.answered(None if self._status == 200 else self._answer[:400].decode("latin-1"))
 
     def _read_head(self) -> bool:
         end = self._answer.find(b"\r\n\r\n")

@@ -6,7 +6,7 @@ from app.client.blocking import Client
 from app.client.errors import Refused, ServiceError, Unreachable
 from app.client.pictures import Picture
 from app.errors import InvalidRequest
-from app.wire.models import ModelInfo
+from app.wire.models import ModelChange, ModelInfo
 from app.wire.prediction import Prediction
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Client",
     "InvalidRequest",
     "Limits",
+    "ModelChange",
     "ModelInfo",
     "Picture",
     "Prediction",

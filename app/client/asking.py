@@ -8,10 +8,10 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from app.client.errors import Refused, ServiceError, from_problem
+from app.client.errors import Refused, ServiceError, from_problem, keep
 from app.errors import InvalidRequest
 from app.settings import Settings
-from app.wire.models import ModelInfo
+from app.wire.models import ModelChange, ModelInfo
 from app.wire.predict_options import PredictOptions
 from app.wire.prediction import Prediction
 
@@ -116,11 +116,16 @@ def predictions(response: httpx.Response, count: int) -> list[Prediction | Refus
     return [_answer(result) for result in results]
 
 
-def everybodys(error: Refused, count: int) -> list[Prediction | Refused]:
-    """The answers to so many pictures where the request was refused for what is wrong with all; else raises `error`."""
-    if error.status not in OF_PICTURES:
-        raise error
-    return [error] * count
+def everybodys(
+    error: ServiceError, count: int, before: Sequence[Prediction | Refused], total: int
+) -> list[Prediction | Refused]:
+    """The answers to `count` of `total` pictures whose request was refused for what is wrong with all of them; else
+    raises `error` with the answers that had come `before`.
+    """
+    if isinstance(error, Refused) and error.status in OF_PICTURES:
+        return [error] * count
+    keep(error, before, total)
+    raise error
 
 
 def models(response: httpx.Response) -> list[ModelInfo]:
@@ -136,6 +141,16 @@ def about(name: str) -> Request:
 def model(response: httpx.Response) -> ModelInfo:
     """What a model is; raises `ServiceError` where it cannot be read."""
     return _read(ModelInfo, response)
+
+
+def changing(verb: Literal["load", "reload", "unload"], name: str) -> Request:
+    """A request to change what is served of a model."""
+    return Request("POST", f"/v1/models/{quote(name, safe='')}/{verb}")
+
+
+def change(response: httpx.Response) -> ModelChange:
+    """What was done to a model; raises `ServiceError` where it cannot be read."""
+    return _read(ModelChange, response)
 
 
 class _Result(BaseModel):

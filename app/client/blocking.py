@@ -8,10 +8,10 @@ import httpx
 
 from app.client import asking
 from app.client.asking import DrawnType, Limits, Request
-from app.client.errors import Refused
+from app.client.errors import Refused, ServiceError
 from app.client.pictures import Picture, read
 from app.client.retries import Attempts
-from app.wire.models import ModelInfo
+from app.wire.models import ModelChange, ModelInfo
 from app.wire.prediction import Prediction
 
 
@@ -79,7 +79,7 @@ class Client:
         """An answer to each picture, in their order; where one failed, the error in its place.
 
         They go in as few requests as the limits allow, each with a `timeout` of its own. Raises what `predict` raises
-        for what concerns them all.
+        for what concerns them all; a `ServiceError` has the `answers` that had come by then, and which are `missing`.
         """
         contents = [read(picture) for picture in pictures]
         answers: list[Prediction | Refused] = []
@@ -88,8 +88,8 @@ class Client:
             request = asking.several(chosen, model, version, options)
             try:
                 answers += asking.predictions(self._send(request), len(chosen))
-            except Refused as error:
-                answers += asking.everybodys(error, len(chosen))
+            except ServiceError as error:
+                answers += asking.everybodys(error, len(chosen), answers, len(contents))
         return answers
 
     def draw(
@@ -112,6 +112,21 @@ class Client:
     def model(self, name: str) -> ModelInfo:
         """One of them; raises what `predict` raises."""
         return asking.model(self._send(asking.about(name)))
+
+    def load_model(self, name: str) -> ModelChange:
+        """Have the service load a model, or what has changed of it in its repository, beside what answers. For
+        administrators; waits until it answers, so give the client a `timeout` that suffices. Raises `Refused` where it
+        cannot be loaded, and what `predict` raises.
+        """
+        return asking.change(self._send(asking.changing("load", name)))
+
+    def reload_model(self, name: str) -> ModelChange:
+        """As `load_model`, opening all of it anew."""
+        return asking.change(self._send(asking.changing("reload", name)))
+
+    def unload_model(self, name: str) -> ModelChange:
+        """Have a model answer no more; raises what `load_model` raises."""
+        return asking.change(self._send(asking.changing("unload", name)))
 
     def ready(self) -> bool:
         """Whether it takes requests now; asked once."""

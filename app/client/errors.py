@@ -1,13 +1,24 @@
 """What comes instead of an answer."""
 
+from collections.abc import Sequence
+
 import httpx
+
+from app.wire.prediction import Prediction
 
 RETRIED = frozenset({429, 503})
 """The caller's rate is used up; there is no room, or the service is loading or stopping."""
 
 
 class ServiceError(Exception):
-    """The service gave no answer that can be used."""
+    """The service gave no answer that can be used.
+
+    Where it ended `predict_many`, `answers` are those that had come, to the first of its pictures in their order, and
+    `missing` the places of the pictures that have none.
+    """
+
+    answers: "Sequence[Prediction | Refused]" = ()
+    missing: Sequence[int] = ()
 
 
 class Unreachable(ServiceError):
@@ -29,6 +40,17 @@ class Refused(ServiceError):
         self.code = code
         self.retryable = retryable
         self.request_id = request_id
+
+
+def keep(error: ServiceError, answers: "Sequence[Prediction | Refused]", total: int) -> None:
+    """Put the answers that had come to some of so many pictures into the error that ended the call, and say so."""
+    error.answers, error.missing = answers, range(len(answers), total)
+    if answers and error.missing:
+        places = f"{len(answers)} to {total - 1}" if len(error.missing) > 1 else str(len(answers))
+        error.args = (
+            f"{error} {len(answers)} of {total} pictures are answered (`answers` of this error); counted from 0, "
+            f"{places} {'are' if len(error.missing) > 1 else 'is'} missing.",
+        )
 
 
 def refusal(response: httpx.Response) -> Refused:

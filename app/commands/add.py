@@ -9,7 +9,9 @@ from rich.console import Console
 from app.commands import doubts, drafts, entries, graphs, probing, trial, versions
 from app.commands.addition import Addition
 from app.commands.detector_graphs import conclude_detector
+from app.commands.detector_values import Known
 from app.commands.graphs import Conclusion
+from app.commands.looks import Looks
 from app.commands.trial import Sample
 from app.core.model import Model
 from app.errors import EngineFailure, InvalidManifest
@@ -44,7 +46,7 @@ def _write(asked: Addition, folder: Path, path: Path, sample: Sample | None) -> 
     """Fill the entry's folder, and load it; returns what was concluded and found."""
     labels = asked.names
     with drafts.kept(asked, path):
-        section, section_of_task = _inspect(asked, path, None if labels is None else len(labels))
+        section, section_of_task = _inspect(asked, path, sample or trial.bundled_sample(asked.out))
         classes = section_of_task.classes
         if classes is None and labels is None:
             raise InvalidManifest("The graph does not say how many classes there are; name them with --labels.")
@@ -57,7 +59,11 @@ def _write(asked: Addition, folder: Path, path: Path, sample: Sample | None) -> 
         "input": {**section.section, **_preparation(asked), **given.get("input", {})},
         str(asked.task): {**section_of_task.section, **given.get(str(asked.task), {})},
     }
-    names = labels if classes is None and labels is not None else entries.fit_labels(labels, classes or 0)
+    names = (
+        labels
+        if classes is None and labels is not None
+        else entries.fit_labels(labels, classes or 0, asked.names_source)
+    )
     if asked.dynamic_batch:
         from app.commands import dynamic_batch  # onnx, which only this needs
 
@@ -99,7 +105,8 @@ def _tried(asked: Addition, model: Model, folder: Path, sample: Sample | None) -
     return [words, *told, *(drafts.choices(asked, asked.file) if unsure else [])]
 
 
-def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusion, Conclusion]:
+def _inspect(asked: Addition, path: Path, sample: Sample) -> tuple[Conclusion, Conclusion]:
+    labels = asked.names
     settled = asked.settled()
     known = settled.get(str(asked.task)) or {}
     try:
@@ -107,12 +114,14 @@ def _inspect(asked: Addition, path: Path, labels: int | None) -> tuple[Conclusio
         try:
             section = graphs.conclude_input(engine.input, asked.size)
             size = Size(*section.section["size"])
-            rows = probing.rows(engine, section, settled)
+            looks = Looks(engine, section, settled, sample)
             if asked.task == "classification":
-                return section, graphs.conclude_classifier(rows, labels, known)
+                count = None if labels is None else len(labels)
+                return section, graphs.conclude_classifier(looks.noise, count, known)
             if asked.task == "segmentation":
-                return section, graphs.conclude_segmenter(rows, size)
-            return section, conclude_detector(rows, size, labels, known)
+                return section, graphs.conclude_segmenter(looks.noise, size)
+            by_hand = asked.like is None and "decoder" in known
+            return section, conclude_detector(looks, Known(size, labels, known, by_hand))
         finally:
             engine.close()
     except ValidationError as error:

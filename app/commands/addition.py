@@ -58,6 +58,11 @@ class Addition:
             return self.told.labels
         return entries.read_labels(self.labels) if isinstance(self.labels, str) else self.labels
 
+    @property
+    def names_source(self) -> str:
+        """Who gives the classes' names."""
+        return "the graph's metadata" if self.labels is None else "--labels"
+
     def given(self) -> dict[str, Any]:
         """What is said of the manifest's sections."""
         assert self.task is not None
@@ -96,7 +101,8 @@ class Addition:
         is not served.
         """
         inputs, outputs = onnx.signature(path)
-        told = ultralytics.read(onnx_file.read(path).metadata, tuple(spec.name for spec in outputs))
+        names = tuple(spec.name for spec in outputs)
+        told = ultralytics.read(onnx_file.read(path).metadata, names, self.labels is not None)
         task = self.task or told.task
         if task is None:
             raise StartupError(f"{self.file}: does not say what it does; say it with --task: {', '.join(_TASKS)}.")
@@ -130,7 +136,7 @@ def with_draft(asked: Addition, draft: Path) -> Addition:
     if isinstance(labels, str):
         labels = str(draft.parent / labels)
     elif labels:
-        labels = tuple(map(str, labels))
+        labels = _draft_names(draft, labels)
     content.pop("sha256", None)
     task, like = content.pop("task", None), content.pop("like", None)
     if task is not None and task not in _TASKS:
@@ -143,6 +149,14 @@ def with_draft(asked: Addition, draft: Path) -> Addition:
         labels=asked.labels or labels or None,
         fields=_merged(fields, asked.fields),
     )
+
+
+def _draft_names(draft: Path, labels: Any) -> tuple[str, ...]:
+    named = isinstance(labels, list) and all(isinstance(name, str | int | float) for name in labels)
+    if not named or any(isinstance(name, bool) for name in labels):
+        hint = "; names such as yes, no, on and off need quotes in YAML"
+        raise StartupError(f"--manifest {draft}: labels: must be a list of names or a file of them{hint}.")
+    return tuple(map(str, labels))
 
 
 def _without_blanks(section: Any) -> Any:
@@ -161,6 +175,22 @@ def read_numbers(option: str, text: str, count: int) -> list[float]:
     if len(numbers) != count:
         raise StartupError(f"{option} {text}: must be {count} numbers with commas between.")
     return numbers
+
+
+def read_levels(option: str, text: str) -> float | list[float]:
+    """One number that stands for all channels, or as many as a picture has, with commas between; raises `StartupError`
+    where they are neither.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3, 4):
+        raise StartupError(
+            f"{option} {text}: must be one number for all channels, or one for each (3, or 4 with opacity) with commas "
+            "between."
+        )
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def read_size(text: str) -> Size:

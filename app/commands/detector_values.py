@@ -1,6 +1,7 @@
 """What boxes and scores of a random picture tell, and what they leave open; see `detector_graphs`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,27 +12,51 @@ from app.vision.image import Size
 
 Array = NDArray[Any]
 
+Found = tuple[dict[str, Any], str | None]
+"""Fields of the section, and why they are so."""
+
 _NEARLY_EVERYWHERE = 0.9
 
 
-def refuse_background(said: str, table: Array, settled: Mapping[str, Any]) -> None:
-    """Raise `InvalidManifest` where one of the scores [M, C] wins nearly everywhere: it may be that of nothing, and
-    only the number of labels tells.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a detector before its values are looked at: the input's size, the classes' names if they were
+    given, the section's fields that are settled, and whether the decoder is among them because somebody `asked` for it.
     """
-    won = table.argmax(axis=1)
-    if "background" not in settled and max((won == 0).mean(), (won == table.shape[1] - 1).mean()) > _NEARLY_EVERYWHERE:
-        raise InvalidManifest(
-            f"{said}: one score wins nearly everywhere, so it is that of nothing or of a class. Give the classes' "
-            "names with --labels, whose number tells, or say it with --set detection.background=false, =true (the "
-            "first) or =last."
-        )
+
+    size: Size
+    names: tuple[str, ...] | None
+    settled: Mapping[str, Any]
+    asked: bool
+
+    @property
+    def labels(self) -> int | None:
+        """How many names there are."""
+        return None if self.names is None else len(self.names)
 
 
-def background(said: str, table: Array, settled: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """One score more than labels: which one is of nothing, whether they are probabilities, and why; raises
+def together(said: str, *questions: Callable[[], Found]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What all questions found; raises `InvalidManifest` with all that is open, so that one answer suffices."""
+    section: dict[str, Any] = {}
+    reasons, refusals = [], []
+    for question in questions:
+        try:
+            more, why = question()
+        except InvalidManifest as error:
+            refusals.append(str(error).rstrip("."))
+        else:
+            section |= more
+            reasons += [why] if why else []
+    if refusals:
+        raise InvalidManifest(f"{said}: {'. And '.join(refusals)}.")
+    return section, tuple(reasons)
+
+
+def background(table: Array, settled: Mapping[str, Any]) -> Found:
+    """One score more than labels: which one is of nothing, and whether they are probabilities; raises
     `InvalidManifest` where the values do not tell.
     """
-    _refuse_tied(said, table)
+    _refuse_tied(table)
     values = table.astype(np.float64)
     logits = bool((values < -1e-3).any() or (np.abs(values.sum(axis=1) - 1) > 1e-2).any())
     section: dict[str, Any] = {"apply_softmax": True} if logits and not settled.get("apply_sigmoid") else {}
@@ -41,97 +66,89 @@ def background(said: str, table: Array, settled: Mapping[str, Any]) -> tuple[dic
         return section, "which score is the background's was said"
     if max(first, last) < 0.6:
         raise InvalidManifest(
-            f"{said}: one score more than labels, so one of them is of nothing: the first (SSD, UltraFace) or the last "
+            "one score more than labels, so one of them is of nothing: the first (SSD, UltraFace) or the last "
             "(DETR), and the values do not tell. Say which with --set detection.background=true or "
-            "--set detection.background=last."
+            "--set detection.background=last"
         )
     section |= {"background": True if first > last else "last"}
     which = "class 0" if first > last else "the last class"
     return section, f"one score more than labels: {which} is the background, as it wins nearly everywhere"
 
 
-def places(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """Coordinates and format of boxes [M, 4], and why; corners in pixels are the manifest's default. Raises
-    `InvalidManifest` where the values do not tell.
-    """
-    section = coordinates(said, boxes, size, settled)
-    unit = section.get("coordinates", settled.get("coordinates", "pixels"))
-    if "box_format" in settled:
-        return section, f"the boxes' values look like {unit}"
-    values = boxes.astype(np.float64)
-    if (values[:, 2:] >= values[:, :2]).all():
-        return section, f"the boxes' values look like {unit}, corners: x0, y0, x1, y1 (or y first: box_format yxyx)"
-    limit = np.array([1, 1] if unit == "normalized" else size) * 1.1
-    inside = {
-        "cxcywh": ((values[:, :2] - values[:, 2:] / 2 > -0.1 * limit) & (values[:, :2] + values[:, 2:] / 2 < limit)),
-        "xywh": values[:, :2] + values[:, 2:] < limit,
-    }
-    fitting = [name for name, fits in inside.items() if fits.mean() > 0.9 and (values[:, 2:] >= 0).all()]
-    if fitting != ["cxcywh"]:
-        raise InvalidManifest(
-            f"{said}: of some boxes the ends lie before the starts, so they are no corners but a corner or a centre "
-            "and a size, and the values do not tell which. Say it with --set detection.box_format=cxcywh or "
-            "--set detection.box_format=xywh."
-        )
-    return {**section, "box_format": "cxcywh"}, f"the boxes' values look like {unit}, centre and size"
-
-
-def coordinates(said: str, boxes: Array, size: Size, settled: Mapping[str, Any]) -> dict[str, Any]:
+def coordinates(boxes: Array, known: Known) -> dict[str, Any]:
     """Whether boxes are shares of the input or pixels of it; raises `InvalidManifest` where they can be neither."""
     if not np.isfinite(boxes).all():
         raise InvalidManifest(
-            f"{said}: boxes of a random picture are not finite. Check the model's input: --scale, --mean, --std."
+            "boxes of a random picture are not finite. Check the model's input: --scale, --mean, --std"
         )
-    if "coordinates" in settled:
+    if "coordinates" in known.settled:
         return {}
     most = float(np.abs(boxes.astype(np.float64)).max(initial=0))
-    if most <= 1.5 and min(size) > 2:
+    if most <= 1.5 and min(known.size) > 2:
         return {"coordinates": "normalized"}
-    if most < 0.05 * min(size):
+    if most < 0.05 * min(known.size):
         raise InvalidManifest(
-            f"{said}: its boxes reach to {most:.3g} in an input of {size.width} x {size.height}, too far for shares of "
-            "it and too little for pixels. Say which with --set detection.coordinates=normalized or =pixels; raw heads "
-            "have decoders of their own (yolox, gfl)."
+            f"its boxes reach to {most:.3g} in an input of {known.size.width} x {known.size.height}, too far for "
+            "shares of it and too little for pixels. Say which with --set detection.coordinates=normalized or =pixels; "
+            "raw heads have decoders of their own (yolox, gfl)"
         )
     return {}
 
 
-def sigmoid(said: str, scores: Array, settled: Mapping[str, Any]) -> dict[str, Any]:
+def sigmoid(scores: Array, settled: Mapping[str, Any]) -> Found:
     """Whether scores [M, C] are logits; raises `InvalidManifest` where they say nothing or are of several kinds."""
-    _refuse_tied(said, scores)
-    if "apply_sigmoid" in settled:
-        return {}
-    refuse_mixed(said, scores)
-    return {"apply_sigmoid": True} if scores.min() < -1e-3 or scores.max() > 1 + 1e-3 else {}
+    _refuse_tied(scores)
+    if "apply_sigmoid" in settled or settled.get("apply_softmax"):
+        return {}, None
+    refuse_mixed(scores)
+    logits = scores.min(initial=0) < -1e-3 or scores.max(initial=0) > 1 + 1e-3
+    return ({"apply_sigmoid": True}, "scores are not 0 to 1, so logits") if logits else ({}, None)
 
 
-def refuse_mixed(said: str, scores: Array) -> None:
-    """Raise `InvalidManifest` where some columns of scores [M, C] are probabilities and others are not."""
+def sigmoid_or_nothing(scores: Array, settled: Mapping[str, Any]) -> Found:
+    """`sigmoid` of scores [M, C] whose number of classes nobody told: raises `InvalidManifest` where one of them wins
+    nearly everywhere, which may be that of nothing.
+    """
+    won = scores.argmax(axis=1)
+    most = max((won == 0).mean(), (won == scores.shape[1] - 1).mean())
+    if scores.shape[1] > 1 and "background" not in settled and most > _NEARLY_EVERYWHERE:
+        raise InvalidManifest(
+            "one score wins nearly everywhere, so it is that of nothing or of a class. Give the classes' "
+            "names with --labels, whose number tells, or say it with --set detection.background=false, =true (the "
+            "first) or =last"
+        )
+    return sigmoid(scores, settled)
+
+
+def refuse_mixed(scores: Array) -> Found:
+    """Nothing; or raise `InvalidManifest` where some columns of scores [M, C] are probabilities and others are not."""
     probable = int(((scores > -1e-3) & (scores < 1 + 1e-3)).all(axis=0).sum())
     if 0 < probable < scores.shape[1]:
         raise InvalidManifest(
-            f"{said}: of the {scores.shape[1]} numbers that would be scores {probable} are 0 to 1 and the others are "
+            f"of the {scores.shape[1]} numbers that would be scores {probable} are 0 to 1 and the others are "
             "not, so some are something else (mask coefficients, keypoints, an angle). Give the classes' names with "
-            "--labels, and say how many others there are with --set detection.extras=N."
+            "--labels, and say how many others there are with --set detection.extras=N"
         )
+    return {}, None
 
 
-def refuse_empty(said: str, table: Array) -> None:
-    """Raise `InvalidManifest` where nothing came of the random picture."""
+def refuse_empty(table: Array) -> Found:
+    """Nothing; or raise `InvalidManifest` where nothing came of any picture."""
     if not len(table):
         raise InvalidManifest(
-            f"{said}: nothing comes of a random picture, so its values cannot be looked at. Say how it is to be read, "
-            "as in --set detection.decoder=boxes_scores_labels --set detection.coordinates=pixels, or --like FAMILY."
+            "nothing comes of a random picture or of the one that was tried, so its values cannot be looked at. Give "
+            "one in which it finds something with --try PICTURE, or name the family with --like FAMILY"
         )
+    return {}, None
 
 
-def _refuse_tied(said: str, scores: Array) -> None:
+def _refuse_tied(scores: Array) -> None:
     if not np.isfinite(scores).all():
         raise InvalidManifest(
-            f"{said}: scores of a random picture are not finite. Check the model's input: --scale, --mean, --std."
+            "scores of a random picture are not finite. Check the model's input: --scale, --mean, --std"
         )
     if scores.size > 1 and scores.min() == scores.max():
         raise InvalidManifest(
-            f"{said}: all scores of a random picture are {float(scores.max()):g}, so they say nothing. Check the "
-            "model's input (--scale, --mean, --std) and whether its weights are there."
+            f"all scores of a random picture are {float(scores.max()):g}, so they say nothing. Check the "
+            "model's input (--scale, --mean, --std) and whether its weights are there"
         )

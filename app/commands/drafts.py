@@ -1,5 +1,6 @@
 """What stays of an addition that was refused: the manifest as far as it is known, and what there is to choose from."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ FOLDER = ".drafts"
 """Within a repository; no service looks for models in it."""
 _EMPTY = {"detection": "decoder", "classification": "softmax", "segmentation": "layout"}
 """Of each task's section the field that chooses."""
+_OPTION = re.compile(r"--set (\w+)\.(\w+)=")
 
 
 @contextmanager
@@ -27,13 +29,13 @@ def kept(asked: Addition, graph: Path) -> Iterator[None]:
         yield
     except InvalidManifest as error:
         target = asked.out / FOLDER / f"{asked.model}.yaml"
-        seen = [*_seen(graph), *choices(asked, graph)]
+        seen = [*_seen(graph), _names(asked), *choices(asked, graph)]
         command = f"roo-vision models add {asked.file} --manifest {target} --out {asked.out} --name {asked.model}"
         refusal = str(error).replace(str(graph), str(asked.file))
         comment = [f"Draft of model.yaml for {asked.file.name}, which was refused:", refusal, *seen, f"Then: {command}"]
         try:
             target.parent.mkdir(exist_ok=True)
-            target.write_text(_text(asked, graph, comment), "utf-8")
+            target.write_text(_text(asked, graph, comment, _open_fields(asked, refusal)), "utf-8")
         except OSError:
             raise error from None
         lines = "\n".join(f"  {line}" for line in seen)
@@ -42,8 +44,16 @@ def kept(asked: Addition, graph: Path) -> Iterator[None]:
         ) from error
 
 
-def _text(asked: Addition, graph: Path, comment: list[str]) -> str:
-    """The draft: comments, and fields of which the one that chooses is empty."""
+def _open_fields(asked: Addition, refusal: str) -> list[tuple[str, str]]:
+    """Section and name of the fields that a refusal asks for."""
+    task = str(asked.task)
+    named = list(dict.fromkeys(_OPTION.findall(refusal)))
+    named += [(task, "decoder")] if "--decoder" in refusal and (task, "decoder") not in named else []
+    return named or [(task, _EMPTY[task])]
+
+
+def _text(asked: Addition, graph: Path, comment: list[str], missing: list[tuple[str, str]]) -> str:
+    """The draft: comments, and fields of which the `missing` are empty."""
     given = asked.given()
     pixels = given.pop("input", {})
     with suppress(StartupError):
@@ -55,15 +65,21 @@ def _text(asked: Addition, graph: Path, comment: list[str]) -> str:
         "input": pixels,
     }
     content |= given
-    section = content.setdefault(str(asked.task), {})
-    section.setdefault(_EMPTY[str(asked.task)], None)
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120).replace(": null\n", ":\n")
+    content.setdefault(str(asked.task), {})
+    for section, name in missing:
+        content.setdefault(section, {}).setdefault(name, None)
+    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    text = text.replace(": null\n", ":  # to be filled in, or removed: see above\n")
     return "".join(f"# {line}\n" for part in comment for line in part.splitlines()) + text
 
 
 def _seen(graph: Path) -> list[str]:
     inputs, outputs = onnx.signature(graph)
     return [f"input {_tensor(spec)}" for spec in inputs] + [f"output {_tensor(spec)}" for spec in outputs]
+
+
+def _names(asked: Addition) -> str:
+    return "names: none are known" if asked.names is None else f"names: {len(asked.names)}, from {asked.names_source}"
 
 
 def _tensor(spec: TensorSpec) -> str:

@@ -151,12 +151,16 @@ def read_labels(given: str) -> tuple[str, ...]:
     return labels
 
 
-def fit_labels(labels: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
-    """These labels or, where there are none, the classes' numbers; raises `InvalidManifest` where they do not fit."""
+def fit_labels(labels: tuple[str, ...] | None, classes: int, source: str = "--labels") -> tuple[str, ...]:
+    """These labels or, where there are none, the classes' numbers; raises `InvalidManifest` where those of `source` do
+    not fit.
+    """
     if labels is None:
         return tuple(str(number) for number in range(classes))
     if len(labels) != classes:
-        raise InvalidManifest(f"--labels: the model has {classes} classes, but there are {len(labels)} names.")
+        raise InvalidManifest(
+            f"The model has {classes} classes, but {source} names {len(labels)}. Give the right names with --labels."
+        )
     return labels
 
 

@@ -97,7 +97,8 @@ def _tried(asked: Inspection, path: Path, known: tuple[str, ...] | None, sample:
     """The readings or, where the graph takes no picture, why."""
     inputs, outputs = onnx.signature(path)
     try:
-        told = ultralytics.read(onnx_file.read(path).metadata, tuple(spec.name for spec in outputs))
+        metadata = onnx_file.read(path).metadata
+        told = ultralytics.read(metadata, tuple(spec.name for spec in outputs), asked.labels is not None)
         names = known or told.labels if asked.labels is None else entries.read_labels(asked.labels)
         pictures = [spec for spec in inputs if len(spec.shape) == graphs.PICTURE_DIMENSIONS] or inputs
         shape = graphs.conclude_input(pictures[0], asked.size or told.size).section

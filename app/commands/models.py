@@ -45,21 +45,22 @@ def print_model(root: Path, name: str) -> None:
 
 def check(directory: Path, serving: Serving) -> bool:
     """Check a repository or one model's folder, every model even where one fails; True when all are well."""
-    if (directory / FILE_NAME).is_file():
-        folders = [directory]
-    elif directory.is_dir():
+    folders, unlisted = [directory], []
+    if not (directory / FILE_NAME).is_file():
         folders = [path.parent for path in sorted(directory.glob(f"*/{FILE_NAME}"))]
-    else:
-        folders = []
-    if not folders:
+        unlisted = [repository.unlisted_model(folder) for folder in sorted(directory.glob("*"))]
+    if not folders and not any(unlisted):
         raise StartupError(f"{directory} is neither a model's folder nor a repository: there is no {FILE_NAME} in it.")
     verdicts = [_check_one(folder, serving) for folder in folders]
+    for error in filter(None, unlisted):
+        console.print(f"[red]✗[/] {error}", highlight=False, soft_wrap=True)
+        verdicts.append(False)
     return all(verdicts)
 
 
 def _check_one(folder: Path, serving: Serving) -> bool:
     try:
-        entry = repository.read_entry(folder)
+        entry = repository.read_entry(folder, serving.trust)
         for model in loader.load(entry, serving):
             model.close()
     except StartupError as error:

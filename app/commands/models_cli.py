@@ -11,7 +11,13 @@ import typer
 
 from app.commands.common import FAILED, OK, Device, ModelsDir
 
-models_cli = typer.Typer(help="Look at a model repository without serving it.", no_args_is_help=True)
+models_cli = typer.Typer(
+    help="Look at a model repository without serving it, and change what a service serves of its own.",
+    no_args_is_help=True,
+)
+
+ModelName = Annotated[str, typer.Argument(help="The model's folder name in the service's repository.")]
+Url = Annotated[str, typer.Option(help="The service's address; ROO_API_KEY is sent with it.")]
 
 
 @models_cli.command("list")
@@ -96,8 +102,10 @@ def add_model(
         typer.Option("--set", help="Any field of the manifest: SECTION.FIELD=VALUE; may be given many times."),
     ] = None,
     scale: Annotated[float | None, typer.Option(help="Factor on a pixel's 0 to 255; 1/255 where left out.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Three numbers with commas, in the order of the channels.")] = None,
-    std: Annotated[str | None, typer.Option(help="Three numbers with commas.")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="One number, or one for each channel with commas, in their order.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="As --mean.")] = None,
     channels: Annotated[Literal["rgb", "bgr"], typer.Option(help="Order of the channels.")] = "rgb",
     dynamic_batch: Annotated[
         bool, typer.Option("--dynamic-batch", help="Rewrite a fixed batch dimension; needs the extra `tools`.")
@@ -119,8 +127,8 @@ def add_model(
     sides = None if size is None else addition.read_size(size)
     wanted = {
         "scale": scale,
-        "mean": None if mean is None else addition.read_numbers("--mean", mean, 3),
-        "std": None if std is None else addition.read_numbers("--std", std, 3),
+        "mean": None if mean is None else addition.read_levels("--mean", mean),
+        "std": None if std is None else addition.read_levels("--std", std),
         "channels": None if channels == "rgb" else channels,
     }
     pixels = {field: value for field, value in wanted.items() if value is not None}
@@ -165,6 +173,22 @@ def inspect_model(
     inspection.run(inspection.Inspection(model, root, try_picture, labels, sides, json))
 
 
+@models_cli.command("shadow-report")
+def shadow_report(
+    folder: Annotated[Path | None, typer.Argument(help="What ROO_SHADOW_DIR names, where left out.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON array, with both answers.")] = False,
+) -> None:
+    """List the pictures about which a version that computes unsent differs most from what was sent."""
+    from app.commands import shadow_report
+    from app.errors import StartupError
+    from app.settings import load_settings
+
+    kept = folder or load_settings().shadow_dir
+    if kept is None:
+        raise StartupError("Name a folder, or set ROO_SHADOW_DIR.")
+    shadow_report.run(kept, as_json=json)
+
+
 @models_cli.command("quantize")
 def quantize_model(
     name: Annotated[str, typer.Argument(help="The model's folder name.")],
@@ -177,3 +201,95 @@ def quantize_model(
     from app.settings import load_settings
 
     quantize.run(quantize.Quantizing(load_settings(models_dir=models_dir).models_dir, name, data, replace))
+
+
+@models_cli.command("pull")
+def pull_models(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, its https URL, oci://REGISTRY/REPOSITORY:TAG."
+        ),
+    ],
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all of them where left out.")] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", help="Model repository to bring them into; ROO_MODELS_DIR, else ./models."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace files of a model that no pull has brought, too.")
+    ] = False,
+) -> None:
+    """Bring models from where they are kept: checked, whole or not at all, and resumed after an interruption."""
+    from app.commands import transfer
+    from app.loading.serving import trusted
+    from app.repository.sources.pulling import Pull
+    from app.settings import load_settings
+
+    settings = load_settings(models_dir=into)
+    wanted = Pull(names or (), replace=replace, most_bytes=settings.models_bytes, trust=trusted(settings))
+    sys.exit(OK if transfer.pull(source, settings.models_dir, wanted) else FAILED)
+
+
+@models_cli.command("push")
+def push_models(
+    target: Annotated[
+        str, typer.Argument(help="A folder, azblob://ACCOUNT/CONTAINER/PREFIX, or a container's https URL.")
+    ],
+    names: Annotated[list[str] | None, typer.Argument(help="Models; all of them where left out.")] = None,
+    models_dir: ModelsDir = None,
+) -> None:
+    """Bring models to where others pull them from; a version that is there is never overwritten by another."""
+    from app.commands import transfer
+    from app.settings import load_settings
+
+    transfer.push(load_settings(models_dir=models_dir).models_dir, target, names or ())
+
+
+@models_cli.command("load")
+def load_model(name: ModelName, url: Url) -> None:
+    """Have a running service load a model, or what has changed of it, without a restart."""
+    from app.commands import living
+
+    living.change("load", name, url)
+
+
+@models_cli.command("reload")
+def reload_model(name: ModelName, url: Url) -> None:
+    """Have a running service open a model anew, whether it has changed or not."""
+    from app.commands import living
+
+    living.change("reload", name, url)
+
+
+@models_cli.command("unload")
+def unload_model(name: ModelName, url: Url) -> None:
+    """Have a running service answer for a model no more."""
+    from app.commands import living
+
+    living.change("unload", name, url)
+
+
+@models_cli.command("keygen")
+def generate_key(
+    out: Annotated[Path, typer.Option(help="Where the private key goes; the public one lies beside it, with .pub.")],
+) -> None:
+    """Make a pair of keys for signing models (Ed25519)."""
+    from app.commands import signing
+
+    called = signing.generate(out)
+    typer.echo(f"{out} is the private key {called}: keep it secret. {out}.pub is for ROO_TRUSTED_KEYS.")
+
+
+@models_cli.command("sign")
+def sign_model(
+    name: Annotated[str, typer.Argument(help="The model's folder name.")],
+    key: Annotated[Path, typer.Option(help="File of the private key (Ed25519, PEM).")],
+    models_dir: ModelsDir = None,
+) -> None:
+    """Sign a model with all the files that it has now, for services that set ROO_TRUSTED_KEYS."""
+    from app.commands import signing
+    from app.settings import load_settings
+
+    count, called = signing.sign(load_settings(models_dir=models_dir).models_dir, name, key)
+    typer.echo(f"{name}: {count} files signed with the key {called}")

@@ -18,6 +18,7 @@ from app.client import AsyncClient, ServiceError
 from app.commands.output.base import Answered, AskedModel, Output, Wanted
 from app.commands.output.formats import Outputs
 from app.commands.output.lines import to_object
+from app.commands.quiet_decoder import quiet_decoder
 from app.commands.sources import Source
 from app.commands.summary import printable, summary
 from app.core.request import Deadline, InferenceRequest, Priority
@@ -78,7 +79,8 @@ def run(job: Job, settings: Settings) -> bool:
     """Answer every picture; True when all were answered. Raises `StartupError` where it cannot begin."""
     if job.out is not None and "drawn" in job.formats:
         _refuse_overwriting(job.sources, job.out)
-    return asyncio.run(_run(job, settings))
+    with quiet_decoder():
+        return asyncio.run(_run(job, settings))
 
 
 def _refuse_overwriting(sources: list[Source], out: Path) -> None:
@@ -117,7 +119,9 @@ async def _run(job: Job, settings: Settings) -> bool:
 @contextmanager
 def _progress(pictures: int) -> Iterator[Callable[[], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=pictures < 2) as progress:
+    with Progress(
+        *columns, console=console, transient=True, disable=pictures < 2 or not console.is_terminal
+    ) as progress:
         task = progress.add_task("pictures", total=pictures)
         yield lambda: progress.advance(task)
 

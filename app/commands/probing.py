@@ -1,4 +1,4 @@
-"""What a graph answers to random pictures."""
+"""What a graph answers to pictures, random ones above all."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 
 from app.commands.graphs import Conclusion
+from app.commands.trial import Sample
 from app.engines import catalog, devices
 from app.engines.base import Array, Engine, EngineOptions
 from app.engines.library_errors import first_line
 from app.errors import InvalidManifest
 from app.settings import usable_cores
+from app.vision import image, preprocessing
 from app.vision.image import Size
-from app.vision.preprocessing import InputSpec
+from app.vision.preprocessing import InputSpec, Placement
 
 
 def open_graph(path: Path, settled: Mapping[str, Any] | None = None) -> Engine:
@@ -34,16 +36,31 @@ def open_with(path: Path, constants: Mapping[str, Array]) -> Engine:
 
 def rows(engine: Engine, section: Conclusion, settled: Mapping[str, Any]) -> dict[str, Array]:
     """One random picture's outputs; raises `InvalidManifest` where the graph fails on it."""
-    if (settled.get("batching") or {}).get("batch_dimension", True):
-        try:
-            outputs = answers(engine, noise(section, engine.input.batch_size or 1))
-        except InvalidManifest as error:
-            raise InvalidManifest(
-                f"{error}. Where its outputs are those of a single picture, without a batch dimension: "
-                "--set batching.batch_dimension=false."
-            ) from error
-        return {name: output[0] for name, output in outputs.items()}
-    return answers(engine, noise(section, 1), batched=False)
+    return first_row(engine, noise(section, engine.input.batch_size or 1), settled)
+
+
+def first_row(engine: Engine, batch: Array, settled: Mapping[str, Any]) -> dict[str, Array]:
+    """The first picture's outputs; raises `InvalidManifest` where the graph fails on the batch."""
+    if not (settled.get("batching") or {}).get("batch_dimension", True):
+        return answers(engine, batch[:1], batched=False)
+    try:
+        outputs = answers(engine, batch)
+    except InvalidManifest as error:
+        raise InvalidManifest(
+            f"{error}. Where its outputs are those of a single picture, without a batch dimension: "
+            "--set batching.batch_dimension=false."
+        ) from error
+    return {name: output[0] for name, output in outputs.items()}
+
+
+def prepared(sample: Sample, spec: InputSpec, count: int) -> tuple[Array, Placement]:
+    """A picture as the graph takes it, `count` times over, and where it lies; raises what decoding raises."""
+    batch = np.zeros((count, *spec.shape), spec.numpy_dtype)
+    target = preprocessing.decoding_target(sample.header.upright, spec)
+    picture = image.decode(sample.data, sample.header, target, spec.range, spec.has_alpha)
+    placement = preprocessing.prepare(picture, spec, batch[0])
+    batch[1:] = batch[0]
+    return batch, placement
 
 
 def answers(engine: Engine, batch: Array, batched: bool = True) -> dict[str, Array]:
@@ -60,14 +77,14 @@ def answers(engine: Engine, batch: Array, batched: bool = True) -> dict[str, Arr
     return outputs
 
 
-def noise(section: Conclusion, count: int) -> Array:
+def noise(section: Conclusion, count: int, seed: int = 0) -> Array:
     """Random pictures as the graph takes them, values of 0 to 1, or to 255 in bytes; each is another."""
     width, height = section.section["size"]
     channels = {"grey": 1, "rgba": 4}.get(section.section.get("channels", "rgb"), 3)
     shape = (count, channels, height, width)
     if section.section["layout"] == "nhwc":
         shape = (count, height, width, channels)
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     if section.section["dtype"] == "uint8":
         return random.integers(0, 256, shape, np.uint8)
     return random.random(shape, np.float32).astype(section.section["dtype"])

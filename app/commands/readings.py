@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
-from app.commands import doubts, trial
+from app.commands import doubts, probing, trial
 from app.commands.trial import Sample
 from app.commands.ultralytics import Told
 from app.engines.base import Array, Engine
@@ -15,7 +14,6 @@ from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest, StartupError
 from app.repository import presets
 from app.repository.manifest import Manifest, describe
-from app.vision import image, preprocessing
 from app.vision.decoders.base import OutputDecoder
 from app.vision.decoders.registry import decoder_for
 from app.vision.detection_spec import ROLES
@@ -155,12 +153,7 @@ class Attempts:
         engine = self._engine({name: spec.constant(name) for name in spec.constants})
         try:
             size = engine.input.batch_size or 1
-            batch = np.zeros((size, *spec.shape), spec.numpy_dtype)
-            header, data = self.sample.header, self.sample.data
-            target = preprocessing.decoding_target(header.upright, spec)
-            picture = image.decode(data, header, target, spec.range, spec.has_alpha)
-            placement = preprocessing.prepare(picture, spec, batch[0])
-            batch[1:] = batch[0]
+            batch, placement = probing.prepared(self.sample, spec, size)
             return _first_rows(engine.run(batch), size), placement
         except Exception as error:  # the runtime raises many unrelated types, all meaning: not this picture
             raise InvalidManifest(f"the graph fails on it: {first_line(error)}") from error

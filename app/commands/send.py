@@ -24,6 +24,8 @@ console = Console(stderr=True)
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/(s|min))?")
 _PATIENCE = 60.0
+"""Seconds without any result after which the missing ones are given up."""
+_LOOK = 2.0
 """Seconds without any result after which the missing ones are looked for among the dead letters."""
 
 
@@ -99,20 +101,32 @@ async def _end(waiting: asyncio.Task[set[str]] | None) -> None:
 
 
 async def collect(robot: Robot, total: int, on_reply: Any) -> set[str]:
-    """Tell `on_reply` of each result of the robot's own messages until all `total` have one; returns who has none.
+    """Tell `on_reply` of each result of the robot's own messages until all `total` have one or are dead letters; gives
+    who has none.
 
     It ends early where nothing has come for long.
     """
     answered: set[str] = set()
+    dead: set[str] = set()
     replies = robot.replies()
-    while len(answered) < total:
-        try:
-            reply = await asyncio.wait_for(anext(replies), _PATIENCE)
-        except TimeoutError:
-            break
-        if reply.message_id in robot.sent_at and reply.message_id not in answered:
-            answered.add(reply.message_id)
-            on_reply(reply)
+    coming = asyncio.ensure_future(anext(replies))
+    quiet_since = time.monotonic()
+    try:
+        while len(answered | dead) < total and time.monotonic() - quiet_since < _PATIENCE:
+            done, _ = await asyncio.wait([coming], timeout=_LOOK)
+            if not done:
+                dead = set(await robot.dead_letters())
+                continue
+            reply, quiet_since = coming.result(), time.monotonic()
+            coming = asyncio.ensure_future(anext(replies))
+            if reply.message_id in robot.sent_at and reply.message_id not in answered:
+                answered.add(reply.message_id)
+                on_reply(reply)
+    finally:
+        coming.cancel()
+        await asyncio.wait([coming])
+        if not coming.cancelled():
+            coming.exception()  # whatever it was, it concerns no result that is waited for
     return set(robot.sent_at) - answered
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from app.errors import StartupError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+UNREAD = {".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".ppm", ".tif", ".tiff"}
+"""Suffixes of pictures in formats that are not read."""
+_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +28,25 @@ def find_pictures(paths: list[Path]) -> list[Path]:
     return [source.path for source in find_sources(paths)]
 
 
+def left_out(paths: list[Path]) -> str | None:
+    """What to say of pictures in the folders named that are of other formats, None where there are none."""
+    found = [
+        file for path in paths if path.is_dir() for file in sorted(path.rglob("*")) if file.suffix.lower() in UNREAD
+    ]
+    if not found:
+        return None
+    names = ", ".join(str(file) for file in found[:_NAMED]) + (" …" if found[_NAMED:] else "")
+    count = f"{len(found)} picture{'s' * (len(found) > 1)}"
+    return f"{count} left out, not of a format that is read ({', '.join(sorted(SUFFIXES))}): {names}"
+
+
 def find_sources(paths: list[Path], out: Path | None = None) -> list[Source]:
     """As `find_pictures`, with their names. What was written to `out`, a folder in one that is named, is left aside."""
     found = [pair for path in paths for pair in _below(path, out)]
     if not found:
-        raise StartupError(f"No pictures ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, paths))}.")
+        others = left_out(paths)
+        more = f" {others}." if others else ""
+        raise StartupError(f"No pictures ({', '.join(sorted(SUFFIXES))}) in {', '.join(map(str, paths))}.{more}")
     taken: set[str] = set()
     return [Source(path, relative.as_posix(), _unique(relative, taken)) for path, relative in found]
 

@@ -1,7 +1,11 @@
 """An answer in a few words."""
 
+import re
 from collections import Counter
 from typing import Any
+
+_NO_TEXT = re.compile("[\udc80-\udcff]")
+"""What Python makes of a path's bytes that are no text (PEP 383)."""
 
 
 def summary(prediction: dict[str, Any]) -> str:
@@ -20,4 +24,9 @@ def summary(prediction: dict[str, Any]) -> str:
 
 def printable(text: str) -> str:
     """What a code or a file's name says may steer a terminal: separators and the like are shown by their numbers."""
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text)
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in text_of(text))
+
+
+def text_of(path: str) -> str:
+    """A path as a text: bytes of it that are none are shown by their numbers, `\\xff`."""
+    return _NO_TEXT.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", path)

@@ -35,12 +35,13 @@ class Told:
     reasons: tuple[str, ...] = ()
 
 
-def read(metadata: Mapping[str, str], outputs: tuple[str, ...]) -> Told:
-    """What can be understood of a graph's metadata, whose outputs have these names.
+def read(metadata: Mapping[str, str], outputs: tuple[str, ...], named: bool = False) -> Told:
+    """What can be understood of a graph's metadata, whose outputs have these names; where it is `named` already, its
+    classes' names need not be right.
 
     Raises `InvalidManifest` where it tells of a model that cannot be served, or that numbers its classes with gaps.
     """
-    labels = _names(metadata.get("names", ""))
+    labels = _names(metadata.get("names", ""), named)
     kind = metadata.get("task", "")
     if labels is None:
         return Told()
@@ -75,7 +76,7 @@ def _detector(
     return section, {}
 
 
-def _names(text: str) -> tuple[str, ...] | None:
+def _names(text: str, gaps: bool) -> tuple[str, ...] | None:
     """The classes' names in their order, from a dict of numbers or a list, in Python's notation."""
     try:
         found = ast.literal_eval(text)
@@ -86,7 +87,7 @@ def _names(text: str) -> tuple[str, ...] | None:
     if not isinstance(found, dict) or not found or not all(isinstance(number, int) for number in found):
         return None
     missing = sorted(set(range(max(found))) - set(found))
-    if missing:
+    if missing and not gaps:
         raise InvalidManifest(
             f"the graph's metadata names no class {missing[0]}, but higher ones. Give all names with --labels."
         )

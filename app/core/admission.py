@@ -48,7 +48,9 @@ class Admission:
         self.limit = limit
         self._ceilings = {Priority.INTERACTIVE: limit, Priority.BULK: limit.scaled(BULK_CEILING)}
         self._retry_after = retry_after
-        self._lock = threading.Lock()
+        self.make_room: Callable[[], None] = lambda: None
+        """Called before bytes are refused: gives back what is held for nobody's answer."""
+        self._lock = threading.RLock()
         self._pictures = self._bytes = self._pixels = 0
         self._by_model: Counter[Hashable] = Counter()
         self._by_caller: Counter[str] = Counter()
@@ -101,23 +103,30 @@ class Permit:
         """
         admission = self._admission
         with admission._lock:
-            used, limit = admission._bytes, admission.limit.image_bytes
-            others = used - self._bytes
-            ceiling = limit if not others else admission._ceilings[self.priority].image_bytes
-            if used + size > ceiling:
-                raise admission._refuse("bytes")
-            if self.caller and others:
-                held = admission._by_caller[self.caller] + size
-                if held > CALLER_SHARE * (limit - used - size):
-                    raise Overloaded(
-                        "Your own requests hold as much of the room for uploads as one caller may. Wait for their "
-                        "answers before you send more.",
-                        retry_after=admission._retry_after(),
-                    )
+            if self._refusal(size) is not None:
+                admission.make_room()
+                if (refusal := self._refusal(size)) is not None:
+                    raise refusal
             admission._bytes += size
             self._bytes += size
             if self.caller:
                 admission._by_caller[self.caller] += size
+
+    def _refusal(self, size: int) -> Overloaded | None:
+        """Why there is no room for so many bytes more, if there is none."""
+        admission = self._admission
+        used, limit = admission._bytes, admission.limit.image_bytes
+        others = used - self._bytes
+        ceiling = limit if not others else admission._ceilings[self.priority].image_bytes
+        if used + size > ceiling:
+            return admission._refuse("bytes")
+        if self.caller and others and admission._by_caller[self.caller] + size > CALLER_SHARE * (limit - used - size):
+            return Overloaded(
+                "Your own requests hold as much of the room for uploads as one caller may. Wait for their answers "
+                "before you send more.",
+                retry_after=admission._retry_after(),
+            )
+        return None
 
     def give_back_bytes(self, size: int) -> None:
         """Give back room for bytes that are not kept any more."""

@@ -174,7 +174,9 @@ class Executor:
                 return _prepare_on_device(model, model.device_path, waiters, buffer)
             except Exception as error:  # torch raises what it likes; each means that it was the device's fault
                 self._learn(model, error, len(waiters))
-                log.warning("preparing %d on %s failed: %s", len(waiters), model.device.name, first_line(error))
+                log.warning(
+                    "preparing %d of %s on %s failed: %s", len(waiters), model, model.device.name, first_line(error)
+                )
         return _prepare_on_host(model, waiters, buffer)
 
     def _compute(self, model: Model, tensor: Tensor, rows: list[_Row], lane: _Lane) -> None:
@@ -188,7 +190,7 @@ class Executor:
             if len(rows) == 1:
                 rows[0].waiter.fail(_public(error, rows[0].waiter, "computing"))
                 return
-            log.warning("a batch of %d failed on %s; splitting it: %s", len(rows), model.name, type(error).__name__)
+            log.warning("a batch of %d failed on %s; splitting it: %s", len(rows), model, type(error).__name__)
             half = len(rows) // 2
             self._compute(model, tensor[:half], rows[:half], lane)
             self._compute(model, tensor[half:], rows[half:], lane)
@@ -201,10 +203,10 @@ class Executor:
         if failure is Failure.MEMORY:
             metrics.out_of_memory.add(1, (model.name, model.version))
             model.lower_limit(size)
-            log.warning("no memory for a batch of %d on %s; at most %d now", size, model.name, model.max_batch_size)
+            log.warning("no memory for a batch of %d on %s; at most %d now", size, model, model.max_batch_size)
         elif failure is Failure.DEVICE and self._capacity.device_failure is None:
             self._capacity.lose_device(first_line(error))
-            log.critical("the device of %s is lost, only a restart helps: %s", model.name, first_line(error))
+            log.critical("the device of %s is lost, only a restart helps: %s", model, first_line(error))
 
 
 def _prepare_on_host(model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Array, list[_Row]]:
@@ -260,7 +262,7 @@ def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], sta
     metrics.batch_fill.record(len(rows) / model.max_batch_size, labels)
     model.raise_limit(len(rows))
     members = tuple(row.waiter.item.trace for row in rows if row.waiter.item.trace is not None)
-    batch = BatchTrace(model.name, len(rows), model.computed_rows(len(rows)), started, seconds, members)
+    batch = BatchTrace(model.name, model.version, len(rows), model.computed_rows(len(rows)), started, seconds, members)
     for row, output in zip(rows, outputs, strict=True):
         _finish(model, row, output, batch)
 

@@ -73,9 +73,9 @@ class Health:
         return Probe(self._started and lanes.ok and alive.ok and not self._draining, checks)
 
     def _failures(self) -> dict[str, str]:
-        """Models that are not served do not decide: others are."""
-        names = sorted(self._registry.failures)
-        return {"models not served": f"{', '.join(names)} (GET /v1/models says why)"} if names else {}
+        """Models that are not served, or not as they are in the repository, do not decide: others are."""
+        told = {"models not served": self._registry.unserved, "models not renewed": self._registry.stale}
+        return {part: f"{', '.join(names)} (GET /v1/models says why)" for part, names in told.items() if names}
 
 
 def _lanes(executor: Executor) -> Probe:

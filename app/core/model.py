@@ -107,6 +107,9 @@ class Model:
     def __repr__(self) -> str:
         return f"Model({self.name}:{self.version} on {self.engine.name}/{self.device.name} in {self.engine.precision})"
 
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
     @property
     def output_rows(self) -> tuple[TensorSpec, ...]:
         """What each output is of one row: without the batch dimension, where the graph's outputs have one."""
@@ -270,9 +273,7 @@ class Model:
             self.answer_specimens(batch)
         except EngineFailure as error:
             cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
-            raise InvalidManifest(
-                f"{self.name} version {self.version}: a picture cannot be answered: {error}{cause}"
-            ) from error
+            raise InvalidManifest(f"{self}: a picture cannot be answered: {error}{cause}") from error
 
     def close(self) -> None:
         """Free the engines."""
@@ -284,7 +285,7 @@ class Model:
             return self._rows(batch, engine.warm_up, padded)
         except Exception as error:  # whatever an engine raises here means: it cannot compute what the manifest says
             raise InvalidManifest(
-                f"{self.name} version {self.version}: the model fails on a batch of {len(batch)} of shape "
+                f"{self}: the model fails on a batch of {len(batch)} of shape "
                 f"{self.row_shape} and type {self.row_dtype}: {first_line(error)}. "
                 f"Check `input` and `batching` in model.yaml; the graph takes {engine.input.shape} "
                 f"of {engine.input.dtype}."
@@ -308,7 +309,7 @@ class Model:
         try:
             self.task.check(rows)
         except InvalidManifest as error:
-            raise InvalidManifest(f"{self.name} version {self.version}: model.yaml: {error}") from None
+            raise InvalidManifest(f"{self}: model.yaml: {error}") from None
 
     def _compute_in_chunks(
         self, batch: Rows, size: int, run: Callable[[Rows], dict[str, Array]], pad: Callable[[Rows, int], Rows]

@@ -6,20 +6,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from app.core.model import Model
+from app.core.traffic import Traffic
 from app.errors import Loading, ModelNotFound, StartupError
 
 
 class Registry:
-    """Loaded models by name and version. The newest loaded version answers where none is named.
+    """Loaded models by name and version. `traffic` says which version answers where none is named.
 
     May be changed by any thread while others read it: what is there is replaced as a whole, so that whoever reads meets
     all of a change or nothing of it. A model that is taken away is closed by whoever took it, when `wait_until_free`
     says that no lease of it is out.
     """
 
-    def __init__(self, default: str | None = None) -> None:
+    def __init__(self, default: str | None = None, traffic: Traffic | None = None) -> None:
+        self.traffic = traffic or Traffic()
         self._models: Mapping[str, Mapping[str, Model]] = {}
         self._default = default
+        self._only: str | None = None
         self._complete = False
         self._failures: Mapping[str, str] = {}
         self._lock = threading.RLock()
@@ -44,10 +47,10 @@ class Registry:
         return gone
 
     @contextmanager
-    def lease(self, name: str | None = None, version: str | None = None) -> Iterator[Model]:
+    def lease(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Iterator[Model]:
         """The model that answers, which is not closed before the `with` block is left; raises what `get` raises."""
         with self._lock:
-            model = self.get(name, version)
+            model = self.get(name, version, key)
             self._leases[model] += 1
         try:
             yield model
@@ -79,40 +82,57 @@ class Registry:
         """Why models, as they are in the repository, are not served, by name. Older states of some may answer."""
         return self._failures
 
-    def get(self, name: str | None = None, version: str | None = None) -> Model:
-        """The model that answers; whoever computes with it takes a `lease`.
+    @property
+    def unserved(self) -> list[str]:
+        """Names of those of `failures` of which nothing answers, sorted."""
+        return sorted(self._failures.keys() - self._models.keys())
+
+    @property
+    def stale(self) -> list[str]:
+        """Names of those of `failures` that answer from an older state, sorted."""
+        return sorted(self._failures.keys() & self._models.keys())
+
+    def get(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Model:
+        """The model that answers; where no `version` (or stage) is named, of the version that has the `key`. Whoever
+        computes with it takes a `lease`.
 
         Raises `Loading` before `complete` was called; `ModelNotFound` naming what is there, also without a name where
         there is no default and not exactly one model.
         """
         if not self._complete:
             raise Loading("The models are still being loaded. Try again in a moment.")
-        versions = self._models.get(name or self.default_name())
+        known = name or self.default_name()
+        versions = self._models.get(known)
         if versions is None:
             raise self._unknown(name)
-        if version is None:
-            return versions[max(versions, key=int)]
-        if version not in versions:
+        chosen = self.traffic.choose(known, version, key, versions)
+        if chosen not in versions:
+            stages = "".join(f", {stage} ({of})" for stage, of in sorted(self.traffic.route(known).stages.items()))
             raise ModelNotFound(
-                f"Model {name or self.default_name()!r} has no version {version!r}. "
-                f"Served here: {', '.join(sorted(versions, key=int))}."
+                f"Model {known!r} has no version {version!r}. "
+                f"Served here: {', '.join(sorted(versions, key=int))}{stages}."
             )
-        return versions[version]
+        return versions[chosen]
+
+    @property
+    def named_default(self) -> str | None:
+        """The model that was named as the default one, if any."""
+        return self._default
 
     def default_name(self) -> str:
-        """The model that answers where a request names none."""
-        if self._default is not None:
-            return self._default
-        known = self._known()
-        if len(known) != 1:
+        """The model that answers where a request names none: the one named as that, or the only one; where there was
+        only one at the start, it stays that whatever is loaded later.
+        """
+        found = self._find_default()
+        if found is None:
             raise ModelNotFound(
                 f"Name a model: {', '.join(self.names()) or 'none is served'}. (Or start with ROO_DEFAULT_MODEL set.)"
             )
-        return next(iter(known))
+        return found
 
     def is_default(self, name: str) -> bool:
         """Whether this model answers where a request names none."""
-        return name == self._default or (self._default is None and self._known() == {name})
+        return name == self._find_default()
 
     def complete(self) -> None:
         """Answer from now on, all models being there. Raises `StartupError` where the default one is not."""
@@ -123,6 +143,7 @@ class Registry:
                 f"ROO_DEFAULT_MODEL={self._default} is not in the model repository, which has: "
                 f"{', '.join(self.names()) or 'no models'}."
             )
+        self._only = self._find_default()
         self._complete = True
 
     def names(self) -> list[str]:
@@ -147,8 +168,13 @@ class Registry:
         for name in sorted(models):
             yield from (models[name][version] for version in sorted(models[name], key=int))
 
-    def _known(self) -> set[str]:
-        return {*self._models, *self._failures}
+    def _find_default(self) -> str | None:
+        if self._default is not None:
+            return self._default
+        if self._only in self._models:
+            return self._only
+        known = {*self._models, *self._failures}
+        return next(iter(known)) if len(known) == 1 else None
 
     def _unknown(self, name: str | None) -> ModelNotFound:
         if name in self._failures:

@@ -52,7 +52,11 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """One picture to be understood. `image` is encoded; `model` and `version` None mean the default ones."""
+    """One picture to be understood. `image` is encoded; `model` and `version` None mean the default ones.
+
+    Requests with one `key`, a robot's for one, are answered by one version where several share the traffic; what has
+    none goes by its `request_id`, so that its repetition meets the same version.
+    """
 
     image: bytes
     request_id: str
@@ -62,6 +66,7 @@ class InferenceRequest:
     deadline: Deadline | None = None
     source: str = "http"
     flow: Flow = EVEN
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ class AdmittedRequest:
 
 @dataclass(frozen=True, slots=True)
 class TensorRequest:
-    """Rows for a graph's own input, prepared by the caller: `rows` is `[n, …]`, n may be 0."""
+    """Rows for a graph's own input, prepared by the caller: `rows` is `[n, …]`, n may be 0; `key` as a picture's."""
 
     rows: Array
     request_id: str
@@ -83,6 +88,7 @@ class TensorRequest:
     version: str | None = None
     deadline: Deadline | None = None
     source: str = "http"
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ class Retirement:
         except Exception:  # an engine that cannot be closed is lost memory, and must not be a secret
             log.exception("failed to close %r", model)
         finally:
-            name = f"{model.name} version {model.version}"
+            name = str(model)
             del model
             allocator.give_back()
             log.info("closed %s, %.2f s after it stopped answering", name, time.monotonic() - started)

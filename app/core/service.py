@@ -25,9 +25,10 @@ from app.core.request import (
     TensorRequest,
     TensorResult,
 )
+from app.core.shadow import Keep, Shadows
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, ImageTooLarge, InvalidRequest, Overloaded, PayloadTooLarge, RequestError
-from app.telemetry import metrics, tracing
+from app.telemetry import asked, metrics, tracing
 from app.vision import image
 from app.vision.decode_memory import worst_bytes
 from app.vision.image import ImageHeader
@@ -63,11 +64,14 @@ class InferenceService:
         admission: Admission,
         capacity: ModelCapacity,
         limits: PictureLimits,
+        keep: Keep | None = None,
     ) -> None:
+        """`keep` is given what versions that compute unsent said otherwise."""
         self.registry = registry
         self.admission = admission
         self.capacity = capacity
         self.limits = limits
+        self.shadows = Shadows(registry, batcher, admission, keep)
         self._batcher = batcher
         self._releasing: asyncio.TimerHandle | None = None
 
@@ -100,10 +104,12 @@ class InferenceService:
     ) -> Iterator[Model]:
         """The model that is asked, leased; so many pictures or rows are counted by their outcome."""
         outcome, labels = "defect", (request.source, "", "")
-        lease = self.registry.lease(request.model, request.version) if leased is None else nullcontext(leased)
+        key = request.key or request.request_id
+        lease = self.registry.lease(request.model, request.version, key) if leased is None else nullcontext(leased)
         try:
             with lease as model:
                 labels = (request.source, model.name, model.version)
+                asked.note(model.name, model.version)
                 yield model
             outcome = "ok"
         except RequestError as error:
@@ -143,6 +149,7 @@ class InferenceService:
             memory=model.memory,
         )
         record(request.source, model, answer, started, result.total, admitted.trace)
+        self.shadows.offer(admitted, result)
         return result
 
     async def _infer_rows(self, request: TensorRequest, permit: Permit, model: Model, started: float) -> list[Answer]:

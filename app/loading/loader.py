@@ -10,7 +10,7 @@ from app.core.model import Model
 from app.engines import catalog, devices, onnx_file
 from app.engines.base import Array, Engine, EngineName, EngineOptions, Precision, TensorSpec
 from app.engines.devices import Device
-from app.errors import EngineUnavailable, InvalidManifest
+from app.errors import EngineUnavailable, InvalidManifest, UntrustedModel
 from app.loading import decode_placement, precision
 from app.loading.serving import BatchLimit, PrecisionChoice, Serving
 from app.repository.manifest import FILE_NAME
@@ -36,13 +36,27 @@ def with_precision(entry: ModelEntry, serving: Serving) -> Serving:
     return replace(serving, precisions={**serving.precisions, **choices})
 
 
+def computes_in_its_caller(entry: ModelEntry, serving: Serving) -> bool:
+    """Whether no version's engine starts threads of its own, which would be as its opener's thread is; raises what
+    `load` raises.
+    """
+    engines = {_engine_and_file(entry, path, serving)[0] for path in entry.versions.values()}
+    return engines <= {"onnx"} and serving.device.kind == "cpu" and serving.threads == 1
+
+
 def load(entry: ModelEntry, serving: Serving) -> list[Model]:
-    """Load and warm every version of one model.
+    """Load and warm every version of one model; where one fails, none stays.
 
     Raises `InvalidManifest` where a file cannot be loaded or does not fit its manifest, `EngineUnavailable` where its
     engine is not installed or cannot compute as asked.
     """
-    return [_load_version(entry, version, path, serving) for version, path in entry.versions.items()]
+    with ExitStack() as undo:
+        models = []
+        for version, path in entry.versions.items():
+            models.append(_load_version(entry, version, path, serving))
+            undo.callback(models[-1].close)
+        undo.pop_all()
+    return models
 
 
 def _load_version(entry: ModelEntry, version: str, path: Path, serving: Serving) -> Model:
@@ -82,6 +96,8 @@ def _choose_precision(
 def _open_in(
     choice: PrecisionChoice, entry: ModelEntry, version: str, path: Path, engine: EngineName, serving: Serving
 ) -> Model:
+    if serving.trust is not None and entry.signed_by is None:
+        raise UntrustedModel(f"{entry.name} was read without checking its signature, and is not opened.")
     path = _file_for(path, choice.precision)
     device = _device(engine, serving)
     limit = batch_limit(entry, version, device, serving)

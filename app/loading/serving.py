@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines import catalog, devices, onnx_cuda
@@ -11,6 +11,9 @@ from app.engines.base import EngineName, Precision
 from app.engines.devices import Device
 from app.loading.decode_placement import GpuDecode
 from app.settings import Settings, usable_cores
+
+if TYPE_CHECKING:
+    from app.repository.signatures import Trust  # only those who ask for signatures wait for its import
 
 
 class Share(NamedTuple):
@@ -45,7 +48,8 @@ class Serving:
     may be tried; `max_batch` is an upper bound on every manifest's. By name and version, `batches` are the limits that
     were measured, `precisions` what was found best to compute in. `gpu_memory` bounds what each model takes of a GPU,
     in bytes. `gpu_decode` says whether pictures are decoded on the GPU, `cuda_graphs` whether CUDA graphs may be
-    captured. `memory` is what all decoded pictures may take together.
+    captured. `memory` is what all decoded pictures may take together. With `trust`, only models whose signature was
+    checked are opened.
     """
 
     device: Device
@@ -63,12 +67,14 @@ class Serving:
     gpu_decode: GpuDecode = "auto"
     cuda_graphs: bool = True
     memory: WorkingMemory = field(default_factory=lambda: WorkingMemory(UNBOUNDED))
+    trust: "Trust | None" = None
 
     @classmethod
     def of(cls, settings: Settings) -> "Serving":
         """How the settings want models to be served.
 
-        Raises `DeviceUnavailable` or `EngineUnavailable` where that is impossible here.
+        Raises `DeviceUnavailable` or `EngineUnavailable` where that is impossible here, `StartupError` where the keys
+        that are trusted cannot be read.
         """
         share, *others = _shares(settings, usable_cores())
         return cls(
@@ -85,6 +91,7 @@ class Serving:
             gpu_decode=settings.gpu_decode,
             cuda_graphs=settings.cuda_graphs,
             memory=WorkingMemory(settings.max_decode_bytes),
+            trust=trusted(settings),
         )
 
 
@@ -99,6 +106,18 @@ def _shares(settings: Settings, cores: int) -> list[Share]:
         return [Share(max(1, cores // settings.lane_threads), settings.lane_threads)]
     wider = [threads for threads in range(2, cores // 2 + 1) if cores % threads == 0]
     return [Share(cores, 1), *(Share(cores // threads, threads) for threads in wider)]
+
+
+def trusted(settings: Settings) -> "Trust | None":
+    """The keys of which one must have signed a model; None where that is not asked for.
+
+    Raises `StartupError` where they cannot be read.
+    """
+    if settings.trusted_keys is None:
+        return None
+    from app.repository.signatures import Trust
+
+    return Trust.read(settings.trusted_keys)
 
 
 def choose_device(asked: str, engine: Literal["auto"] | EngineName = "auto") -> Device:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Start:
     """What has been loaded, how it is served, and why the others were not, by name. Where `main` can be loaded, it
-    decides the lanes; if `strict`, the first failure is raised.
+    decides the lanes; if `strict`, failures are raised when all models have been tried.
     """
 
     serving: Serving
@@ -29,19 +29,27 @@ class Start:
 
     def read(self, root: Path, only: str | None) -> list[ModelEntry]:
         """`repository.survey`; raises what that raises, and `StartupError` where no model is left."""
-        found = repository.survey(root, only)
+        found = repository.survey(root, only, self.serving.trust)
         for name, error in found.failures.items():
             self._fail(name, error)
         self._refuse_none(found.entries)
         return found.entries
 
     def run(self, entries: Sequence[ModelEntry]) -> None:
-        """Try what is fastest here, load and warm every entry; raises `StartupError` where no model is left."""
+        """Try what is fastest here, load and warm every entry; raises `StartupError` where no model is left or, if
+        `strict`, one cannot be served.
+        """
         first = sorted(entries, key=lambda entry: entry.name != self.main)
         entries = self._each(first, self._choose_precision)
         entries = self._each(entries, self._calibrate)
         self._each(entries, self._load)
         self._refuse_none(self.models)
+        if self.strict and self.failures:
+            for model in self.models:
+                model.close()
+            raise StartupError(
+                told(self.failures, "ROO_STRICT_REPOSITORY wants all models, and not all can be served.")
+            )
 
     def _each(self, entries: Sequence[ModelEntry], step: Callable[[ModelEntry], None]) -> list[ModelEntry]:
         """The entries of which the step succeeded."""
@@ -56,8 +64,6 @@ class Start:
         return kept
 
     def _fail(self, name: str, error: StartupError | EngineFailure) -> None:
-        if self.strict:
-            raise error
         self.failures[name] = str(error)
         log.error("the model %s is not served: %s", name, error)
 
@@ -75,8 +81,8 @@ class Start:
         self.models += loader.load(entry, self.serving)
 
 
-def told(failures: Mapping[str, str]) -> str:
-    """Why none of a repository's models is served."""
+def told(failures: Mapping[str, str], head: str = "None of the models can be served.") -> str:
+    """Why models of a repository are not served."""
     if len(failures) == 1:
         return next(iter(failures.values()))
-    return "None of the models can be served.\n" + "\n".join(f"{name}: {text}" for name, text in failures.items())
+    return f"{head}\n" + "\n".join(f"{name}: {text}" for name, text in sorted(failures.items()))

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 
 from app.core.executor import Executor, PictureBatcher
 from app.core.health import Health
+from app.core.registry import Registry
 from app.core.request import Priority
+from app.core.rollouts import Rollouts
 from app.core.service import InferenceService
 from app.engines.devices import Device
 from app.host import cgroup
+from app.repository.route import WHOLE
 from app.telemetry import gpu, logs, metrics, process
 from app.telemetry.instruments import Labels, Reading
 
@@ -30,8 +33,23 @@ def observe_core(
     metrics.lanes.observe(lambda: [(executor.health().alive, ())])
     metrics.ready.observe(lambda: [(float(health.ready().ok), ())])
     metrics.device.observe(lambda: [(1, (device.name, device.asked))])
-    metrics.model_failed.observe(lambda: [(1, (name,)) for name in service.registry.failures])
+    metrics.model_failed.observe(lambda: [(1, (name,)) for name in service.registry.unserved])
+    metrics.model_stale.observe(lambda: [(1, (name,)) for name in service.registry.stale])
     metrics.model_info.observe(lambda: _models(service))
+
+
+def observe_releases(registry: Registry, rollouts: Rollouts) -> None:
+    """Who is to answer, and how roll-outs stand."""
+    metrics.traffic_share.observe(
+        lambda: [
+            (share / WHOLE, (name, version))
+            for name in registry.names()
+            for version, share in registry.traffic.route(name).shares.items()
+        ]
+    )
+    metrics.rollout.observe(
+        lambda: [(1, (state.plan.model, state.plan.to, state.phase.value)) for state in rollouts.states()]
+    )
 
 
 def observe_queues(workers: "Sequence[QueueWorker]") -> None:

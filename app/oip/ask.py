@@ -23,13 +23,19 @@ class Asking:
     most_pictures: int
     source: str
 
-    async def ask(self, call: Call, permit: Permit, request_id: str) -> Answered:
-        """The answer; raises the `RequestError` that says why there is none."""
+    async def ask(self, call: Call, permit: Permit, request_id: str, key: str | None = None) -> Answered:
+        """The answer; raises the `RequestError` that says why there is none.
+
+        `key` is what its headers, or the stream that it belongs to, go by where several versions share the traffic.
+        """
         permit.priority = call.wishes.priority
         deadline = call.wishes.deadline or Deadline.after(self.service.limits.timeout)
         unique((tensor.name for tensor in call.inputs), "input")
         unique((output.name for output in call.outputs), "output")
-        with self.service.registry.lease(call.model, call.version) as model:  # its form is read before, and after
+        chosen_by = call.wishes.sticky or key or request_id
+        with self.service.registry.lease(
+            call.model, call.version, chosen_by
+        ) as model:  # its form is read before, and after
             return await self._ask(call, model, permit, request_id, deadline)
 
     async def _ask(self, call: Call, model: Model, permit: Permit, request_id: str, deadline: Deadline) -> Answered:

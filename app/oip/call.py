@@ -11,11 +11,17 @@ from app.engines.base import Array
 from app.errors import InvalidRequest
 from app.oip.datatypes import BYTES, from_base64
 from app.wire.options import RequestOptions
+from app.wire.stickiness import MOST_CHARACTERS
+from app.wire.stickiness import PARAMETER as STICKY
 
 Parameters = Mapping[str, Any]
 
 LOWEST_INTERACTIVE = 1
 """Triton's priorities: 0 is the model's own, 1 the highest; what is lower than that is bulk here."""
+LEAST_TIMEOUT = 1000
+"""Microseconds. Nothing is answered in less, so that what is less is not meant: tritony sends its 30 seconds as 30.
+Triton itself obeys no timeout, unless its model's configuration says so.
+"""
 _IGNORED = ("binary_data_output", "content_type", "headers", "triton_enable_empty_final_response")
 """Read elsewhere, or said by clients (MLServer's, Triton's) of what makes no difference here."""
 _SEQUENCE = ("sequence_id", "sequence_start", "sequence_end")
@@ -47,6 +53,7 @@ class Wishes:
     options: RequestOptions = field(default_factory=RequestOptions)
     priority: Priority = Priority.INTERACTIVE
     deadline: Deadline | None = None
+    sticky: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +110,15 @@ def read_wishes(parameters: Parameters, arrived: float) -> Wishes:
     for name, value in parameters.items():
         if name in _SEQUENCE:
             _refuse_sequence(name, value)
-        elif name not in ours and name not in (*_IGNORED, "priority", "timeout"):
-            known = ", ".join(("priority", "timeout", *_OURS))
+        elif name not in ours and name not in (*_IGNORED, "priority", "timeout", STICKY):
+            known = ", ".join(("priority", "timeout", STICKY, *_OURS))
             raise InvalidRequest(f"There is no parameter {name[:50]!r}. There are {known}.")
     try:
         options = RequestOptions.model_validate(ours)
     except ValidationError as error:
         raise InvalidRequest(_words("parameters", error)) from None
-    return Wishes(options, _priority(parameters.get("priority", 0)), _deadline(parameters, options, arrived))
+    priority, deadline = _priority(parameters.get("priority", 0)), _deadline(parameters, options, arrived)
+    return Wishes(options, priority, deadline, _sticky(parameters.get(STICKY)))
 
 
 def unique(names: Iterable[str], what: str) -> None:
@@ -140,13 +148,19 @@ def _priority(value: object) -> Priority:
     raise InvalidRequest("The parameter priority is 0 or 1 (interactive), more (bulk), or one of these words.")
 
 
+def _sticky(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and 0 < len(value) <= MOST_CHARACTERS):
+        return value
+    raise InvalidRequest(f"The parameter {STICKY} is a text of 1 to {MOST_CHARACTERS} characters, as a robot's name.")
+
+
 def _deadline(parameters: Parameters, options: RequestOptions, arrived: float) -> Deadline | None:
     """`timeout` is Triton's, in microseconds; `deadline_ms` ours."""
-    timeout = parameters.get("timeout")
-    if timeout is None or timeout == 0:
-        return None if options.deadline_ms is None else Deadline(arrived + options.deadline_ms / 1e3)
-    if options.deadline_ms is not None:
-        raise InvalidRequest("The parameters timeout and deadline_ms say the same; send one of them.")
-    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 < timeout <= 2**63:
+    timeout = parameters.get("timeout") or 0
+    if not isinstance(timeout, int) or isinstance(timeout, bool) or not 0 <= timeout <= 2**63:
         raise InvalidRequest("The parameter timeout is a whole number of microseconds.")
-    return Deadline(arrived + timeout / 1e6)
+    if timeout and options.deadline_ms is not None:
+        raise InvalidRequest("The parameters timeout and deadline_ms say the same; send one of them.")
+    if timeout >= LEAST_TIMEOUT:
+        return Deadline(arrived + timeout / 1e6)
+    return None if options.deadline_ms is None else Deadline(arrived + options.deadline_ms / 1e3)

@@ -60,17 +60,27 @@ def configuration(model: Model) -> dict[str, Any]:
         "platform": platform(model),
         "backend": model.engine.name,
         "max_batch_size": model.max_batch_size,
-        "input": [_configured(each) for each in inputs],
+        "input": [{**_configured(each), "optional": False} for each in inputs],
         "output": [_configured(each) for each in outputs],
         "dynamic_batching": {"preferred_batch_size": [], "max_queue_delay_microseconds": 0},
     }
 
 
-def repository_index(registry: Registry) -> list[dict[str, str]]:
-    """Every loaded model and version, and the models that could not be loaded."""
-    ready = [{"name": model.name, "version": model.version, "state": "READY", "reason": ""} for model in registry]
-    failures = sorted(registry.failures.items())
-    return ready + [{"name": name, "version": "", "state": "UNAVAILABLE", "reason": why} for name, why in failures]
+def repository_index(registry: Registry, *, ready: bool = False) -> list[dict[str, str]]:
+    """Every loaded model and version, with the reason where it answers from an older state than the repository's; and,
+    unless only what is `ready` is wanted, the models that could not be loaded.
+    """
+    failures = registry.failures
+    loaded = [
+        {"name": model.name, "version": model.version, "state": "READY", "reason": failures.get(model.name, "")}
+        for model in registry
+    ]
+    if ready:
+        return loaded
+    away = registry.unserved
+    return loaded + [
+        {"name": name, "version": "", "state": "UNAVAILABLE", "reason": failures.get(name, "")} for name in away
+    ]
 
 
 def _tensors(model: Model) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -15,6 +15,8 @@ COVER = "cover"
 _EXACT = {"reduce": "none"}
 _IMAGENET = {**_EXACT, "mean": _MEAN, "std": _STD}
 _PILLOW = {**_EXACT, "antialias": True}
+_TENSORS = {"antialias": True, "first_pass": "horizontal"}
+"""As transformers resizes, with PyTorch."""
 _CLASSIFIER: Sections = {
     "input": {**_IMAGENET, "antialias": True, "rounding": "floor", "resize": "center_crop", "resize_to": COVER}
 }
@@ -105,7 +107,7 @@ FAMILIES: dict[str, dict[str, Sections]] = {
     # transformers: DetrImageProcessor with a size of {height, width}, post_process_object_detection.
     "detr": {
         "detection": {
-            "input": {**_IMAGENET, "antialias": True, "resize": "stretch"},
+            "input": {**_IMAGENET, **_TENSORS, "resize": "stretch"},
             "detection": {
                 "decoder": "boxes_scores",
                 "outputs": ["pred_boxes", "logits"],
@@ -118,14 +120,14 @@ FAMILIES: dict[str, dict[str, Sections]] = {
     # transformers: DeformableDetrImageProcessor, post_process_object_detection.
     "deformable-detr": {
         "detection": {
-            "input": {**_IMAGENET, "antialias": True, "resize": "stretch"},
+            "input": {**_IMAGENET, **_TENSORS, "resize": "stretch"},
             "detection": {"decoder": "boxes_scores", "outputs": ["pred_boxes", "logits"], **_TOP_QUERIES},
         },
     },
     # transformers: RTDetrImageProcessor, for RT-DETR and D-FINE.
     "rt-detr": {
         "detection": {
-            "input": {**_PILLOW, "resize": "stretch"},
+            "input": {**_EXACT, **_TENSORS, "resize": "stretch"},
             "detection": {"decoder": "boxes_scores", "outputs": ["pred_boxes", "logits"], **_TOP_QUERIES},
         },
     },

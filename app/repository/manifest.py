@@ -1,7 +1,7 @@
 """`model.yaml`: what a model takes, what its outputs mean, how it is served."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from app.errors import InvalidManifest
 from app.repository import presets, yaml_text
 from app.repository.labels import read_names
+from app.repository.route import Route
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
 from app.vision.preprocessing import InputSpec
@@ -18,7 +19,9 @@ from app.vision.tasks import AnyTask
 
 FILE_NAME = "model.yaml"
 
+Described = TypeVar("Described", bound=BaseModel)
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
+Stage = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -59,6 +62,19 @@ class Manifest(BaseModel):
         default_factory=list, description="Class names in the model's order, or a text file with one a line."
     )
     versions: Literal["latest"] | list[Version] = "latest"
+    traffic: dict[Version, float] = Field(
+        default_factory=dict, description="Version → percent of the requests that name none; together 100."
+    )
+    default_version: Version | None = Field(
+        None, description="The version that answers who names none, where there are no shares; else the newest."
+    )
+    stages: dict[Stage, Version] = Field(
+        default_factory=dict, description="Names that a request may use in a version's place, as `candidate`."
+    )
+    shadow: dict[Version, float] = Field(
+        default_factory=dict, description="Version → percent of the requests that it computes as well, unsent."
+    )
+    pinned: bool = Field(False, description="Whether the model may not be unloaded while the service runs.")
     input: InputSpec | None = Field(None, description="How pictures become the graph's input; none with `tensors`.")
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
@@ -93,6 +109,16 @@ class Manifest(BaseModel):
             raise ValueError("labels must give every class a name; one is blank")
         return self
 
+    @property
+    def route(self) -> Route:
+        """Which version answers, as far as this says it."""
+        return Route(self.traffic, self.default_version, self.stages, self.shadow)
+
+    def serving(self) -> dict[str, Any]:
+        """All that bears on how a version is served whose files stay as they are."""
+        routing = {"traffic", "default_version", "stages", "shadow"}
+        return self.model_dump(exclude={"description", "versions", "sha256", "pinned", *routing})
+
     def build_task(self, labels: tuple[str, ...]) -> AnyTask:
         """The task that reads this model's outputs."""
         if self.task == "detection":
@@ -106,7 +132,12 @@ class Manifest(BaseModel):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read and check one manifest.
+    """Read and check one manifest; raises as `read_as` does."""
+    return read_as(path, Manifest)
+
+
+def read_as(path: Path, kind: type[Described]) -> Described:
+    """Read and check a file of a manifest's kind.
 
     Raises `InvalidManifest` naming the file, each wrong field and what it must be.
     """
@@ -119,7 +150,7 @@ def read_manifest(path: Path) -> Manifest:
     if not isinstance(content, dict):
         raise InvalidManifest(f"{path}: must be a mapping of fields such as `task: detection`. See docs/models.md.")
     try:
-        return Manifest.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         problems = "\n".join(f"  {problem}" for problem in describe(error))
         raise InvalidManifest(f"{path}:\n{problems}\nThe fields are explained in docs/models.md.") from error
@@ -159,5 +190,7 @@ def _words(problem: Any) -> str:
         return "is missing; add it"
     if problem["type"] == "extra_forbidden":
         return "is not a field of the manifest; remove it or correct its spelling"
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool):
+        return "yes, no, on, off, true and false are no texts in YAML; put quotes around it"
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"{message} (is {problem['input']!r:.80})" if problem["loc"] else message

@@ -1,11 +1,18 @@
 """Scan a model repository: which models and versions are there, and are their files what their manifests say."""
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.errors import InvalidManifest, StartupError
+from app.repository import stamps, traffic_file
 from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manifest
+from app.repository.stamps import Stamp
+
+if TYPE_CHECKING:
+    from app.repository.signatures import Trust  # only those who ask for signatures wait for its import
 
 MODEL_FILES = ("model.onnx", "model.pt2", "model.pt")
 """What a version's folder may hold; the first that is there, where the manifest names no engine."""
@@ -18,12 +25,25 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model on disk. `versions` maps the versions to be served to their model files, oldest first."""
+    """One model on disk. `versions` maps the versions to be served to their model files, oldest first, `stamps` to what
+    their files were before any was read.
+    """
 
     name: str
     manifest: Manifest
     labels: tuple[str, ...]
     versions: dict[str, Path]
+    stamps: dict[str, Stamp]
+    signed_by: str | None = None
+    """What the key is called whose signature was checked."""
+
+    def like(self, other: "ModelEntry") -> bool:
+        """Whether a version whose files are the same is served alike by both."""
+        return self.labels == other.labels and self.manifest.serving() == other.manifest.serving()
+
+    def only(self, versions: Iterable[str]) -> "ModelEntry":
+        """The model as if these were all of its versions."""
+        return replace(self, versions={version: self.versions[version] for version in versions})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +62,12 @@ def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
     return found.entries
 
 
-def survey(root: Path, only: str | None = None) -> Survey:
-    """Read every model of the repository at `root`, sorted by name; folders without a `model.yaml` are passed over.
+def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) -> Survey:
+    """Read every model of the repository at `root`, sorted by name; a folder without a `model.yaml` is passed over, but
+    a failure where it holds what looks like a model.
 
-    With `only`, `root` is one model's own folder, and that the name it is served by. Raises `StartupError` where `root`
-    is no folder or has no model.
+    With `only`, `root` is one model's own folder, and that the name it is served by; with `trust`, a model that none of
+    its keys has signed is a failure. Raises `StartupError` where `root` is no folder or has no model.
     """
     if not root.is_dir():
         raise StartupError(f"The model repository {root.absolute()} is not a folder. Set ROO_MODELS_DIR to one.")
@@ -56,21 +77,23 @@ def survey(root: Path, only: str | None = None) -> Survey:
                 f"ROO_MODEL_NAME={only} names the one model of ROO_MODELS_DIR, but {root.absolute()} has no "
                 f"{FILE_NAME}. Set ROO_MODELS_DIR to a model's own folder, or leave ROO_MODEL_NAME out."
             )
-        return Survey([replace(read_entry(root), name=only)], {})
+        return Survey([read_entry(root, trust, name=only)], {})
     found = Survey([], {})
     for folder in sorted(root.iterdir()):
         if (folder / FILE_NAME).is_file():
             try:
-                found.entries.append(read_entry(folder))
+                found.entries.append(read_entry(folder, trust))
             except InvalidManifest as error:
                 found.failures[folder.name] = error
+        elif (graph := unlisted_model(folder)) is not None:
+            found.failures[folder.name] = graph
+    if not found.entries and (root / FILE_NAME).is_file():
+        name = root.resolve().name
+        raise StartupError(
+            f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
+            f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
+        )
     if not (found.entries or found.failures):
-        if (root / FILE_NAME).is_file():
-            name = root.resolve().name
-            raise StartupError(
-                f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
-                f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
-            )
         raise StartupError(
             f"The model repository {root.absolute()} has no models: none of its folders has a {FILE_NAME}. "
             "Put one in (docs/models.md), or set ROO_MODELS_DIR to another folder."
@@ -78,29 +101,56 @@ def survey(root: Path, only: str | None = None) -> Survey:
     return found
 
 
-def read_model(root: Path, name: str) -> ModelEntry:
+def unlisted_model(folder: Path) -> InvalidManifest | None:
+    """What to say of a folder that holds a model's file, as it is or in a version's folder, and no `model.yaml`."""
+    if folder.name.startswith(".") or not folder.is_dir() or (folder / FILE_NAME).exists():
+        return None
+    files = (*folder.glob("*.onnx"), *(file for name in MODEL_FILES for file in folder.glob(f"*/{name}")))
+    if not files:
+        return None
+    file = min(files)
+    cure = f"`roo-vision models add {file} --name NAME` writes one" if file.suffix == ".onnx" else "Write one"
+    return InvalidManifest(
+        f"{folder}: holds {file.relative_to(folder)} but no {FILE_NAME}, so it is not served. {cure} (docs/models.md); "
+        "or move the folder out of the repository."
+    )
+
+
+def read_model(root: Path, name: str, trust: "Trust | None" = None) -> ModelEntry:
     """Read one model of the repository at `root` and none of the others; raises as `model_folder` does, and
     `InvalidManifest` where it is not as it should be.
     """
-    return read_entry(model_folder(root, name))
+    return read_entry(model_folder(root, name), trust)
 
 
 def model_folder(root: Path, name: str) -> Path:
     """The folder of one model of the repository at `root`; raises `StartupError` where there is none of that name."""
     folder = root / name
-    if "/" in name or not (folder / FILE_NAME).is_file():
+    if "/" in name or name in ("", ".", "..") or not (folder / FILE_NAME).is_file():
         there = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
         raise StartupError(f"There is no model {name!r} in {root}; there are: {', '.join(there) or 'none'}.")
     return folder
 
 
-def read_entry(folder: Path) -> ModelEntry:
-    """Read one model's folder and check its files; raises `InvalidManifest`."""
-    entry = described_entry(folder)
+def sha256(path: Path) -> str:
+    """The digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_entry(
+    folder: Path, trust: "Trust | None" = None, *, name: str | None = None, digest: Callable[[Path], str] = sha256
+) -> ModelEntry:
+    """Read one model's folder and check its files, by what `digest` says of each; with `trust` its signature before
+    anything else. `name` is what the model is called, where it is not as its folder. Raises `InvalidManifest`.
+    """
+    called = name or folder.name
+    key = None if trust is None else trust.check(folder, called, digest)
+    entry = replace(described_entry(folder), name=called, signed_by=key)
     manifest = entry.manifest
     for version, path in entry.versions.items():
         _check_precisions(folder, path, manifest)
-        _check_digests(folder, path, manifest.sha256.get(version))
+        _check_digests(folder, path, manifest.sha256.get(version), digest)
     return entry
 
 
@@ -108,8 +158,15 @@ def described_entry(folder: Path) -> ModelEntry:
     """One model's folder as its manifest describes it, its digests and files for precisions not looked at; raises
     `InvalidManifest`.
     """
-    manifest = read_manifest(folder / FILE_NAME)
-    return ModelEntry(folder.name, manifest, read_labels(manifest, folder), _versions(folder, manifest))
+    manifest = traffic_file.with_traffic(read_manifest(folder / FILE_NAME), folder)
+    versions = _versions(folder, manifest)
+    try:
+        manifest.route.check(versions)
+    except ValueError as error:
+        said = traffic_file.FILE_NAME if (folder / traffic_file.FILE_NAME).is_file() else FILE_NAME
+        raise InvalidManifest(f"{folder / said}: {error}.") from None
+    stamped = {version: stamps.of_version(path.parent) for version, path in versions.items()}
+    return ModelEntry(folder.name, manifest, read_labels(manifest, folder), versions, stamped)
 
 
 def model_file(folder: Path, engine: str) -> Path | None:
@@ -158,23 +215,24 @@ def _versions(folder: Path, manifest: Manifest) -> dict[str, Path]:
     return {version: path for version, path in found.items() if version in manifest.versions}
 
 
-def _check_digests(folder: Path, path: Path, wanted: str | dict[str, str] | None) -> None:
+def _check_digests(
+    folder: Path, path: Path, wanted: str | dict[str, str] | None, digest: Callable[[Path], str]
+) -> None:
     """Every file with a digest must have it, weights beside a graph too; one digest alone is that of the file that is
     served.
     """
     named = {path.name: wanted} if isinstance(wanted, str) else wanted or {}
-    for name, digest in named.items():
-        _check_digest(folder, path.parent / name, digest)
+    for name, said in named.items():
+        _check_digest(folder, path.parent / name, said, digest)
 
 
-def _check_digest(folder: Path, path: Path, wanted: str) -> None:
+def _check_digest(folder: Path, path: Path, wanted: str, digest: Callable[[Path], str]) -> None:
     place = f"{folder / FILE_NAME}: sha256"
     if ".." in path.parts or not path.is_file():
         raise InvalidManifest(f"{place}: {path} is not a file of that version that is there.")
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != wanted:
+    found = digest(path)
+    if found != wanted:
         raise InvalidManifest(
-            f"{place}: {path} has the digest {digest}, not {wanted}. Restore the file, or "
+            f"{place}: {path} has the digest {found}, not {wanted}. Restore the file, or "
             "correct the manifest if the change was meant."
         )

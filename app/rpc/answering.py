@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 
 import grpc
@@ -46,6 +46,16 @@ class Answering:
         permit.take_bytes(len(content))
         call = read_call(content, permit, time.monotonic())
         return replace(call, wishes=replace(call.wishes, deadline=_earlier(call.wishes.deadline, caller.deadline)))
+
+    def keep_until_taken(self, room: ExitStack, context: Context) -> None:
+        """Close `room` once the call is over, its answer taken or its caller gone, or else when it is late."""
+        latest = asyncio.get_running_loop().call_later(self.seconds, room.close)
+
+        def over(_: object) -> None:
+            latest.cancel()
+            room.close()
+
+        context.add_done_callback(over)
 
     async def write(self, context: Context, answer: bytes) -> None:
         """Hand an answer to the transport; raises `DeadlineExceeded` where the caller does not take it in time."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -15,8 +15,9 @@ from app.core.request import Deadline
 from app.errors import CallerError, RequestError
 from app.rpc import statuses
 from app.rpc.messages import SERVICE
-from app.telemetry import logs, metrics, tracing
+from app.telemetry import asked, logs, metrics, tracing
 from app.telemetry.request_ids import id_for
+from app.wire.stickiness import key_in
 
 log = logging.getLogger(__name__)
 
@@ -28,10 +29,20 @@ _QUIET = frozenset({"ServerLive", "ServerReady"})
 """Asked every few seconds by platforms, and, as there, by anybody."""
 
 
+class Identity(Protocol):
+    """Who asks, and whether as an administrator."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def admin(self) -> bool: ...
+
+
 class Door(Protocol):
     """Who may ask, and how often."""
 
-    async def admit(self, headers: Headers, host: str, *, counted: bool = True) -> str:
+    async def admit(self, headers: Headers, host: str, *, counted: bool = True) -> Identity:
         """Who asks; raises a `CallerError`."""
 
     def count(self, caller: str) -> None:
@@ -40,12 +51,16 @@ class Door(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose call it is, its id, when it arrived (monotonic), and when its answer is of no use to it any more."""
+    """Whose call it is, whether an administrator's, its id, when it arrived (monotonic), and when its answer is of no
+    use to it any more. Where versions share the traffic, `key` says which one answers, for all of a stream.
+    """
 
     name: str
+    admin: bool
     request_id: str
     arrived: float
     deadline: Deadline | None
+    key: str
 
 
 class Calls:
@@ -64,13 +79,16 @@ class Calls:
         headers = _headers(context)
         request_id, arrived = id_for(headers), time.monotonic()
         logs.request_id.set(request_id)
+        answered = asked.begin()
         quiet = method in _QUIET
         tracing_it = tracing.NOTHING if quiet else tracing.server("POST", "http", f"/{SERVICE}/{method}", headers)
         status = grpc.StatusCode.OK
-        with tracing_it:
+        with tracing_it as span:
             try:
-                name = "" if quiet else await self._door.admit(headers, _host(context.peer()))
-                yield Caller(name, request_id, arrived, _deadline(context, arrived))
+                who = None if quiet else await self._door.admit(headers, _host(context.peer()))
+                name, admin = ("", False) if who is None else (who.name, who.admin)
+                key = key_in(headers) or request_id
+                yield Caller(name, admin, request_id, arrived, _deadline(context, arrived), key)
             except RequestError as error:
                 status = statuses.STATUS[type(error)]
                 if isinstance(error, CallerError):
@@ -87,7 +105,9 @@ class Calls:
                 log.exception("failed while answering %s", method)
                 await abort(context, status, "Something went wrong inside the service. It has been logged.")
             finally:
-                _tell(method, status, time.monotonic() - arrived, logging.DEBUG if quiet else logging.INFO)
+                seconds = time.monotonic() - arrived
+                _tell(method, status, seconds, logging.DEBUG if quiet else logging.INFO, answered)
+                tracing.tell_model(span, answered)
 
 
 async def abort(
@@ -101,9 +121,10 @@ async def abort(
     raise AssertionError("an abort that returned")
 
 
-def _tell(method: str, status: grpc.StatusCode, seconds: float, level: int) -> None:
+def _tell(method: str, status: grpc.StatusCode, seconds: float, level: int, answered: Mapping[str, str]) -> None:
     metrics.rpc_seconds.record(seconds, (method, status.name), tracing.sampled_context())
-    fields: logs.Fields = {"method": method, "status": status.name, "duration_ms": round(seconds * 1e3, 2)}
+    said: logs.Fields = {"method": method, "status": status.name, "duration_ms": round(seconds * 1e3, 2)}
+    fields = {**said, **answered}
     logs.tell(log, level, f"gRPC {method} {status.name}", fields)
 
 

@@ -9,6 +9,7 @@ import grpc
 from app.core.health import Health
 from app.core.service import InferenceService
 from app.errors import StartupError
+from app.loading.control import ModelControl
 from app.oip.ask import Asking
 from app.rpc.answering import Answering
 from app.rpc.calls import Calls, Door
@@ -30,18 +31,22 @@ KEEP_ALIVE_MS, KEEP_ALIVE_TIMEOUT_MS = 60_000, 20_000
 """A connection that has been silent is asked for a sign of life, and closed where none comes."""
 LEAST_PING_MS = 10_000
 """How often clients may ask for one."""
+READ_BYTES = 256 * 1024
+"""Taken from a connection at a time; by default 8 KiB and little more, so that a picture takes a thread many turns."""
 
 
 class RpcServer:
     """One server; `start` it, `begin_drain`, then `stop` it."""
 
-    def __init__(self, service: InferenceService, health: Health, door: Door, settings: Settings) -> None:
+    def __init__(
+        self, service: InferenceService, health: Health, door: Door, control: ModelControl, settings: Settings
+    ) -> None:
         """Raises `StartupError` where it cannot listen as the settings say."""
         self._ending = asyncio.Event()
         self._server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=MOST_CALLS)
         asking = Asking(service, settings.max_images_per_request, SOURCE)
         answering = Answering(asking, Calls(door), settings.upload_timeout, self._ending)
-        inference = Inference(answering, health)
+        inference = Inference(answering, health, control)
         watched = HealthService(health, self._ending)
         reflected = ReflectionService()
         self._server.add_generic_rpc_handlers((inference.handlers(), watched.handlers(), reflected.handlers()))
@@ -68,6 +73,8 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", KEEP_ALIVE_TIMEOUT_MS),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", LEAST_PING_MS),
         ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.experimental.tcp_read_chunk_size", READ_BYTES),
+        ("grpc.experimental.tcp_min_read_chunk_size", READ_BYTES),
     ]
 
 

@@ -22,6 +22,7 @@ STATUS: dict[type[errors.RequestError], grpc.StatusCode] = {
     errors.EngineFailure: grpc.StatusCode.INTERNAL,
     errors.Unauthorized: grpc.StatusCode.UNAUTHENTICATED,
     errors.Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    errors.CannotLoad: grpc.StatusCode.FAILED_PRECONDITION,
     errors.UnsupportedEncoding: grpc.StatusCode.INVALID_ARGUMENT,
     errors.RateLimited: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.IdentityUnavailable: grpc.StatusCode.UNAVAILABLE,

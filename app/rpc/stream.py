@@ -81,7 +81,7 @@ class Stream:
                 self._answering.calls.count(caller)
             call = self._answering.read_call(content, permit, caller)
             request_id = f"{caller.request_id}/{number}" if number else caller.request_id
-            answered = await self._answering.asking.ask(call, permit, request_id)
+            answered = await self._answering.asking.ask(call, permit, request_id, caller.key)
             return raw_contents.embed(responses.inference(call, answered, permit, final=True))
         except RequestError as error:
             failed = message("ModelStreamInferResponse")(error_message=statuses.details(error))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from app.errors import SourceRefused, StartupError
-from app.servicebus.loopback import is_loopback
+from app.host.loopback import is_loopback
 
 _AZURE, _HIERARCHICAL = ".blob.core.", ".dfs.core."
 _VERSIONS = {"snapshot", "sharesnapshot", "versionid"}

@@ -174,6 +174,7 @@ class Answering:
             deadline=deadline,
             source=SOURCE,
             flow=self._flow(options),
+            key=options.robot_id or message.session_id,
         )
 
     def _flow(self, options: MessageOptions) -> Flow:

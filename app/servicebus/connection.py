@@ -12,8 +12,8 @@ from azure.servicebus.aio import ServiceBusClient, ServiceBusReceiver, ServiceBu
 from azure.servicebus.aio.management import ServiceBusAdministrationClient
 
 from app.errors import StartupError
+from app.host.loopback import is_loopback
 from app.queue_source import QueueSource
-from app.servicebus.loopback import is_loopback
 from app.servicebus.receiver import CONFIRM_SECONDS, PREFETCH, Receiver
 from app.servicebus.session_link import ACCEPT_SECONDS, SessionLink
 from app.servicebus.shared_connection import SharedConnection

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from app.servicebus.receiver import Received
 from app.servicebus.settlement import Settlement, Verb
 from app.servicebus.settler import Lock
 from app.servicebus.trouble import Trouble
-from app.telemetry import logs, metrics, tracing
+from app.telemetry import asked, logs, metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +137,7 @@ class Deliveries:
     async def _deliver(self, received: Received) -> None:
         started, message = time.monotonic(), received.message
         logs.request_id.set(results.request_id_of(message, self._queue))
+        answered = asked.begin()
         with tracing.processing(self._queue, str(message.message_id), message.application_properties) as span:
             answering = asyncio.create_task(self._answer(received))
             with self._locks.hold(received, answering.cancel) as lock:
@@ -146,9 +147,17 @@ class Deliveries:
                     settled = await self._settler.settle(received, decided, lock)
             if decided.verb is not Verb.COMPLETE or not settled:
                 tracing.fail(span, decided.reason or decided.verb.value, decided.description)
-            self._tell(message, decided if settled else settlement.LEAVE, time.monotonic() - started, margin)
+            tracing.tell_model(span, answered)
+            self._tell(message, decided if settled else settlement.LEAVE, time.monotonic() - started, margin, answered)
 
-    def _tell(self, message: ServiceBusReceivedMessage, decided: Settlement, seconds: float, margin: float) -> None:
+    def _tell(
+        self,
+        message: ServiceBusReceivedMessage,
+        decided: Settlement,
+        seconds: float,
+        margin: float,
+        answered: Mapping[str, str],
+    ) -> None:
         """One count, one value each, one line."""
         queue = (self._queue,)
         trace = tracing.sampled_context()
@@ -165,6 +174,7 @@ class Deliveries:
             "queue": self._queue,
             "outcome": decided.verb.value,
             "duration_ms": round(seconds * 1e3, 2),
+            **answered,
         }
         logs.tell(log, level, f"message {message.message_id}: {decided.verb.value}{words}", fields)
 

@@ -43,7 +43,9 @@ class MessageOptions(RequestOptions):
     """What a message may ask for, in its envelope or in its application properties."""
 
     model: str | None = Field(None, max_length=256, description="Model to ask; the default one where left out.")
-    version: str | None = Field(None, max_length=64, description="Version of the model; the newest where left out.")
+    version: str | None = Field(
+        None, max_length=64, description="Version or stage of the model; left out, its shares decide."
+    )
     robot_id: str | None = Field(
         None,
         max_length=256,

@@ -132,13 +132,16 @@ class Robot:
 
     async def dead_letters(self) -> dict[str, str]:
         """Why messages of ours were dead-lettered, by their id. They stay where they are."""
+        found: dict[str, str] = {}
         async with self._connection.reader(self._queue, ServiceBusSubQueue.DEAD_LETTER) as receiver:
             messages = await receiver.peek_messages(_PEEKED)
-        return {
-            str(message.message_id): f"{message.dead_letter_reason}: {message.dead_letter_error_description}"
-            for message in messages
-            if str(message.message_id) in self.sent_at
-        }
+            while messages:
+                for message in messages:
+                    if (message_id := str(message.message_id)) in self.sent_at:
+                        found[message_id] = f"{message.dead_letter_reason}: {message.dead_letter_error_description}"
+                following = (messages[-1].sequence_number or 0) + 1
+                messages = await receiver.peek_messages(_PEEKED, sequence_number=following)
+        return found
 
     async def _give_back(self, messages: Iterable[ServiceBusReceivedMessage]) -> None:
         assert self._receiver is not None

@@ -11,6 +11,8 @@ from app.telemetry.instruments import Counter, Gauge, Histogram, Instrument, Obs
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+AGREEMENTS = (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
+SHIFTS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
 
 DECLARED: dict[str, Instrument] = {}
@@ -87,6 +89,45 @@ pending_seconds = _observed("roo_pending", "Work that waits: queued pictures x t
 lanes = _observed("roo_lanes", "Lanes alive.")
 ready = _observed("roo_ready", "1 while traffic is welcome, as /readyz says.")
 
+# A version that computes unsent, beside what was sent by another (`against`).
+shadows = _counter(
+    "roo_shadow",
+    "Pictures that a version was to compute unsent, by what became of them.",
+    "model",
+    "version",
+    "against",
+    "outcome",
+)
+shadow_agreement = _histogram(
+    "roo_shadow_agreement_ratio",
+    "Share of what two versions' answers to a picture say that is alike.",
+    "model",
+    "version",
+    "against",
+    unit="1",
+    buckets=AGREEMENTS,
+)
+shadow_things = _counter(
+    "roo_shadow_things", "What two versions' answers to a picture say, by kind.", "model", "version", "against", "kind"
+)
+shadow_shift = _histogram(
+    "roo_shadow_score_shift",
+    "Difference of the scores of what is alike.",
+    "model",
+    "version",
+    "against",
+    unit="",
+    buckets=SHIFTS,
+)
+shadow_seconds = _histogram(
+    "roo_shadow_work",
+    "Lane time of a picture that both versions computed, by whose it is.",
+    "model",
+    "version",
+    "against",
+    "by",
+)
+
 # The queue front.
 messages = _counter("roo_messages", "Messages by what became of them.", "queue", "outcome", "reason")
 message_seconds = _histogram("roo_message", "Time from receipt to settlement.", "queue", buckets=AGES)
@@ -108,6 +149,19 @@ queue_halted = _observed("roo_queue_halted", "1 while nothing is received becaus
 device = _observed("roo_device", "1 for the device in use.", "device", "asked")
 model_info = _observed("roo_model_info", "1 for every loaded model.", "model", "version", "engine", "device")
 model_failed = _observed("roo_model_failed", "1 for every model of the repository that is not served.", "model")
+traffic_share = _observed(
+    "roo_traffic_share_ratio", "Share of the requests that name no version.", "model", "version", unit="1"
+)
+rollout = _observed("roo_rollout", "1 for the phase that a model's roll-out is in.", "model", "version", "phase")
+model_stale = _observed(
+    "roo_model_stale", "1 for every model that answers from an older state: its present one cannot be loaded.", "model"
+)
+model_changes = _counter(
+    "roo_model_changes", "Models loaded, reloaded and unloaded at run time, by outcome.", "model", "change", "outcome"
+)
+model_change_seconds = _histogram(
+    "roo_model_change", "Time that such a change took.", "change", "outcome", buckets=AGES
+)
 model_load_seconds = _gauge("roo_model_load", "Time that loading a model took.", "model", "version", unit="s")
 model_warm_up_seconds = _gauge("roo_model_warm_up", "Time that warming a model up took.", "model", "version", unit="s")
 

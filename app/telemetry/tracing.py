@@ -43,6 +43,7 @@ class BatchTrace:
     """
 
     model: str
+    version: str
     size: int
     bucket: int
     started_at: float
@@ -106,6 +107,12 @@ def end_server(span: Span, method: str, route: str, status: int, request_id: str
         fail(span, str(status), "")
 
 
+def tell_model(span: Span, answered: Mapping[str, str]) -> None:
+    """Say which `model` and `version` answered, where any did."""
+    if answered and span.is_recording():
+        span.set_attributes({f"roo.{name}": value for name, value in answered.items()})
+
+
 def processing(queue: str, message_id: str, properties: Mapping[Any, Any] | None) -> AbstractContextManager[Span]:
     """The span of one message, current inside the block: a child of, and linked to, the sender's."""
     if _propagator is None:
@@ -157,9 +164,10 @@ def record_stages(stages: Iterable[Stage], batch: BatchTrace | None) -> None:
     if not trace.get_current_span().is_recording():
         return
     offset = time.time() - time.monotonic()
+    said = None if batch is None else {"roo.model": batch.model, "roo.version": batch.version}
     for stage in stages:
         started = _nanoseconds(stage.started_at + offset)
-        span = _tracer.start_span(stage.name, start_time=started)
+        span = _tracer.start_span(stage.name, attributes=said, start_time=started)
         if stage.name == "compute" and batch is not None:
             _join(span, batch, offset)
         span.end(_nanoseconds(stage.started_at + stage.seconds + offset))
@@ -172,7 +180,12 @@ def _join(span: Span, batch: BatchTrace, offset: float) -> None:
         made = _tracer.start_span(
             f"batch {batch.model}",
             trace.set_span_in_context(span),
-            attributes={"roo.model": batch.model, "roo.batch.size": batch.size, "roo.batch.bucket": batch.bucket},
+            attributes={
+                "roo.model": batch.model,
+                "roo.version": batch.version,
+                "roo.batch.size": batch.size,
+                "roo.batch.bucket": batch.bucket,
+            },
             links=[Link(member) for member in batch.members],
             start_time=started,
         )

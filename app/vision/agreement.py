@@ -17,8 +17,9 @@ OVERLAP = 0.5
 class Agreement:
     """What two answers share, `compared` things in all: the best label, each detection, each place of a map.
 
-    `same` of them are alike; `lost` are only in the first answer, `gained` only in the second, where either can be.
-    `shifts` are the differences of the scores of what is alike.
+    `same` of them are alike; `lost` are only in the first answer, `gained` only in the second, where either can be;
+    `changed` are pairs of these two in one place, whose class alone is another. `shifts` are the differences of the
+    scores of what is alike.
     """
 
     compared: int = 0
@@ -26,6 +27,7 @@ class Agreement:
     lost: int = 0
     gained: int = 0
     shifts: tuple[float, ...] = ()
+    changed: int = 0
 
     def __add__(self, other: "Agreement") -> "Agreement":
         return Agreement(
@@ -34,12 +36,23 @@ class Agreement:
             self.lost + other.lost,
             self.gained + other.gained,
             self.shifts + other.shifts,
+            self.changed + other.changed,
         )
 
     @property
     def share(self) -> float:
         """The part that is alike, 0 to 1; 0 where there was nothing to compare."""
         return self.same / self.compared if self.compared else 0.0
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """How many things are alike, have changed their class, and are only in the first or the second answer."""
+        return {
+            "same": self.same,
+            "changed": self.changed,
+            "lost": max(0, self.lost - self.changed),
+            "gained": max(0, self.gained - self.changed),
+        }
 
     @property
     def largest_shift(self) -> float:
@@ -52,6 +65,8 @@ def compare(first: Any, second: Any) -> Agreement:
     if isinstance(first, Detections):
         return _detections(first, second)
     if isinstance(first, Segmentation):
+        if first.class_map.shape != second.class_map.shape:
+            return Agreement(first.class_map.size)
         alike = int(np.count_nonzero(first.class_map == second.class_map))
         return Agreement(first.class_map.size, alike)
     return _classifications(first, second)
@@ -63,21 +78,29 @@ def _classifications(first: Classification, second: Classification) -> Agreement
     scores = dict(zip(second.class_ids.tolist(), second.scores.tolist(), strict=True))
     best = int(first.class_ids[0])
     shift = abs(float(first.scores[0]) - scores.get(best, 0.0))
-    return Agreement(1, int(best == second.class_ids[0]), shifts=(shift,))
+    same = int(best == second.class_ids[0])
+    return Agreement(1, same, shifts=(shift,), changed=1 - same)
 
 
 def _detections(first: Detections, second: Detections) -> Agreement:
-    """Pairs are made greedily, the largest overlap first."""
     overlaps = _overlaps(first.boxes, second.boxes)
-    overlaps[first.class_ids[:, None] != second.class_ids[None]] = 0
-    shifts = []
-    while overlaps.size and overlaps.max() >= OVERLAP:
-        one, other = np.unravel_index(int(overlaps.argmax()), overlaps.shape)
-        shifts.append(abs(float(first.scores[one]) - float(second.scores[other])))
+    pairs = _pairs(np.where(first.class_ids[:, None] == second.class_ids[None], overlaps, 0))
+    for one, other in pairs:
         overlaps[one], overlaps[:, other] = 0, 0
-    same = len(shifts)
+    same, changed = len(pairs), len(_pairs(overlaps))
     lost, gained = len(first.scores) - same, len(second.scores) - same
-    return Agreement(same + lost + gained, same, lost, gained, tuple(shifts))
+    shifts = tuple(abs(float(first.scores[one]) - float(second.scores[other])) for one, other in pairs)
+    return Agreement(same + lost + gained, same, lost, gained, shifts, changed)
+
+
+def _pairs(overlaps: np.ndarray) -> list[tuple[int, int]]:
+    """Who belongs to whom, made greedily, the largest overlap first."""
+    left, found = overlaps.copy(), []
+    while left.size and left.max() >= OVERLAP:
+        one, other = map(int, np.unravel_index(int(left.argmax()), left.shape))
+        found.append((one, other))
+        left[one], left[:, other] = 0, 0
+    return found
 
 
 def _overlaps(some: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -36,9 +36,10 @@ class InputSpec(BaseModel):
 
     Sides that are no whole pixels are rounded as `rounding` says. `reduce: none` decodes and resizes in one step, as a
     family's own code does; `auto` may shrink a picture by powers of two on the way, which is faster and aliases less.
-    `antialias` resizes as Pillow does (torchvision, transformers), without it as OpenCV. Resized pixels are whole
-    levels of 255 unless `round_pixels` is false, as where a family resizes tensors. Boxes go back by what each side was
-    really resized by or, with `unscale: ratio`, by the ratio that both were meant to be.
+    `antialias` resizes as Pillow does (torchvision, timm, transformers), without it as OpenCV; with `first_pass:
+    horizontal` the width always comes first, as in Pillow up to 12 and PyTorch. Resized pixels are whole levels of 255
+    unless `round_pixels` is false, as where a family resizes tensors. Boxes go back by what each side was really
+    resized by or, with `unscale: ratio`, by the ratio that both were meant to be.
 
     `constants` feeds the graph's other inputs by name, the same for every picture, each without the batch dimension.
     """
@@ -53,6 +54,7 @@ class InputSpec(BaseModel):
     rounding: Literal["round", "floor"] = "round"
     reduce: Literal["auto", "none"] = "auto"
     antialias: bool = False
+    first_pass: Literal["auto", "horizontal"] = "auto"
     round_pixels: bool = True
     unscale: Literal["sides", "ratio"] = "sides"
     channels: Literal["rgb", "bgr", "grey", "rgba", "bgra"] = "rgb"
@@ -120,6 +122,8 @@ class InputSpec(BaseModel):
             raise ValueError("dtype: uint8 takes pixels unchanged; remove scale, mean and std, or choose float32")
         if self.antialias and self.interpolation == "area":
             raise ValueError("antialias: area looks at all pixels already; choose linear or cubic, or remove antialias")
+        if self.first_pass == "horizontal" and not self.antialias:
+            raise ValueError("first_pass: horizontal belongs to antialias: true; set it, or remove first_pass")
         if not self.round_pixels and (self.reduce, self.dtype) != ("none", "float32"):
             raise ValueError("round_pixels: false belongs to reduce: none and dtype: float32; set them, or remove it")
         if not self.round_pixels and self.interpolation == "area":

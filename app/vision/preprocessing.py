@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.vision.image import Picture, Size
 from app.vision.input_spec import InputSpec
-from app.vision.resampling import Window, resample
+from app.vision.resampling import Resampling, Window, resample
 
 __all__ = [
     "Geometry",
@@ -62,23 +62,27 @@ def target_size(upright: Size, spec: InputSpec) -> Size:
         return spec.size
     if isinstance(spec.resize_to, Size):
         return spec.resize_to
-    ratio = _ratio(upright, spec)
     whole = math.floor if spec.rounding == "floor" else round
-    sides = [whole(side * ratio) for side in upright]
     if spec.resize == "letterbox":
+        ratio = _ratio(upright, spec)
         # Rounding may not go over the input's edge.
-        return Size(*(min(most, max(1, side)) for side, most in zip(sides, spec.size, strict=True)))
+        return Size(*(min(most, max(1, whole(side * ratio))) for side, most in zip(upright, spec.size, strict=True)))
+    wanted, given = _covering(upright, spec)
+    # Divided last, as torchvision does: the side that is given its length gets just that.
+    sides = (whole(side * wanted / given) for side in upright)
     return Size(*(max(least, side) for side, least in zip(sides, spec.size, strict=True)))
 
 
 def _ratio(upright: Size, spec: InputSpec) -> float:
-    """By what both sides of a picture are to be multiplied."""
-    width, height = upright
-    if spec.resize == "letterbox":
-        return min(spec.size.width / width, spec.size.height / height)
+    """By what both sides of a letterboxed picture are to be multiplied."""
+    return min(spec.size.width / upright.width, spec.size.height / upright.height)
+
+
+def _covering(upright: Size, spec: InputSpec) -> tuple[int, int]:
+    """The length that one side of a picture gets before the crop, and its length before."""
     if isinstance(spec.resize_to, int):
-        return spec.resize_to / min(width, height)
-    return max(spec.size.width / width, spec.size.height / height)
+        return spec.resize_to, min(upright)
+    return max(zip(spec.size, upright, strict=True), key=lambda pair: pair[0] / pair[1])
 
 
 def decoding_target(upright: Size, spec: InputSpec) -> Size | None:
@@ -218,7 +222,8 @@ def _resized(pixels: MatLike, size: Size, window: Window | None, spec: InputSpec
         assert spec.interpolation != "area"
         part = window or Window(0, 0, *size)
         whole = np.asarray(pixels, np.uint8)
-        return resample(whole, size, part, spec.interpolation, spec.antialias, spec.round_pixels)
+        how = Resampling(spec.interpolation, spec.antialias, spec.round_pixels, spec.first_pass)
+        return resample(whole, size, part, how)
     if _is_halved(spec):
         for step in halvings(Size(pixels.shape[1], pixels.shape[0]), size):
             pixels = _halved(pixels, step)

@@ -1,8 +1,11 @@
 """The models that are served, as callers are told of them."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from app.core.model import Model
+from app.repository.route import Route
 
 
 class ModelVersion(BaseModel):
@@ -31,13 +34,31 @@ class ModelInfo(BaseModel):
     labels: list[str]
     default: bool = Field(description="Whether it answers /v1/predict.")
     versions: list[ModelVersion]
+    traffic: dict[str, float] = Field(
+        description="Percent of the requests that name no version, by version; empty where one version answers all."
+    )
+    default_version: str = Field(description="The version that answers where there are no shares.")
+    stages: dict[str, str] = Field(description="Names that a request may use in a version's place.")
+    shadow: dict[str, float] = Field(description="Percent of the requests that a version computes as well, unsent.")
 
 
 class FailedModel(BaseModel):
-    """A model of the repository that is not served."""
+    """A model that is not served, or not as it is in the repository."""
 
     name: str
     reason: str
+    serving: bool = Field(False, description="Whether it answers all the same, from an older state.")
+
+
+class ModelChange(BaseModel):
+    """What was done to a model at run time."""
+
+    name: str
+    outcome: Literal["loaded", "unchanged", "unloaded"] = Field(
+        description="`unchanged` where it answered already as it is in the repository."
+    )
+    versions: list[str] = Field(description="Those that answer now.")
+    seconds: float
 
 
 class ModelList(BaseModel):
@@ -47,8 +68,8 @@ class ModelList(BaseModel):
     failed: list[FailedModel] = []
 
 
-def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
-    """Describe a model by its loaded versions."""
+def to_model_info(versions: list[Model], route: Route, *, default: bool) -> ModelInfo:
+    """Describe a model by its loaded versions, oldest first, and the way of its requests."""
     newest = versions[-1]
     return ModelInfo(
         name=newest.name,
@@ -73,4 +94,8 @@ def to_model_info(versions: list[Model], *, default: bool) -> ModelInfo:
             )
             for model in versions
         ],
+        traffic=dict(route.shares),
+        default_version=route.default_version or newest.version,
+        stages=dict(route.stages),
+        shadow=dict(route.shadow),
     )

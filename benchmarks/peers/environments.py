@@ -1,4 +1,7 @@
-"""An environment for each peer, with what `NAME.txt` pins: made where it is missing, kept as long as that stays."""
+"""An environment for each peer, with what `NAME.txt` pins: made where it is missing, kept as long as that stays.
+
+`python -m benchmarks.peers.environments` prints the interpreter of the one that has a Triton.
+"""
 
 import subprocess
 import sys
@@ -8,6 +11,13 @@ from app.errors import StartupError
 
 HERE = Path(__file__).parent
 FOLDER = Path(".venv-peers")
+TRITON_PYTHON = "/usr/bin/python3"
+"""Triton's Python backend loads the libpython that the system's loader finds, whichever Python else there is."""
+
+
+def python_with_triton() -> Path:
+    """The interpreter of the environment with a Triton, which comes inside of nvidia-pytriton."""
+    return python_of("pytriton", TRITON_PYTHON)
 
 
 def python_of(peer: str, interpreter: str = sys.executable) -> Path:
@@ -26,3 +36,7 @@ def python_of(peer: str, interpreter: str = sys.executable) -> Path:
             raise StartupError(f"The packages of {wanted} could not be installed into {folder}; pip says why above.")
         stamp.write_text(wanted.read_text())
     return python.absolute()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{python_with_triton()}\n")

@@ -20,6 +20,7 @@ from app.api.request_id import RequestIdMiddleware
 from app.api.security import api_keys, signing_keys
 from app.api.security.api_keys import ApiKeys
 from app.api.security.perimeter import Perimeter
+from app.api.security.scheme import Identity
 from app.api.security.signing_keys import COOLDOWN_SECONDS, TRUSTED_SECONDS, SigningKeys
 from app.api.security.tokens import Tokens
 from app.errors import Forbidden, IdentityUnavailable, StartupError, Unauthorized
@@ -52,7 +53,7 @@ def key_file(folder: Path, *lines: str) -> Path:
 
 async def holder(scheme: ApiKeys, key: str) -> str | None:
     try:
-        return await scheme.identify(key.encode())
+        return (await scheme.identify(key.encode())).name
     except Unauthorized:
         return None
 
@@ -178,10 +179,12 @@ def pieces(*parts: object) -> str:
 
 async def test_a_good_token_is_its_subject(issuer: Issuer) -> None:
     tokens = verifier(issuer)
-    assert await tokens.identify(bearer(issuer.token())) == "token:robot-7"
-    assert await tokens.identify(b"bearer  " + issuer.token(aud="another").encode()) == "token:robot-7"
-    assert await tokens.identify(bearer(issuer.token(roles=None, scp=f"openid {ROLE}"))) == "token:robot-7"
-    assert await tokens.identify(bearer(issuer.token(exp=issuer.claims()["exp"] - 610))) == "token:robot-7"  # leeway
+    assert await tokens.identify(bearer(issuer.token())) == Identity("token:robot-7")
+    assert await tokens.identify(b"bearer  " + issuer.token(aud="another").encode()) == Identity("token:robot-7")
+    assert await tokens.identify(bearer(issuer.token(roles=None, scp=f"openid {ROLE}"))) == Identity("token:robot-7")
+    assert await tokens.identify(bearer(issuer.token(exp=issuer.claims()["exp"] - 610))) == Identity(
+        "token:robot-7"  # within the leeway
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,12 +277,12 @@ async def test_a_token_that_was_checked_is_believed_until_it_expires(issuer: Iss
     tokens = Tokens(keys, issuer.url, (AUDIENCE,), (), clock)
     token, expired = issuer.token(), issuer.token(exp=issuer.claims()["exp"] - 595)
     clock.now = issuer.claims()["nbf"] + 60.0
-    assert await tokens.identify(bearer(token)) == await tokens.identify(bearer(expired)) == "token:robot-7"
+    assert await tokens.identify(bearer(token)) == await tokens.identify(bearer(expired)) == Identity("token:robot-7")
     issuer.status = 500
     keys_clock.now += TRUSTED_SECONDS  # from now on no token can be checked
-    assert await tokens.identify(bearer(token)) == "token:robot-7"
+    assert await tokens.identify(bearer(token)) == Identity("token:robot-7")
     clock.now += 299
-    assert await tokens.identify(bearer(token)) == "token:robot-7"
+    assert await tokens.identify(bearer(token)) == Identity("token:robot-7")
     with pytest.raises(IdentityUnavailable):
         await tokens.identify(bearer(expired))
     clock.now += 2
@@ -303,7 +306,7 @@ async def test_es256_is_taken_and_weak_or_foreign_kinds_of_keys_are_not(issuer: 
     found = signing_keys.fetch(issuer.url)
     assert {key_id: key.algorithm_name for key_id, key in found.items()} == {"curve": "ES256", "lying": "RS256"}
     token = jwt.encode(issuer.claims(), curve, "ES256", headers={"kid": "curve"})
-    assert await verifier(issuer).identify(bearer(token)) == "token:robot-7"
+    assert await verifier(issuer).identify(bearer(token)) == Identity("token:robot-7")
 
 
 # --- the issuer's keys -----------------------------------------------------------------------------------------------
@@ -316,7 +319,7 @@ async def test_a_new_key_is_fetched_when_its_first_token_comes(issuer: Issuer) -
     issuer.key = rsa_key()
     issuer.keys.append(published(issuer.key, "second"))
     clock.now += COOLDOWN_SECONDS
-    assert await tokens.identify(bearer(issuer.token(key_id="second"))) == "token:robot-7"
+    assert await tokens.identify(bearer(issuer.token(key_id="second"))) == Identity("token:robot-7")
 
 
 async def test_a_flood_of_unknown_keys_does_not_reach_the_issuer(issuer: Issuer) -> None:
@@ -356,7 +359,7 @@ async def test_an_issuer_that_is_down_is_told_apart_from_a_bad_token(issuer: Iss
     assert error.value.retry_after == COOLDOWN_SECONDS
     issuer.status = 200
     clock.now += COOLDOWN_SECONDS
-    assert await tokens.identify(bearer(issuer.token())) == "token:robot-7"
+    assert await tokens.identify(bearer(issuer.token())) == Identity("token:robot-7")
 
 
 async def test_with_keys_in_the_cache_an_issuer_may_be_down_for_a_day(issuer: Issuer) -> None:
@@ -365,7 +368,7 @@ async def test_with_keys_in_the_cache_an_issuer_may_be_down_for_a_day(issuer: Is
     await tokens.identify(bearer(issuer.token()))
     issuer.status = 500
     clock.now += TRUSTED_SECONDS - 1
-    assert await tokens.identify(bearer(issuer.token(sub="robot-8"))) == "token:robot-8"
+    assert await tokens.identify(bearer(issuer.token(sub="robot-8"))) == Identity("token:robot-8")
     with pytest.raises(Unauthorized):
         await tokens.identify(bearer(issuer.token(key_id="unknown")))
     clock.now += COOLDOWN_SECONDS

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.client import AsyncClient, Client, Prediction, Refused, ServiceError, Unreachable
+from app.client import AsyncClient, Client, Limits, Prediction, Refused, ServiceError, Unreachable
 from tests.api.test_auth import NEW, OLD, key_file
 from tests.client.conftest import Connect
 from tests.fixtures.issuer import AUDIENCE, ROLE, issuing
@@ -111,6 +111,31 @@ def test_answers_that_are_none(connect: Connect, body: Any) -> None:
             client.predict(solid(RED))
         with pytest.raises(ServiceError, match=r"not what was asked for|gave"):
             client.predict_many([solid(RED)])
+
+
+SEVERAL = {"results": [{"prediction": PREDICTION}] * 2}
+
+
+@pytest.mark.parametrize(
+    ("then", "kind"),
+    [
+        ((200, {"content-length": "100000"}, b"cut"), Unreachable),
+        ((503, {"retry-after": "60"}, BUSY), Refused),
+        ((200, {}, b"nonsense"), ServiceError),
+    ],
+)
+def test_answers_that_had_come_are_kept(connect: Connect, then: Any, kind: type[ServiceError]) -> None:
+    limits = Limits(pictures=2)
+    with scripted((200, {}, SEVERAL), then) as service, connect(service.url, timeout=1, limits=limits) as client:
+        with pytest.raises(kind, match=r"2 of 5 pictures are answered .*, 2 to 4 are missing") as error:
+            client.predict_many([solid(RED)] * 5)
+        assert [answer.model for answer in error.value.answers] == ["colour", "colour"]
+        assert list(error.value.missing) == [2, 3, 4]
+    with scripted(then) as service, connect(service.url, timeout=1, limits=limits) as client:
+        with pytest.raises(kind) as error:
+            client.predict_many([solid(RED)] * 3)
+        assert "answered (" not in str(error.value)
+        assert (list(error.value.answers), list(error.value.missing)) == ([], [0, 1, 2])
 
 
 def test_nobody_there(connect: Connect) -> None:

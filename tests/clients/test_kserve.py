@@ -48,6 +48,13 @@ def request(model: str, *inputs: InferInput, wanted: str | None = None, **parame
     return InferRequest(model, list(inputs), "mine", parameters=parameters or None, request_outputs=outputs)
 
 
+def test_every_method_is_known() -> None:
+    known = {"close", "infer", "is_model_ready", "is_server_live", "is_server_ready"}
+    of_v1 = {"explain"}  # which the client itself refuses in version 2
+    assert {name for name in dir(InferenceRESTClient) if not name.startswith("_")} == known | of_v1
+    assert {name for name in dir(InferenceGRPCClient) if not name.startswith("_")} == known
+
+
 async def test_health_over_rest(rest: InferenceRESTClient, http: str) -> None:
     assert await rest.is_server_live(f"http://{http}") is True
     assert await rest.is_server_ready(f"http://{http}") is True

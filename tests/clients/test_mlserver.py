@@ -14,6 +14,7 @@ import pytest
 from mlserver.codecs import Base64Codec, NumpyCodec, NumpyRequestCodec, StringCodec
 from mlserver.grpc import converters
 from mlserver.grpc import dataplane_pb2 as messages
+from mlserver.grpc import model_repository_pb2 as repository
 from mlserver.grpc.dataplane_pb2_grpc import GRPCInferenceServiceStub
 from mlserver.types import (
     InferenceErrorResponse,
@@ -71,6 +72,23 @@ def numbers(datatype: str, content: Any) -> RequestInput:
 def pictures(*colours: tuple[int, int, int]) -> RequestInput:
     """As they go into JSON."""
     return Base64Codec.encode_input("image", [png(colour) for colour in colours], use_bytes=False)
+
+
+def test_every_call_is_known() -> None:
+    asked = {"ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer"}
+    not_asked = {"ModelStreamInfer", "RepositoryModelLoad", "RepositoryModelUnload"}
+    service = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    assert {method.name for method in service.methods} == asked | {"RepositoryIndex"} | not_asked
+
+
+def test_what_is_loaded_over_grpc(stub: Any) -> None:
+    assert len(stub.RepositoryIndex(repository.RepositoryIndexRequest()).models) > len(DTYPES)
+
+
+def test_its_streams_are_not_those_of_triton() -> None:
+    """It expects other messages than Triton sends, and this service sends Triton's."""
+    service = messages.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    assert service.methods_by_name["ModelStreamInfer"].output_type.name == "ModelInferResponse"
 
 
 async def test_what_is_told_fits_the_types(http: str) -> None:

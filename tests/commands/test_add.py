@@ -18,12 +18,14 @@ from tests.commands.test_cli import roo
 from tests.fixtures.models import save_mean_colour, save_one_box
 
 SIDE = 32
+X_FIRST = {"detection": {"box_format": "xyxy"}}
+"""For graphs that answer the same whatever the picture, which does not tell the first axis of corners."""
 PROBABILITIES = {"classification": {"softmax": False}}
 CELLS = sum((SIDE // stride) ** 2 for stride in (8, 16, 32))
 
 
-def save_constant(path: Path, **outputs: np.ndarray) -> Path:
-    """A graph `[1, 3, SIDE, SIDE]` whose outputs, whatever the picture, are these (with a batch dimension of 1)."""
+def save_constant(path: Path, size: tuple[int, int] = (SIDE, SIDE), **outputs: np.ndarray) -> Path:
+    """A graph `[1, 3, *size]` whose outputs, whatever the picture, are these (with a batch dimension of 1)."""
     nodes, constants = [helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0)], []
     nodes += [helper.make_node("Cast", ["mean"], ["zero_like"], to=TensorProto.FLOAT)]
     for name, value in outputs.items():
@@ -31,7 +33,7 @@ def save_constant(path: Path, **outputs: np.ndarray) -> Path:
         constants.append(numpy_helper.from_array(value[None], f"{name}_value"))
         nodes.append(helper.make_node("Identity", [f"{name}_value"], [name]))
         outputs[name] = helper.make_tensor_value_info(name, kind, [1, *value.shape])
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, *size])
     return save(path, helper.make_graph(nodes, "constant", [image], list(outputs.values()), constants))
 
 
@@ -77,7 +79,7 @@ def refusal(file: Path, task: str = "detection", **changes: Any) -> str:
     return str(error.value)
 
 
-def table(rows: int, columns: int, centre: float = SIDE, side: float = 4.0) -> np.ndarray:
+def table(rows: int, columns: int, centre: float = SIDE, side: float = 16.0) -> np.ndarray:
     """Candidates in rows: centres up to `centre`, sizes `side`, scores of 0 to 1."""
     values = np.random.default_rng(0).random((rows, columns), np.float32)
     values[:, :2] *= centre
@@ -105,7 +107,27 @@ def test_wrong_use_is_said_in_one_line(tmp_path: Path) -> None:
     save_mean_colour(tmp_path / "colour.onnx")
     done = roo("models", "add", tmp_path / "colour.onnx", "--task", "classification", "--mean", "1,2")
     assert done.returncode == 2
-    assert done.stderr == "roo-vision: --mean 1,2: must be 3 numbers with commas between.\n"
+    assert done.stderr == (
+        "roo-vision: --mean 1,2: must be one number for all channels, or one for each (3, or 4 with opacity) with "
+        "commas between.\n"
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_number_stands_for_all_channels(tmp_path: Path, channels: int) -> None:
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, channels, 6, 6])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 36 * channels])
+    save(
+        tmp_path / "a.onnx",
+        helper.make_graph([helper.make_node("Flatten", ["image"], ["scores"])], "a", [image], [scores]),
+    )
+    done = roo(
+        *("models", "add", tmp_path / "a.onnx", "--task", "classification", "--out", tmp_path / "models"),
+        *("--mean", "0.5", "--std", "0.25", "--set", "classification.softmax=true"),
+    )
+    assert done.returncode == 0, done.stderr
+    section = yaml.safe_load((tmp_path / "models" / "a" / "model.yaml").read_text())["input"]
+    assert (section["mean"], section["std"]) == (0.5, 0.25)
 
 
 def test_probabilities_get_no_softmax_and_unnamed_classes_are_numbered(tmp_path: Path) -> None:
@@ -116,8 +138,8 @@ def test_probabilities_get_no_softmax_and_unnamed_classes_are_numbered(tmp_path:
 
 def test_boxes_and_scores(tmp_path: Path) -> None:
     save_one_box(tmp_path / "a.onnx")
-    section = added(tmp_path / "a.onnx", labels="a,b,c")["detection"]
-    assert section == {"decoder": "boxes_scores", "outputs": ["boxes", "scores"]}
+    section = added(tmp_path / "a.onnx", labels="a,b,c", fields=X_FIRST)["detection"]
+    assert section == {"decoder": "boxes_scores", "outputs": ["boxes", "scores"], "box_format": "xyxy"}
 
 
 def test_normalized_boxes_with_a_background_before_the_labels(tmp_path: Path) -> None:
@@ -125,7 +147,7 @@ def test_normalized_boxes_with_a_background_before_the_labels(tmp_path: Path) ->
     file = save_constant(
         tmp_path / "a.onnx", scores=np.tile(np.array([0.8, 0.15, 0.05], np.float32), (5, 1)), places=boxes
     )
-    section = added(file, labels="a,b")["detection"]
+    section = added(file, labels="a,b", fields=X_FIRST)["detection"]
     assert section["outputs"] == ["places", "scores"]
     assert (section["coordinates"], section["background"]) == ("normalized", True)
 
@@ -134,8 +156,9 @@ def test_boxes_scores_and_class_numbers(tmp_path: Path) -> None:
     boxes = np.array([[1, 1, 20, 30]] * 5, np.float32)
     outputs = {"labels": np.zeros(5, np.int64), "boxes": boxes, "scores": np.full(5, 0.5, np.float32)}
     file = save_constant(tmp_path / "a.onnx", **outputs)
-    section = added(file, labels="a,b")["detection"]
-    assert section == {"decoder": "boxes_scores_labels", "outputs": ["boxes", "scores", "labels"], "nms": False}
+    section = added(file, labels="a,b", fields=X_FIRST)["detection"]
+    outputs = ["boxes", "scores", "labels"]
+    assert section == {"decoder": "boxes_scores_labels", "outputs": outputs, "nms": False, "box_format": "xyxy"}
 
 
 def test_class_numbers_without_names_are_refused(tmp_path: Path) -> None:

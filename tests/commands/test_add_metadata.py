@@ -91,6 +91,17 @@ def test_metadata_of_what_is_not_read_is_refused(metadata: dict[str, str], words
         ultralytics.read(metadata, ("output0",))
 
 
+def test_names_that_are_wrong_are_said_to_be_the_metadatas_and_can_be_given(tmp_path: Path) -> None:
+    file = exported(tmp_path / "a.onnx", np.ascontiguousarray(table(50, 7).T))
+    message = refusal(file, task=None)  # type: ignore[arg-type]
+    assert "The model has 3 classes, but the graph's metadata names 2. Give the right names with --labels." in message
+    assert added(file, task=None, labels="x,y,z")["like"] == "ultralytics"  # type: ignore[arg-type]
+    (tmp_path / "gaps").mkdir()
+    file = with_metadata(file.rename(tmp_path / "gaps" / "a.onnx"), names="{0: 'a', 2: 'c'}", task="detect")
+    assert "the graph's metadata names no class 1" in refusal(file, task=None)  # type: ignore[arg-type]
+    assert added(file, task=None, labels="x,y,z")["like"] == "ultralytics"  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("names", ["", "nonsense(", "{'a': 1}", "3", "[" * 5000])
 def test_names_that_are_none_say_nothing(names: str) -> None:
     assert ultralytics.read({"names": names, "task": "detect"}, ("output0",)) == ultralytics.Told()

@@ -11,7 +11,7 @@ from PIL import Image
 from app.commands import add, addition
 from app.errors import InvalidManifest, StartupError
 from app.repository.repository import read_entry, scan
-from tests.commands.test_add import added, asked, save_constant, table
+from tests.commands.test_add import X_FIRST, added, asked, save_constant, table
 from tests.commands.test_add_readings import rows_of_six
 from tests.commands.test_cli import roo
 from tests.engines.test_onnx_refusals import save_outside
@@ -29,6 +29,7 @@ def picture(tmp_path: Path) -> Path:
 def test_a_picture_is_answered_and_drawn(tmp_path: Path, picture: Path) -> None:
     save_one_box(tmp_path / "net.onnx")
     command = ["models", "add", tmp_path / "net.onnx", "--task", "detection", "--labels", "red,green,blue"]
+    command += ["--set", "detection.box_format=xyxy"]
     done = roo(*command, "--out", tmp_path / "models", "--try", picture, "--drawn", tmp_path / "drawn.jpg")
     assert done.returncode == 0, done.stderr
     assert f"in {picture} it finds: 1 object of 1 class; best green" in done.stdout
@@ -194,6 +195,22 @@ def test_a_draft_that_is_left_as_it_is_is_refused_again(tmp_path: Path) -> None:
         wanted = addition.with_draft(asked(file), tmp_path / "models" / ".drafts" / "it.yaml")
 
 
+def test_a_draft_says_which_fields_are_missing(tmp_path: Path) -> None:
+    boxes = np.tile(np.array([12, 10, 20, 30], np.float32), (5, 1))
+    outputs = {"boxes": boxes, "scores": np.full(5, 0.5, np.float32), "labels": np.ones(5, np.int64)}
+    file = save_constant(tmp_path / "net.onnx", **outputs)
+    with pytest.raises(InvalidManifest, match="names: 2, from --labels"):
+        add.run(asked(file, labels="a,b"))
+    draft = tmp_path / "models" / ".drafts" / "it.yaml"
+    assert yaml.safe_load(draft.read_text())["detection"] == {"box_format": None, "label_offset": None}
+    blank = "  # to be filled in, or removed: see above"
+    filled = draft.read_text().replace(f"box_format:{blank}", "box_format: xyxy")
+    draft.write_text(filled.replace(f"label_offset:{blank}", "label_offset: 1"))
+    add.run(addition.with_draft(asked(file, None), draft))  # type: ignore[arg-type]
+    section = yaml.safe_load((tmp_path / "models" / "it" / "model.yaml").read_text())["detection"]
+    assert (section["box_format"], section["label_offset"]) == ("xyxy", 1)
+
+
 def test_names_with_commas_are_whole_in_a_draft(tmp_path: Path) -> None:
     (tmp_path / "draft.yaml").write_text("task: detection\nlabels: ['a, b', c]\ndetection: {decoder: yolo}\n")
     file = save_constant(tmp_path / "net.onnx", output=table(50, 6).T.copy())
@@ -209,6 +226,9 @@ def test_names_with_commas_are_whole_in_a_draft(tmp_path: Path) -> None:
         ("task: poetry", "task: is one of"),
         ("task: detection\ntask: detection", "is there twice"),
         ("a: [", "cannot be read"),
+        ("labels: [yes, no]", "names such as yes, no, on and off need quotes in YAML"),
+        ("labels: [a, ~]", "must be a list of names"),
+        ("labels: 3", "must be a list of names"),
     ],
 )
 def test_drafts_that_are_none(tmp_path: Path, text: str, words: str) -> None:
@@ -228,10 +248,11 @@ def test_every_field_can_be_given(tmp_path: Path) -> None:
         "batching": {"max_size": 2},
     }
     file = save_constant(tmp_path / "net.onnx", output=rows_of_six(classes=2))
-    fields = addition.read_fields(["description=Mine", "versions=['1']", "batching.max_size=2", "detection.nms=true"])
+    texts = ["description=Mine", "versions=['1']", "batching.max_size=2", "detection.nms=true"]
+    fields = addition.read_fields([*texts, "detection.box_format=xyxy"])
     manifest = added(file, labels="a,b", fields=fields)
     assert (manifest["description"], manifest["versions"], manifest["batching"]) == ("Mine", ["1"], {"max_size": 2})
-    assert manifest["detection"] == {"decoder": "end_to_end", "nms": True}
+    assert manifest["detection"] == {"decoder": "end_to_end", "nms": True, "box_format": "xyxy"}
 
 
 def test_a_head_of_as_many_candidates_as_numbers_is_asked_for(tmp_path: Path) -> None:
@@ -259,7 +280,7 @@ def test_a_score_of_nothing_is_not_taken_for_a_class(tmp_path: Path) -> None:
     file = save_constant(tmp_path / "net.onnx", scores=scores, boxes=rows_of_six(20)[:, :4])
     with pytest.raises(InvalidManifest, match="it is that of nothing or of a class"):
         add.run(asked(file))
-    assert added(file, labels="a,b")["detection"]["background"] is True
+    assert added(file, labels="a,b", fields=X_FIRST)["detection"]["background"] is True
 
 
 def test_boxes_that_are_not_finite_are_refused(tmp_path: Path) -> None:

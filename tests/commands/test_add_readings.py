@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.commands import addition
 from app.errors import StartupError
-from tests.commands.test_add import added, refusal, save_constant, table
+from tests.commands.test_add import X_FIRST, added, refusal, save_constant, table
 from tests.engines.test_constants import save_scaled
 from tests.fixtures.models import save_unbatched_box
 
@@ -30,9 +30,8 @@ def logits(*shape: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("labels", ["carton", "a,b,c"])
 def test_end_to_end_rows_are_known_by_their_whole_numbers(tmp_path: Path, labels: str) -> None:
     values = rows_of_six(classes=labels.count(",") + 1)
-    assert added(save_constant(tmp_path / "a.onnx", output=values), labels=labels)["detection"] == {
-        "decoder": "end_to_end"
-    }
+    file = save_constant(tmp_path / "a.onnx", output=values)
+    assert added(file, labels=labels)["detection"] == {"decoder": "end_to_end"}
     (tmp_path / "other").mkdir()
     file = save_constant(tmp_path / "other" / "a.onnx", output=values[:, [5, 4, 0, 1, 2, 3]])
     found = added(file, labels=labels)["detection"]
@@ -64,7 +63,7 @@ def refusal_beside(file: Path, **changes: Any) -> str:
 
 def test_shares_of_the_input_are_not_taken_for_pixels(tmp_path: Path) -> None:
     values = table(50, 7).T.copy()
-    values[:4] /= 64
+    values[:4] /= 32
     section = added(save_constant(tmp_path / "a.onnx", output=values), labels="a,b,c")["detection"]
     assert section == {"decoder": "yolo", "coordinates": "normalized"}
     values[:4] *= 1.55 / values[:4].max()
@@ -79,6 +78,9 @@ def test_numbers_behind_the_classes_are_named(tmp_path: Path) -> None:
     assert "where 32 numbers are mask coefficients or keypoints: --decoder yolo --set detection.extras=32" in message
     section = added(file, labels="a,b", decoder="yolo", fields={"detection": {"extras": 32}})["detection"]
     assert section == {"decoder": "yolo", "extras": 32}
+    (tmp_path / "undecoded").mkdir()
+    file = file.rename(tmp_path / "undecoded" / "a.onnx")
+    assert added(file, labels="a,b", fields={"detection": {"extras": 32}})["detection"] == section
     turned = save_constant(tmp_path / "a.onnx", output=np.ascontiguousarray(values[:7]))
     assert "or an angle (--set detection.rotated=true as well)" in refusal_beside(turned, labels="a,b")
 
@@ -105,14 +107,16 @@ def test_a_background_that_does_not_show_is_asked_for(tmp_path: Path) -> None:
     file = save_constant(tmp_path / "a.onnx", logits=logits(40, 4), boxes=rows_of_six(40)[:, :4])
     message = refusal(file, labels="a,b,c")
     assert "--set detection.background=true or --set detection.background=last" in message
-    section = added(file, labels="a,b,c", fields={"detection": {"background": "last"}})["detection"]
+    fields = {"detection": {"background": "last", **X_FIRST["detection"]}}
+    section = added(file, labels="a,b,c", fields=fields)["detection"]
     assert (section["background"], section["apply_softmax"]) == ("last", True)
 
 
 def test_a_corner_or_a_centre_is_asked_for(tmp_path: Path) -> None:
     boxes = np.tile(np.array([[8, 8, 4, 6]], np.float32), (20, 1))
     message = refusal(save_constant(tmp_path / "a.onnx", scores=RANDOM.random((20, 2), np.float32), boxes=boxes))
-    assert "--set detection.box_format=cxcywh or --set detection.box_format=xywh" in message
+    assert "--set detection.box_format=cxcywh (centre and size)" in message
+    assert "--set detection.box_format=xywh (top left and size)" in message
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,7 @@ def test_further_inputs_and_outputs_without_a_batch_are_named(tmp_path: Path) ->
     assert manifest["input"]["constants"] == {"target_size": "size"}
     (tmp_path / "b").mkdir()
     save_unbatched_box(tmp_path / "b" / "a.onnx")
-    section = {"batching": {"batch_dimension": False}}
+    section = {"batching": {"batch_dimension": False}, "detection": {"box_format": "xyxy", "label_offset": 0}}
     assert "--set batching.batch_dimension=false" in refusal(tmp_path / "b" / "a.onnx", labels="a,b")
     manifest = added(tmp_path / "b" / "a.onnx", labels="a,b", fields=section)
     assert manifest["detection"]["outputs"] == ["boxes", "scores", "labels"]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -66,6 +68,30 @@ def test_a_broken_picture_is_said_and_the_others_are_answered(pictures: Path, bo
     assert len(done.stdout.splitlines()) == 2
 
 
+def test_pictures_of_other_formats_are_said_to_be_left_out(pictures: Path, boxes: Path) -> None:
+    for name in ("a.gif", "b.BMP", "notes.txt"):
+        (pictures / name).write_bytes(b"anything")
+    done = roo("predict", pictures, "--models-dir", boxes)
+    assert done.returncode == 0
+    left_out = f"{pictures}/a.gif, {pictures}/b.BMP"
+    formats = "not of a format that is read (.jpeg, .jpg, .png, .webp)"
+    assert done.stderr == f"roo-vision: 2 pictures left out, {formats}: {left_out}.\n"
+    for path in pictures.glob("*.png"):
+        path.unlink()
+    assert f"2 pictures left out, {formats}: {left_out}." in roo("predict", pictures, "--models-dir", boxes).stderr
+
+
+def test_what_the_decoder_says_without_a_name_is_not_shown(pictures: Path, boxes: Path) -> None:
+    _, jpeg = cv2.imencode(
+        ".jpg", cv2.resize(np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8), (800, 600))
+    )
+    (pictures / "cut.jpg").write_bytes(jpeg.tobytes()[:20000])
+    done = roo("predict", pictures, "--models-dir", boxes)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{pictures}/cut.jpg: ")
+
+
 def test_a_running_service_is_asked_by_url(pictures: Path, server: Server) -> None:
     done = roo("predict", pictures / "green.png", "--json", "--url", server.url)
     assert done.returncode == 0, done.stderr
@@ -103,6 +129,21 @@ def test_checking_goes_on_after_a_broken_model_and_says_what_is_wrong(boxes: Pat
     assert "✗ another" in checked.stdout
     assert "task:" in checked.stdout
     assert "✓ box" in checked.stdout
+
+
+def test_a_graph_without_a_manifest_is_named_with_the_cure(boxes: Path) -> None:
+    graph = boxes / "box" / "1" / "model.onnx"
+    for bare in (boxes / "bare" / "net.onnx", boxes / "versioned" / "3" / "model.onnx", boxes / ".drafts" / "net.onnx"):
+        bare.parent.mkdir(parents=True)
+        bare.write_bytes(graph.read_bytes())
+    for command in (("models", "list", "--models-dir", boxes), ("models", "check", boxes)):
+        done = roo(*command)
+        assert done.returncode == 1
+        words = " ".join(done.stdout.split())
+        for file in ("bare/net.onnx", "versioned/3/model.onnx"):
+            assert f"`roo-vision models add {boxes / file} --name NAME` writes one" in words
+        assert "drafts" not in words
+    assert roo("models", "check", boxes / "box").returncode == 0
 
 
 def test_a_broken_model_is_listed_and_hinders_no_other(pictures: Path, boxes: Path) -> None:

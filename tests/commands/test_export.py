@@ -381,7 +381,7 @@ def test_without_names_classes_are_numbered() -> None:
 
 def test_labels_that_do_not_fit(tmp_path: Path) -> None:
     message = refusal(tmp_path, weights=str(save_weights(tmp_path, classes=3)), labels="a,b")
-    assert message == "--labels: the model has 3 classes, but there are 2 names."
+    assert message == "The model has 3 classes, but --labels names 2. Give the right names with --labels."
 
 
 def test_weights_of_another_architecture(tmp_path: Path) -> None:

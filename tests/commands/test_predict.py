@@ -143,7 +143,7 @@ def test_a_name_that_no_terminal_should_see_is_shown_by_its_numbers(models: Path
     (folder / "\x1b[31mred.png").write_bytes(b"none")
     done = roo("predict", folder, "--models-dir", models, PYTHONIOENCODING="utf-8:strict")
     assert done.returncode == 1
-    assert done.stdout.startswith(f"{folder}/\\xdcff.png: 1 green")
+    assert done.stdout.startswith(f"{folder}/\\xff.png: 1 green")
     assert "\\x1b[31mred.png" in done.stderr
 
 

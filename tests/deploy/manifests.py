@@ -117,7 +117,7 @@ def _references(documents: list[Document]) -> Iterator[str]:
         for volume in spec.get("volumes", []):
             if "csi" in volume:
                 wanted.append(("SecretProviderClass", volume["csi"]["volumeAttributes"]["secretProviderClass"]))
-        for container in spec["containers"]:
+        for container in _containers(spec):
             for source in container.get("envFrom", []):
                 kind, reference = next(iter(source.items()))
                 wanted.append(({"configMapRef": "ConfigMap", "secretRef": "Secret"}[kind], reference["name"]))
@@ -176,8 +176,13 @@ def _pods(documents: list[Document]) -> Iterator[str]:
             yield f"{_called(document)} carries a token for the API server"
         if pod.get("enableServiceLinks") is not False:
             yield f"{_called(document)} gets a ROO_VISION_* variable for each Service, which the service refuses"
-        for container in pod["containers"]:
+        for container in _containers(pod):
             yield from (f"{_called(document)}: {problem}" for problem in _container(container))
+
+
+def _containers(pod: Document) -> list[Document]:
+    """All of a pod's, those that run before the others included."""
+    return [*pod.get("initContainers", []), *pod["containers"]]
 
 
 def _container(container: Document) -> Iterator[str]:

@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
+from app.repository.sources.containers import place_of
 from app.settings import load_settings
 from tests.deploy.places import KUBERNETES, PORT, PROBES, ROOT, containerapp
 
@@ -24,6 +26,8 @@ def base_settings() -> dict[str, str]:
 
 
 EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables", "sessionVariables", "bulkVariables")
+MODELS = "modelsVariables"
+"""What is set where models are pulled from a container of blobs."""
 CALLERS = {
     "none": (),
     "keys": ("keyVariables",),
@@ -79,6 +83,23 @@ def test_the_service_would_start_with_it(monkeypatch: pytest.MonkeyPatch, auth: 
     assert settings.http is (auth != "none")
 
 
+def test_models_come_from_one_container_that_may_only_be_read() -> None:
+    assert BICEP.default("modelsAccountName") == ""
+    assert BICEP.variable("modelsUrl").endswith("/${modelsContainer}")
+    granted = BICEP.resource("workerReadsModels")
+    assert "scope: models\n" in granted
+    assert "roles.storageBlobDataReader)" in granted
+    variables = BICEP.environment(MODELS)
+    assert variables["ROO_MODELS_SOURCE"] == "empty(modelsFolder) ? modelsUrl : '${modelsUrl}/${modelsFolder}'"
+    url = re.sub(r"\$\{.*?\}", "robots", BICEP.variable("modelsUrl"))
+    assert place_of(urlsplit(url)).container == "robots"
+    assert f"mountPath: {variables['ROO_MODELS_CACHE']}" in BICEP.block("modelsMounts")
+    assert "storageType: 'EmptyDir'" in BICEP.block("modelsVolumes")
+    app = BICEP.resource("app")
+    assert "periodSeconds: empty(modelsAccountName) ? size.startupPeriod : 30" in app
+    assert "    workerReadsModels\n" in app
+
+
 def test_a_subscription_takes_the_queues_place_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert BICEP.default("topic") == ""
     for name, value in values(source="shots/subscriptions/vision").items():
@@ -117,10 +138,10 @@ def test_a_second_queue_is_made_received_and_counted() -> None:
 
 
 def test_every_variable_is_one_that_some_way_of_asking_gets() -> None:
-    named = {name for groups in CALLERS.values() for name in BICEP.environment(*EVERYWHERE, *groups)}
+    named = {name for groups in CALLERS.values() for name in BICEP.environment(*EVERYWHERE, MODELS, *groups)}
     assert named == set(BICEP.environment())
     (listed,) = re.findall(r"env: concat\((.*?)\)", BICEP.resource("app"), re.DOTALL)
-    groups = set(EVERYWHERE).union(*CALLERS.values())
+    groups = {*EVERYWHERE, MODELS}.union(*CALLERS.values())
     assert {name.strip(" ,") for name in listed.split()} == groups
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from app.settings import Settings
+from tests.commands.test_cli import roo
 from tests.deploy.manifests import (
     CUSTOM,
     Document,
@@ -22,7 +23,7 @@ from tests.deploy.manifests import (
     render,
     service_container,
 )
-from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage
+from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage, image_environment
 from tests.fixtures.server import Server
 
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
@@ -74,6 +75,8 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "gateway", "keda", "monitoring-azure"),
         ("azure", "gateway", "private", "keda", "collector"),
         ("azure", "ingress-nginx", "keda", "keep-one"),
+        ("azure", "keda", "models-pull", "gpu"),
+        ("azure", "keda", "models-image"),
     ],
     ids="-".join,
 )
@@ -102,6 +105,44 @@ def test_a_second_queue_is_received_after_the_first_and_counted_too(compose: Cal
     first, second = (trigger["metadata"] for trigger in scaled["spec"]["triggers"])
     assert (first["queueName"], second["queueName"]) == ("pictures", "bulk")
     assert {**first, "queueName": ""} == {**second, "queueName": ""}
+
+
+def _models_mount(documents: list[Document]) -> tuple[Document, Document]:
+    """What the service has at its repository: the mount and its volume."""
+    (deployment,) = of_kind(documents, "Deployment", "roo-vision")
+    (mount,) = [each for each in service_container(documents)["volumeMounts"] if each["name"] == "models"]
+    (volume,) = [each for each in deployment["spec"]["template"]["spec"]["volumes"] if each["name"] == "models"]
+    assert mount["mountPath"] == image_environment("Dockerfile")["ROO_MODELS_DIR"]
+    return mount, volume
+
+
+def test_models_are_pulled_before_the_service_starts(compose: Callable[..., list[Document]], tmp_path: Path) -> None:
+    documents = compose("azure", "keda", "models-pull")
+    mount, volume = _models_mount(documents)
+    assert mount["readOnly"] is True
+    assert "emptyDir" in volume
+    (deployment,) = of_kind(documents, "Deployment", "roo-vision")
+    (init,) = deployment["spec"]["template"]["spec"]["initContainers"]
+    assert init["image"] == service_container(documents)["image"]
+    assert init["args"] == ["models", "pull", "azblob://examplemodels/models", "--into", mount["mountPath"]]
+    assert {each["mountPath"] for each in init["volumeMounts"]} == {"/models", "/tmp"}
+    # What it is told is understood, from another place.
+    arguments = [str(ROOT / "models") if each.startswith("azblob") else each for each in init["args"][:-1]]
+    done = roo(*arguments, tmp_path / "models")
+    assert done.returncode == 0, done.stderr
+
+
+def test_models_in_an_image_of_their_own(compose: Callable[..., list[Document]]) -> None:
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
+    )
+    documents = compose("azure", "keda", "models-image")
+    mount, volume = _models_mount(documents)
+    assert mount["readOnly"] is True
+    assert volume["image"]["reference"] == "example.azurecr.io/roo-vision-models:2026-11-30"
+    for made in (documents, compose("azure", "models-pull")):
+        (deployment,) = of_kind(made, "Deployment", "roo-vision")
+        validate.validate(deployment, "1.34", strict=True)
 
 
 def test_keeping_one_replica_is_a_component(compose: Callable[..., list[Document]]) -> None:

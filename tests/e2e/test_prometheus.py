@@ -20,6 +20,7 @@ from tests.deploy.places import KUBERNETES
 from tests.deploy.prometheus import promtool, tool
 from tests.deploy.test_alerts import documented
 from tests.e2e.test_queue import bus, working
+from tests.fixtures.models import add_versions
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put
 from tests.fixtures.waiting import PATIENCE, until, until_async
@@ -96,12 +97,13 @@ async def send(broker: Broker, turn: int) -> None:
 
 
 @pytest.mark.slow
-async def test_every_panel_has_something_to_show(repository: Path, tmp_path: Path) -> None:
+async def test_every_panel_has_something_to_show(tmp_path: Path) -> None:
     waiting = queries(gpu=False)
+    add_versions(tmp_path / "models", traffic={"1": 50, "2": 50}, shadow={"1": 100, "2": 100})
     assert len(waiting) > 30
     async with bus() as broker:
         with (
-            working(repository, broker, default_model="colour") as server,
+            working(tmp_path / "models", broker) as server,
             server.client() as client,
             prometheus(server.port, tmp_path) as seen,
         ):

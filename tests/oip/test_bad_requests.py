@@ -1,6 +1,7 @@
 """What is wrong is refused in a sentence, within bounded memory; neighbours are unharmed."""
 
 import base64
+import contextlib
 import gzip
 import json
 import struct
@@ -218,6 +219,24 @@ def test_a_body_that_is_too_large(client: httpx.Client) -> None:
     refused(client, b"x" * (2**22 + 1), "larger than the 4194304 bytes", 413)
 
 
+def test_a_body_that_never_ends(client: httpx.Client, protocol_server: Server) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b" " * 2**16
+
+    before = resident_bytes(protocol_server.process.pid)
+    # Who goes on sending is told so, or finds the connection closed.
+    with contextlib.suppress(httpx.WriteError, httpx.ReadError):
+        assert client.post(FP32, content=endless()).status_code == 413
+    assert sent < 2**10
+    assert resident_bytes(protocol_server.process.pid) - before < 2**26
+    assert client.post(FP32, json=text(ROW)).status_code == 200
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_a_bomb_ends_where_a_body_does(client: httpx.Client, protocol_server: Server, coding: str) -> None:
     pack = gzip.compress if coding == "gzip" else zlib.compress
@@ -231,8 +250,23 @@ def test_a_bomb_ends_where_a_body_does(client: httpx.Client, protocol_server: Se
     refused(client, bomb, "is not taken", 415, content_encoding="br")
 
 
-def test_a_deadline_that_has_passed(client: httpx.Client) -> None:
-    refused(client, text(ROW, parameters={"timeout": 1}), "deadline", 504)
+def test_a_timeout_that_cannot_be_meant_is_none(client: httpx.Client) -> None:
+    for timeout in (0, 30, 999):
+        assert client.post(FP32, json=text(ROW, parameters={"timeout": timeout})).status_code == 200
+
+
+def test_whole_numbers_may_be_written_as_fractions(client: httpx.Client) -> None:
+    def answer(datatype: str, *numbers: float) -> Any:
+        sent = {"name": "x", "shape": [1, 3], "datatype": datatype, "data": numbers}
+        answer = client.post(f"/v2/models/identity_{datatype.lower()}/infer", json=text(sent)).json()
+        return answer["outputs"][0]["data"] if "outputs" in answer else answer["error"]
+
+    assert answer("INT64", 1.0, -2.0, 2.0**53 - 1) == [1, -2, 2**53 - 1]
+    assert answer("BOOL", 1.0, 0.0, True) == [True, False, True]
+    assert "whole numbers" in answer("INT64", 1.0, 2.0, 2.0**53)
+    assert "whole numbers" in answer("UINT8", 1.0, 2.0, 2.5)
+    assert "cannot hold" in answer("UINT8", 1.0, 2.0, 256.0)
+    assert "true or false" in answer("BOOL", 1.0, 0.0, 2.0)
 
 
 def test_tensors_for_a_model_of_pictures_are_checked(client: httpx.Client) -> None:

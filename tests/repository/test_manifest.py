@@ -34,6 +34,7 @@ def test_a_name_for_one_model_needs_its_folder(tmp_path: Path) -> None:
         ({"task": "poetry"}, "task:"),
         ({"tsak": "detection"}, "tsak: is not a field"),
         ({"labels": []}, "labels must list"),
+        ({"labels": [True, False]}, "labels.0: yes, no, on, off, true and false are no texts in YAML; put quotes"),
         ({"versions": ["one"]}, "versions.0:"),
         ({"input": {"size": [0, 16]}}, "input.size"),
         ({"input": {"size": [16, 16], "resize": "sideways"}}, "input.resize:"),
@@ -207,3 +208,39 @@ def test_int8_is_refused_for_an_engine_that_does_not_read_it(tmp_path: Path, eng
     folder = add_colour_model(tmp_path, engine=engine, precisions=["int8"])
     with pytest.raises(InvalidManifest, match=f"precisions lists int8, which the engine {engine} does not read"):
         read_entry(folder)
+
+
+def test_versions_share_the_traffic_as_far_as_they_are_served(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path, versions=("1", "2"), versions_served=["1", "2"], traffic={1: 90, 2: 10})
+    route = read_entry(folder).manifest.route
+    assert (route.shares, route.default_version) == ({"1": 90, "2": 10}, None)
+    for changes, words in (
+        ({"traffic": {"1": 90, "2": 5}}, "colour/model.yaml: traffic: the shares add up to 95, not to 100 percent"),
+        ({"versions": "latest", "traffic": {"1": 90, "2": 10}}, "traffic names version 1, which is not served; .* 2"),
+        ({"default_version": 3}, "default_version names version 3"),
+        ({"stages": {"candidate": "3"}}, "stages names version 3"),
+        ({"stages": {"3": "2"}}, "stages.3"),
+        ({"traffic": {"first": 100}}, "traffic.first"),
+    ):
+        write_manifest(folder, colour_manifest(**({"versions": [1, 2]} | changes)))
+        with pytest.raises(InvalidManifest, match=words):
+            read_entry(folder)
+
+
+def test_a_traffic_file_holds_in_the_manifests_place(tmp_path: Path) -> None:
+    served = {"versions": ("1", "2"), "versions_served": ["1", "2"]}
+    folder = add_colour_model(tmp_path, **served, traffic={"1": 100}, stages={"stable": "1"})
+    file = folder / "traffic.yaml"
+    file.write_text("traffic: {1: 80, 2: 20}\nshadow: {2: 5}\n")
+    route = read_entry(folder).manifest.route
+    assert (route.shares, route.shadow, route.stages) == ({"1": 80, "2": 20}, {"2": 5}, {"stable": "1"})
+    for content, words in (
+        ("traffic: {1: 80, 2: 30}", "colour.traffic.yaml: traffic: the shares add up to 110, not to 100 percent"),
+        ("trafic: {1: 100}", r"traffic.yaml:\n  trafic: is not a field"),
+        ("stages: {candidate: 3}", "stages names version 3"),
+        ("[1, 2]", "traffic.yaml: must be a mapping of fields"),
+        ("traffic: {1: 50, 1: 50}", "the key '1' is there twice"),
+    ):
+        file.write_text(content)
+        with pytest.raises(InvalidManifest, match=words):
+            read_entry(folder)

@@ -52,6 +52,11 @@ def test_fractions_are_not_kept_where_a_picture_may_be_reduced() -> None:
     assert manifest("rf-detr", input={"size": [560, 560], "reduce": "auto"}).input.round_pixels
 
 
+def test_the_order_of_passes_belongs_to_pillows_filter() -> None:
+    assert manifest("detr").input.first_pass == "horizontal"
+    assert manifest("detr", input={"size": [320, 320], "antialias": False}).input.first_pass == "auto"
+
+
 def test_the_side_before_a_crop_follows_the_inputs_size() -> None:
     assert manifest("torchvision", "classification", input={"size": [224, 224]}).input.resize_to == 256
     assert manifest("torchvision", "classification", input={"size": [448, 448]}).input.resize_to == 512

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
+import tritonclient.http.aio as triton_http
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
@@ -27,7 +29,7 @@ from tritonclient.utils import InferenceServerException
 from tests.api.test_auth import OLD, key_file
 from tests.e2e.test_lifecycle import in_flight
 from tests.fixtures.issuer import rsa_key
-from tests.fixtures.models import add_slow_colour_model
+from tests.fixtures.models import add_identity_model, add_slow_colour_model
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import Server, serving
 from tests.fixtures.waiting import PATIENCE, until
@@ -52,6 +54,10 @@ def slow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def address(server: Server) -> str:
     return f"127.0.0.1:{server.grpc_port}"
+
+
+def metrics_of(server: Server) -> str:
+    return httpx.get(f"{server.url}/metrics", timeout=PATIENCE).text
 
 
 def picture() -> triton.InferInput:
@@ -173,6 +179,40 @@ def test_a_call_without_a_message_and_a_stream_without_any(server: Server) -> No
         assert list(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(()))) == []
 
 
+def test_an_answers_room_is_held_until_it_is_taken_but_not_for_ever(tmp_path: Path) -> None:
+    add_identity_model(tmp_path, "BYTES")
+    element = b"x" * 2**20
+    sent = service_pb2.ModelInferRequest(
+        model_name="identity_bytes", raw_input_contents=[(len(element).to_bytes(4, "little") + element) * 3]
+    )
+    sent.inputs.add(name="x", datatype="BYTES", shape=[1, 3])
+    limits = {"default_model": "identity_bytes", "grpc_port": 0, "upload_timeout": 3}
+    # Without the probe the client's window stays small, and the answer with the service.
+    options = [("grpc.max_receive_message_length", -1), ("grpc.http2.bdp_probe", 0)]
+    with serving(tmp_path, **limits) as server, grpc.insecure_channel(address(server), options=options) as channel:
+        # Asked as a stream, so that nothing reads the answer before somebody wants it.
+        call = channel.stream_stream("/inference.GRPCInferenceService/ModelInfer")(iter([sent.SerializeToString()]))
+        until(lambda: 'outcome="ok",source="grpc"' in metrics_of(server))
+        assert "roo_in_flight 1" in metrics_of(server)
+        until(lambda: "roo_in_flight 0" in metrics_of(server))
+        assert next(call).count(element) == 3
+        assert call.code() is grpc.StatusCode.OK
+
+
+async def test_callers_who_go_away_leave_nothing(server: Server) -> None:
+    async with grpc.aio.insecure_channel(address(server)) as channel:
+        ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+
+        async def go_away(milliseconds: int) -> None:
+            call = ask(message("colour").SerializeToString())
+            await asyncio.sleep(milliseconds / 1e3)
+            call.cancel()
+
+        for _ in range(8):
+            await asyncio.gather(*(go_away(milliseconds) for milliseconds in range(16)))
+    await asyncio.to_thread(until, lambda: in_flight(server) == 0)
+
+
 def test_another_service_on_the_same_port_is_an_error(repository: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -234,6 +274,13 @@ async def test_the_callers_deadline_holds(slow_models: Path) -> None:
         async with triton_aio.InferenceServerClient(address(server)) as client:
             with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):
                 await client.infer("slow", [picture()], client_timeout=0.05)
+            with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):
+                await client.infer("slow", [picture()], timeout=50_000)
+        async with triton_http.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+            image = triton_http.InferInput("image", [1], "BYTES")
+            image.set_data_from_numpy(np.array([solid(RED)], object))
+            with pytest.raises(InferenceServerException, match=r"\[504\] The deadline"):
+                await client.infer("slow", [image], timeout=50_000)
         await asyncio.to_thread(until, lambda: in_flight(server) == 0)
 
 

@@ -14,9 +14,9 @@ from azure.servicebus.exceptions import MessageLockLostError
 from app.devbus.amqp.message import parse
 from app.devbus.broker import Broker
 from app.errors import StartupError
+from app.host.loopback import is_loopback
 from app.servicebus.connection import Access, Connection
 from app.servicebus.link_errors import LinkLost
-from app.servicebus.loopback import is_loopback
 from app.servicebus.receiver import Received, Receiver
 from app.servicebus.settlement import ABANDON, COMPLETE, LEAVE, Settlement, Verb
 from tests.fixtures.waiting import until_async

@@ -67,6 +67,8 @@ def test_a_request_continues_its_callers_trace(repository: Path) -> None:
         assert batch.links[0].trace_id.hex() == TRACE
         said = texts(batch.attributes)
         assert (said["roo.model"], said["roo.batch.size"], said["roo.batch.bucket"]) == ("colour", "1", "1")
+        for span in spans:
+            assert (texts(span.attributes)["roo.model"], texts(span.attributes)["roo.version"]) == ("colour", "2")
         (request,) = collector.named("POST /v1/models/{name}/predict")
         said = texts(request.attributes)
         assert (request.kind, said["url.path"]) == (Span.SPAN_KIND_SERVER, "/v1/models/colour/predict")

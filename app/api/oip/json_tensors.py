@@ -15,6 +15,9 @@ from app.oip.datatypes import BYTES, NUMPY, count_of, elements_of, objects
 MOST_WRITTEN = 200_000
 """Numbers that are written as JSON: as many as are read."""
 
+MOST_EXACT = 2**53 - 1
+"""Up to here a fraction of 64 bits stands for one whole number alone."""
+
 _KINDS: dict[str, tuple[set[type], str]] = {
     "b": ({bool}, "true or false"),
     "u": ({int}, "whole numbers"),
@@ -71,12 +74,24 @@ def _numbers(sent: RequestInput, flat: list[Any]) -> Array:
         raise InvalidRequest(f"{sent.datatype} is not taken as JSON.")
     kinds, words = _KINDS[dtype.kind]
     if not set(map(type, flat)) <= kinds:
+        flat = _meant(flat, as_flags=dtype.kind == "b")
+    if not set(map(type, flat)) <= kinds:
         raise InvalidRequest(f"The data of {sent.name}, which is {sent.datatype}, holds other things than {words}.")
     try:
         with np.errstate(over="raise"):
             return np.array(flat, dtype).reshape(sent.shape)
     except (OverflowError, FloatingPointError):
         raise InvalidRequest(f"The data of {sent.name} holds numbers that {sent.datatype} cannot hold.") from None
+
+
+def _meant(flat: list[Any], *, as_flags: bool) -> list[Any]:
+    """Whole numbers that are written as 1.0, as flags 1 and 0: the client that is made of the protocol's own OpenAPI
+    document (open-inference-openapi) knows no others.
+    """
+    whole = [
+        int(each) if type(each) is float and abs(each) <= MOST_EXACT and each.is_integer() else each for each in flat
+    ]
+    return [bool(each) if type(each) is int and each in (0, 1) else each for each in whole] if as_flags else whole
 
 
 def _bytes(sent: RequestInput, flat: list[Any]) -> Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
@@ -18,6 +18,7 @@ from app.api.hang_up import or_hang_up
 from app.api.oip import reading, schemas, writing
 from app.api.replies import hand_over
 from app.api.security.gate import caller_of
+from app.api.small_body import small_object
 from app.api.uploads import read_head
 from app.core.admission import Permit
 from app.core.health import Health
@@ -27,6 +28,7 @@ from app.oip import metadata
 from app.oip.ask import Asking
 from app.oip.call import Call
 from app.oip.statistics import statistics
+from app.wire import stickiness
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
 VersionName = Annotated[str, Path(examples=["1"])]
@@ -42,6 +44,9 @@ def _errors(*kinds: type[errors.RequestError]) -> dict[int | str, dict[str, Any]
 
 _NOT_THERE = _errors(errors.ModelNotFound, errors.Loading)
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_INDEX: dict[str, Any] = {
+    "requestBody": {"content": {"application/json": {"schema": schemas.IndexRequest.model_json_schema()}}}
+}
 _INFER: dict[str, Any] = {
     "openapi_extra": {
         "requestBody": {
@@ -52,13 +57,14 @@ _INFER: dict[str, Any] = {
             },
         },
         "parameters": [
+            stickiness.DOCUMENTED,
             {
                 "name": "Inference-Header-Content-Length",
                 "in": "header",
                 "required": False,
                 "description": "Bytes of the JSON, where binary tensors follow it.",
                 "schema": {"type": "integer", "minimum": 0},
-            }
+            },
         ],
     },
     "response_model": schemas.InferResponse,
@@ -90,14 +96,14 @@ def inference(service: InferenceService, limits: UploadLimits) -> APIRouter:
         head = read_head(scope, receive)
         model, version = scope["path_params"]["name"], scope["path_params"].get("version")
         service.registry.get(model, version)
-        request_id = scope["state"]["request_id"]
+        request_id, key = scope["state"]["request_id"], stickiness.key_in(scope["headers"])
         with service.admission.permit(Priority.INTERACTIVE, caller_of(scope)) as permit:
             body = await reading.receive(head.body, permit, limits, turns)
             size = reading.json_size(scope["headers"], body)
             async with turns:
                 call = await reading.read(body, size, model, version, permit, arrived)
             del body
-            response = await or_hang_up(scope, _answer(asking, call, permit, request_id, scope))
+            response = await or_hang_up(scope, _answer(asking, call, permit, request_id, key, scope))
             del call
             await hand_over(response, scope, receive, send)
 
@@ -107,8 +113,10 @@ def inference(service: InferenceService, limits: UploadLimits) -> APIRouter:
     return routes
 
 
-async def _answer(asking: Asking, call: Call, permit: Permit, request_id: str, scope: Scope) -> Response:
-    answered = await asking.ask(call, permit, request_id)
+async def _answer(
+    asking: Asking, call: Call, permit: Permit, request_id: str, key: str | None, scope: Scope
+) -> Response:
+    answered = await asking.ask(call, permit, request_id, key)
     codings = b",".join(value for name, value in scope["headers"] if name == b"accept-encoding")
     return await writing.respond(call, answered, permit, codings)
 
@@ -134,9 +142,18 @@ def descriptions(service: InferenceService, health: Health) -> APIRouter:
     async def all_statistics() -> dict[str, Any]:
         return statistics(service, registry)
 
-    @routes.post("/repository/index", summary="What is loaded?", response_model=list[schemas.IndexEntry])
-    async def index() -> list[dict[str, str]]:
-        return metadata.repository_index(registry)
+    @routes.post(
+        "/repository/index",
+        summary="What is loaded?",
+        response_model=list[schemas.IndexEntry],
+        responses=_errors(errors.InvalidRequest, errors.UploadTimeout),
+        openapi_extra=_INDEX,
+    )
+    async def index(request: Request) -> list[dict[str, str]]:
+        ready = (await small_object(request)).get("ready", False)
+        if not isinstance(ready, bool):
+            raise errors.InvalidRequest("`ready` must be true or false.")
+        return metadata.repository_index(registry, ready=ready)
 
     def of_a_model(suffix: str, summary: str, tell: Callable[[str, str | None], Any], model: Any) -> None:
         async def newest(name: ModelName) -> Any:

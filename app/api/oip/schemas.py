@@ -103,8 +103,16 @@ class Ready(BaseModel):
     ready: bool
 
 
+class IndexRequest(BaseModel):
+    """What of the repository is asked for; an empty body means all."""
+
+    ready: bool = Field(False, description="Whether only what is ready is wanted.")
+
+
 class IndexEntry(BaseModel):
-    """A loaded version of a model."""
+    """A loaded version of a model, or a model that cannot be loaded. A reason beside `READY` says why its present state
+    in the repository is not the one that answers.
+    """
 
     name: str
     version: str

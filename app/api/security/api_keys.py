@@ -1,8 +1,9 @@
 """API keys from a mounted file: several valid at once, replaced without a restart.
 
 A line is `name:key` or a key alone; `sha256:` and 64 hex digits may stand for the key, so that the file need not hold
-it. Several keys may have one name: a caller's old and new key while it changes from one to the other. Empty lines and
-those that begin with `#` are skipped.
+it. After a space the scope `admin` may follow: who has that key may also load and unload models. Several keys may have
+one name: a caller's old and new key while it changes from one to the other. Empty lines and those that begin with `#`
+are skipped.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.api.security.scheme import Identity
 from app.errors import StartupError, Unauthorized
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,8 @@ MOST_KEYS = 256
 """Every request is compared with every key, so that the time taken tells nothing about them."""
 LOOK_SECONDS = 1.0
 
+ADMIN = "admin"
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]+")
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
@@ -32,10 +36,11 @@ _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Whose key it is, and the SHA-256 digest of it."""
+    """Whose key it is, the SHA-256 digest of it, and whether it is an administrator's."""
 
     name: str
     digest: bytes
+    admin: bool = False
 
 
 def parse(text: str) -> tuple[Key, ...]:
@@ -56,20 +61,25 @@ def parse(text: str) -> tuple[Key, ...]:
 
 
 def _parse_line(line: str, number: int) -> Key:
+    before, _, last = line.rpartition(" ")
+    admin = bool(before) and last == ADMIN
+    line = before.rstrip() if admin else line
     name, secret = "", line
     if ":" in line and not _DIGEST.fullmatch(line):
         name, _, secret = (part.strip() for part in line.partition(":"))
         if not _NAME.fullmatch(name):
             raise ValueError(f"line {number}: a name is letters, digits, '.', '_' and '-', at most 64")
     digest = _digest(secret, number)
-    return Key(name or f"key-{digest.hex()[:8]}", digest)
+    return Key(name or f"key-{digest.hex()[:8]}", digest, admin)
 
 
 def _digest(secret: str, number: int) -> bytes:
     if found := _DIGEST.fullmatch(secret):
         return bytes.fromhex(found.group(1))
     if not _KEY.fullmatch(secret):
-        raise ValueError(f"line {number}: a key is letters, digits and '._~+/=-'")
+        raise ValueError(
+            f"line {number}: a key is letters, digits and '._~+/=-', and `{ADMIN}` the only scope after it"
+        )
     if len(secret) < SHORTEST:
         raise ValueError(f"line {number}: the key is shorter than {SHORTEST} characters")
     return hashlib.sha256(secret.encode()).digest()
@@ -93,16 +103,16 @@ class ApiKeys:
         except (OSError, ValueError) as error:
             raise StartupError(f"ROO_API_KEYS_FILE: {path} cannot be used: {_words(error)}.") from None
 
-    async def identify(self, credential: bytes) -> str:
-        """The name of the key's holder; raises `Unauthorized`."""
+    async def identify(self, credential: bytes) -> Identity:
+        """The key's holder; raises `Unauthorized`."""
         presented = hashlib.sha256(credential).digest()
-        name = ""
+        found = None
         for key in self._keys:  # all of them, and digests of one length: the time tells nothing
             if hmac.compare_digest(key.digest, presented):
-                name = key.name
-        if not name:
+                found = key
+        if found is None:
             raise Unauthorized("The API key in X-Api-Key is not known, or no longer.")
-        return f"key:{name}"
+        return Identity(f"key:{found.name}", found.admin)
 
     async def keep_fresh(self) -> None:
         """Look at the file once a second, on a thread: what is mounted may be replaced at any time."""

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
 from app.api.security.rate_limit import RateLimiter
-from app.api.security.scheme import Scheme
+from app.api.security.scheme import Identity, Scheme
 from app.errors import CallerError, Forbidden, Unauthorized
 from app.telemetry import metrics
 
@@ -25,11 +25,11 @@ class Doorkeeper:
         self._limiter = limiter
         self._hint = "Send " + " or ".join(scheme.hint for scheme in schemes) + "."
 
-    async def admit(self, headers: Headers, host: str, *, counted: bool = True) -> str:
+    async def admit(self, headers: Headers, host: str, *, counted: bool = True) -> Identity:
         """Who asks, from `host`, an IP address; `headers` have their names in lower case. Raises a `CallerError`."""
-        caller = await self._identify(headers) if self._schemes else address_of(host)
+        caller = await self._identify(headers) if self._schemes else Identity(address_of(host))
         if counted:
-            self.count(caller)
+            self.count(caller.name)
         return caller
 
     def count(self, caller: str) -> None:
@@ -37,7 +37,7 @@ class Doorkeeper:
         if self._limiter is not None:
             self._limiter.take(caller)
 
-    async def _identify(self, headers: Headers) -> str:
+    async def _identify(self, headers: Headers) -> Identity:
         sent = [(name, value) for name, value in headers if name in self._schemes]
         if len(sent) != 1:
             raise Unauthorized(self._hint if not sent else f"More than one proof of who is asking. {self._hint}")
@@ -77,7 +77,8 @@ class Gate:
         except CallerError as error:
             await self._refuse(error, scope, receive, send)
             return
-        scope["state"]["caller"] = caller
+        scope["state"]["caller"] = caller.name
+        scope["state"]["admin"] = caller.admin
         await self._app(scope, receive, send)
 
     async def _refuse(self, error: CallerError, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +97,11 @@ def caller_of(scope: Scope) -> str:
     """Who asks: by key or token where one was shown, else by network address."""
     caller: str | None = scope["state"].get("caller")
     return caller or address_of(_host(scope))
+
+
+def is_admin(scope: Scope) -> bool:
+    """Whether who asks has proven to be an administrator."""
+    return bool(scope["state"].get("admin"))
 
 
 def _host(scope: Scope) -> str:

@@ -26,8 +26,22 @@ ALWAYS_OPEN = ("/livez", "/startupz", "/readyz", "/v2/health/live", "/v2/health/
 """Probes, because platforms send no keys; the documentation, because it describes the program and nobody's data."""
 METRICS = "/metrics"
 
-_MAY_BE_SENT = ("Authorization", "Content-Type", "Inference-Header-Content-Length", "X-Api-Key", "X-Request-Id")
-_MAY_BE_READ = ("Inference-Header-Content-Length", "Retry-After", "WWW-Authenticate", "X-Request-Id")
+_MAY_BE_SENT = (
+    "Authorization",
+    "Content-Type",
+    "Inference-Header-Content-Length",
+    "Roo-Sticky",
+    "X-Api-Key",
+    "X-Request-Id",
+)
+_MAY_BE_READ = (
+    "Inference-Header-Content-Length",
+    "Retry-After",
+    "Roo-Model",
+    "Roo-Version",
+    "WWW-Authenticate",
+    "X-Request-Id",
+)
 
 RESPONSE_HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -127,7 +141,8 @@ def _tokens(settings: Settings) -> Scheme:
     from app.api.security.tokens import Tokens
 
     keys = signing_keys.SigningKeys(partial(signing_keys.fetch, settings.issuer))
-    return Tokens(keys, settings.issuer, settings.entra_audience, settings.entra_roles)
+    admins = settings.entra_admin_roles
+    return Tokens(keys, settings.issuer, settings.entra_audience, settings.entra_roles, admin_roles=admins)
 
 
 def response_headers(settings: Settings) -> list[tuple[str, str]]:

@@ -1,6 +1,13 @@
 """What all ways of proving who one is have in common."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Identity(NamedTuple):
+    """Who asks, and whether as an administrator, who may change what is served."""
+
+    name: str
+    admin: bool = False
 
 
 class Scheme(Protocol):
@@ -22,8 +29,8 @@ class Scheme(Protocol):
     def documented(self) -> dict[str, str]:
         """The scheme in the OpenAPI document."""
 
-    async def identify(self, credential: bytes) -> str:
-        """The caller's name; raises a `CallerError`. The credential itself goes nowhere: no log, no error."""
+    async def identify(self, credential: bytes) -> Identity:
+        """Who the caller is; raises a `CallerError`. The credential itself goes nowhere: no log, no error."""
 
     async def keep_fresh(self) -> None:
         """Renew in the background what proofs are checked against, until cancelled."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 
+from app.api.security.scheme import Identity
 from app.api.security.signing_keys import SigningKeys
 from app.errors import Forbidden, Unauthorized
 
@@ -24,7 +25,9 @@ _BEARER = re.compile(rb"bearer +([\w-]+\.[\w-]+\.[\w-]*)", re.IGNORECASE | re.AS
 
 
 class Tokens:
-    """Tokens of one issuer, for these audiences, with one of these roles or scopes; a `Scheme`."""
+    """Tokens of one issuer, for these audiences, with one of these roles or scopes; a `Scheme`. Those that hold one of
+    `admin_roles` are administrators'.
+    """
 
     header = HEADER
     challenge = 'Bearer realm="roo-vision"'
@@ -38,22 +41,24 @@ class Tokens:
         audiences: tuple[str, ...],
         roles: tuple[str, ...],
         clock: Callable[[], float] = time.time,
+        admin_roles: tuple[str, ...] = (),
     ) -> None:
         self._keys = keys
         self._issuer = issuer
         self._audiences = audiences
         self._roles = frozenset(roles)
+        self._admin_roles = frozenset(admin_roles)
         self._clock = clock
-        self._remembered: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+        self._remembered: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
 
-    async def identify(self, credential: bytes) -> str:
+    async def identify(self, credential: bytes) -> Identity:
         """The token's subject; raises `Unauthorized`, `Forbidden`, `IdentityUnavailable`."""
         found = _BEARER.fullmatch(credential) if len(credential) <= MOST_BYTES else None
         if found is None:
             raise Unauthorized("Authorization is not 'Bearer' and a signed token.")
         token = found.group(1)
         digest = hashlib.sha256(token).digest()  # not the token: memory shall hold no credentials
-        caller, until = self._remembered.get(digest, ("", 0.0))
+        caller, until = self._remembered.get(digest, (Identity(""), 0.0))
         if self._clock() >= until:
             caller, until = await self._check(token.decode("ascii"))
             self._remember(digest, caller, until)
@@ -63,15 +68,16 @@ class Tokens:
         """Renew the issuer's keys."""
         await self._keys.keep_fresh()
 
-    async def _check(self, token: str) -> tuple[str, float]:
+    async def _check(self, token: str) -> tuple[Identity, float]:
         """Who it is, and until when (seconds since 1970) that may be believed without another look."""
         key = await self._keys.get(_key_id(token))
         claims = self._claims(token, key)
         held = {*_words(claims.get("roles")), *_words(claims.get("scp"))}
-        if self._roles and not self._roles & held:
+        admin = not self._admin_roles.isdisjoint(held)
+        if self._roles and not admin and not self._roles & held:
             raise Forbidden("The token holds none of the roles that may ask.")
         until = min(float(claims["exp"]) + LEEWAY_SECONDS, self._clock() + REMEMBERED_SECONDS)
-        return f"token:{claims['sub']}", until
+        return Identity(f"token:{claims['sub']}", admin), until
 
     def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         try:
@@ -90,7 +96,7 @@ class Tokens:
             raise Unauthorized("The token cannot be read.") from None
         return claims
 
-    def _remember(self, digest: bytes, caller: str, until: float) -> None:
+    def _remember(self, digest: bytes, caller: Identity, until: float) -> None:
         self._remembered[digest] = caller, until
         self._remembered.move_to_end(digest)
         if len(self._remembered) > REMEMBERED:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from app.commands.output.base import Answered, Output, Wanted
 from app.commands.output.lines import in_shares
+from app.commands.summary import text_of
 from app.wire.prediction import Prediction
 
 _BOX = ("x1", "y1", "x2", "y2")
@@ -25,9 +26,7 @@ class Table(Output):
 
     def __init__(self, wanted: Wanted) -> None:
         self._normalized = wanted.normalized
-        # What a file's name holds that is no text is told by its bytes' numbers.
-        path = wanted.out / "predictions.csv"
-        self._file = path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        self._file = (wanted.out / "predictions.csv").open("w", encoding="utf-8", newline="")
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(("file", "width", "height", *COLUMNS[wanted.model.task]))
 
@@ -36,7 +35,7 @@ class Table(Output):
         prediction = in_shares(answered.prediction) if self._normalized else answered.prediction
         size = prediction.image
         for row in _rows(prediction):
-            cells: tuple[Cell, ...] = (str(answered.path), size.width, size.height, *row)
+            cells: tuple[Cell, ...] = (text_of(str(answered.path)), size.width, size.height, *row)
             self._rows.writerow([guarded(cell) if isinstance(cell, str) else cell for cell in cells])
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class OutputDecoder(Decoder):
 
     def check(self, spec: DetectionSpec, outputs: Outputs, labels: int) -> None:
         """See `Decoder.check`."""
-        chosen = self._choose(spec, outputs)
+        chosen = self.choose(spec, outputs)
         classes = self.classes(spec, *chosen)
         if classes is None:
             roles = zip(roles_of(spec, len(chosen)), chosen, strict=True)
@@ -70,13 +70,13 @@ class OutputDecoder(Decoder):
 
     def decode(self, spec: DetectionSpec, outputs: Outputs, model_size: Size, threshold: float) -> Candidates:
         """See `Decoder.decode`."""
-        return self.candidates(spec, model_size, threshold, *self._choose(spec, outputs))
+        return self.candidates(spec, model_size, threshold, *self.choose(spec, outputs))
 
     def class_count(self, spec: DetectionSpec, outputs: Outputs) -> int | None:
         """How many labels the outputs need, 0 where they do not tell, None where their shapes do not fit; raises
         `InvalidManifest` as `check` does where they are others.
         """
-        return self.classes(spec, *self._choose(spec, outputs))
+        return self.classes(spec, *self.choose(spec, outputs))
 
     dimensions: tuple[int, ...] = (2,)
     """How many dimensions each output has; further ones of length 1 before them are left out."""
@@ -93,7 +93,8 @@ class OutputDecoder(Decoder):
     def candidates(self, spec: DetectionSpec, model_size: Size, threshold: float, *outputs: Array) -> Candidates:
         """`decode` on the outputs in their order."""
 
-    def _choose(self, spec: DetectionSpec, outputs: Outputs) -> list[Array]:
+    def choose(self, spec: DetectionSpec, outputs: Outputs) -> list[Array]:
+        """The outputs that are read, in the decoder's order; raises `InvalidManifest` where they are others."""
         names = spec.outputs or tuple(outputs)
         missing = [name for name in names if name not in outputs]
         if missing:

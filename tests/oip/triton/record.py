@@ -1,7 +1,6 @@
 """`make record-triton`: writes `recording.json`, what the Triton inside of nvidia-pytriton answers to the requests.
 
-Runs in an environment with nvidia-pytriton. Triton's Python backend loads the libpython that the system's loader finds,
-so that environment must be of the distribution's own Python and no other build.
+Runs in the environment of `benchmarks.peers.environments.python_with_triton`.
 """
 
 import json

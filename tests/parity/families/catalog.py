@@ -21,7 +21,11 @@ _PACKAGES = {
     "raw_heads": "torchvision",
 }
 """Modules beside this one, and what each needs."""
-_CLASSIFIERS = {"timm_classifiers": "timm", "ultralytics_classifier": "ultralytics"}
+_CLASSIFIERS = {
+    "torchvision_classifiers": "torchvision",
+    "timm_classifiers": "timm",
+    "ultralytics_classifier": "ultralytics",
+}
 
 
 def detectors() -> list[Family]:

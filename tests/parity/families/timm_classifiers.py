@@ -14,9 +14,10 @@ def _timm(name: str, options: str) -> Classifier:
 
 
 def classifiers() -> list[Classifier]:
-    """A vision transformer's crop and levels, bicubic."""
-    half = "--set input.mean=0.5 --set input.std=0.5"
+    """A convolutional network's crop and levels and a vision transformer's, both bicubic."""
+    cubic = "--like imagenet --set input.interpolation=cubic"
     return [
+        _timm("mobilenetv3_large_100", cubic),
         _timm("vit_tiny_patch16_224",
-              f"--like imagenet --set input.interpolation=cubic --set input.resize_to=248 {half}"),
+              f"{cubic} --set input.resize_to=248 --set input.mean=0.5 --set input.std=0.5"),
     ]  # fmt: skip

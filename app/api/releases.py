@@ -1,0 +1,83 @@
+"""Shares and roll-outs, changed and told of by request."""
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel
+
+from app import errors
+from app.api import problems, small_json
+from app.api.control import authorise
+from app.core.registry import Registry
+from app.core.rollouts import Rollouts
+from app.loading.control import ModelControl
+from app.wire.models import ModelInfo, to_model_info
+from app.wire.releases import RolloutPlan, RolloutState, SharesChange, to_rollout
+
+ModelName = Annotated[str, Path(examples=["shelf"])]
+
+
+_REFUSALS = problems.responses(
+    errors.InvalidRequest, errors.UploadTimeout, errors.Forbidden, errors.ModelNotFound, errors.Loading
+)
+_ROLLOUT = "/v1/models/{name}/rollout"
+
+
+def _body(kind: type[BaseModel]) -> dict[str, Any]:
+    """Documents a body that is read here and not by FastAPI."""
+    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> APIRouter:
+    """The endpoints; `control` says who may change what is served."""
+    routes = APIRouter(tags=["models"])
+
+    @routes.post(
+        "/v1/models/{name}/traffic",
+        summary="Change the shares of a model's versions",
+        responses=_REFUSALS,
+        openapi_extra=_body(SharesChange),
+    )
+    async def change(name: ModelName, request: Request) -> ModelInfo:
+        authorise(control, request)
+        said = await small_json.read(request, SharesChange)
+        registry.get(name)
+        rollouts.refuse_while_running(name)
+        if said.traffic is None and said.shadow is None:
+            raise errors.InvalidRequest("The body changes nothing: give `traffic`, `shadow` or both.")
+        route = registry.traffic.route(name)
+        if said.traffic is not None:
+            route = route.with_shares(said.traffic)
+        if said.shadow is not None:
+            route = replace(route, shadow=said.shadow)
+        versions = registry.versions(name)
+        try:
+            route.check([model.version for model in versions])
+        except ValueError as error:
+            raise errors.InvalidRequest(f"{error}.") from None
+        registry.traffic.change(name, route)
+        return to_model_info(versions, route, default=registry.is_default(name))
+
+    @routes.post(
+        _ROLLOUT,
+        summary="Roll a version out step by step, behind guards",
+        responses=_REFUSALS,
+        openapi_extra=_body(RolloutPlan),
+    )
+    async def begin(name: ModelName, request: Request) -> RolloutState:
+        authorise(control, request)
+        plan = await small_json.read(request, RolloutPlan)
+        return to_rollout(rollouts.begin(name, plan.to, plan.steps, plan.every, plan.guards))
+
+    @routes.delete(_ROLLOUT, summary="Stop a roll-out, and go back to the shares before", responses=_REFUSALS)
+    async def stop(name: ModelName, request: Request) -> RolloutState:
+        authorise(control, request)
+        return to_rollout(rollouts.stop(name))
+
+    @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=problems.responses(errors.ModelNotFound))
+    async def show(name: ModelName) -> RolloutState:
+        return to_rollout(rollouts.state(name))
+
+    return routes

@@ -1,0 +1,28 @@
+"""Changing what a running service serves."""
+
+import sys
+from typing import Literal
+
+import typer
+
+from app.client import Client
+from app.client.errors import ServiceError
+from app.commands.common import FAILED
+from app.settings import load_settings
+
+PATIENCE_SECONDS = 600.0
+"""A large model takes minutes to be opened, behind everything that is answered meanwhile."""
+
+
+def change(verb: Literal["load", "reload", "unload"], name: str, url: str) -> None:
+    """Ask for it, wait, and say what was done; ends the program with `FAILED` where the service says no."""
+    secret = load_settings().api_key
+    with Client(url, api_key=secret.get_secret_value() if secret else None, timeout=PATIENCE_SECONDS) as client:
+        asks = {"load": client.load_model, "reload": client.reload_model, "unload": client.unload_model}
+        try:
+            done = asks[verb](name)
+        except ServiceError as error:
+            typer.echo(f"roo-vision: {error}", err=True)
+            sys.exit(FAILED)
+    answering = f"version {' and '.join(done.versions)} answers" if done.versions else "nothing of it answers"
+    typer.echo(f"{name}: {done.outcome}, {answering}; {done.seconds:.2f} s")

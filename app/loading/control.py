@@ -1,0 +1,245 @@
+"""Models are loaded, reloaded and unloaded while others are served: one change after the other, in one thread."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from app.core.registry import Registry
+from app.core.retirement import Retirement
+from app.engines.library_errors import first_line
+from app.errors import (
+    CannotLoad,
+    Draining,
+    EngineFailure,
+    Forbidden,
+    InvalidRequest,
+    Loading,
+    ModelNotFound,
+    RequestError,
+    StartupError,
+)
+from app.loading import changes
+from app.loading.serving import Serving
+from app.repository import repository
+from app.repository.repository import ModelEntry
+from app.telemetry import metrics
+
+log = logging.getLogger(__name__)
+
+Verb = Literal["load", "reload", "unload"]
+Who = Literal["off", "admin", "open"]
+Outcome = Literal["loaded", "unchanged", "unloaded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What was done: the versions that answer now, and the seconds that it took."""
+
+    name: str
+    outcome: Outcome
+    versions: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    verb: Verb
+    name: str
+    done: "Future[Change]"
+
+
+class ModelControl:
+    """Changes what is served. New versions are opened, checked and warmed beside the old ones, which answer meanwhile;
+    they are swapped in one step, and closed when their last answer is out. What fails leaves the old ones serving.
+
+    Safe to use from any thread. Who asks for a change that waits already gets the same one.
+    """
+
+    def __init__(
+        self, registry: Registry, retirement: Retirement, root: Path, only: str | None = None, who: Who = "admin"
+    ) -> None:
+        """`root` and `only` are as `repository.survey` has them; `who` may ask for changes is `ROO_MODEL_CONTROL`."""
+        self._who = who
+        self._registry = registry
+        self.retirement = retirement
+        self._root = root
+        self._only = only
+        self._serving: Serving | None = None
+        self._known: dict[str, ModelEntry] = {}
+        self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._waiting: dict[tuple[Verb, str], Future[Change]] = {}
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._running = False
+
+    def start(self, serving: Serving, entries: Iterable[ModelEntry]) -> None:
+        """Take changes from now on; `entries` are what was loaded, and `serving` how."""
+        self._serving = serving
+        self._known = {entry.name: entry for entry in entries}
+        # Daemon: a model that is being loaded must not keep the process from exiting.
+        threading.Thread(target=self._work, name="model-changes", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take nothing more; who waits is refused. What runs goes on."""
+        with self._lock:
+            self._stopped = True
+            waiting, self._waiting = list(self._waiting.values()), {}
+        for done in waiting:
+            done.set_exception(_draining())
+        self._asked.put(None)
+
+    def authorise(self, admin: bool) -> None:
+        """Raises `Forbidden` where who asks, an administrator or not, may not change what is served."""
+        if self._who == "off":
+            raise Forbidden("What is served is not changed at run time here (ROO_MODEL_CONTROL=off).")
+        if self._who == "admin" and not admin:
+            raise Forbidden(
+                "Only an administrator may change what is served: send a key with the scope `admin`, or a token with a "
+                "role of ROO_ENTRA_ADMIN_ROLES. (ROO_MODEL_CONTROL=open lets everybody who may ask.)"
+            )
+
+    @property
+    def busy(self) -> bool:
+        """Whether a change runs."""
+        return self._running
+
+    def ask(self, verb: Verb, name: str) -> "Future[Change]":
+        """Load a model as it is in the repository, opening what has changed; reload it, opening all; or unload it.
+
+        The future brings the change, or `ModelNotFound` where there is no such model, `CannotLoad` where it cannot be
+        loaded or must stay. Raises `Loading` before the start has finished and `Draining` after the end has begun.
+        """
+        with self._lock:
+            if self._stopped:
+                raise _draining()
+            if self._serving is None:
+                raise Loading("The models are still being loaded. Try again in a moment.")
+            done = self._waiting.get((verb, name))
+            if done is None:
+                done = self._waiting[verb, name] = Future()
+                self._asked.put(_Asked(verb, name, done))
+            return done
+
+    def _work(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            with self._lock:
+                if self._stopped:
+                    return
+                del self._waiting[asked.verb, asked.name]  # who asks from now on means the files as they are now
+                self._running = True
+            try:
+                asked.done.set_result(self._make(asked))
+            except RequestError as error:
+                asked.done.set_exception(error)
+            finally:
+                self._running = False
+
+    def _make(self, asked: _Asked) -> Change:
+        makes: dict[Verb, Callable[[str], Outcome]] = {
+            "load": lambda name: self._load(name, anew=False),
+            "reload": lambda name: self._load(name, anew=True),
+            "unload": self._unload,
+        }
+        started = time.monotonic()
+        outcome: Outcome | Literal["failed"] = "failed"
+        try:
+            outcome = makes[asked.verb](asked.name)
+        except ModelNotFound:
+            raise  # of no model that a figure could be kept of
+        except CannotLoad:
+            self._count(asked, "failed", started)
+            raise
+        self._count(asked, outcome, started)
+        versions = tuple(model.version for model in self._registry if model.name == asked.name)
+        return Change(asked.name, outcome, versions, time.monotonic() - started)
+
+    def _count(self, asked: _Asked, outcome: str, started: float) -> None:
+        metrics.model_changes.add(1, (asked.name, asked.verb, outcome))
+        metrics.model_change_seconds.record(time.monotonic() - started, (asked.verb, outcome))
+
+    def _load(self, name: str, *, anew: bool) -> Outcome:
+        try:
+            return self._swap(self._read(name), anew=anew)
+        except (StartupError, EngineFailure) as error:
+            raise self._failed(name, str(error)) from None
+        except RequestError:
+            raise
+        except Exception as error:  # files that go while they are read, and whatever libraries raise for those
+            log.debug("failed to load %s", name, exc_info=True)
+            raise self._failed(name, f"{type(error).__name__}: {first_line(error)}") from error
+
+    def _swap(self, entry: ModelEntry, *, anew: bool) -> Outcome:
+        assert self._serving is not None
+        name, started = entry.name, time.monotonic()
+        loaded = [model for model in self._registry if model.name == name]
+        known = self._known.get(name)
+        versions = list(entry.versions) if anew else changes.changed(entry, known, loaded)
+        found = changes.opened(entry, versions, loaded, self._serving)
+        # First: a version that is not served yet gets nothing, one without a share might get all.
+        routed = self._registry.traffic.configure(name, entry.manifest.route)
+        gone = self._registry.replace(name, found.models)
+        self._registry.mend(name)
+        self._serving, self._known[name] = found.serving, entry
+        self.retirement.retire(gone)
+        if not (versions or gone or routed):
+            return "unchanged"
+        log.info(
+            "%s: version %s answers from now on%s, after %.2f s",
+            name,
+            " and ".join(entry.versions),
+            f" in place of {' and '.join(model.version for model in gone)}" if gone else "",
+            time.monotonic() - started,
+        )
+        return "loaded"
+
+    def _unload(self, name: str) -> Outcome:
+        known = self._known.get(name)
+        if known is not None and known.manifest.pinned:
+            raise CannotLoad(f"The model {name} is pinned; remove `pinned` from its manifest and load it again first.")
+        if name == self._registry.named_default:
+            raise CannotLoad(f"The model {name} is ROO_DEFAULT_MODEL, which answers where none is named; it stays.")
+        if name not in self._registry.names() and name not in self._registry.failures:
+            raise ModelNotFound(f"There is no model {name!r} that could be unloaded.")
+        gone = self._registry.replace(name, [])
+        self._registry.mend(name)
+        self._known.pop(name, None)
+        self.retirement.retire(gone)
+        log.info("%s: unloaded, nothing of it answers any more", name)
+        return "unloaded"
+
+    def _read(self, name: str) -> ModelEntry:
+        assert self._serving is not None
+        if self._only is not None:
+            if name != self._only:
+                raise ModelNotFound(f"There is no model {name!r} in the repository; ROO_MODEL_NAME names its only one.")
+            return repository.read_entry(self._root, self._serving.trust, name=name)
+        try:
+            repository.model_folder(self._root, name)
+        except StartupError as error:
+            raise ModelNotFound(str(error)) from None
+        return repository.read_model(self._root, name, self._serving.trust)
+
+    def _failed(self, name: str, reason: str) -> CannotLoad:
+        self._registry.fail(name, reason)
+        serves = name in self._registry.names()
+        log.error("%s: %s: %s", name, "stays as it was" if serves else "cannot be served", reason)
+        return CannotLoad(reason)
+
+
+def _draining() -> Draining:
+    return Draining("The service is shutting down; nothing is loaded or unloaded any more.")
+
+
+def refuse_parameters(names: Iterable[str]) -> None:
+    """Raises `InvalidRequest` for parameters of the protocol that have no meaning here."""
+    if unknown := sorted(names):
+        raise InvalidRequest(
+            f"The parameter {unknown[0][:100]!r} is not taken: a model is what the repository holds, and its manifest "
+            "its configuration. Change those, and load it without parameters."
+        )
