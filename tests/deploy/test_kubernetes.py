@@ -269,6 +269,21 @@ def test_private_means_private(compose: Callable[..., list[Document]]) -> None:
     assert endpoints["to"][0]["ipBlock"]["cidr"] == str(list(ip_network(space).subnets(new_prefix=24))[8])
 
 
+def test_fifty_pods_fit_on_the_nodes_of_the_readme(overlays: dict[str, list[Document]]) -> None:
+    text = (KUBERNETES / "README.md").read_text()
+    (cores, most) = re.findall(r"--node-vm-size Standard_D(\d+)as_v6 .*?--max-count (\d+)", text, re.DOTALL)[0]
+    asked = service_container(overlays["cpu"])["resources"]["requests"]["cpu"]
+    # AKS keeps 180 millicores of eight cores for itself; its daemons ask for about as much again.
+    to_be_had = int(cores) * 1000 - 180 - 200
+    (scaled,) = of_kind(overlays["cpu"], "ScaledObject")
+    assert to_be_had // int(asked.removesuffix("m")) * int(most) >= scaled["spec"]["maxReplicaCount"]
+
+
+def test_where_the_depth_cannot_be_read_none_that_runs_is_taken_away(overlays: dict[str, list[Document]]) -> None:
+    (scaled,) = of_kind(overlays["cpu"], "ScaledObject")
+    assert scaled["spec"]["fallback"] == {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
+
+
 def test_every_file_of_a_folder_is_used() -> None:
     for kustomization in KUBERNETES.rglob("kustomization.yaml"):
         text = kustomization.read_text()
@@ -314,6 +329,8 @@ def test_a_pod_with_a_gpu_says_so_everywhere(overlays: dict[str, list[Document]]
     assert {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"} in pod["tolerations"]
     assert pod["nodeSelector"] == {"kubernetes.azure.com/accelerator": "nvidia"}
     assert environment(documents)["ROO_DEVICE"] == "cuda"
+    # No pod waits for a GPU that the one it replaces still has.
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
 
 
 def test_pods_have_an_identity_and_files_for_secrets(overlays: dict[str, list[Document]]) -> None:
