@@ -159,7 +159,7 @@ def _azure_exporters(connection: SecretStr | None) -> dict[str, Any]:
     if connection is None:
         return {}
     try:
-        azure = importlib.import_module("azure.monitor.opentelemetry.exporter")
+        from azure.monitor.opentelemetry import exporter as azure
     except ImportError:
         log.warning(
             "APPLICATIONINSIGHTS_CONNECTION_STRING is set, but its exporter is not installed: nothing is sent there. "
