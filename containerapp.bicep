@@ -100,6 +100,10 @@ param serviceBusName string = '${name}-${uniqueString(resourceGroup().id)}'
 @allowed(['Standard', 'Premium'])
 param serviceBusSku string = 'Standard'
 
+@description('Disabled: registry and bus are reached by private endpoints alone (bicep/network.bicep); both must be Premium.')
+@allowed(['Enabled', 'Disabled'])
+param publicNetworkAccess string = 'Enabled'
+
 @description('Queue that pictures are received from.')
 param queue string = 'pictures'
 
@@ -133,16 +137,32 @@ param createRegistry bool = true
 @maxLength(50)
 param registryName string = 'roovision${uniqueString(resourceGroup().id)}'
 
+@description('Standard, or Premium for private endpoints and other regions.')
+@allowed(['Standard', 'Premium'])
+param registrySku string = 'Standard'
+
+@description('Regions, beside the registry\'s own, that it is copied to; Premium alone.')
+param registryRegions string[] = []
+
 @description('Whether the environment and its Log Analytics workspace are made here. Otherwise it must be in this resource group.')
 param createEnvironment bool = true
 
 @description('Container Apps environment.')
 param environmentName string = '${name}-environment'
 
+@description('Subnet of two hundred addresses or more, delegated to Microsoft.App/environments, for the environment; its replicas are then in several zones. Empty: none.')
+param subnetId string = ''
+
 @description('Days that logs are kept.')
 @minValue(30)
 @maxValue(730)
 param logDays int = 30
+
+@description('Whether an Application Insights component is made for traces and log lines; docs/deployment.md says how the environment\'s agent is told of it.')
+param applicationInsights bool = true
+
+@description('Whom Azure Monitor writes to when messages wait and nothing runs, are dead-lettered or throttled. Empty: nobody, and no alerts are made.')
+param alertEmails string[] = []
 
 @description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
 param storageAccountName string = ''
@@ -217,21 +237,21 @@ var roles = {
 // ── Identities ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 // Who the service is: may receive pictures and send results, nothing else.
-resource worker 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource worker 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: '${name}-worker'
   location: location
 }
 
 // Who scales it, pulls its image and fetches its secrets. Asking for a queue's depth takes the right to manage the
 // queue, so this identity never enters the container (lifecycle None below).
-resource scaler 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
+resource scaler 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: '${name}-scaler'
   location: location
 }
 
 // ── Service Bus ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-resource newServiceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (createServiceBus) {
+resource newServiceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' = if (createServiceBus) {
   name: serviceBusName
   location: location
   sku: {
@@ -242,10 +262,11 @@ resource newServiceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' = if (create
     // Identities only: there is no key that could leak.
     disableLocalAuth: true
     minimumTlsVersion: '1.2'
+    publicNetworkAccess: publicNetworkAccess
   }
 }
 
-resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus && empty(topic)) {
+resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus && empty(topic)) {
   parent: newServiceBus
   name: queue
   properties: {
@@ -259,7 +280,7 @@ resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (crea
   }
 }
 
-resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus && !empty(bulkQueue)) {
+resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus && !empty(bulkQueue)) {
   parent: newServiceBus
   name: empty(bulkQueue) ? 'none' : bulkQueue
   properties: {
@@ -272,7 +293,7 @@ resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (
   }
 }
 
-resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' = if (createServiceBus && !empty(topic)) {
+resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2026-01-01' = if (createServiceBus && !empty(topic)) {
   parent: newServiceBus
   name: empty(topic) ? 'none' : topic
   properties: {
@@ -281,7 +302,7 @@ resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' = if (crea
   }
 }
 
-resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2024-01-01' = if (createServiceBus && !empty(topic)) {
+resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2026-01-01' = if (createServiceBus && !empty(topic)) {
   parent: newTopic
   name: subscription
   properties: {
@@ -294,7 +315,7 @@ resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2
   }
 }
 
-resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = if (createServiceBus) {
+resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus) {
   parent: newServiceBus
   name: resultsQueue
   properties: {
@@ -309,31 +330,31 @@ resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' = i
   }
 }
 
-resource serviceBus 'Microsoft.ServiceBus/namespaces@2024-01-01' existing = {
+resource serviceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = {
   name: serviceBusName
 }
 
-resource pictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = if (empty(topic)) {
+resource pictures 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = if (empty(topic)) {
   parent: serviceBus
   name: queue
 }
 
-resource bulkPictures 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = if (!empty(bulkQueue)) {
+resource bulkPictures 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = if (!empty(bulkQueue)) {
   parent: serviceBus
   name: empty(bulkQueue) ? 'none' : bulkQueue
 }
 
-resource pictureTopic 'Microsoft.ServiceBus/namespaces/topics@2024-01-01' existing = if (!empty(topic)) {
+resource pictureTopic 'Microsoft.ServiceBus/namespaces/topics@2026-01-01' existing = if (!empty(topic)) {
   parent: serviceBus
   name: empty(topic) ? 'none' : topic
 }
 
-resource pictureSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2024-01-01' existing = if (!empty(topic)) {
+resource pictureSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2026-01-01' existing = if (!empty(topic)) {
   parent: pictureTopic
   name: subscription
 }
 
-resource results 'Microsoft.ServiceBus/namespaces/queues@2024-01-01' existing = {
+resource results 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = {
   parent: serviceBus
   name: resultsQueue
 }
@@ -417,18 +438,31 @@ resource scalerCountsBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' =
 
 // ── Registry, vault, storage ────────────────────────────────────────────────────────────────────────────────────────
 
-resource newRegistry 'Microsoft.ContainerRegistry/registries@2023-07-01' = if (createRegistry) {
+resource newRegistry 'Microsoft.ContainerRegistry/registries@2025-11-01' = if (createRegistry) {
   name: registryName
   location: location
   sku: {
-    name: 'Standard'
+    name: registrySku
   }
   properties: {
     adminUserEnabled: false
+    anonymousPullEnabled: false
+    publicNetworkAccess: publicNetworkAccess
   }
 }
 
-resource registry 'Microsoft.ContainerRegistry/registries@2023-07-01' existing = {
+var copiedTo = createRegistry && registrySku == 'Premium' ? registryRegions : []
+
+resource registryCopies 'Microsoft.ContainerRegistry/registries/replications@2025-11-01' = [
+  for region in copiedTo: {
+    parent: newRegistry
+    name: region
+    location: region
+    properties: {}
+  }
+]
+
+resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' existing = {
   name: registryName
 }
 
@@ -443,7 +477,7 @@ resource scalerPulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   dependsOn: [newRegistry]
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = if (!empty(keyVaultName)) {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = if (!empty(keyVaultName)) {
   name: empty(keyVaultName) ? 'none' : keyVaultName
 }
 
@@ -457,16 +491,16 @@ resource scalerReadsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01'
   }
 }
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = if (!empty(storageAccountName)) {
+resource storage 'Microsoft.Storage/storageAccounts@2026-04-01' existing = if (!empty(storageAccountName)) {
   name: empty(storageAccountName) ? 'none' : storageAccountName
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' existing = if (!empty(storageAccountName)) {
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-04-01' existing = if (!empty(storageAccountName)) {
   parent: storage
   name: 'default'
 }
 
-resource resultsContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = if (!empty(storageAccountName)) {
+resource resultsContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-04-01' = if (!empty(storageAccountName)) {
   parent: blobs
   name: resultsQueue
 }
@@ -518,7 +552,7 @@ resource workerReadsModels 'Microsoft.Authorization/roleAssignments@2022-04-01' 
 
 // ── Environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = if (createEnvironment) {
+resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (createEnvironment) {
   name: '${name}-logs'
   location: location
   properties: {
@@ -527,6 +561,28 @@ resource logs 'Microsoft.OperationalInsights/workspaces@2023-09-01' = if (create
     }
     retentionInDays: logDays
   }
+}
+
+module insights 'bicep/insights.bicep' = if (createEnvironment && applicationInsights) {
+  name: '${name}-insights'
+  params: {
+    name: '${name}-insights'
+    location: location
+    workspaceId: logs.id
+  }
+}
+
+module alerts 'bicep/alerts.bicep' = if (!empty(alertEmails)) {
+  name: '${name}-alerts'
+  params: {
+    name: name
+    serviceBusName: serviceBusName
+    entity: empty(topic) ? queue : topic
+    resultsQueue: resultsQueue
+    emails: alertEmails
+    backlog: messageCount * 10
+  }
+  dependsOn: [newQueue, newTopic, newResultsQueue]
 }
 
 resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (createEnvironment) {
@@ -540,6 +596,13 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
         sharedKey: logs!.listKeys().primarySharedKey
       }
     }
+    vnetConfiguration: empty(subnetId)
+      ? null
+      : {
+          infrastructureSubnetId: subnetId
+          internal: !externalIngress
+        }
+    zoneRedundant: !empty(subnetId)
     workloadProfiles: compute == 'cpu'
       ? [
           {
@@ -893,6 +956,9 @@ output url string = empty(image) ? '' : 'https://${app!.properties.configuration
 
 @description('Who may ask for pictures there: keys, entra, keys+entra, or none: nobody.')
 output auth string = auth
+
+@description('What Application Insights calls the place to send to. It lets nobody read, but anybody send.')
+output insights string = createEnvironment && applicationInsights ? insights!.outputs.connection : ''
 
 @description('Registry to push the image to.')
 output registry string = registryServer

@@ -5,6 +5,8 @@ nor memory, only what it would have been sent. The SDK is imported where it is u
 most who start the service export nothing.
 """
 
+import functools
+import importlib
 import logging
 import socket
 import threading
@@ -16,9 +18,9 @@ from opentelemetry import trace as otel_trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.trace import NonRecordingSpan, SpanContext, set_span_in_context
+from pydantic import SecretStr
 
 import app
-from app.errors import StartupError
 from app.otel_settings import OtelSettings
 from app.telemetry import instruments, metrics, tracing
 from app.telemetry.logs import Sink, Writer
@@ -29,8 +31,17 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
 
+log = logging.getLogger(__name__)
+
 CLOSE_SECONDS = 1.0
 """Time that what was recorded last has to reach its collector when the service ends."""
+
+_OTLP_EXPORTERS = {
+    "traces": ("trace_exporter", "OTLPSpanExporter"),
+    "metrics": ("metric_exporter", "OTLPMetricExporter"),
+    "logs": ("_log_exporter", "OTLPLogExporter"),
+}
+"""The module and class of each signal, the same in the packages for HTTP and for gRPC."""
 
 _SEVERITIES = {
     logging.DEBUG: SeverityNumber.DEBUG,
@@ -100,16 +111,15 @@ class Telemetry:
 def install(device: str, otel: OtelSettings, writer: Writer) -> Telemetry:
     """Make the instruments of `app.telemetry.metrics` readable, and export what `otel` names; logs come from `writer`.
 
-    Raises `StartupError` where an exporter is not installed, or does not understand a variable of its own.
+    An exporter that is not installed, or does not understand a variable of its own, is left out; the log says which.
     """
     telemetry = Telemetry(_resource(device), writer)
     if otel.disabled:
         instruments.stop_recording()
         return telemetry
-    try:
-        _export(telemetry, otel)
-    except ValueError as error:  # the SDK's and the exporters' way of refusing a setting
-        raise StartupError(f"Telemetry cannot be exported: {error}. See docs/telemetry.md.") from None
+    for warning in otel.warnings:
+        log.warning("%s See docs/telemetry.md.", warning)
+    _export(telemetry, otel)
     return telemetry
 
 
@@ -125,43 +135,53 @@ def _resource(device: str) -> Resource:
 
 
 def _export(telemetry: Telemetry, otel: OtelSettings) -> None:
-    spans: list[SpanExporter] = []
-    logs: list[LogRecordExporter] = []
-    if "traces" in otel.otlp:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-        spans.append(OTLPSpanExporter())
-    if "metrics" in otel.otlp:
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-
-        telemetry.export_metrics(OTLPMetricExporter(), otel.metric_interval, delta=otel.delta)
-    if "logs" in otel.otlp:
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-
-        logs.append(OTLPLogExporter())
-    if otel.azure_monitor is not None:
-        azure = _azure_exporters()
-        # What cannot be sent is dropped: a hardened container has no disk to keep it on.
-        options = {"connection_string": otel.azure_monitor.get_secret_value(), "disable_offline_storage": True}
-        spans.append(azure.AzureMonitorTraceExporter(**options))
-        logs.append(azure.AzureMonitorLogExporter(**options))
-        exporter = azure.AzureMonitorMetricExporter(**options)
-        telemetry.export_metrics(exporter, otel.metric_interval, delta=True)  # it adds up what it is told
-    if spans:
+    to_collector = {signal: _made(signal, _otlp(signal, signal in otel.grpc)) for signal in otel.otlp}
+    to_azure = _azure_exporters(otel.azure_monitor)
+    for exporter, delta in ((to_collector.get("metrics"), otel.delta), (to_azure.get("metrics"), True)):
+        if exporter is not None:  # Azure's adds up what it is told, so it is told what is new
+            telemetry.export_metrics(exporter, otel.metric_interval, delta=delta)
+    both = (to_collector, to_azure)
+    if spans := [made["traces"] for made in both if made.get("traces")]:
         telemetry.export_traces(spans)
-    if logs:
+    if logs := [made["logs"] for made in both if made.get("logs")]:
         telemetry.export_logs(logs)
 
 
-def _azure_exporters() -> Any:
+def _otlp(signal: str, grpc: bool) -> Callable[[], Any]:
+    """What makes the exporter of a signal; imported only when it is called."""
+    module, name = _OTLP_EXPORTERS[signal]
+    package = f"opentelemetry.exporter.otlp.proto.{'grpc' if grpc else 'http'}"
+    return lambda: getattr(importlib.import_module(f"{package}.{module}"), name)()
+
+
+def _azure_exporters(connection: SecretStr | None) -> dict[str, Any]:
+    """Application Insights' exporter of each signal; none where there is no connection string, or it cannot be used."""
+    if connection is None:
+        return {}
     try:
-        from azure.monitor.opentelemetry import exporter
+        from azure.monitor.opentelemetry import exporter as azure
     except ImportError:
-        raise StartupError(
-            "APPLICATIONINSIGHTS_CONNECTION_STRING is set, but its exporter is not installed: "
-            "pip install 'roo-vision[azure-monitor]', or unset it."
-        ) from None
-    return exporter
+        log.warning(
+            "APPLICATIONINSIGHTS_CONNECTION_STRING is set, but its exporter is not installed: nothing is sent there. "
+            "pip install 'roo-vision[azure-monitor]', or send by a collector. See docs/telemetry.md."
+        )
+        return {}
+    # What cannot be sent is dropped: a hardened container has no disk to keep it on.
+    options = {"connection_string": connection.get_secret_value(), "disable_offline_storage": True}
+    kinds = {"traces": "Trace", "metrics": "Metric", "logs": "Log"}
+    return {
+        signal: _made(signal, functools.partial(getattr(azure, f"AzureMonitor{kind}Exporter"), **options))
+        for signal, kind in kinds.items()
+    }
+
+
+def _made(signal: str, make: Callable[[], Any]) -> Any:
+    """What `make` makes; None where it refuses one of its own variables."""
+    try:
+        return make()
+    except Exception as error:
+        log.warning("The %s cannot be exported: %s. See docs/telemetry.md.", signal, error)
+        return None
 
 
 def _sink(emit: Callable[[LogRecord], None]) -> Sink:

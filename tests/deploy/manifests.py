@@ -16,6 +16,12 @@ from tests.deploy.places import GRPC_PORT, PORT, PROBES
 
 Document = dict[str, Any]
 
+CUSTOM = {
+    *("ScaledObject", "TriggerAuthentication", "SecretProviderClass"),
+    *("PodMonitor", "PrometheusRule", "Gateway", "HTTPRoute"),
+    *("ClusterServingRuntime", "InferenceService"),
+}
+"""Kinds that Kubernetes itself does not know; tests/deploy/test_schemas.py checks them."""
 CLUSTER_WIDE = {"Namespace"}
 GATEWAY_NAMESPACE = "roo-vision-gateway"
 """Beside the service's: what Application Routing makes for a Gateway would be refused by its pod security."""

@@ -5,6 +5,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,19 @@ import yaml
 
 from app.settings import Settings
 from tests.commands.test_cli import roo
-from tests.deploy.manifests import Document, environment, of_kind, problems, public_paths, render, service_container
+from tests.deploy.manifests import (
+    CUSTOM,
+    Document,
+    environment,
+    of_kind,
+    problems,
+    public_paths,
+    render,
+    service_container,
+)
 from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage, image_environment
 from tests.fixtures.server import Server
 
-CUSTOM = {
-    *("ScaledObject", "TriggerAuthentication", "SecretProviderClass"),
-    *("PodMonitor", "PrometheusRule", "Gateway", "HTTPRoute"),
-}
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
 
 
@@ -66,6 +72,8 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "keda", "bulk-queue", "keep-one"),
         ("azure", "keda", "monitoring", "gpu"),
         ("azure", "gateway", "entra", "keda", "keep-one"),
+        ("azure", "gateway", "keda", "monitoring-azure"),
+        ("azure", "gateway", "private", "keda", "collector"),
         ("azure", "ingress-nginx", "keda", "keep-one"),
         ("azure", "keda", "models-pull", "gpu"),
         ("azure", "keda", "models-image"),
@@ -197,6 +205,85 @@ def test_tokens_come_beside_keys_and_the_readmes_patch_takes_the_keys_out(
     assert problems(documents) == []
 
 
+def _opened(policy: Document) -> set[tuple[str, str, str]]:
+    """Each port that a policy opens, as (policy, direction, port)."""
+    found = set()
+    for direction, rules in (("in", policy["spec"].get("ingress", [])), ("out", policy["spec"].get("egress", []))):
+        for rule in rules:
+            assert rule.get("from" if direction == "in" else "to"), "a rule without peers is open to everybody"
+            found |= {(policy["metadata"]["name"], direction, str(port["port"])) for port in rule["ports"]}
+    return found
+
+
+def test_the_table_of_the_readme_says_why_for_each_port_that_is_open() -> None:
+    opened: set[tuple[str, str, str]] = set()
+    for path in KUBERNETES.rglob("*.yaml"):
+        documents = [each for each in yaml.safe_load_all(path.read_text()) if isinstance(each, dict)]
+        for policy in of_kind([each for each in documents if "kind" in each], "NetworkPolicy"):
+            opened |= _opened(policy)
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (in|out) \| [^|]+ \| ([^|]+) \| [^|]+ \|$",
+        (KUBERNETES / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert {(name, way, port) for name, way, ports in rows for port in ports.split(", ")} == opened
+
+
+def test_names_are_resolved_where_aks_has_its_local_dns(overlays: dict[str, list[Document]]) -> None:
+    (policy,) = of_kind(overlays["cpu"], "NetworkPolicy", "roo-vision")
+    (rule,) = policy["spec"]["egress"]
+    blocks = {peer["ipBlock"]["cidr"] for peer in rule["to"] if "ipBlock" in peer}
+    assert blocks == {"169.254.10.10/32", "169.254.10.11/32"}
+    assert {(port["protocol"], port["port"]) for port in rule["ports"]} == {("UDP", 53), ("TCP", 53)}
+
+
+def test_the_nodes_metadata_is_never_reached(
+    overlays: dict[str, list[Document]], compose: Callable[..., list[Document]]
+) -> None:
+    """From there a pod would get tokens of the node's identities."""
+    for documents in (overlays["cpu"], compose("azure", "gateway", "private", "keda")):
+        for policy in of_kind(documents, "NetworkPolicy"):
+            blocks = [
+                peer["ipBlock"] for rule in policy["spec"].get("egress", []) for peer in rule["to"] if "ipBlock" in peer
+            ]
+            for block in blocks:
+                reached = ip_network(block["cidr"])
+                kept_from = [ip_network(cidr) for cidr in block.get("except", [])]
+                for address in map(ip_address, ("169.254.169.254", "168.63.129.16")):
+                    assert address not in reached or any(address in cidr for cidr in kept_from), block
+
+
+def test_private_means_private(compose: Callable[..., list[Document]]) -> None:
+    documents = compose("azure", "gateway", "private", "keda")
+    (policy,) = of_kind(documents, "NetworkPolicy", "roo-vision-azure")
+    endpoints, entra = policy["spec"]["egress"]
+    assert endpoints["to"] == [{"ipBlock": {"cidr": "10.42.8.0/24"}}]
+    assert {port["port"] for port in endpoints["ports"]} == {443, 5671}
+    assert {port["port"] for port in entra["ports"]} == {443}
+    (gateway,) = of_kind(documents, "Gateway")
+    assert gateway["spec"]["infrastructure"]["annotations"] == {
+        "service.beta.kubernetes.io/azure-load-balancer-internal": "true"
+    }
+    network = (ROOT / "bicep" / "network.bicep").read_text()
+    (space,) = re.findall(r"param addresses string = '(.+)'", network)
+    assert endpoints["to"][0]["ipBlock"]["cidr"] == str(list(ip_network(space).subnets(new_prefix=24))[8])
+
+
+def test_fifty_pods_fit_on_the_nodes_of_the_readme(overlays: dict[str, list[Document]]) -> None:
+    text = (KUBERNETES / "README.md").read_text()
+    (cores, most) = re.findall(r"--node-vm-size Standard_D(\d+)as_v6 .*?--max-count (\d+)", text, re.DOTALL)[0]
+    asked = service_container(overlays["cpu"])["resources"]["requests"]["cpu"]
+    # AKS keeps 180 millicores of eight cores for itself; its daemons ask for about as much again.
+    to_be_had = int(cores) * 1000 - 180 - 200
+    (scaled,) = of_kind(overlays["cpu"], "ScaledObject")
+    assert to_be_had // int(asked.removesuffix("m")) * int(most) >= scaled["spec"]["maxReplicaCount"]
+
+
+def test_where_the_depth_cannot_be_read_none_that_runs_is_taken_away(overlays: dict[str, list[Document]]) -> None:
+    (scaled,) = of_kind(overlays["cpu"], "ScaledObject")
+    assert scaled["spec"]["fallback"] == {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
+
+
 def test_every_file_of_a_folder_is_used() -> None:
     for kustomization in KUBERNETES.rglob("kustomization.yaml"):
         text = kustomization.read_text()
@@ -242,6 +329,8 @@ def test_a_pod_with_a_gpu_says_so_everywhere(overlays: dict[str, list[Document]]
     assert {"key": "sku", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"} in pod["tolerations"]
     assert pod["nodeSelector"] == {"kubernetes.azure.com/accelerator": "nvidia"}
     assert environment(documents)["ROO_DEVICE"] == "cuda"
+    # No pod waits for a GPU that the one it replaces still has.
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
 
 
 def test_pods_have_an_identity_and_files_for_secrets(overlays: dict[str, list[Document]]) -> None:

@@ -1,12 +1,14 @@
-"""A collector that speaks OTLP over HTTP and remembers what it was sent, and one that never answers."""
+"""A collector that speaks OTLP over HTTP or gRPC and remembers what it was sent, and one that never answers."""
 
 import gzip
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import grpc
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -79,6 +81,37 @@ def collecting() -> Iterator[Collector]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def collecting_grpc() -> Iterator[Collector]:
+    """The same over gRPC, on a free port."""
+    paths = {
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export": "/v1/traces",
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": "/v1/metrics",
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export": "/v1/logs",
+    }
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+            path = paths.get(handler_call_details.method)
+            if path is None:
+                return None
+
+            def take(body: bytes, context: grpc.ServicerContext) -> bytes:
+                collector.take(path, body)
+                return b""  # an empty answer of each of the services
+
+            return grpc.unary_unary_rpc_method_handler(take)
+
+    server = grpc.server(ThreadPoolExecutor(max_workers=2), options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((Handler(),))
+    collector = Collector(server.add_insecure_port("127.0.0.1:0"))
+    server.start()
+    try:
+        yield collector
+    finally:
+        server.stop(0).wait()
 
 
 @contextmanager
