@@ -1,13 +1,24 @@
-"""What a roll-out may not cost: limits on figures of the new version, judged by what was counted."""
+"""What a roll-out may not cost: limits on figures of the new version, judged by what was counted.
 
+A guard fails where its limit, were it kept, would bring so many bad answers in less than one of a thousand cases. So
+one error among the first answers stops nothing, and a version that answers nothing well is stopped at its second
+request. It passes where enough was counted and is within the limit; anything else says nothing yet.
+"""
+
+import math
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import accumulate
 
 LEAST = 100
-"""Pictures of each version, or comparisons, below which nothing is judged."""
+"""Pictures of each version, or comparisons, below which nothing is found good."""
+BY_CHANCE = 0.001
+"""What is less probable than this did not come about by chance. It is looked at again and again, so it is small."""
+_Z = 1.96
+"""Standard deviations on either side of the mean between which 19 of 20 normal variables lie."""
 
 _GUARD = re.compile(r"(?P<metric>[a-z0-9_]+)\s*(?P<sign>[<>])\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<unit>%|x|ms|s)?")
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -52,6 +63,15 @@ class Counted:
         lower, before = (self.buckets[at - 1], below[at - 1]) if at else (0.0, 0.0)
         return lower + (self.buckets[at] - lower) * (rank - before) / (below[at] - before)
 
+    def slower(self, seconds: float) -> float:
+        """How many answers took longer, interpolated as `quantile` is."""
+        at = bisect_right(self.buckets, seconds)
+        above = float(sum(self.times[at + 1 :]))
+        if at >= len(self.buckets):
+            return sum(self.times[at:])
+        lower = self.buckets[at - 1] if at else 0.0
+        return above + self.times[at] * (self.buckets[at] - seconds) / (self.buckets[at] - lower)
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -86,22 +106,58 @@ class Guard:
 
     def judge(self, figures: Figures) -> tuple[Verdict, str]:
         """The verdict, and the figure in words."""
+        if self.relative and figures.old.pictures < LEAST:
+            return _too_little(figures.old.pictures, "pictures of the old version")
         if self.metric == "agreement":
-            if figures.compared < LEAST:
-                return _too_little(figures.compared, "comparisons")
-            return self._judge(figures.agreement / figures.compared, self.limit)
-        if figures.new.pictures < LEAST:
-            return _too_little(figures.new.pictures, "pictures of the new version")
-        limit = self.limit
-        if self.relative:
-            if figures.old.pictures < LEAST:
-                return _too_little(figures.old.pictures, "pictures of the old version")
-            limit *= _figure(self.metric, figures.old)
-        return self._judge(_figure(self.metric, figures.new), limit)
+            apart, mean = figures.compared - figures.agreement, figures.agreement / max(1.0, figures.compared)
+            return self._judge(apart, figures.compared, 1 - self.limit, mean, self.limit, "comparisons")
+        new, old, what = figures.new, figures.old, "pictures of the new version"
+        if self.metric == "error_ratio":
+            limit = self.limit * _highest(old.failed, old.pictures) if self.relative else self.limit
+            return self._judge(new.failed, new.pictures, limit, new.failed / max(1.0, new.pictures), limit, what)
+        share = _QUANTILES[self.metric]
+        limit = self.limit * old.quantile(share) if self.relative else self.limit
+        return self._judge(new.slower(limit), sum(new.times), 1 - share, new.quantile(share), limit, what)
 
-    def _judge(self, found: float, limit: float) -> tuple[Verdict, str]:
-        kept = found > limit if self.above else found <= limit if self.relative else found < limit
-        return Verdict.PASSED if kept else Verdict.FAILED, f"it is {found:.4g}, the limit {limit:.4g}"
+    def _judge(
+        self, bad: float, count: float, most: float, found: float, limit: float, what: str
+    ) -> tuple[Verdict, str]:
+        """Of so many, `bad` are not as they should be, and a share of `most` may be."""
+        said = f"it is {found:.4g}, the limit {limit:.4g}"
+        if chance_of(int(bad), int(count), most) < BY_CHANCE:
+            return Verdict.FAILED, said
+        if count < LEAST:
+            return _too_little(count, what)
+        return Verdict.PASSED if bad <= most * count else Verdict.INCONCLUSIVE, said
+
+
+def chance_of(hits: int, count: int, share: float) -> float:
+    """How probable it is that at least `hits` of `count` are counted where each is one with probability `share`: the
+    upper tail of the binomial distribution, which is summed where `hits` is above what is expected, and 1 elsewhere.
+    """
+    if hits <= share * count:
+        return 1.0
+    if share <= 0:
+        return 0.0
+    ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
+    term = math.exp(ways + hits * math.log(share) + (count - hits) * math.log1p(-share))
+    total, odds = 0.0, share / (1 - share)
+    while total + term > total:
+        total += term
+        term *= (count - hits) / (hits + 1) * odds
+        hits += 1
+    return total
+
+
+def _highest(hits: float, count: float) -> float:
+    """The highest share that is still likely where `hits` of `count` were counted.
+
+    Source: the upper end of the score interval of Wilson, "Probable inference, the law of succession, and statistical
+    inference" (1927).
+    """
+    share, square = hits / count, _Z**2
+    half = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count**2))
+    return min(1.0, (share + square / (2 * count) + half) / (1 + square / count))
 
 
 def read_guards(texts: Sequence[str]) -> tuple[Guard, ...]:
@@ -132,12 +188,6 @@ _UNITS: Mapping[str, tuple[str | None, ...]] = {
     **dict.fromkeys(_QUANTILES, ("x", "ms", "s")),
     "agreement": (None, "%"),
 }
-
-
-def _figure(metric: str, counted: Counted) -> float:
-    if metric == "error_ratio":
-        return counted.failed / counted.pictures
-    return counted.quantile(_QUANTILES[metric])
 
 
 def _too_little(count: float, what: str) -> tuple[Verdict, str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.core import rollout
-from app.core.guards import LEAST, Counted, Figures, Verdict, read_guards
+from app.core.guards import LEAST, Counted, Figures, Verdict, chance_of, read_guards
 from app.core.rollout import Phase, Plan, State
 
 BUCKETS = (0.01, 0.1, 1.0)
@@ -27,12 +27,14 @@ def figures(**changes: Any) -> Figures:
 
 SLOW = counted(times=(900, 0, 100, 0))
 WRONG = [
-    figures(new=counted(failed=6)),
+    figures(new=counted(failed=20)),
+    figures(new=counted(pictures=2, failed=2)),
     figures(new=SLOW),
-    figures(agreement=480.0),
+    figures(agreement=440.0),
 ]
+SHORT_TIMES = (LEAST - 2, 1, 0, 0)
 LITTLE = [
-    figures(new=counted(pictures=LEAST - 1)),
+    figures(new=counted(pictures=LEAST - 1, failed=1, times=SHORT_TIMES)),
     figures(old=counted(pictures=LEAST - 1)),
     figures(compared=LEAST - 1, agreement=LEAST - 1),
     Figures(),
@@ -147,3 +149,38 @@ def test_a_quantile_is_interpolated_within_its_bucket() -> None:
     assert counted(times=(0, 0, 0, 0)).quantile(0.99) == 0.0
     assert (counted(times=(5, 5, 0, 0)) - counted(times=(5, 0, 0, 0))).quantile(0.5) == pytest.approx(0.055)
     assert read_guards(["p95<250ms"])[0].judge(figures(new=SLOW))[0] is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    ("guard", "found", "verdict"),
+    [
+        ("error_ratio<0.5%", figures(new=counted(failed=6)), Verdict.INCONCLUSIVE),
+        ("error_ratio<0.5%", figures(new=counted(failed=4)), Verdict.PASSED),
+        ("error_ratio<0.5%", figures(new=counted(pictures=1e6, failed=4_000)), Verdict.PASSED),
+        ("error_ratio<0.5%", figures(new=counted(pictures=1e6, failed=6_000)), Verdict.FAILED),
+        ("error_ratio<2x", figures(new=counted(failed=1)), Verdict.PASSED),
+        ("error_ratio<2x", figures(new=counted(failed=40)), Verdict.FAILED),
+        ("error_ratio<2x", figures(new=counted(failed=40), old=counted(failed=30)), Verdict.PASSED),
+        ("p95<20ms", figures(new=counted(times=(900, 100, 0, 0))), Verdict.FAILED),
+        ("p95<80ms", figures(new=counted(times=(900, 100, 0, 0))), Verdict.PASSED),
+        ("agreement>0.97", figures(agreement=480.0), Verdict.INCONCLUSIVE),
+        ("agreement>97%", figures(agreement=490.0), Verdict.PASSED),
+    ],
+)
+def test_what_may_have_come_about_by_chance_fails_nothing(guard: str, found: Figures, verdict: Verdict) -> None:
+    assert read_guards([guard])[0].judge(found)[0] is verdict
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.floats(0.001, 0.999))
+def test_the_chance_is_the_binomial_distributions(hits: int, others: int, share: float) -> None:
+    count = hits + others
+    terms = (math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(hits, count + 1))
+    expected = 1.0 if hits <= share * count else math.fsum(terms)
+    assert chance_of(hits, count, share) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=4, max_size=4), st.sampled_from([0.5, 0.95, 0.99]))
+def test_a_quantile_and_what_is_slower_agree(times: list[int], share: float) -> None:
+    found = counted(times=tuple(times))
+    if sum(times) and times[-1] <= (1 - share) * sum(times):
+        assert found.slower(found.quantile(share)) == pytest.approx((1 - share) * sum(times), rel=1e-6, abs=1e-6)
