@@ -100,7 +100,7 @@ param serviceBusName string = '${name}-${uniqueString(resourceGroup().id)}'
 @allowed(['Standard', 'Premium'])
 param serviceBusSku string = 'Standard'
 
-@description('Disabled: registry and bus are reached by private endpoints alone (bicep/network.bicep); both must be Premium.')
+@description('Disabled: registry and bus are reached by private endpoints alone (infra/network.bicep); both must be Premium.')
 @allowed(['Enabled', 'Disabled'])
 param publicNetworkAccess string = 'Enabled'
 
@@ -563,7 +563,7 @@ resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (create
   }
 }
 
-module insights 'bicep/insights.bicep' = if (createEnvironment && applicationInsights) {
+module insights 'infra/insights.bicep' = if (createEnvironment && applicationInsights) {
   name: '${name}-insights'
   params: {
     name: '${name}-insights'
@@ -572,7 +572,7 @@ module insights 'bicep/insights.bicep' = if (createEnvironment && applicationIns
   }
 }
 
-module alerts 'bicep/alerts.bicep' = if (!empty(alertEmails)) {
+module alerts 'infra/alerts.bicep' = if (!empty(alertEmails)) {
   name: '${name}-alerts'
   params: {
     name: name

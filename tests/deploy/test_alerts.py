@@ -51,7 +51,7 @@ def test_every_alert_has_a_case_of_each_kind() -> None:
 
 def test_managed_prometheus_takes_the_groups_too() -> None:
     """Azure's rule groups hold twenty rules at most, and know these severities and whole minutes alone."""
-    template = (ROOT / "bicep" / "prometheus-rules.bicep").read_text()
+    template = (ROOT / "infra" / "prometheus-rules.bicep").read_text()
     assert "loadYamlContent('../k8s/components/monitoring/prometheusrule.yaml', 'spec.groups')" in template
     known = set(re.findall(r"^  (\w+): \d$", template, re.MULTILINE))
     for group in SPEC["groups"]:

@@ -264,7 +264,7 @@ def test_private_means_private(compose: Callable[..., list[Document]]) -> None:
     assert gateway["spec"]["infrastructure"]["annotations"] == {
         "service.beta.kubernetes.io/azure-load-balancer-internal": "true"
     }
-    network = (ROOT / "bicep" / "network.bicep").read_text()
+    network = (ROOT / "infra" / "network.bicep").read_text()
     (space,) = re.findall(r"param addresses string = '(.+)'", network)
     assert endpoints["to"][0]["ipBlock"]["cidr"] == str(list(ip_network(space).subnets(new_prefix=24))[8])
 

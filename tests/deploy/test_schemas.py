@@ -9,7 +9,7 @@ from tests.deploy.manifests import CUSTOM, Document, render
 from tests.deploy.places import KUBERNETES, ROOT
 from tests.deploy.schemas import check, declarations, unrolled
 
-BICEP = sorted(path for path in [*ROOT.glob("*.bicep"), *ROOT.glob("bicep/*.bicep")])
+BICEP = sorted(path for path in [*ROOT.glob("*.bicep"), *ROOT.glob("infra/*.bicep")])
 FOLDERS = [
     *sorted(path.parent for path in KUBERNETES.glob("overlays/*/kustomization.yaml")),
     KUBERNETES / "components/kserve",
@@ -46,9 +46,9 @@ def test_every_declaration_of_bicep_is_checked(path: Path, tmp_path: Path) -> No
         ("containerapp.bicep", "lockDuration: 'PT1M'", "lockDuration: 60", "expected string"),
         ("containerapp.bicep", "      pollingInterval: 10", "      pollInterval: 10", "'pollInterval'"),
         ("containerapp.bicep", "minimumTlsVersion: '1.2'", "minimumTlsVersion: '1.9'", "'1.9'"),
-        ("bicep/alerts.bicep", "      severity: rule.severity\n", "", "'severity' is missing"),
-        ("bicep/prometheus-rules.bicep", "          expression: rule.expr\n", "", "'expression' is missing"),
-        ("bicep/insights.bicep", "Application_Type: 'web'", "ApplicationType: 'web'", "'ApplicationType'"),
+        ("infra/alerts.bicep", "      severity: rule.severity\n", "", "'severity' is missing"),
+        ("infra/prometheus-rules.bicep", "          expression: rule.expr\n", "", "'expression' is missing"),
+        ("infra/insights.bicep", "Application_Type: 'web'", "ApplicationType: 'web'", "'ApplicationType'"),
     ],
 )
 def test_a_mistake_in_bicep_is_found(tmp_path: Path, file: str, there: str, wrong: str, told: str) -> None:

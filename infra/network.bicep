@@ -2,7 +2,7 @@
 // endpoints, the endpoints of the bus, the registry, the vault and the storage, and the zones in which their public names
 // lead there. docs/deployment.md#private says what else it takes.
 //
-//   az deployment group create -g GROUP -f bicep/network.bicep -p serviceBusName=… registryName=… keyVaultName=…
+//   az deployment group create -g GROUP -f infra/network.bicep -p serviceBusName=… registryName=… keyVaultName=…
 
 @description('Beginning of the names.')
 param name string = 'roo-vision'

@@ -1,7 +1,7 @@
 // The alerts of k8s/components/monitoring/prometheusrule.yaml as rule groups of Azure's managed Prometheus: the file is
 // read when this one is compiled, so that there is one list of alerts.
 //
-//   az deployment group create -g GROUP -f bicep/prometheus-rules.bicep \
+//   az deployment group create -g GROUP -f infra/prometheus-rules.bicep \
 //       -p workspaceId=… clusterName=… actionGroupId=…
 
 @description('Beginning of the groups\' names.')
