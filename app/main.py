@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.api.app import create_app
@@ -141,7 +140,7 @@ def build(settings: Settings, model: str | None = None) -> Core:
     poller = None
     if looked_at is not None:
         poller = Poller(control, registry, root, only, looked_at, settings.repository_poll)
-    service.on_demand = partial(control.ask, "load")
+    service.on_demand = control.bring
 
     def eager(entry: ModelEntry) -> bool:
         return settings.load == "all" or entry.manifest.pinned or entry.name == settings.default_model
