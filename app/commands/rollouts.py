@@ -71,7 +71,8 @@ def _worth_telling(state: RolloutState) -> tuple[str, int, bool]:
 
 def words(state: RolloutState) -> str:
     """A state in one line."""
-    shares = ", ".join(f"version {version}: {share:g} %" for version, share in sorted(state.shares.items()))
+    told = ", ".join(f"version {version}: {share:g} %" for version, share in sorted(state.shares.items()))
+    shares = told or "no shares"
     reason = f" ({printable(state.reason)})" if state.reason else ""
     return f"{state.model} to version {state.to}: {state.phase}, {shares}{reason}"
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from app.core import rollout, rollout_figures, rollout_files
@@ -119,9 +120,12 @@ class Rollouts:
 
     def _look(self, state: State) -> None:
         model = state.plan.model
-        if dict(self._registry.traffic.route(model).shares) != state.shares:
-            ended = rollout.go_back(state, self._clock(), "the shares were changed by somebody else, and stay so")
-            self._note(ended)
+        if (shares := dict(self._registry.traffic.route(model).shares)) != state.shares:
+            state = replace(state, plan=replace(state.plan, before=shares))  # what a restart must find, too
+            self._note(rollout.go_back(state, self._clock(), "the shares were changed by somebody else, and stay so"))
+            return
+        if model in self._registry.away:
+            self._states[model] = replace(state, reason="waits: the model is not loaded now")
             return
         before = self._before.setdefault(model, Figures())
         now = self._figures(state.plan) - before
@@ -132,7 +136,9 @@ class Rollouts:
             self._states[model] = following
 
     def _served(self, state: State) -> State:
-        """Back, where one of its versions is not served any more."""
+        """Back, where one of its versions is not served any more; a model that is away comes back with its versions."""
+        if state.plan.model in self._registry.away:
+            return state
         served = {each.version for each in self._registry if each.name == state.plan.model}
         missing = {state.plan.to, *state.plan.before} - served
         if not missing:
@@ -150,7 +156,8 @@ class Rollouts:
         plan = state.plan
         self._states[plan.model] = state
         level = logging.WARNING if state.phase is Phase.BACK else logging.INFO
-        shares = ", ".join(f"{version}: {share:g} %" for version, share in sorted(self._of_now(plan.model).items()))
+        holding = self._registry.traffic.route(plan.model).shares
+        shares = ", ".join(f"{version}: {share:g} %" for version, share in sorted(holding.items())) or "none"
         words = f": {state.reason}" if state.reason else ""
         log.log(level, "roll-out of %s to version %s: %s, shares %s%s", plan.model, plan.to, state.phase, shares, words)
         if self._folder is not None:
