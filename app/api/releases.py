@@ -1,5 +1,6 @@
 """Shares and roll-outs, changed and told of by request."""
 
+import logging
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from app.core.rollouts import Rollouts
 from app.loading.control import ModelControl
 from app.wire.models import ModelInfo, to_model_info
 from app.wire.releases import RolloutPlan, RolloutState, SharesChange, to_rollout
+
+log = logging.getLogger(__name__)
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
 
@@ -58,6 +61,7 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
         except ValueError as error:
             raise errors.InvalidRequest(f"{error}.") from None
         registry.traffic.change(name, route)
+        log.info("%s: changed by hand: %s", name, route)
         return to_model_info(versions, route, default=registry.is_default(name))
 
     @routes.post(

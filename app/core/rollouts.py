@@ -13,7 +13,7 @@ from app.core.registry import Registry
 from app.core.rollout import Phase, Plan, State
 from app.core.rollout_files import Saved
 from app.errors import InvalidRequest, ModelNotFound
-from app.repository.route import WHOLE
+from app.repository.route import WHOLE, percents
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +156,7 @@ class Rollouts:
         plan = state.plan
         self._states[plan.model] = state
         level = logging.WARNING if state.phase is Phase.BACK else logging.INFO
-        holding = self._registry.traffic.route(plan.model).shares
-        shares = ", ".join(f"{version}: {share:g} %" for version, share in sorted(holding.items())) or "none"
+        shares = percents(self._registry.traffic.route(plan.model).shares)
         words = f": {state.reason}" if state.reason else ""
         log.log(level, "roll-out of %s to version %s: %s, shares %s%s", plan.model, plan.to, state.phase, shares, words)
         if self._folder is not None:

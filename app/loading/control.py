@@ -221,12 +221,15 @@ class ModelControl:
         self.retirement.retire(gone)
         if versions:
             self._settle(entry, found.models, found.serving.lanes)
-        if not (versions or gone or routed):
-            return "unchanged"
+        if not (versions or gone):
+            if routed:
+                log.info("%s: %s from now on, as the repository says", name, self._registry.traffic.route(name))
+            return "loaded" if routed else "unchanged"
+        several = len(entry.versions) > 1
         log.info(
-            "%s: version %s answers from now on%s, after %.2f s",
+            "%s: %s from now on%s, after %.2f s",
             name,
-            " and ".join(entry.versions),
+            f"version{'s' * several} {' and '.join(entry.versions)} answer{'s' * (not several)}",
             f" in place of {' and '.join(model.version for model in gone)}" if gone else "",
             time.monotonic() - started,
         )

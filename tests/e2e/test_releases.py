@@ -67,6 +67,7 @@ def test_shares_change_by_request_and_only_who_must_moves(tmp_path: Path) -> Non
         after = {robot: answered(client, robot) for robot in ROBOTS}
         assert after == {robot: pick("colour", robot, {"1": 50, "2": 50}) for robot in ROBOTS}
         assert change(client, shadow={"2": 30}).json()["shadow"] == {"2": 30}
+        until(lambda: "colour: changed by hand: shares 1: 50 %, 2: 50 %; shadow 2: 30 %" in server.log)
         assert client.get("/v1/models/colour").json()["traffic"] == {"1": 50, "2": 50}
         text = client.get("/metrics").text
         assert 'roo_traffic_share_ratio{model="colour",version="2"} 0.5' in text
@@ -186,6 +187,8 @@ def test_a_traffic_file_holds_as_soon_as_the_model_is_loaded_again(tmp_path: Pat
         assert client.post("/v1/models/colour/load").json()["outcome"] == "loaded"
         assert {answered(client) for _ in range(20)} == {"2"}
         assert server.log.count("loaded Model(colour") == 2  # at the start, and never again
+        until(lambda: "colour: shares 1: 0 %, 2: 100 % from now on, as the repository says" in server.log)
+        assert "answers from now on" not in server.log  # the same versions do
         (folder / "traffic.yaml").write_text("traffic: {1: 0, 2: 90}")
         refused = client.post("/v1/models/colour/load")
         assert (refused.status_code, refused.json()["code"]) == (422, "cannot_load")
