@@ -80,7 +80,9 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
         authorise(control, request)
         return to_rollout(rollouts.stop(name))
 
-    @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=problems.responses(errors.ModelNotFound))
+    not_told = problems.responses(errors.ModelNotFound, errors.Loading)
+
+    @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=not_told)
     async def show(name: ModelName) -> RolloutState:
         return to_rollout(rollouts.state(name))
 

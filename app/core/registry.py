@@ -205,6 +205,11 @@ class Registry:
         self._only = self._find_default()
         self._complete = True
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether all models are there, and requests are answered."""
+        return self._complete
+
     def names(self) -> list[str]:
         """Names of the loaded models, sorted."""
         return sorted(self._models)

@@ -12,7 +12,7 @@ from app.core.guards import Figures, read_guards
 from app.core.registry import Registry
 from app.core.rollout import Phase, Plan, State
 from app.core.rollout_files import Saved
-from app.errors import InvalidRequest, ModelNotFound
+from app.errors import InvalidRequest, Loading, ModelNotFound
 from app.repository.route import WHOLE, percents
 
 log = logging.getLogger(__name__)
@@ -43,8 +43,10 @@ class Rollouts:
         return list(self._states.values())
 
     def state(self, model: str) -> State:
-        """A model's; raises `ModelNotFound` where there was none."""
+        """A model's; raises `ModelNotFound` where there was none, and `Loading` as long as that is not known."""
         if model not in self._states:
+            if not self._registry.is_complete:
+                raise Loading("The models are still being loaded. Try again in a moment.")
             raise ModelNotFound(f"There is no roll-out of {model!r} here.")
         return self._states[model]
 
