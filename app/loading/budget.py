@@ -21,16 +21,17 @@ class Budget:
         """Without a limit everything fits."""
         self.limit = limit
         self._sizes: dict[str, int] = {}
+        self._batches: dict[str, int] = {}
 
     def expected(self, entry: ModelEntry) -> int:
-        """What a model takes: as it was measured, or else its files' size."""
-        return self._sizes.get(entry.name) or files_of(entry.versions.values())
+        """What a model takes: its files as they are now, and its batches as they were measured, if they were."""
+        return files_of(entry.versions.values()) + self._batches.get(entry.name, 0)
 
     def measured(self, entry: ModelEntry, models: Sequence[Model], lanes: int) -> int:
         """These versions of a model are loaded, for so many lanes. Returns what they take."""
-        rows = sum(model.max_batch_size * _row_bytes(model) for model in models)
-        size = self._sizes[entry.name] = files_of(entry.versions.values()) + lanes * rows
-        return size
+        self._batches[entry.name] = lanes * sum(model.max_batch_size * _row_bytes(model) for model in models)
+        self._sizes[entry.name] = self.expected(entry)
+        return self._sizes[entry.name]
 
     def makes_room(self, name: str, size: int, loaded: Iterable[str], stays: Callable[[str], bool]) -> list[str]:
         """Which of the `loaded` models, those first that were not asked for longest, must go so that one of `size` fits

@@ -118,6 +118,23 @@ def test_what_does_not_fit_is_refused_with_the_figures(tmp_path: Path) -> None:
         assert predict(client, "colour").status_code == 200
 
 
+def test_a_new_version_that_does_not_fit_leaves_the_old_one_until_it_does(tmp_path: Path) -> None:
+    add_colour_model(tmp_path)
+    add_numbered_version(tmp_path, 1)
+    settings = {"load": "on-demand", "models_memory": 7 * MIB, "default_model": "colour", "model_control": "open"}
+    with serving(tmp_path, **settings) as server, server.client() as client:
+        assert predict(client, "numbered").json()["version"] == "1"
+        beside = add_numbered_version(tmp_path, 2) / "more.bin"
+        beside.write_bytes(bytes(20 * MIB))
+        refused = client.post("/v1/models/numbered/load")
+        assert (refused.status_code, refused.json()["code"]) == (422, "cannot_load")
+        assert "numbered takes 25 MiB" in refused.json()["detail"]
+        assert predict(client, "numbered").json()["version"] == "1"
+        beside.unlink()
+        assert client.post("/v1/models/numbered/load").json()["versions"] == ["2"]
+        assert predict(client, "numbered").json()["version"] == "2"
+
+
 def test_a_model_that_is_broken_is_tried_once_and_told_of(tmp_path: Path) -> None:
     add_colour_model(tmp_path)
     folder = add_colour_model(tmp_path, "cut")
