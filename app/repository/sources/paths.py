@@ -35,6 +35,8 @@ def models_of(files: Iterable[SourceFile], address: str, names: Sequence[str] = 
     models = {name: inside for name, inside in sorted(found.items()) if FILE_NAME in inside}
     for name, inside in models.items():
         _refuse_clashes(name, inside, address)
+    if not found:
+        raise ModelsRefused(f"{address} is not there, or holds no folder that could be a model.")
     missing = [name for name in names if name not in models]
     if missing or not models:
         there = ", ".join(models) or "none"

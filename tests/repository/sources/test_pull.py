@@ -172,10 +172,16 @@ def test_more_than_is_allowed(released: Path, into: Path) -> None:
     assert not into.parent.exists()
 
 
+def test_a_place_that_is_not_there(into: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelsRefused, match=r"nowhere is not there, or holds no folder that could be a model"):
+        pull(tmp_path / "nowhere", into)
+
+
 def test_what_holds_no_models(released: Path, into: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelsRefused, match="is one model's own folder"):
         pull(released / "colour", into)
-    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "colour").mkdir(parents=True)
+    (tmp_path / "empty" / "colour" / "labels.txt").touch()
     with pytest.raises(ModelsRefused, match=r"no model .*there are: none"):
         pull(tmp_path / "empty", into)
 
