@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from app.assembly import build
 from app.core.traffic import pick
 from app.devbus.broker import Broker
 from app.errors import StartupError
-from app.main import build
 from app.settings import Settings
 from tests.fixtures.models import DIMMING, add_versions
 from tests.fixtures.pictures import solid
