@@ -93,7 +93,14 @@ def test_metadata_keys_in_capitals(protocol_server: Server, address: str) -> Non
 def test_callers_who_go_before_they_have_read_are_no_error_of_the_service(
     protocol_server: Server, address: str
 ) -> None:
-    fields = {":method": "POST", ":scheme": "http", ":path": INFER, ":authority": "x", "content-type": GRPC, "te": "trailers"}
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": INFER,
+        ":authority": "x",
+        "content-type": GRPC,
+        "te": "trailers",
+    }
     head = b"".join(literal(name, value) for name, value in fields.items())
     content = request().SerializeToString()
     message = b"\0" + struct.pack(">I", len(content)) + content
