@@ -123,7 +123,7 @@ def conclude_segmenter(rows: Mapping[str, Array], size: Size, settled: Mapping[s
 
     Raises `InvalidManifest` where not exactly one output can be such a map, or what it holds can be two things.
     """
-    named = settled.get("output")
+    named: str = settled.get("output") or ""
     asked = {named: rows[named]} if named in rows else rows
     logits = [name for name, row in asked.items() if row.ndim == 3 and len(row) > 1]
     maps = [name for name, row in asked.items() if row.ndim in (2, 3) and row.size == row.shape[-1] * row.shape[-2] > 0]
@@ -135,7 +135,7 @@ def conclude_segmenter(rows: Mapping[str, Array], size: Size, settled: Mapping[s
             f"be told which is the map{f'; say {choices}' if choices else ''}."
         )
     name = fitting[0]
-    output = {"output": name} if len(rows) > 1 and named is None else {}
+    output = {"output": name} if len(rows) > 1 and not named else {}
     if maps:
         if (rows[name] != np.rint(rows[name])).any():
             raise InvalidManifest(
@@ -157,8 +157,8 @@ def conclude_segmenter(rows: Mapping[str, Array], size: Size, settled: Mapping[s
 
 def _refuse_masks(said: str, scores: Array) -> None:
     """Where classes exclude each other the largest score wins; keypoints and masks by themselves have no winner."""
-    inside = bool((scores >= 0).all() and (scores <= 1).all())
-    if inside and (np.abs(scores.astype(np.float64).sum(axis=0) - 1) > 10 * PROBABLE).any():
+    exact = scores.astype(np.float64)
+    if exact.min() >= 0 and exact.max() <= 1 and (np.abs(exact.sum(axis=0) - 1) > 10 * PROBABLE).any():
         raise InvalidManifest(
             f"{said} has scores of 0 to 1 that do not sum to 1: masks that may overlap, or the heat maps of keypoints, "
             "which are not read, or classes of which one is meant. Where the largest is meant: "
