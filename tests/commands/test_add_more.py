@@ -312,6 +312,25 @@ def test_boxes_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         add.run(asked(file, labels="a,b"))
 
 
+def test_boxes_that_end_before_they_start_are_said_to_look_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distances = np.random.default_rng(0).normal(0, 0.5, (20, 4)).astype(np.float32)
+    file = save_constant(tmp_path / "net.onnx", scores=table(20, 2) / 32, boxes=distances)
+    add.run(asked(file, labels="a,b", fields={"detection": {"box_format": "xyxy", "coordinates": "normalized"}}))
+    assert "boxes end before they start: another detection.box_format" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_was_said_of_the_batch_is_not_asked_for_again(tmp_path: Path) -> None:
+    file = save_constant(
+        tmp_path / "net.onnx", **{name: np.ones((2, 8, 8), np.float32) for name in ("hm", "wh", "reg")}
+    )
+    with pytest.raises(InvalidManifest, match=r"batching\.batch_dimension=false"):
+        add.run(asked(file, labels="a,b"))
+    with pytest.raises(InvalidManifest, match=r"class numbers \[M\]\.\n"):
+        add.run(asked(file, labels="a,b", fields={"batching": {"batch_dimension": False}}))
+
+
 @pytest.mark.parametrize("shape", [(1, 16, 16), (16, 16)])
 def test_depth_is_neither_classes_nor_a_map_of_them(tmp_path: Path, shape: tuple[int, ...]) -> None:
     depth = np.random.default_rng(0).random(shape, np.float32)
