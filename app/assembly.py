@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from app.core.admission import Admission, Budget
 from app.core.batcher import Batcher
@@ -94,7 +93,7 @@ def build(settings: Settings, model: str | None = None) -> Core:
     service = _service(settings, registry, batcher, capacity)
     health = Health(registry, executor, capacity, serving.device)
     control = _control(settings, registry, Retirement(registry, batcher, executor, capacity))
-    service.on_demand = partial(control.ask, "load")
+    service.on_demand = control.bring
     poller = None
     if looked_at is not None:
         root, only, seconds = settings.models_dir, settings.model_name, settings.repository_poll

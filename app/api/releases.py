@@ -1,5 +1,6 @@
 """Shares and roll-outs, changed and told of by request."""
 
+import logging
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -15,6 +16,8 @@ from app.core.rollouts import Rollouts
 from app.loading.control import ModelControl
 from app.wire.models import ModelInfo, to_model_info
 from app.wire.releases import RolloutPlan, RolloutState, SharesChange, to_rollout
+
+log = logging.getLogger(__name__)
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
 
@@ -59,6 +62,7 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
         except ValueError as error:
             raise errors.InvalidRequest(f"{error}.") from None
         registry.traffic.change(name, route)
+        log.info("%s: changed by hand: %s", name, route)
         return to_model_info(versions, route, default=registry.is_default(name))
 
     @routes.post(
@@ -77,7 +81,9 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
         authorise(control, request)
         return to_rollout(rollouts.stop(name))
 
-    @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=problems.responses(errors.ModelNotFound))
+    not_told = problems.responses(errors.ModelNotFound, errors.Loading)
+
+    @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=not_told)
     async def show(name: ModelName) -> RolloutState:
         return to_rollout(rollouts.state(name))
 
