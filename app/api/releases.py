@@ -8,8 +8,9 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
 from app import errors
-from app.api import problems, small_json
+from app.api import problems
 from app.api.control import authorise
+from app.api.small_body import small_model
 from app.core.registry import Registry
 from app.core.rollouts import Rollouts
 from app.loading.control import ModelControl
@@ -45,7 +46,7 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
     )
     async def change(name: ModelName, request: Request) -> ModelInfo:
         authorise(control, request)
-        said = await small_json.read(request, SharesChange)
+        said = await small_model(request, SharesChange)
         registry.get(name)
         rollouts.refuse_while_running(name)
         if said.traffic is None and said.shadow is None:
@@ -72,7 +73,7 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
     )
     async def begin(name: ModelName, request: Request) -> RolloutState:
         authorise(control, request)
-        plan = await small_json.read(request, RolloutPlan)
+        plan = await small_model(request, RolloutPlan)
         return to_rollout(rollouts.begin(name, plan.to, plan.steps, plan.every, plan.guards))
 
     @routes.delete(_ROLLOUT, summary="Stop a roll-out, and go back to the shares before", responses=_REFUSALS)

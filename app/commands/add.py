@@ -119,7 +119,7 @@ def _inspect(asked: Addition, path: Path, sample: Sample) -> tuple[Conclusion, C
                 count = None if labels is None else len(labels)
                 return section, graphs.conclude_classifier(looks.noise, count, known)
             if asked.task == "segmentation":
-                return section, graphs.conclude_segmenter(looks.noise, size)
+                return section, graphs.conclude_segmenter(looks.noise, size, known)
             by_hand = asked.like is None and "decoder" in known
             return section, conclude_detector(looks, Known(size, labels, known, by_hand))
         finally:

@@ -181,6 +181,15 @@ def _boxes_scores(looks: Looks, rows: Rows, known: Known) -> Conclusion:
     )
 
 
+def _unbatched(looks: Looks) -> str:
+    if (looks.settled.get("batching") or {}).get("batch_dimension") is False:
+        return ""
+    return (
+        " Where the outputs are those of a single picture, without a batch dimension: "
+        "--set batching.batch_dimension=false."
+    )
+
+
 def _boxes_scores_labels(looks: Looks, rows: Rows, known: Known, count: list[str]) -> Conclusion:
     rows = {name: row for name, row in rows.items() if name not in count}
     boxes = [name for name, row in rows.items() if row.ndim == 2 and row.shape[1] == 4]
@@ -189,8 +198,7 @@ def _boxes_scores_labels(looks: Looks, rows: Rows, known: Known, count: list[str
     numbers = numbers or [name for name in flat if "label" in name.lower() or "class" in name.lower()]
     if len(boxes) != 1 or len(flat) != 2 or len(numbers) != 1:
         raise InvalidManifest(
-            f"{shapes(rows)}: they are not boxes [M, 4], scores [M] and class numbers [M]. Where the outputs are those "
-            "of a single picture, without a batch dimension: --set batching.batch_dimension=false."
+            f"{shapes(rows)}: they are not boxes [M, 4], scores [M] and class numbers [M]." + _unbatched(looks)
         )
     box, number = boxes[0], numbers[0]
     (score,) = (name for name in flat if name != number)

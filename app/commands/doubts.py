@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.commands.graphs import PROBABLE
 from app.commands.trial import Sample
@@ -32,7 +33,15 @@ def of_numbers(manifest: Manifest, outputs: Mapping[str, Array], placement: Plac
         return f"scores up to {found.scores.max():.3g} are no scores of 0 to 1"
     if len(found.scores) == spec.max_candidates:
         return f"{spec.max_candidates} candidates and more are over the threshold"
-    return None
+    return _of_boxes(found.boxes)
+
+
+def _of_boxes(boxes: NDArray[np.float32]) -> str | None:
+    """Of boxes that end before they start nothing is answered, so that the others look right."""
+    ended = int((boxes[:, 2:] < boxes[:, :2]).any(axis=1).sum())
+    if 4 * ended <= len(boxes):
+        return None
+    return f"{ended} of {len(boxes)} boxes end before they start: another detection.box_format, or raw distances?"
 
 
 def _of_row(spec: ClassificationSpec, outputs: Mapping[str, Array]) -> str | None:

@@ -60,12 +60,12 @@ def conclude_classifier(rows: Mapping[str, Array], labels: int | None, settled: 
 
     Raises `InvalidManifest` where not exactly one output is a row of scores, or what it holds can be two things.
     """
-    yes_or_no = labels == 2 and bool(settled.get("sigmoid"))  # one number tells both
-    fewest = 1 if yes_or_no else 2
+    by_itself = bool(settled.get("sigmoid")) or settled.get("softmax") is False
+    fewest = 1 if by_itself and labels in (1, 2) else 2  # one number tells of both of two classes
     fitting = [name for name, row in rows.items() if row.size >= fewest and row.size == max(row.shape, default=1)]
     fitting = [settled["output"]] if settled.get("output") in rows else fitting
     if len(fitting) != 1:
-        raise InvalidManifest(f"{shapes(rows)}: not exactly one of them is a row of scores, so this is no classifier.")
+        raise InvalidManifest(f"{shapes(rows)}: {_no_row(rows, fitting)}")
     name, scores = fitting[0], rows[fitting[0]].astype(np.float64).reshape(-1)
     said = f"the output {name} has {scores.size} score{'s' * (scores.size > 1)}"
     output = {"output": name} if len(rows) > 1 and "output" not in settled else {}
@@ -75,12 +75,26 @@ def conclude_classifier(rows: Mapping[str, Array], labels: int | None, settled: 
             "so they say nothing. Check the model's input (--scale, --mean, --std) and whether its weights are there."
         )
     if "softmax" in settled or "sigmoid" in settled:
-        return Conclusion(output, (f"{said}, read as was asked",), 2 if yes_or_no and scores.size == 1 else scores.size)
+        return Conclusion(output, (f"{said}, read as was asked",), labels if scores.size == 1 else scores.size)
     probable = bool((scores >= 0).all() and abs(scores.sum() - 1) < PROBABLE)
     if not probable:
         _refuse_other_numbers(said, scores, labels)
     why = "not negative and sum to 1, so they are probabilities" if probable else "no probabilities, so softmax follows"
     return Conclusion({"softmax": not probable} | output, (f"{said}: {why}",), scores.size)
+
+
+def _no_row(rows: Mapping[str, Array], fitting: list[str]) -> str:
+    """Why none of the outputs, or not only one of them, is a row of scores, and what to say."""
+    if fitting:
+        choices = " or ".join(f"--set classification.output={name}" for name in fitting)
+        return f"more than one of them may be the row of scores. Say which: {choices}."
+    if any(row.size == 1 and row.dtype.kind == "f" for row in rows.values()):
+        return (
+            "a single number is no row of scores, so this is no classifier, unless it tells of two classes: where it "
+            "is a logit of the second, --labels no,yes --set classification.sigmoid=true; where it is its probability, "
+            "--labels no,yes --set classification.softmax=false."
+        )
+    return "none of them is a row of scores, so this is no classifier."
 
 
 def _refuse_other_numbers(said: str, scores: NDArray[np.float64], labels: int | None) -> None:
@@ -103,20 +117,25 @@ def _refuse_other_numbers(said: str, scores: NDArray[np.float64], labels: int | 
         )
 
 
-def conclude_segmenter(rows: Mapping[str, Array], size: Size) -> Conclusion:
-    """Which output has the scores or the classes of each place; `rows` are one picture's outputs.
+def conclude_segmenter(rows: Mapping[str, Array], size: Size, settled: Mapping[str, Any]) -> Conclusion:
+    """Which output has the scores or the classes of each place; `rows` are one picture's outputs, `settled` the fields
+    of the section that are known.
 
-    Raises `InvalidManifest` where not exactly one output can be such a map.
+    Raises `InvalidManifest` where not exactly one output can be such a map, or what it holds can be two things.
     """
-    logits = [name for name, row in rows.items() if row.ndim == 3 and len(row) > 1]
-    maps = [name for name, row in rows.items() if row.ndim in (2, 3) and row.size == row.shape[-1] * row.shape[-2] > 0]
-    if len(logits) + len(maps) != 1:
+    named: str = settled.get("output") or ""
+    asked = {named: rows[named]} if named in rows else rows
+    logits = [name for name, row in asked.items() if row.ndim == 3 and len(row) > 1]
+    maps = [name for name, row in asked.items() if row.ndim in (2, 3) and row.size == row.shape[-1] * row.shape[-2] > 0]
+    fitting = logits + maps
+    if len(fitting) != 1:
+        choices = " or ".join(f"--set segmentation.output={name}" for name in fitting)
         raise InvalidManifest(
             f"{shapes(rows)}: not exactly one of them is scores [classes, h, w] or class numbers [h, w], so it cannot "
-            "be told which is the map; write model.yaml by hand."
+            f"be told which is the map{f'; say {choices}' if choices else ''}."
         )
-    name = (logits or maps)[0]
-    output = {"output": name} if len(rows) > 1 else {}
+    name = fitting[0]
+    output = {"output": name} if len(rows) > 1 and not named else {}
     if maps:
         if (rows[name] != np.rint(rows[name])).any():
             raise InvalidManifest(
@@ -130,8 +149,21 @@ def conclude_segmenter(rows: Mapping[str, Array], size: Size) -> Conclusion:
         raise InvalidManifest(
             f"{shapes(rows)}: {name} seems to have the classes last; let the graph transpose it to [classes, h, w]."
         )
+    if "layout" not in settled:
+        _refuse_masks(f"{shapes(rows)}: {name}", rows[name])
     why = f"{shapes(rows)}: {name} is the scores of {first} classes for {third} x {second} places"
     return Conclusion({"layout": "logits"} | output, (why,), first)
+
+
+def _refuse_masks(said: str, scores: Array) -> None:
+    """Where classes exclude each other the largest score wins; keypoints and masks by themselves have no winner."""
+    exact = scores.astype(np.float64)
+    if exact.min() >= 0 and exact.max() <= 1 and (np.abs(exact.sum(axis=0) - 1) > 10 * PROBABLE).any():
+        raise InvalidManifest(
+            f"{said} has scores of 0 to 1 that do not sum to 1: masks that may overlap, or the heat maps of keypoints, "
+            "which are not read, or classes of which one is meant. Where the largest is meant: "
+            "--set segmentation.layout=logits."
+        )
 
 
 def shapes(rows: Mapping[str, Array]) -> str:

@@ -91,9 +91,7 @@ class Asking:
         _check_wanted(call.outputs, [spec.name for spec in model.output_rows], model)
         options = call.wishes.options.model_dump(exclude_none=True, exclude={"deadline_ms"})
         if options:
-            raise InvalidRequest(
-                f"{', '.join(options)} make no difference to tensors, which nothing is read from here."
-            )
+            raise InvalidRequest(f"Options of pictures ({', '.join(options)}) make no difference to tensors.")
         rows = _rows_of(tensor, model)
         request = TensorRequest(rows, request_id, model.name, model.version, deadline, self.source)
         result = await self.service.infer_tensors(request, permit, model)

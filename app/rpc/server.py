@@ -11,6 +11,7 @@ from app.core.service import InferenceService
 from app.errors import StartupError
 from app.loading.control import ModelControl
 from app.oip.ask import Asking
+from app.rpc import departures
 from app.rpc.answering import Answering
 from app.rpc.calls import Calls, Door
 from app.rpc.health import HealthService
@@ -54,6 +55,7 @@ class RpcServer:
 
     async def start(self) -> None:
         """Answer from now on."""
+        departures.keep_out_of_the_log()
         await self._server.start()
         log.info("gRPC on port %d", self.port)
 

@@ -18,8 +18,8 @@ class ClassificationSpec(TaskSpec):
     """The manifest's section for `task: classification`.
 
     The outputs are logits of which one class is meant (`softmax`), logits of classes that each may be there by itself
-    (`sigmoid`), or probabilities already (neither). A single logit with `sigmoid` may have two labels: the second
-    class's probability is its sigmoid. `output` names the output to read, where the graph has several; the best `top_k`
+    (`sigmoid`), or probabilities already (neither). A single number without softmax may have two labels: it is the
+    second class's. `output` names the output to read, where the graph has several; the best `top_k`
     labels are answered that score at least `score_threshold`.
     """
 
@@ -78,6 +78,11 @@ class ClassificationTask:
             raise InvalidManifest(
                 f"labels: the model scores {scores.size} classes, but the manifest lists {len(self.labels)} labels"
             )
+        if self.spec.softmax and scores.size == 1:
+            raise InvalidManifest(
+                "softmax: the model gives a single number, which softmax makes 1 whatever it is; write `sigmoid: true` "
+                "where it is a logit, or `softmax: false` where it is a probability"
+            )
 
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
@@ -111,16 +116,18 @@ class ClassificationTask:
         return prediction
 
     def _is_binary(self, outputs: int) -> bool:
-        """Whether a single logit stands for two classes."""
-        return self.spec.sigmoid and (outputs, len(self.labels)) == (1, 2)
+        """Whether a single number stands for two classes."""
+        return not self.spec.softmax and (outputs, len(self.labels)) == (1, 2)
 
     def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         if self.spec.softmax:
             return _softmax(scores)
-        if not self.spec.sigmoid:
-            return scores
-        shares = np.asarray(0.5 * (1 + np.tanh(0.5 * scores)), np.float32)  # 1 / (1 + exp(-x)) would overflow
+        shares = _sigmoid(scores) if self.spec.sigmoid else scores
         return np.concatenate((1 - shares, shares)) if self._is_binary(scores.size) else shares
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * logits)), np.float32)  # 1 / (1 + exp(-x)) would overflow
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -111,14 +111,36 @@ def test_a_version_whose_numbers_speak_against_the_manifest_is_refused(tmp_path:
     assert (root / "model.yaml").read_text() == before
 
 
-def test_one_number_for_two_names_is_added_where_sigmoid_is_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fields", [{"sigmoid": True}, {"softmax": False}])
+@pytest.mark.parametrize("labels", ["no,yes", "yes"])
+def test_one_number_is_added_where_it_is_said_what_it_is(tmp_path: Path, fields: dict[str, bool], labels: str) -> None:
     single = save_constant(tmp_path / "single.onnx", scores=np.array([0.7], np.float32))
-    fields = {"classification": {"sigmoid": True}}
-    add.run(asked(single, "classification", labels="no,yes", fields=fields))
+    with pytest.raises(InvalidManifest, match=r"sigmoid=true; where it is its probability, .*softmax=false"):
+        add.run(asked(single, "classification", labels=labels))
+    add.run(asked(single, "classification", labels=labels, fields={"classification": fields}))
     (entry,) = scan(tmp_path / "models")
-    assert entry.labels == ("no", "yes")
+    assert entry.labels == tuple(labels.split(","))
     with pytest.raises(InvalidManifest, match="this is no classifier"):
-        add.run(asked(single, "classification", labels="a,b,c", fields=fields, name="other"))
+        add.run(asked(single, "classification", labels="a,b,c", fields={"classification": fields}, name="other"))
+
+
+@pytest.mark.parametrize(("task", "shape"), [("classification", (3,)), ("segmentation", (3, 8, 8))])
+def test_several_outputs_that_fit_are_settled_by_naming_one(tmp_path: Path, task: str, shape: tuple[int, ...]) -> None:
+    outputs = {name: 4 * np.random.default_rng(0).random(shape, np.float32) for name in ("out", "aux")}
+    two = save_constant(tmp_path / "two.onnx", **outputs)
+    with pytest.raises(InvalidManifest, match=f"--set {task}.output=out or --set {task}.output=aux"):
+        add.run(asked(two, task, labels="a,b,c"))
+    assert added(two, task, labels="a,b,c", fields={task: {"output": "aux"}})[task]["output"] == "aux"
+
+
+def test_masks_that_may_overlap_are_no_classes_that_exclude_each_other(tmp_path: Path) -> None:
+    masks = save_constant(tmp_path / "masks.onnx", out=np.random.default_rng(0).random((3, 8, 8), np.float32))
+    with pytest.raises(InvalidManifest, match="the heat maps of keypoints, which are not read"):
+        add.run(asked(masks, "segmentation", labels="a,b,c"))
+    add.run(asked(masks, "segmentation", labels="a,b,c", fields={"segmentation": {"layout": "logits"}}))
+    shares = np.random.default_rng(0).dirichlet((1, 1, 1), (8, 8)).astype(np.float32).transpose(2, 0, 1)
+    add.run(asked(save_constant(tmp_path / "shares.onnx", out=shares), "segmentation", labels="a,b,c", name="shares"))
+    assert len(scan(tmp_path / "models")) == 2
 
 
 def test_one_sure_class_of_several_is_no_embedding(tmp_path: Path) -> None:
@@ -288,6 +310,25 @@ def test_boxes_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     file = save_constant(tmp_path / "net.onnx", scores=table(20, 2) / 32, boxes=boxes)
     with pytest.raises(InvalidManifest, match="boxes of a random picture are not finite"):
         add.run(asked(file, labels="a,b"))
+
+
+def test_boxes_that_end_before_they_start_are_said_to_look_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    distances = np.random.default_rng(0).normal(0, 0.5, (20, 4)).astype(np.float32)
+    file = save_constant(tmp_path / "net.onnx", scores=table(20, 2) / 32, boxes=distances)
+    add.run(asked(file, labels="a,b", fields={"detection": {"box_format": "xyxy", "coordinates": "normalized"}}))
+    assert "boxes end before they start: another detection.box_format" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_was_said_of_the_batch_is_not_asked_for_again(tmp_path: Path) -> None:
+    file = save_constant(
+        tmp_path / "net.onnx", **{name: np.ones((2, 8, 8), np.float32) for name in ("hm", "wh", "reg")}
+    )
+    with pytest.raises(InvalidManifest, match=r"batching\.batch_dimension=false"):
+        add.run(asked(file, labels="a,b"))
+    with pytest.raises(InvalidManifest, match=r"class numbers \[M\]\.\n"):
+        add.run(asked(file, labels="a,b", fields={"batching": {"batch_dimension": False}}))
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (16, 16)])

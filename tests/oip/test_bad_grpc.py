@@ -8,13 +8,16 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from tests.e2e.test_lifecycle import in_flight
 from tests.fixtures.server import Server
 from tests.fixtures.waiting import PATIENCE, until
 from tests.oip.test_bad_requests import resident_bytes
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-HEADERS, RST_STREAM, GOAWAY = 1, 3, 7
+DATA, HEADERS, RST_STREAM, SETTINGS, GOAWAY = 0, 1, 3, 4, 7
 """Kinds of HTTP/2's frames (RFC 9113 section 6)."""
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+GRPC = "application/grpc"
 ROWS = 8
 MIB = 2**20
 
@@ -78,13 +81,42 @@ def frame(kind: int, flags: int, stream: int, content: bytes) -> bytes:
 
 
 def test_metadata_keys_in_capitals(protocol_server: Server, address: str) -> None:
-    fields = {":method": "POST", ":scheme": "http", ":path": INFER, "content-type": "application/grpc", "X-Key": "a"}
+    fields = {":method": "POST", ":scheme": "http", ":path": INFER, "content-type": GRPC, "X-Key": "a"}
     head = b"".join(literal(name, value) for name, value in fields.items())
     with socket.create_connection(("127.0.0.1", protocol_server.grpc_port), PATIENCE) as connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(HEADERS, 4, 1, head))
+        connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b"") + frame(HEADERS, 4, 1, head))
         kinds = list(_frames(connection))
     assert kinds[-1] in (RST_STREAM, GOAWAY)
     assert answered(address)
+
+
+def test_callers_who_go_before_they_have_read_are_no_error_of_the_service(
+    protocol_server: Server, address: str
+) -> None:
+    fields = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": INFER,
+        ":authority": "x",
+        "content-type": GRPC,
+        "te": "trailers",
+    }
+    head = b"".join(literal(name, value) for name, value in fields.items())
+    content = request().SerializeToString()
+    message = b"\0" + struct.pack(">I", len(content)) + content
+    no_window = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)) + frame(SETTINGS, 1, 0, b"")
+    calls = b"".join(frame(HEADERS, 4, stream, head) + frame(DATA, 1, stream, message) for stream in (1, 3, 5, 7))
+    told = protocol_server.log.count("gRPC ModelInfer OK")
+    connections = [socket.create_connection(("127.0.0.1", protocol_server.grpc_port), PATIENCE) for _ in range(16)]
+    for connection in connections:
+        connection.sendall(PREFACE + no_window + calls)
+    until(lambda: protocol_server.log.count("gRPC ModelInfer OK") >= told + 64)
+    for connection in connections:
+        connection.close()
+    until(lambda: in_flight(protocol_server) == 0)
+    assert answered(address)
+    until(lambda: protocol_server.log.count("gRPC ModelInfer OK") > told + 64)  # so all before it is written
+    assert '"level": "error"' not in protocol_server.log
 
 
 def _frames(connection: socket.socket) -> Iterator[int]:

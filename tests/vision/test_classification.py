@@ -104,6 +104,19 @@ def test_a_single_logit_may_stand_for_two_classes() -> None:
     assert found.scores.sum() == pytest.approx(1)
 
 
+def test_a_single_probability_may_stand_for_two_classes() -> None:
+    task = ClassificationTask(ClassificationSpec(softmax=False), ("no", "yes"))
+    task.check({"o": np.zeros(1, np.float32)})
+    found = task.finish({"o": np.array([0.75], np.float32)}, PLACEMENT, Options())
+    assert found.labels == ("yes", "no")
+    assert found.scores.tolist() == [0.75, 0.25]
+
+
+def test_softmax_of_a_single_number_says_nothing() -> None:
+    with pytest.raises(InvalidManifest, match="whatever it is; write `sigmoid: true`"):
+        ClassificationTask(ClassificationSpec(), ("yes",)).check({"o": np.zeros(1, np.float32)})
+
+
 def test_softmax_and_sigmoid_are_not_both() -> None:
     with pytest.raises(ValidationError, match="set one of them to false"):
         ClassificationSpec(sigmoid=True, softmax=True)
