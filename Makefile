@@ -6,7 +6,7 @@ CLIENTS := .venv-clients
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpo
 
 bench-states: $(VENV)/.dev ## Measure what a newcomer gets, beside an earlier commit
 	$(BIN)/python -m benchmarks.served_states
+
+bench-living: $(VENV)/.dev ## Measure a model's renewal under load, a shadow, and a start with a hundred models
+	$(BIN)/python -m benchmarks.living
 
 bench-queue: $(VENV)/.dev ## Measure the queue: throughput, losses, a spike, people, chaos; beside an earlier commit
 	$(BIN)/python -m benchmarks.queue_run

@@ -1,4 +1,4 @@
-"""The composition root: the only module that knows everybody. Start and stop each read as a list."""
+"""The service as a process: its start and its stop each read as a list."""
 
 import asyncio
 import gc
@@ -9,41 +9,24 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.api.app import create_app
 from app.api.body import UploadLimits
 from app.api.security import perimeter
 from app.api.security.perimeter import Perimeter
-from app.core.admission import Admission, Budget
-from app.core.batcher import Batcher
-from app.core.capacity import Capacity
-from app.core.executor import Executor, ModelCapacity, PictureBatcher
-from app.core.health import Health
-from app.core.registry import Registry
-from app.core.retirement import Retirement
-from app.core.rollouts import Rollouts
-from app.core.service import InferenceService, PictureLimits
-from app.engines.devices import Device
-from app.host import allocator, cgroup
+from app.assembly import Core, build
+from app.host import allocator
 from app.http_server import HttpServer, listen, stop_event
-from app.loading import routes
-from app.loading.control import ModelControl
-from app.loading.polling import Poller
-from app.loading.serving import Serving, trusted
-from app.loading.start import Start
+from app.loading.serving import trusted
 from app.monitoring import gauges
-from app.monitoring.differing import DifferingPictures
 from app.otel_settings import load_otel_settings
-from app.repository import repository
-from app.repository.repository import ModelEntry
 from app.repository.sources.start import Brought, bring
-from app.settings import MIB, Settings
+from app.settings import Settings
 from app.telemetry import logs, process, setup
 
 if TYPE_CHECKING:
@@ -65,100 +48,6 @@ SWITCH_SECONDS = 0.0002
 """How long a thread may keep the interpreter from one that wants it. A lane wants it for a moment between decoding and
 computing; in the five milliseconds that Python allows by default, its core idles while the event loop answers others.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """The service and what was put together for it; no model is loaded yet."""
-
-    service: InferenceService
-    batcher: PictureBatcher
-    executor: Executor
-    health: Health
-    device: Device
-    entries: list[ModelEntry]
-    start: Start
-    rollouts: Rollouts
-    control: ModelControl
-    poller: Poller | None
-    eager: Callable[[ModelEntry], bool]
-    """Which models are loaded at the start."""
-
-    def load(self) -> None:
-        """Try what is fastest here, load and warm every model, then start the lanes; raises `StartupError`.
-
-        Takes seconds: not for the event loop.
-        """
-        registry, start = self.service.registry, self.start
-        entries = [entry for entry in self.entries if self.eager(entry)]
-        start.run(entries, others=len(entries) < len(self.entries))
-        for entry in self.entries:
-            if entry not in entries:
-                registry.put_away(entry.name)
-        for model in start.models:
-            registry.add(model)
-        start.models.clear()  # from now on the registry holds them, and lets them go
-        for name, reason in start.failures.items():
-            registry.fail(name, reason)
-        self.executor.start(start.serving.lanes)
-        registry.complete()
-        self.control.start(start.serving, [entry for entry in self.entries if entry.name in registry.names()])
-        self.health.finish_start()
-        if self.poller is not None:
-            self.poller.start()
-
-
-def build(settings: Settings, model: str | None = None) -> Core:
-    """Put the core together from settings and the model repository, of which only `model` where one is named.
-
-    Raises `StartupError` where they do not fit.
-    """
-    serving = Serving.of(settings)
-    only = settings.model_name
-    looked_at = Poller.look_at(settings.models_dir, only) if settings.repository_poll and model is None else None
-    start = Start(serving, settings.default_model, settings.strict_repository)
-    entries = (
-        start.read(settings.models_dir, only)
-        if model is None
-        else [repository.read_model(settings.models_dir, model, serving.trust)]
-    )
-    batcher: PictureBatcher = Batcher(settings.bulk_share)
-    _check_memory(settings, serving.lanes)
-    capacity: ModelCapacity = Capacity(batcher)
-    batcher.weigh(capacity.seconds)
-    executor = Executor(batcher, capacity)
-    budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
-    limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
-    admission = Admission(budget, capacity.retry_after)
-    fixed = settings.traffic if model is None else {}
-    registry = Registry(settings.default_model, routes.read(entries, fixed, start.failures))
-    keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
-    service = InferenceService(registry, batcher, admission, capacity, limits, keep)
-    health = Health(registry, executor, capacity, serving.device)
-    retirement = Retirement(registry, batcher, executor, capacity)
-    root, who, memory = settings.models_dir, settings.model_control, settings.models_memory
-    control = ModelControl(registry, retirement, root, only, who, memory)
-    poller = None
-    if looked_at is not None:
-        poller = Poller(control, registry, root, only, looked_at, settings.repository_poll)
-    service.on_demand = partial(control.ask, "load")
-
-    def eager(entry: ModelEntry) -> bool:
-        return settings.load == "all" or entry.manifest.pinned or entry.name == settings.default_model
-
-    rollouts = Rollouts(registry, settings.rollout_dir)
-    return Core(service, batcher, executor, health, serving.device, entries, start, rollouts, control, poller, eager)
-
-
-def _check_memory(settings: Settings, lanes: int) -> None:
-    limit, needed = cgroup.memory_limit(), settings.memory(lanes)
-    if limit is not None and needed > limit:
-        log.warning(
-            "the settings let %d MiB come together, and the container has %d MiB: it may be killed for want of memory. "
-            "Lower ROO_MAX_DECODE_BYTES or ROO_MAX_INFLIGHT_BYTES, or give it more",
-            needed // MIB,
-            limit // MIB,
-        )
 
 
 def serve(settings: Settings) -> None:

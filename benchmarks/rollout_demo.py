@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import numpy as np
@@ -31,6 +32,9 @@ from app.devbus.limits import BrokerLimits
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Robot
 from app.settings import environment_with
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MODEL = Path(__file__).parents[1] / "models" / "shelf"
 ROBOTS, PER_SECOND, SHADOWED = 500, 15.0, 80
@@ -163,6 +167,11 @@ async def _look(client: httpx.AsyncClient, url: str, seen: Seen, began: float) -
 
 
 def draw(seen: Seen, path: Path) -> None:
+    """Write the plot."""
+    plot(seen).savefig(path, dpi=DPI)
+
+
+def plot(seen: Seen) -> "Figure":
     """Lines are shares as they were told, dots are who answered in each second."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -182,19 +191,28 @@ def draw(seen: Seen, path: Path) -> None:
             axes.plot([second + 0.5 for second in seconds], dots, ".", color=colour, alpha=0.6)
         for moment, said in seen.ends:
             axes.axvline(moment, color=FAINT, zorder=0)
+            # The last one's words lie behind it, the others' before theirs: it ends soon after them.
+            side, away = ("left", 4) if moment == seen.ends[-1][0] else ("right", -4)
             axes.annotate(
-                _wrapped(said), (moment, 60), xytext=(4, 0), textcoords="offset points", fontsize=7.5, color=INK
+                _wrapped(said),
+                (moment, 50),
+                xytext=(away, 0),
+                textcoords="offset points",
+                ha=side,
+                va="center",
+                fontsize=7.5,
+                color=INK,
             )
         axes.set_ylim(-3, 103)
         axes.set_xlabel("seconds")
         axes.set_ylabel("% of the pictures: — told, ● answered")
         figure.legend(loc="outside upper right", ncols=len(COLOURS), frameon=False)
-        figure.savefig(path, dpi=DPI)
+        return figure
 
 
 def _wrapped(said: str) -> str:
     phase, _, reason = said.partition(" (")
-    return f"{phase.partition(', ')[0]}\n{reason.rstrip(')')}".replace(", the limit", ",\nthe limit")
+    return f"{phase.partition(', ')[0]}\n{reason.rstrip(')')}".strip().replace(", the limit", ",\nthe limit")
 
 
 def main() -> None:

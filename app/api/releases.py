@@ -1,5 +1,6 @@
 """Shares and roll-outs, changed and told of by request."""
 
+import logging
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -7,13 +8,16 @@ from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
 
 from app import errors
-from app.api import problems, small_json
+from app.api import problems
 from app.api.control import authorise
+from app.api.small_body import small_model
 from app.core.registry import Registry
 from app.core.rollouts import Rollouts
 from app.loading.control import ModelControl
 from app.wire.models import ModelInfo, to_model_info
 from app.wire.releases import RolloutPlan, RolloutState, SharesChange, to_rollout
+
+log = logging.getLogger(__name__)
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
 
@@ -42,7 +46,7 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
     )
     async def change(name: ModelName, request: Request) -> ModelInfo:
         authorise(control, request)
-        said = await small_json.read(request, SharesChange)
+        said = await small_model(request, SharesChange)
         registry.get(name)
         rollouts.refuse_while_running(name)
         if said.traffic is None and said.shadow is None:
@@ -58,6 +62,7 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
         except ValueError as error:
             raise errors.InvalidRequest(f"{error}.") from None
         registry.traffic.change(name, route)
+        log.info("%s: changed by hand: %s", name, route)
         return to_model_info(versions, route, default=registry.is_default(name))
 
     @routes.post(
@@ -68,7 +73,7 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
     )
     async def begin(name: ModelName, request: Request) -> RolloutState:
         authorise(control, request)
-        plan = await small_json.read(request, RolloutPlan)
+        plan = await small_model(request, RolloutPlan)
         return to_rollout(rollouts.begin(name, plan.to, plan.steps, plan.every, plan.guards))
 
     @routes.delete(_ROLLOUT, summary="Stop a roll-out, and go back to the shares before", responses=_REFUSALS)
@@ -76,7 +81,9 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
         authorise(control, request)
         return to_rollout(rollouts.stop(name))
 
-    @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=problems.responses(errors.ModelNotFound))
+    not_told = problems.responses(errors.ModelNotFound, errors.Loading)
+
+    @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=not_told)
     async def show(name: ModelName) -> RolloutState:
         return to_rollout(rollouts.state(name))
 

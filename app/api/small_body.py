@@ -1,9 +1,11 @@
 """Bodies of requests that say a word or two: read as JSON whatever their type is called, as Triton reads them."""
 
 import asyncio
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from app.errors import InvalidRequest, UploadTimeout
@@ -11,11 +13,35 @@ from app.errors import InvalidRequest, UploadTimeout
 MOST_BYTES = 64 * 1024
 READ_SECONDS = 10.0
 
+T = TypeVar("T", bound=BaseModel)
+
+
+async def small_model(request: Request, kind: type[T]) -> T:
+    """What a request's body says, as a model of that kind; raises what `small_object` raises, and
+    `RequestValidationError` for wrong fields.
+    """
+    content = await _read(request)
+    try:
+        return kind.model_validate_json(content)
+    except ValidationError as error:
+        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from None
+
 
 async def small_object(request: Request) -> dict[str, Any]:
     """The object in a request's body; an empty body is an empty one. Raises `InvalidRequest` where it is none or too
     large, and `UploadTimeout`.
     """
+    body = await _read(request)
+    try:
+        content = from_json(body) if body.strip() else {}
+    except ValueError:
+        raise InvalidRequest("The body is not JSON.") from None
+    if not isinstance(content, dict):
+        raise InvalidRequest("The body must be an object.")
+    return content
+
+
+async def _read(request: Request) -> bytes:
     body = bytearray()
     try:
         async with asyncio.timeout(READ_SECONDS):
@@ -28,10 +54,4 @@ async def small_object(request: Request) -> dict[str, Any]:
                     )
     except TimeoutError:
         raise UploadTimeout(f"The body did not arrive within {READ_SECONDS:.0f} s.") from None
-    try:
-        content = from_json(bytes(body)) if body.strip() else {}
-    except ValueError:
-        raise InvalidRequest("The body is not JSON.") from None
-    if not isinstance(content, dict):
-        raise InvalidRequest("The body must be an object.")
-    return content
+    return bytes(body)

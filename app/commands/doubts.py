@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.commands.graphs import PROBABLE
 from app.commands.trial import Sample
@@ -35,7 +36,7 @@ def of_numbers(manifest: Manifest, outputs: Mapping[str, Array], placement: Plac
     return _of_boxes(found.boxes)
 
 
-def _of_boxes(boxes: Array) -> str | None:
+def _of_boxes(boxes: NDArray[np.float32]) -> str | None:
     """Of boxes that end before they start nothing is answered, so that the others look right."""
     ended = int(np.less(boxes[:, 2:], boxes[:, :2]).any(axis=1).sum())
     if 4 * ended <= len(boxes):

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.assembly import Core, build
 from app.client import AsyncClient, ServiceError
 from app.commands.output.base import Answered, AskedModel, Output, Wanted
 from app.commands.output.formats import Outputs
@@ -23,7 +24,6 @@ from app.commands.sources import Source
 from app.commands.summary import printable, summary
 from app.core.request import Deadline, InferenceRequest, Priority
 from app.errors import InvalidRequest, RequestError, StartupError
-from app.main import Core, build
 from app.settings import Settings
 from app.vision.class_names import ClassNames
 from app.wire.options import RequestOptions

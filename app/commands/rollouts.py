@@ -7,9 +7,10 @@ from urllib.parse import quote
 
 import httpx
 import typer
+from pydantic import ValidationError
 
 from app.client import asking
-from app.client.errors import ServiceError, refusal
+from app.client.errors import Refused, ServiceError, refusal
 from app.commands.common import FAILED, OK
 from app.commands.summary import printable
 from app.core.rollout import Phase
@@ -18,6 +19,8 @@ from app.wire.releases import RolloutPlan, RolloutState
 
 LOOK_SECONDS = 2.0
 ANSWER_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
+"""How long a service that is watched may be away, as where it is restarted: its roll-out goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,30 @@ class Asked:
                 typer.echo(words(state))
                 while self.watch and state.phase == Phase.RUNNING:
                     time.sleep(LOOK_SECONDS)
-                    before, state = state, self._ask(client, "GET", None)
+                    before, state = state, self._again(client)
                     if _worth_telling(state) != _worth_telling(before):
                         typer.echo(words(state))
-            except (ServiceError, httpx.TransportError) as error:
+            except ServiceError as error:
                 typer.echo(f"roo-vision: {error}", err=True)
                 return FAILED
+            except httpx.TransportError as error:
+                typer.echo(f"roo-vision: {self.url} cannot be asked: {error}", err=True)
+                return FAILED
         return FAILED if state.phase == Phase.BACK and method != "DELETE" else OK
+
+    def _again(self, client: httpx.Client) -> RolloutState:
+        """How far it is now, from a service that may be away for a while."""
+        ends, told = time.monotonic() + PATIENCE_SECONDS, False
+        while True:
+            try:
+                return self._ask(client, "GET", None)
+            except (Refused, httpx.TransportError) as error:
+                if (isinstance(error, Refused) and not error.retryable) or time.monotonic() > ends:
+                    raise
+                if not told:
+                    typer.echo(f"roo-vision: {self.url} does not answer ({error}); it is asked again", err=True)
+                told = True
+            time.sleep(LOOK_SECONDS)
 
     def _ask(self, client: httpx.Client, method: str, content: bytes | None) -> RolloutState:
         response = client.request(method, f"/v1/models/{quote(self.model, safe='')}/rollout", content=content)
@@ -71,7 +91,8 @@ def _worth_telling(state: RolloutState) -> tuple[str, int, bool]:
 
 def words(state: RolloutState) -> str:
     """A state in one line."""
-    shares = ", ".join(f"version {version}: {share:g} %" for version, share in sorted(state.shares.items()))
+    told = ", ".join(f"version {version}: {share:g} %" for version, share in sorted(state.shares.items()))
+    shares = told or "no shares"
     reason = f" ({printable(state.reason)})" if state.reason else ""
     return f"{state.model} to version {state.to}: {state.phase}, {shares}{reason}"
 
@@ -84,7 +105,11 @@ def run(asked: Asked, to: str | None, steps: str, every: str, guards: list[str],
         sys.exit(asked.show())
     try:
         percent = [float(step) for step in steps.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"--steps {steps}: give percent with commas between, such as 5,25,50,100.") from None
+    try:
         plan = RolloutPlan.model_validate({"to": to, "steps": percent, "every": every, "guards": guards})
-    except ValueError as error:
-        raise typer.BadParameter(str(error).partition("\n")[2] or str(error)) from None
+    except ValidationError as error:
+        (place, *_), words = error.errors()[0]["loc"], error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(f"--{place}: {words}.") from None
     sys.exit(asked.begin(plan))

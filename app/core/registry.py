@@ -8,7 +8,10 @@ from contextlib import contextmanager
 
 from app.core.model import Model
 from app.core.traffic import Traffic
-from app.errors import Loading, ModelNotFound, StartupError
+from app.errors import Loading, ModelNotFound, Overloaded, StartupError
+
+MEETING_SECONDS = 5.0
+"""How long a model that was loaded for somebody stays for them to ask, where another needs its memory."""
 
 
 class Registry:
@@ -31,6 +34,7 @@ class Registry:
         self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
         self._leases: Counter[Model] = Counter()
+        self._expected: Counter[str] = Counter()
 
     def add(self, model: Model) -> None:
         """Make a warmed model answer."""
@@ -52,8 +56,12 @@ class Registry:
 
     @contextmanager
     def lease(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Iterator[Model]:
-        """The model that answers, which is not closed before the `with` block is left; raises what `get` raises."""
+        """The model that answers, which is not closed before the `with` block is left; raises what `get` raises, and
+        `Overloaded` for a model that has been put away since the caller saw that it was there.
+        """
         with self._lock:
+            if (away := self.is_away(name)) is not None:
+                raise Overloaded(f"The model {away} made room for another just now. Try again.", retry_after=1.0)
             model = self.get(name, version, key)
             self._leases[model] += 1
             self._used[model.name] = time.monotonic()
@@ -66,9 +74,26 @@ class Registry:
                     del self._leases[model]
                     self._freed.notify_all()
 
-    def put_away(self, name: str) -> list[Model]:
-        """Have a model of the repository not answer until a request loads it; returns what was loaded of it."""
+    def expect(self, name: str) -> None:
+        """Somebody waits for a model that is away: once loaded, it stays until they lease it and say `met`."""
         with self._lock:
+            self._expected[name] += 1
+
+    def met(self, name: str) -> None:
+        """Who was expected has asked, or waits no more."""
+        with self._lock:
+            self._expected[name] -= 1
+            if not self._expected[name]:
+                del self._expected[name]
+                self._freed.notify_all()
+
+    def put_away(self, name: str) -> list[Model]:
+        """Have a model of the repository not answer until a request loads it; returns what was loaded of it.
+
+        Who is expected is waited for, `MEETING_SECONDS` at most.
+        """
+        with self._lock:
+            self._freed.wait_for(lambda: name not in self._expected, MEETING_SECONDS)
             gone = self.replace(name, [])
             self._away |= {name}
         return gone
@@ -179,6 +204,11 @@ class Registry:
             )
         self._only = self._find_default()
         self._complete = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all models are there, and requests are answered."""
+        return self._complete
 
     def names(self) -> list[str]:
         """Names of the loaded models, sorted."""

@@ -23,7 +23,8 @@ class Phase(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`to` gets each of `steps` (percent, rising, the last being 100) after the other, each for `every` seconds at
-    least and as long as a guard has too little to judge by. `before` are the shares that were there, adding up to 100.
+    least and as long as a guard has too little to judge by. `before` are the shares that were there, adding up to 100;
+    once somebody else has changed them, theirs.
     """
 
     model: str

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from app.core import rollout, rollout_figures, rollout_files
@@ -11,8 +12,8 @@ from app.core.guards import Figures, read_guards
 from app.core.registry import Registry
 from app.core.rollout import Phase, Plan, State
 from app.core.rollout_files import Saved
-from app.errors import InvalidRequest, ModelNotFound
-from app.repository.route import WHOLE
+from app.errors import InvalidRequest, Loading, ModelNotFound
+from app.repository.route import WHOLE, percents
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,10 @@ class Rollouts:
         return list(self._states.values())
 
     def state(self, model: str) -> State:
-        """A model's; raises `ModelNotFound` where there was none."""
+        """A model's; raises `ModelNotFound` where there was none, and `Loading` as long as that is not known."""
         if model not in self._states:
+            if not self._registry.is_complete:
+                raise Loading("The models are still being loaded. Try again in a moment.")
             raise ModelNotFound(f"There is no roll-out of {model!r} here.")
         return self._states[model]
 
@@ -119,9 +122,12 @@ class Rollouts:
 
     def _look(self, state: State) -> None:
         model = state.plan.model
-        if dict(self._registry.traffic.route(model).shares) != state.shares:
-            ended = rollout.go_back(state, self._clock(), "the shares were changed by somebody else, and stay so")
-            self._note(ended)
+        if (shares := dict(self._registry.traffic.route(model).shares)) != state.shares:
+            state = replace(state, plan=replace(state.plan, before=shares))  # what a restart must find, too
+            self._note(rollout.go_back(state, self._clock(), "the shares were changed by somebody else, and stay so"))
+            return
+        if model in self._registry.away:
+            self._states[model] = replace(state, reason="waits: the model is not loaded now")
             return
         before = self._before.setdefault(model, Figures())
         now = self._figures(state.plan) - before
@@ -132,7 +138,9 @@ class Rollouts:
             self._states[model] = following
 
     def _served(self, state: State) -> State:
-        """Back, where one of its versions is not served any more."""
+        """Back, where one of its versions is not served any more; a model that is away comes back with its versions."""
+        if state.plan.model in self._registry.away:
+            return state
         served = {each.version for each in self._registry if each.name == state.plan.model}
         missing = {state.plan.to, *state.plan.before} - served
         if not missing:
@@ -150,7 +158,7 @@ class Rollouts:
         plan = state.plan
         self._states[plan.model] = state
         level = logging.WARNING if state.phase is Phase.BACK else logging.INFO
-        shares = ", ".join(f"{version}: {share:g} %" for version, share in sorted(self._of_now(plan.model).items()))
+        shares = percents(self._registry.traffic.route(plan.model).shares)
         words = f": {state.reason}" if state.reason else ""
         log.log(level, "roll-out of %s to version %s: %s, shares %s%s", plan.model, plan.to, state.phase, shares, words)
         if self._folder is not None:

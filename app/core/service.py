@@ -116,13 +116,15 @@ class InferenceService:
             return TensorResult(request.request_id, model.name, model.version, _by_output(answers, model))
 
     async def bring(self, name: str | None, deadline: Deadline | None, source: str) -> None:
-        """Have a model loaded that is away, where there is one of that name; returns when it can be asked.
+        """Have a model loaded that is away, where there is one of that name; returns when it can be asked, and keeps it
+        there for a caller who takes a lease of it before it awaits anything else.
 
         Raises `ModelNotFound` where it cannot be loaded, and `Overloaded` where it was not before the deadline.
         """
         if (meant := self.registry.is_away(name)) is None or self.on_demand is None:
             return
         wait = (deadline or Deadline.after(self.limits.timeout)).remaining()
+        self.registry.expect(meant)
         try:
             async with asyncio.timeout(max(0.0, wait)):
                 await asyncio.shield(asyncio.wrap_future(self.on_demand(meant)))
@@ -134,6 +136,9 @@ class InferenceService:
         except CannotLoad:
             metrics.requests.add(1, (source, meant, "", ModelNotFound.code))
             raise ModelNotFound(f"The model {meant!r} could not be loaded; GET /v1/models says why.") from None
+        finally:
+            # After the caller's present step, in which it takes its lease.
+            asyncio.get_running_loop().call_soon(self.registry.met, meant)
 
     @contextmanager
     def _counted(

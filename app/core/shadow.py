@@ -137,7 +137,7 @@ class Shadows:
             held.outcome = "compared"
             if self._keep is not None:
                 await asyncio.to_thread(self._keep, difference)
-        except (DeadlineExceeded, Draining, ModelNotFound):
+        except (DeadlineExceeded, Draining, ModelNotFound, Overloaded):
             pass
         except RequestError:  # the lane has told of it
             held.outcome = "failed"

@@ -90,7 +90,7 @@ class ModelControl:
         self._waiting: dict[tuple[Verb, str], Future[Change]] = {}
         self._lock = threading.Lock()
         self._stopped = False
-        self._running = False
+        self._running: _Asked | None = None
 
     def start(self, serving: Serving, entries: Iterable[ModelEntry]) -> None:
         """Take changes from now on; `entries` are what was loaded, and `serving` how."""
@@ -123,7 +123,7 @@ class ModelControl:
     @property
     def busy(self) -> bool:
         """Whether a change runs."""
-        return self._running
+        return self._running is not None
 
     def ask(self, verb: Verb, name: str) -> "Future[Change]":
         """Load a model as it is in the repository, opening what has changed; reload it, opening all; or unload it.
@@ -142,13 +142,23 @@ class ModelControl:
                 self._asked.put(_Asked(verb, name, done))
             return done
 
+    def bring(self, name: str) -> "Future[Change]":
+        """Load a model that is away, for somebody who asks it: a load of it that runs already is as good as a new one,
+        which might have to wait for others that want this model's memory. Raises what `ask` raises.
+        """
+        with self._lock:
+            running = self._running
+            if running is not None and running.name == name and running.verb != "unload" and not self._stopped:
+                return running.done
+        return self.ask("load", name)
+
     def _work(self) -> None:
         while (asked := self._asked.get()) is not None:
             with self._lock:
                 if self._stopped:
                     return
                 del self._waiting[asked.verb, asked.name]  # who asks from now on means the files as they are now
-                self._running = True
+                self._running = asked
             try:
                 if asked.done.set_running_or_notify_cancel():
                     asked.done.set_result(self._make(asked))
@@ -158,7 +168,7 @@ class ModelControl:
                 log.exception("failed to %s %s", asked.verb, asked.name)
                 asked.done.set_exception(CannotLoad(f"The model {asked.name} was not changed; the log says why."))
             finally:
-                self._running = False
+                self._running = None
 
     def _make(self, asked: _Asked) -> Change:
         makes: dict[Verb, Callable[[str], Outcome]] = {
@@ -211,12 +221,15 @@ class ModelControl:
         self.retirement.retire(gone)
         if versions:
             self._settle(entry, found.models, found.serving.lanes)
-        if not (versions or gone or routed):
-            return "unchanged"
+        if not (versions or gone):
+            if routed:
+                log.info("%s: %s from now on, as the repository says", name, self._registry.traffic.route(name))
+            return "loaded" if routed else "unchanged"
+        several = len(entry.versions) > 1
         log.info(
-            "%s: version %s answers from now on%s, after %.2f s",
+            "%s: %s from now on%s, after %.2f s",
             name,
-            " and ".join(entry.versions),
+            f"version{'s' * several} {' and '.join(entry.versions)} answer{'s' * (not several)}",
             f" in place of {' and '.join(model.version for model in gone)}" if gone else "",
             time.monotonic() - started,
         )

@@ -148,7 +148,7 @@ def read_as(path: Path, kind: type[Described]) -> Described:
     except yaml.YAMLError as error:
         raise InvalidManifest(f"{path}: is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
-        raise InvalidManifest(f"{path}: must be a mapping of fields such as `task: detection`. See docs/models.md.")
+        raise InvalidManifest(f"{path}: must be a mapping of fields; docs/models.md has examples.")
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -189,7 +189,7 @@ def _words(problem: Any) -> str:
     if problem["type"] == "missing":
         return "is missing; add it"
     if problem["type"] == "extra_forbidden":
-        return "is not a field of the manifest; remove it or correct its spelling"
+        return "is not a field of this file; remove it or correct its spelling"
     if problem["type"] == "string_type" and isinstance(problem["input"], bool):
         return "yes, no, on, off, true and false are no texts in YAML; put quotes around it"
     message = str(problem["msg"]).removeprefix("Value error, ")

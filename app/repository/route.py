@@ -25,6 +25,10 @@ class Route:
         """The same with other shares."""
         return replace(self, shares=dict(shares))
 
+    def __str__(self) -> str:
+        shadow = f"; shadow {percents(self.shadow)}" if self.shadow else ""
+        return f"shares {percents(self.shares)}{shadow}"
+
     def check(self, served: Collection[str]) -> None:
         """Raises `ValueError` that says what does not fit together, or names a version that is not served."""
         _check_shares(self.shares)
@@ -43,6 +47,11 @@ class Route:
                         f"{place} names version {version}, which is not served; served: "
                         f"{', '.join(sorted(served, key=int))}. List in `versions` all that are to be"
                     )
+
+
+def percents(shares: Mapping[str, float]) -> str:
+    """Shares by version for people: `1: 90 %, 2: 10 %`, or `none`."""
+    return ", ".join(f"{version}: {share:g} %" for version, share in sorted(shares.items())) or "none"
 
 
 def _check_shares(shares: Mapping[str, float]) -> None:

@@ -4,6 +4,7 @@ It may be a ConfigMap's file, or be changed by who releases, while the manifest 
 holds in the place of the manifest's words.
 """
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -29,7 +30,7 @@ def with_traffic(manifest: Manifest, folder: Path) -> Manifest:
     in it.
     """
     path = folder / FILE_NAME
-    if not path.is_file():
+    if not os.path.lexists(path):  # a folder, or a link that leads nowhere, was meant to be one
         return manifest
     said = read_as(path, TrafficFile)
     return manifest.model_copy(update={name: getattr(said, name) for name in said.model_fields_set})

@@ -30,3 +30,15 @@ def test_what_was_seen_becomes_a_picture(tmp_path: Path) -> None:
     seen = Seen(shares, answers, [(9.0, "shelf to version 2: back, version 1: 100 % (at 20 %: it is 1, the limit 2)")])
     rollout_demo.draw(seen, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_said_of_both_roll_outs_can_be_read() -> None:
+    shares = [(float(second), {"2": 100.0}) for second in range(105)]
+    bad = "shelf to version 3: back, version 1: 0 %, version 2: 100 % (at 30 %: agreement>0.9: it is 0, the limit 0.9)"
+    good = "shelf to version 2: done, version 1: 0 %, version 2: 100 %"
+    figure = rollout_demo.plot(Seen(shares, Counter(), [(90.5, good), (100.3, bad)]))
+    figure.draw_without_rendering()
+    first, other = (text.get_window_extent() for text in figure.axes[0].texts)
+    assert not first.overlaps(other)
+    for box in (first, other):
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1

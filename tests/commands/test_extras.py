@@ -93,12 +93,6 @@ def test_quantizing_without_onnx(without: Run, models: Path, tmp_path: Path) -> 
     assert line.endswith("pip install 'roo-vision[tools]'.")
 
 
-def test_application_insights_without_its_exporter(without: Run, models: Path) -> None:
-    asked = {"APPLICATIONINSIGHTS_CONNECTION_STRING": "InstrumentationKey=x", "ROO_MODELS_DIR": str(models)}
-    line = refusal(without("azure.monitor", "app", "serve", "--port", "0", **asked))
-    assert "pip install 'roo-vision[azure-monitor]', or unset it." in line
-
-
 @pytest.mark.parametrize("options", [["--concurrency", "1"], ["--engines"]])
 def test_benchmarks_without_matplotlib_say_so_and_go_on(without: Run, tmp_path: Path, options: list[str]) -> None:
     add_colour_model(tmp_path / "models")

@@ -32,13 +32,15 @@ class World:
         self.counted = Figures()
         self.versions = ("1", "2")
 
-    def started(self) -> "tuple[Registry, Rollouts]":
+    def started(self, *, away: bool = False) -> "tuple[Registry, Rollouts]":
         traffic = Traffic()
         traffic.configure("colour", self.declared)
         registry = Registry("colour", traffic)
         for version in self.versions:
             registry.add(colour_model(MeanColourEngine(), version=version))
         registry.complete()
+        if away:
+            registry.put_away("colour")
         self.counted = Figures()
         rollouts = Rollouts(registry, self.folder, lambda _: self.counted, lambda: self.now)
         rollouts.resume()
@@ -130,6 +132,55 @@ def test_shares_that_somebody_else_changes_stay(tmp_path: Path) -> None:
     assert rollouts.state("colour").phase is Phase.BACK
     assert "by somebody else" in rollouts.state("colour").reason
     assert registry.traffic.route("colour").shares == {"1": 25.0, "2": 75.0}
+    assert rollouts.state("colour").shares == {"1": 25.0, "2": 75.0}
+
+
+def test_shares_that_a_manifest_changes_meanwhile_stay_after_a_restart(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    registry, rollouts = world.started()
+    begin(rollouts)
+    world.declared = Route({"1": 30.0, "2": 70.0})
+    registry.traffic.configure("colour", world.declared)
+    rollouts.look()
+    registry, rollouts = world.started()
+    assert registry.traffic.route("colour").shares == {"1": 30.0, "2": 70.0}
+    assert rollouts.state("colour").phase is Phase.BACK
+
+
+def test_a_manifest_that_says_no_shares_any_more_ends_it_though_the_model_goes_too(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    registry, rollouts = world.started()
+    begin(rollouts)
+    world.declared = Route()
+    registry.traffic.configure("colour", world.declared)
+    registry.replace("colour", [])
+    rollouts.look()
+    assert (rollouts.state("colour").phase, rollouts.state("colour").shares) == (Phase.BACK, {})
+    registry, rollouts = world.started()
+    assert registry.get("colour", key="r7").version == "2"
+
+
+def test_a_model_that_is_put_away_for_memory_is_waited_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    registry, rollouts = world.started()
+    begin(rollouts)
+    models = registry.put_away("colour")
+    world.pass_step(rollouts)
+    state = rollouts.state("colour")
+    assert (state.phase, state.step, state.reason) == (Phase.RUNNING, 0, "waits: the model is not loaded now")
+    registry.replace("colour", models)
+    rollouts.look()
+    assert registry.traffic.route("colour").shares == {"1": 50.0, "2": 50.0}
+
+
+def test_a_restart_goes_on_with_a_model_that_is_loaded_when_it_is_asked_for(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    _, rollouts = world.started()
+    begin(rollouts)
+    registry, rollouts = world.started(away=True)
+    rollouts.look()
+    assert rollouts.state("colour").phase is Phase.RUNNING
+    assert registry.traffic.route("colour").shares == {"1": 90.0, "2": 10.0}
 
 
 def test_what_cannot_be_begun_or_stopped_is_said() -> None:

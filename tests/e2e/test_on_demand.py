@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -77,6 +78,31 @@ def test_what_was_not_asked_for_longest_goes_and_comes_back(tmp_path: Path) -> N
             assert sorted([*loaded, *away]) == ["a", "b", "c", "d"]
         until(lambda: server.log.count("put away until it is asked for") == 2)
         until(lambda: server.log.count("after it stopped answering") == 2)
+
+
+def test_models_that_put_each_other_away_answer_all_who_ask(tmp_path: Path) -> None:
+    """There is room for one, and both are asked at once: each is loaded for those who wait, and put away after them."""
+    add_colour_model(tmp_path)
+    for name in ("a", "b"):
+        add_numbered_version(tmp_path, 5, name)
+    size = sum(file.stat().st_size for file in (tmp_path / "a" / "5").iterdir())
+    settings = {"load": "on-demand", "default_model": "colour", "models_memory": int(1.5 * size)}
+    with serving(tmp_path, **settings) as server:
+        statuses: Counter[tuple[int, str]] = Counter()
+
+        def ask(name: str) -> None:
+            with server.client() as own:
+                for _ in range(15):
+                    answer = predict(own, name)
+                    statuses[answer.status_code, answer.json().get("detail", "")] += 1
+
+        asking = [threading.Thread(target=ask, args=(name,)) for name in "abab"]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+        assert statuses == {(200, ""): 60}
+        assert server.log.count("put away until it is asked for") > 1
 
 
 def test_what_does_not_fit_is_refused_with_the_figures(tmp_path: Path) -> None:

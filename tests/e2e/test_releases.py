@@ -67,6 +67,7 @@ def test_shares_change_by_request_and_only_who_must_moves(tmp_path: Path) -> Non
         after = {robot: answered(client, robot) for robot in ROBOTS}
         assert after == {robot: pick("colour", robot, {"1": 50, "2": 50}) for robot in ROBOTS}
         assert change(client, shadow={"2": 30}).json()["shadow"] == {"2": 30}
+        until(lambda: "colour: changed by hand: shares 1: 50 %, 2: 50 %; shadow 2: 30 %" in server.log)
         assert client.get("/v1/models/colour").json()["traffic"] == {"1": 50, "2": 50}
         text = client.get("/metrics").text
         assert 'roo_traffic_share_ratio{model="colour",version="2"} 0.5' in text
@@ -156,6 +157,26 @@ def test_a_restart_in_the_middle_goes_on_and_one_that_is_stopped_goes_back(tmp_p
     assert (saved["phase"], saved["reason"]) == ("back", "stopped by hand")
 
 
+def test_who_watches_waits_for_a_service_that_is_restarted(tmp_path: Path) -> None:
+    add_versions(tmp_path / "models", traffic={"1": 100})
+    kept = {"rollout_dir": tmp_path / "kept", "model_control": "open"}
+    with serving(tmp_path / "models", **kept) as server, server.client() as client:
+        port = server.port
+        arguments = ["rollout", "colour", "--to", "2", "--every", "1h", "--watch", "--url", server.url]
+        pipe = subprocess.PIPE
+        watching = subprocess.Popen([sys.executable, "-m", "app", *arguments], stdout=pipe, stderr=pipe, text=True)
+        until(lambda: client.get("/v1/models/colour/rollout").status_code == 200)
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        assert watching.stdout.readline().startswith("colour to version 2: running")
+        server.process.kill()
+    assert "does not answer" in watching.stderr.readline()
+    with serving(tmp_path / "models", **kept, port=port) as server:
+        assert command(server, "--stop").returncode == 0
+        assert watching.communicate(timeout=60)[0].splitlines()[-1].endswith("(stopped by hand)")
+    assert watching.returncode == 1
+
+
 def test_a_plan_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
     add_versions(tmp_path, traffic={"1": 100})
     with serving(tmp_path, model_control="open") as server, server.client() as client:
@@ -172,7 +193,9 @@ def test_a_plan_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
         assert client.get("/v1/models/colour/rollout").status_code == 404
         typed = command(server, "--to", "2", "--guard", "p99>1.2x")
         assert (typed.returncode, "p99 must be below its limit" in typed.stderr) == (1, True)
-        assert command(server, "--to", "2", "--steps", "five").returncode == 2
+        for option, value, words in (("--steps", "five", "give percent with commas"), ("--every", "5", "such as 10m")):
+            typed = command(server, "--to", "2", option, value)
+            assert (typed.returncode, words in typed.stderr, "type=" in typed.stderr) == (2, True, False)
         assert client.get("/v1/models/colour").json()["traffic"] == {"1": 100}
 
 
@@ -186,6 +209,8 @@ def test_a_traffic_file_holds_as_soon_as_the_model_is_loaded_again(tmp_path: Pat
         assert client.post("/v1/models/colour/load").json()["outcome"] == "loaded"
         assert {answered(client) for _ in range(20)} == {"2"}
         assert server.log.count("loaded Model(colour") == 2  # at the start, and never again
+        until(lambda: "colour: shares 1: 0 %, 2: 100 % from now on, as the repository says" in server.log)
+        assert "answers from now on" not in server.log  # the same versions do
         (folder / "traffic.yaml").write_text("traffic: {1: 0, 2: 90}")
         refused = client.post("/v1/models/colour/load")
         assert (refused.status_code, refused.json()["code"]) == (422, "cannot_load")

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from app.assembly import build
 from app.core.traffic import pick
 from app.devbus.broker import Broker
 from app.errors import StartupError
-from app.main import build
 from app.settings import Settings
-from tests.fixtures.models import DIMMING, add_versions
+from tests.fixtures.models import DIMMING, add_versions, colour_manifest, write_manifest
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put, results
 from tests.fixtures.server import Server, serving
@@ -178,15 +178,19 @@ def test_a_setting_that_does_not_fit_stops_the_start(models: Path, said: str, wo
 
 
 def test_shares_that_change_in_the_manifest_hold_from_the_next_load_and_nothing_is_opened_anew(tmp_path: Path) -> None:
-    add_versions(tmp_path, traffic=SHARES)
+    folder = add_versions(tmp_path, traffic=SHARES)
+
+    def say(shares: dict[str, float]) -> None:
+        write_manifest(folder, colour_manifest(versions=["1", "2"], traffic=shares))
+
     with serving(tmp_path, model_control="open") as server, server.client() as client:
-        add_versions(tmp_path, traffic={"1": 0, "2": 100})
+        say({"1": 0, "2": 100})
         assert {over_http(client, roo_sticky=robot) for robot in ROBOTS} == {"1", "2"}
         assert client.post("/v1/models/colour/load").json()["outcome"] == "loaded"
         assert {over_http(client, roo_sticky=robot) for robot in ROBOTS} == {"2"}
         assert client.post("/v1/models/colour/load").json()["outcome"] == "unchanged"
         assert not any("closed colour" in line for line in server.lines)
-        add_versions(tmp_path, traffic={"1": 50, "2": 20})
+        say({"1": 50, "2": 20})
         refused = client.post("/v1/models/colour/load")
         assert (refused.status_code, refused.json()["code"]) == (422, "cannot_load")
         assert "add up to 70" in refused.json()["detail"]

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from app.assembly import Core, build
 from app.core.request import InferenceRequest, InferenceResult, Priority
 from app.errors import CannotLoad, ModelNotFound, RequestError
 from app.loading.control import Verb
-from app.main import Core, build
 from app.settings import Settings
 from tests.fixtures.models import add_numbered_version, colour_manifest, write_manifest
 from tests.fixtures.pictures import solid

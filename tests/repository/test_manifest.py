@@ -244,3 +244,15 @@ def test_a_traffic_file_holds_in_the_manifests_place(tmp_path: Path) -> None:
         file.write_text(content)
         with pytest.raises(InvalidManifest, match=words):
             read_entry(folder)
+
+
+def test_a_traffic_file_that_was_meant_and_is_none_is_not_passed_over(tmp_path: Path) -> None:
+    folder = add_colour_model(tmp_path, traffic={"1": 100})
+    file = folder / "traffic.yaml"
+    file.mkdir()  # as Docker makes one where the file that is to be mounted is missing
+    with pytest.raises(InvalidManifest, match=r"traffic.yaml: cannot be read: .*Is a directory"):
+        read_entry(folder)
+    file.rmdir()
+    file.symlink_to("nowhere")
+    with pytest.raises(InvalidManifest, match=r"traffic.yaml: cannot be read: .*No such file"):
+        read_entry(folder)

@@ -225,3 +225,15 @@ def test_a_pull_takes_only_what_is_signed(storage: Storage, trust: Trust, tmp_pa
     done = pull(storage.url, into, trust=trust)
     assert "models/colour/2/model.onnx was changed after it was signed" in str(done.failures["colour"])
     assert contents(into) == before
+
+
+def test_what_was_pulled_before_keys_were_trusted_is_checked_too(root: Path, trust: Trust, tmp_path: Path) -> None:
+    with (root / "colour" / "1" / "model.onnx").open("ab") as changed:
+        changed.write(b"x")
+    assert pull(root, tmp_path / "into").changed == ["colour"]
+    done = pull(root, tmp_path / "into", trust=trust)
+    assert (done.unchanged, list(done.failures)) == ([], ["colour"])
+    assert f"{root}/colour/1/model.onnx was changed after it was signed" in str(done.failures["colour"])
+    signing.sign(root, "colour", tmp_path / "key")
+    assert pull(root, tmp_path / "into", trust=trust).changed == ["colour"]
+    assert pull(root, tmp_path / "into", trust=trust).unchanged == ["colour"]

@@ -127,9 +127,11 @@ class _Job:
         """Returns whether anything had to be changed."""
         folder = self.into / name
         here = files.tree(folder)
-        if not needed and here.keys() == inside.keys():
-            return False
         arrived, digests = self._fetched(name, inside, needed)
+        if not needed and here.keys() == inside.keys():
+            if self.wanted.trust is not None:  # it may have come when no keys were trusted, or others
+                self._check(name, folder, digests)
+            return False
         self._refuse_foreign(name, here, digests)
         new = self.aside / "new" / name
         _gather(new, arrived, {inner: here[inner] for inner in inside if inner not in needed})
