@@ -38,7 +38,7 @@ def of_numbers(manifest: Manifest, outputs: Mapping[str, Array], placement: Plac
 
 def _of_boxes(boxes: NDArray[np.float32]) -> str | None:
     """Of boxes that end before they start nothing is answered, so that the others look right."""
-    ended = int((boxes[:, 2:] < boxes[:, :2]).any(axis=1).sum())
+    ended = int(np.less(boxes[:, 2:], boxes[:, :2]).any(axis=1).sum())
     if 4 * ended <= len(boxes):
         return None
     return f"{ended} of {len(boxes)} boxes end before they start: another detection.box_format, or raw distances?"

@@ -47,8 +47,8 @@ class Looks:
 
     @cached_property
     def rows(self) -> Rows:
-        """For the random picture or, where nothing is found in that, for `picture`."""
-        return self.noise if all(row.size for row in self.noise.values()) else self.sample
+        """For the random picture or, where nothing is found in that or all numbers are the same, for `picture`."""
+        return self.noise if all(map(_tells, self.noise.values())) else self.sample
 
     def changed(self, part: Part) -> Rows:
         """For the random picture with another right or lower third."""
@@ -60,3 +60,9 @@ class Looks:
         place[axis] = slice(round(batch.shape[axis] * (1 - _CHANGED)), None)
         batch[tuple(place)] = other[tuple(place)]
         return probing.first_row(self.engine, np.ascontiguousarray(batch), self.settled)
+
+
+def _tells(row: Array) -> bool:
+    if row.dtype.kind != "f" or row.size < 2:
+        return row.size > 0
+    return bool(row.min() != row.max())

@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.commands.summary import summary
+from app.commands.summary import printable, summary
 from app.errors import StartupError
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Reply, Robot
@@ -27,6 +27,10 @@ _PATIENCE = 60.0
 """Seconds without any result after which the missing ones are given up."""
 _LOOK = 2.0
 """Seconds without any result after which the missing ones are looked for among the dead letters."""
+
+
+_LONGEST_ID = 128
+"""Characters of a message's id; Service Bus refuses more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,12 @@ def _messages(errand: Errand) -> Iterator[Picture]:
             content = path.read_bytes()
         except OSError as error:
             raise StartupError(f"{path} cannot be read: {error.strerror}.") from None
-        yield Picture(f"{path.name}-{run_id}-{number}", content, errand.properties)
+        yield Picture(_message_id(path, f"-{run_id}-{number}"), content, errand.properties)
+
+
+def _message_id(path: Path, unique: str) -> str:
+    """The file's name, as far as there is room for it and it can be printed, and what makes it one of its own."""
+    return printable(path.name)[: _LONGEST_ID - len(unique)] + unique
 
 
 def _progress() -> Progress:

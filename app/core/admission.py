@@ -2,7 +2,7 @@
 
 One permit spans a whole request: from the first byte that is received until its answer is handed over. Bytes are taken
 as they arrive, pictures and their pixels once their headers are known, and all of it is given back where the permit's
-`with` block is left.
+`with` block is left; places of pictures before that, where the caller may take long to fetch the answer.
 """
 
 import threading
@@ -133,6 +133,11 @@ class Permit:
         with self._admission._lock:
             self._return_bytes(min(size, self._bytes))
 
+    def give_back_pictures(self) -> None:
+        """Give back the places of pictures that are answered; the answer's bytes stay taken until it is handed over."""
+        with self._admission._lock:
+            self._return_pictures()
+
     def take_picture(self, model: Hashable, pixels: int, *, shared: bool = False, count: int = 1) -> None:
         """Take a picture's place and its pixels, or the places of `count` rows, for a model that shares the lanes with
         others or not.
@@ -169,11 +174,15 @@ class Permit:
         admission = self._admission
         with admission._lock:
             self._return_bytes(self._bytes)
-            admission._pictures -= self._pictures
-            admission._pixels -= self._pixels
-            self._pictures = self._pixels = 0
-            for model in self._models:
-                admission._by_model[model] -= 1
-                if not admission._by_model[model]:
-                    del admission._by_model[model]
-            self._models.clear()
+            self._return_pictures()
+
+    def _return_pictures(self) -> None:
+        admission = self._admission
+        admission._pictures -= self._pictures
+        admission._pixels -= self._pixels
+        self._pictures = self._pixels = 0
+        for model in self._models:
+            admission._by_model[model] -= 1
+            if not admission._by_model[model]:
+                del admission._by_model[model]
+        self._models.clear()

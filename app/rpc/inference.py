@@ -118,6 +118,7 @@ class Inference:
                 call = answering.read_call(content, permit, caller)
                 answered = await answering.asking.ask(call, permit, caller.request_id, caller.key)
                 answer = responses.inference(call, answered, permit)
+                permit.give_back_pictures()
                 answering.keep_until_taken(room.pop_all(), context)
                 return answer
 

@@ -68,6 +68,7 @@ class Stream:
     async def _answer(self, content: bytes, before: "asyncio.Task[None] | None", number: int) -> None:
         with self._answering.permit(self._caller) as permit:
             answer = await self._message(content, permit, number)
+            permit.give_back_pictures()
             del content
             if before is not None:
                 await asyncio.wait({before})

@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from app.commands import add, addition
 from app.errors import InvalidManifest, StartupError
 from app.repository.repository import read_entry, scan
-from tests.commands.test_add import X_FIRST, added, asked, save_constant, table
+from tests.commands.test_add import SIDE, X_FIRST, added, asked, save, save_constant, table
 from tests.commands.test_add_readings import rows_of_six
 from tests.commands.test_cli import roo
 from tests.engines.test_onnx_refusals import save_outside
@@ -310,6 +311,41 @@ def test_boxes_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     file = save_constant(tmp_path / "net.onnx", scores=table(20, 2) / 32, boxes=boxes)
     with pytest.raises(InvalidManifest, match="boxes of a random picture are not finite"):
         add.run(asked(file, labels="a,b"))
+
+
+def save_quiet(path: Path) -> Path:
+    """Boxes [20, 4] whose scores [20, 2] are 0 in a picture of noise, and something in a bright one."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=1),
+        helper.make_node("Add", ["mean", "some"], ["more"]),
+        helper.make_node("Floor", ["more"], ["on"]),
+        helper.make_node("Reshape", ["on", "one"], ["flag"]),
+        helper.make_node("Mul", ["flag", "table"], ["scores"]),
+        helper.make_node("Add", ["places", "zero"], ["boxes"]),
+    ]
+    constants = {"some": np.float32(0.3), "zero": np.float32(0), "one": np.array([1, 1, 1], np.int64)}
+    constants |= {
+        "table": np.random.default_rng(0).random((1, 20, 2), np.float32),
+        "places": rows_of_six(20)[None, :, :4],
+    }
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, SIDE, SIDE])
+    outputs = [("boxes", 4), ("scores", 2)]
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 20, wide]) for name, wide in outputs]
+    kept = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    return save(path, helper.make_graph(nodes, "quiet", [image], infos, kept))
+
+
+def test_scores_that_are_all_nothing_for_noise_are_looked_at_in_the_picture_that_is_tried(tmp_path: Path) -> None:
+    file = save_quiet(tmp_path / "net.onnx")
+    dark, bright = tmp_path / "dark.png", tmp_path / "bright.png"
+    dark.write_bytes(solid((0, 0, 0)))
+    bright.write_bytes(solid((255, 255, 255)))
+    with pytest.raises(InvalidManifest, match="so they say nothing"):
+        add.run(asked(file, labels="a,b", fields=X_FIRST, picture=dark))
+    assert (
+        added(file, labels="a,b", fields=X_FIRST, picture=bright, drawn=tmp_path / "drawn.jpg")["detection"]["decoder"]
+        == "boxes_scores"
+    )
 
 
 def test_boxes_that_end_before_they_start_are_said_to_look_wrong(

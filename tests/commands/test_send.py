@@ -1,6 +1,7 @@
 """`roo-vision send`: pictures on the queue, results as they come, and what is missing said with its reason."""
 
 import asyncio
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,6 +56,20 @@ async def test_pictures_are_sent_and_their_results_printed(tmp_path: Path, capsy
             printed = capsys.readouterr().out
             assert "red.png" in printed
             assert "green 1.00" in printed
+
+
+async def test_any_name_of_a_file_makes_an_id_that_a_message_may_have(tmp_path: Path) -> None:
+    names = [os.fsdecode(b"bad\xff.png"), "two\nlines.png", f"{'ü' * 100}{'x' * 50}.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(solid((255, 0, 0)))
+    async with Broker(["jobs,lock=60"]) as broker:
+        settings = Settings(queue="jobs", servicebus_connection_string=broker.connection_string)
+        errand = send.Errand([tmp_path / name for name in names], None, wait=False, properties={})
+        assert await asyncio.to_thread(send.run, errand, settings)
+        ids = [str(message.message_id) for message in broker.queue("jobs").peek()]
+    assert [each[:11] for each in ids] == ["bad\\xff.png", "two\\x0aline", "ü" * 11]
+    assert [each[-2:] for each in ids] == ["-0", "-1", "-2"]
+    assert max(map(len, ids)) == 128
 
 
 async def test_a_picture_that_no_message_holds_is_named_with_the_way_round_it(

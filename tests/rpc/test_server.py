@@ -179,7 +179,7 @@ def test_a_call_without_a_message_and_a_stream_without_any(server: Server) -> No
         assert list(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(iter(()))) == []
 
 
-def test_an_answers_room_is_held_until_it_is_taken_but_not_for_ever(tmp_path: Path) -> None:
+def test_an_answers_bytes_are_held_until_it_is_taken_but_not_for_ever(tmp_path: Path) -> None:
     add_identity_model(tmp_path, "BYTES")
     element = b"x" * 2**20
     sent = service_pb2.ModelInferRequest(
@@ -187,14 +187,25 @@ def test_an_answers_room_is_held_until_it_is_taken_but_not_for_ever(tmp_path: Pa
     )
     sent.inputs.add(name="x", datatype="BYTES", shape=[1, 3])
     limits = {"default_model": "identity_bytes", "grpc_port": 0, "upload_timeout": 3}
+    limits |= {"max_image_bytes": 2**20, "max_body_bytes": 2**22, "max_inflight_bytes": 2**23}
     # Without the probe the client's window stays small, and the answer with the service.
     options = [("grpc.max_receive_message_length", -1), ("grpc.http2.bdp_probe", 0)]
     with serving(tmp_path, **limits) as server, grpc.insecure_channel(address(server), options=options) as channel:
         # Asked as a stream, so that nothing reads the answer before somebody wants it.
         call = channel.stream_stream("/inference.GRPCInferenceService/ModelInfer")(iter([sent.SerializeToString()]))
         until(lambda: 'outcome="ok",source="grpc"' in metrics_of(server))
-        assert "roo_in_flight 1" in metrics_of(server)
-        until(lambda: "roo_in_flight 0" in metrics_of(server))
+        assert "roo_in_flight 0" in metrics_of(server)  # its places are free already
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+        def refusal() -> str:
+            try:
+                stub.ModelInfer(sent)
+            except grpc.RpcError as error:
+                return str(error)
+            return ""
+
+        assert "as many bytes as it takes" in refusal()
+        until(lambda: not refusal())
         assert next(call).count(element) == 3
         assert call.code() is grpc.StatusCode.OK
 
