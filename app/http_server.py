@@ -88,8 +88,14 @@ class HttpServer(uvicorn.Server):
         await self.lifespan.shutdown()
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
-        """Take what the kernel has already connected, which it would reset; then no more."""
-        accepted = [connection for listener in sockets for connection in _waiting(listener)]
+        """Take what the kernel has already connected, which it would reset; then no more, from that moment on: the
+        event loop closes its listeners a turn later, and who connects meanwhile would be reset with his request.
+        """
+        accepted = []
+        for listener in sockets:
+            accepted += _waiting(listener)
+            with contextlib.suppress(OSError):  # not every system ends listening that way
+                listener.shutdown(socket.SHUT_RD)
         for server in self.servers:
             server.close()
         for listener in sockets:

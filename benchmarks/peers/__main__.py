@@ -1,7 +1,7 @@
 """`make bench-peers`: the service beside mosec, LitServe and plain FastAPI, in alternating slices of one run.
 
-The plain loop is measured with them: the same decoding, network and answer in a thread a core, without any server. No
-server that computes the same on these cores can do more.
+The plain loop is measured with them: the same decoding, network and answer in a thread a core of one process, without
+any server.
 """
 
 import http.client
