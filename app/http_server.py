@@ -91,7 +91,7 @@ class HttpServer(uvicorn.Server):
         """Take what the kernel has already connected, which it would reset; then no more, from that moment on: the
         event loop closes its listeners a turn later, and who connects meanwhile would be reset with his request.
         """
-        accepted = []
+        accepted: list[socket.socket] = []
         for listener in sockets:
             accepted += _waiting(listener)
             with contextlib.suppress(OSError):  # not every system ends listening that way
