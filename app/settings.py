@@ -16,7 +16,7 @@ from app.errors import StartupError
 from app.host import cgroup
 from app.models_settings import ModelsSettings
 from app.queue_settings import QueueSettings
-from app.setting_types import Names, Port, VersionShares
+from app.setting_types import Names, Port
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -67,50 +67,6 @@ class Settings(QueueSettings, ModelsSettings):
     )
     cache_dir: Path | None = Field(
         None, description="Folder where engines keep compiled models between starts (OpenVINO, TensorRT)."
-    )
-    models_dir: Path = Field(Path("models"), description="Model repository: `<name>/model.yaml`, `<name>/<version>/`.")
-    model_name: str | None = Field(
-        None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$",
-        description="Name of the one model to serve, where `ROO_MODELS_DIR` is that model's own folder (KServe).",
-    )
-    strict_repository: bool = Field(
-        False, description="Whether one model that cannot be loaded keeps the service from starting with the others."
-    )
-    default_model: str | None = Field(
-        None, description="Model that answers `/v1/predict`; needed only where several models are served."
-    )
-    traffic: VersionShares = Field(
-        {},
-        description="Shares of versions in place of the manifests': `MODEL=VERSION:PERCENT,VERSION:PERCENT`, with "
-        "semicolons between models.",
-    )
-    rollout_dir: Path | None = Field(
-        None, description="Folder where roll-outs keep how far they are; without one a restart forgets them."
-    )
-    model_control: Literal["off", "admin", "open"] = Field(
-        "admin",
-        description="Who may load, reload and unload models at run time: nobody, administrators (keys with the scope "
-        "`admin`, tokens with a role of `ROO_ENTRA_ADMIN_ROLES`), or whoever may ask (`open`).",
-    )
-    load: Literal["all", "on-demand"] = Field(
-        "all",
-        description="Whether all models are loaded at the start, or only the default one and those that are `pinned`, "
-        "and each other one when it is asked for.",
-    )
-    models_memory: int | None = Field(
-        None,
-        ge=1,
-        description="Memory that loaded models may take together, in bytes; with `ROO_LOAD=on-demand` those that were "
-        "not asked for longest go where another needs room. Empty means no bound.",
-    )
-    repository_poll: float = Field(
-        0.0,
-        ge=0,
-        description="Seconds between two looks at the model repository, whose changes are then loaded; 0 means none.",
-    )
-    shadow_dir: Path | None = Field(
-        None, description="Folder where the pictures are kept about which a model's versions differ most."
     )
     lanes: int = Field(
         0, ge=0, le=256, description="Pictures' lanes on the device; 0 means one per usable CPU core, or as measured."
@@ -218,12 +174,8 @@ class Settings(QueueSettings, ModelsSettings):
             )
         if self.max_pixels > self.max_inflight_pixels:
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
-        if self.models_memory is not None and self.load == "all":
-            raise ValueError("ROO_MODELS_MEMORY goes with ROO_LOAD=on-demand: what is put away must come back")
         if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
-        if self.models_source is not None and self.model_name is not None:
-            raise ValueError("ROO_MODEL_NAME names a folder's one model, and ROO_MODELS_SOURCE brings many: set one")
         self._check_callers()
         self._check_entra()
         self._check_production()
