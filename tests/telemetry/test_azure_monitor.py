@@ -5,10 +5,9 @@ import io
 import json
 import logging
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from app.telemetry import logs, setup
 from app.telemetry.log_lines import JsonFormatter
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import serving
+from tests.fixtures.threaded_http import answering
 from tests.fixtures.waiting import until
 
 KEY = "00000000-0000-4000-8000-000000000001"
@@ -56,14 +56,8 @@ def ingesting() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"InstrumentationKey={KEY};IngestionEndpoint=http://127.0.0.1:{server.server_address[1]}/", items
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(Handler) as port:
+        yield f"InstrumentationKey={KEY};IngestionEndpoint=http://127.0.0.1:{port}/", items
 
 
 def traces(items: list[dict[str, Any]], kind: str) -> set[str | None]:
