@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import (
@@ -28,19 +27,11 @@ from app.errors import (
     SourceRefused,
     StorageUnavailable,
 )
+from app.host.blob_options import CAREFUL
 from app.servicebus.addresses import Accounts, BlobPlace, container_of
 
 _CONNECT_SECONDS = 5
 _READ_SECONDS = 10
-_OPTIONS: dict[str, Any] = {
-    # Who follows a redirect fetches from an address that nobody has allowed.
-    "permit_redirects": False,
-    # The client's own first pause of 15 s would spend the transfer's time and the message's lock.
-    "retry_total": 2,
-    "initial_backoff": 1,
-    "increment_base": 2,
-    "random_jitter_range": 1,
-}
 
 Reserve = Callable[[int], None]
 
@@ -134,7 +125,7 @@ class BlobStore:
             place.name,
             credential=self._credential if ours else None,
             transport=self._transport,
-            **_OPTIONS,
+            **CAREFUL,
         )
 
 

@@ -92,7 +92,7 @@ class NoNetwork(AsyncHttpTransport[HttpRequest, Any]):
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client tries again at once."""
     for name in ("initial_backoff", "increment_base", "random_jitter_range"):
-        monkeypatch.setitem(claimcheck._OPTIONS, name, 0)
+        monkeypatch.setitem(claimcheck.CAREFUL, name, 0)
 
 
 @pytest.fixture

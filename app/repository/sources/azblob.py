@@ -24,17 +24,14 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import BlobProperties, ContainerClient, ContentSettings
 
 from app.errors import ModelsRefused, ModelsUnavailable
+from app.host.blob_options import CAREFUL
 from app.repository.sources.base import PIECE_BYTES, Interrupted, SourceFile
 from app.repository.sources.containers import ContainerPlace
 
 SHA256 = "sha256"
 """The metadata of a blob that holds its content's digest in hexadecimal, as `push` writes it."""
 _OPTIONS: dict[str, Any] = {
-    "permit_redirects": False,
-    "retry_total": 2,
-    "initial_backoff": 1,
-    "increment_base": 2,
-    "random_jitter_range": 1,
+    **CAREFUL,
     "connection_timeout": 5,
     "read_timeout": 30,
     "max_single_get_size": PIECE_BYTES,
