@@ -1,5 +1,6 @@
 """Shares and roll-outs, changed and told of by request."""
 
+import asyncio
 import logging
 from dataclasses import replace
 from typing import Annotated, Any
@@ -74,12 +75,12 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
     async def begin(name: ModelName, request: Request) -> RolloutState:
         authorise(control, request)
         plan = await small_model(request, RolloutPlan)
-        return to_rollout(rollouts.begin(name, plan.to, plan.steps, plan.every, plan.guards))
+        return to_rollout(await asyncio.to_thread(rollouts.begin, name, plan.to, plan.steps, plan.every, plan.guards))
 
     @routes.delete(_ROLLOUT, summary="Stop a roll-out, and go back to the shares before", responses=_REFUSALS)
     async def stop(name: ModelName, request: Request) -> RolloutState:
         authorise(control, request)
-        return to_rollout(rollouts.stop(name))
+        return to_rollout(await asyncio.to_thread(rollouts.stop, name))
 
     not_told = problems.responses(errors.ModelNotFound, errors.Loading)
 

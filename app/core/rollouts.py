@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,7 +22,9 @@ LOOK_SECONDS = 1.0
 
 
 class Rollouts:
-    """One for each model at most. Belongs to one event loop."""
+    """One for each model at most. Safe to use from any thread; what changes one may wait for the disk that keeps it,
+    and is not for the event loop.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Rollouts:
         self._folder = folder
         self._figures = figures
         self._clock = clock
+        self._lock = threading.RLock()
         self._states: dict[str, State] = {}
         self._before: dict[str, Figures] = {}
 
@@ -55,27 +59,32 @@ class Rollouts:
 
         Raises `ModelNotFound`, and `InvalidRequest` where one runs already or the plan is none.
         """
+        with self._lock:
+            self.refuse_while_running(model)
+            try:
+                state = rollout.begin(self._planned(model, to, steps, every, guards), self._clock())
+            except ValueError as error:
+                raise InvalidRequest(f"The roll-out cannot begin: {error}.") from None
+            return self._enter(state)
+
+    def _planned(self, model: str, to: str, steps: Sequence[float], every: float, guards: Sequence[str]) -> Plan:
         chosen = self._registry.get(model, to)
-        self.refuse_while_running(model)
-        route = self._registry.traffic.route(model)
-        try:
-            plan = Plan(model, chosen.version, tuple(steps), every, read_guards(guards), self._of_now(model))
-            state = rollout.begin(plan, self._clock())
-        except ValueError as error:
-            raise InvalidRequest(f"The roll-out cannot begin: {error}.") from None
-        if any(guard.metric == "agreement" for guard in plan.guards) and not route.shadow.get(plan.to):
+        plan = Plan(model, chosen.version, tuple(steps), every, read_guards(guards), self._of_now(model))
+        compared = self._registry.traffic.route(model).shadow.get(plan.to)
+        if any(guard.metric == "agreement" for guard in plan.guards) and not compared:
             raise InvalidRequest(
                 f"The guard of agreement needs pictures that both versions computed: give version {plan.to} a share "
                 f"under `shadow` first, such as {{{plan.to}: 10}}."
             )
-        return self._enter(state)
+        return plan
 
     def stop(self, model: str, reason: str = "stopped by hand") -> State:
         """Go back to the shares that were before; raises `ModelNotFound`, and `InvalidRequest` where it has ended."""
-        state = self.state(model)
-        if state.phase is not Phase.RUNNING:
-            raise InvalidRequest(f"The roll-out of {model} has ended: {state.phase}.")
-        return self._enter(rollout.go_back(state, self._clock(), reason))
+        with self._lock:
+            state = self.state(model)
+            if state.phase is not Phase.RUNNING:
+                raise InvalidRequest(f"The roll-out of {model} has ended: {state.phase}.")
+            return self._enter(rollout.go_back(state, self._clock(), reason))
 
     def refuse_while_running(self, model: str) -> None:
         """Raises `InvalidRequest` where the shares are a roll-out's to change."""
@@ -87,15 +96,16 @@ class Rollouts:
 
     def look(self) -> None:
         """See how all that run are doing, and go on or back."""
-        for state in self.states():
-            if state.phase is Phase.RUNNING:
-                self._look(state)
+        with self._lock:
+            for state in self.states():
+                if state.phase is Phase.RUNNING:
+                    self._look(state)
 
     async def run(self) -> None:
         """Look every second, for ever; what fails is told of and tried again."""
         while True:
             try:
-                self.look()
+                await asyncio.to_thread(self.look)
             except Exception:
                 log.exception("failed to look at a roll-out")
             await asyncio.sleep(LOOK_SECONDS)
@@ -104,13 +114,14 @@ class Rollouts:
         """Go on with what the folder holds: one that ran begins its step anew, as nothing is counted any more; of one
         that ended the shares hold. Where the manifest's shares were changed since, they are the later word.
         """
-        for path in sorted(self._folder.glob("*.json")) if self._folder is not None else ():
-            try:
-                saved = rollout_files.read(path)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                log.error("the roll-out in %s cannot be read, and is passed over: %s", path, error)
-                continue
-            self._resume(saved)
+        with self._lock:
+            for path in sorted(self._folder.glob("*.json")) if self._folder is not None else ():
+                try:
+                    saved = rollout_files.read(path)
+                except (OSError, ValueError, KeyError, TypeError) as error:
+                    log.error("the roll-out in %s cannot be read, and is passed over: %s", path, error)
+                    continue
+                self._resume(saved)
 
     def _resume(self, saved: Saved) -> None:
         state, model = saved.state, saved.state.plan.model
