@@ -57,8 +57,8 @@ IMPORTED = (
 """What the service imports. Only this is compiled: bytecode is as large as its source, and most is never loaded."""
 ENGINES = ("onnxruntime", "openvino", "torch", "torchvision.io")
 """Those of them that the lock brings are compiled as well."""
-COMPILED_WHOLE = ("sympy", "torch")
-"""What imports much of itself only when it opens a program."""
+COMPILED_WHOLE = ("filelock", "fsspec", "mpmath", "networkx", "sympy", "torch")
+"""PyTorch and what it imports, much of it only when it opens a program."""
 
 BYTECODE_ALONE = ("azure",)
 """Packages of which the sources go: generated code, most of it documentation. Tracebacks still name file and line."""

@@ -4,6 +4,7 @@ What a part finds it notes at once, so that nothing is lost where it is cut off.
 """
 
 import argparse
+import math
 import shutil
 import sys
 from collections import Counter
@@ -166,7 +167,7 @@ def _without_server(setting: Setting, findings: Findings, model: Model, files: l
         best_batch=best,
         network_per_second=network["per_second"],
         naive_per_second=one_by_one,
-        whole_to_slower_part=rate / min(prepare["per_second"], network["per_second"]),
+        whole_to_slower_part=rate / (min(prepare["per_second"], network["per_second"]) or math.nan),
         whole_to_naive=rate / one_by_one,
         alone_p50_ms=_rate(model, setting, files, "whole", 1, 1)["p50_ms"],
         device_busy=busy(lambda: measure(model, trial), model.device),

@@ -1,6 +1,7 @@
 """What `gpu_check` has found so far: on disk after each step, and whole whenever somebody reads it."""
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -13,8 +14,17 @@ State = Literal["not begun", "running", "done", "failed", "cut off"]
 def write_whole(path: Path, content: object) -> None:
     """Write JSON so that a reader finds the old or the new, never half of it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
+    beside.write_text(json.dumps(_numbers(content), indent=1, allow_nan=False) + "\n")
     beside.replace(path)
+
+
+def _numbers(content: Any) -> Any:
+    """JSON has no NaN, which is what the median of nothing is: where a slice was over before anything was measured."""
+    if isinstance(content, dict):
+        return {name: _numbers(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_numbers(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 class Findings:

@@ -101,7 +101,7 @@ def run_step(
     )
 
 
-@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "cuda-slim"])
 @pytest.mark.parametrize(
     ("event", "ref", "tag"),
     [
@@ -124,7 +124,7 @@ def test_a_tag_says_which_image_it_is_for_ever(tmp_path: Path, kind: str, event:
         KIND=kind,
     )
     outputs = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert re.fullmatch(tag + ("-cuda" if kind == "cuda" else ""), outputs["tag"]), done
+    assert re.fullmatch(tag + ("" if kind == "cpu" else f"-{kind}"), outputs["tag"]), done
     assert re.fullmatch(tag.removeprefix("v"), outputs["version"])
 
 
