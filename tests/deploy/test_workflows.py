@@ -72,7 +72,10 @@ def test_no_credentials_are_left_behind_and_none_are_kept(path: Any) -> None:
 def test_they_build_run_and_publish_what_is_there() -> None:
     images, deploy = read(ROOT / ".github/workflows/images.yml"), (ROOT / ".github/workflows/deploy.yml").read_text()
     for job in images["jobs"].values():
-        assert tuple(entry["file"] for entry in job["strategy"]["matrix"]["include"]) == DOCKERFILES
+        entries = job["strategy"]["matrix"]["include"]
+        assert tuple(dict.fromkeys(entry["file"] for entry in entries)) == DOCKERFILES
+        assert [entry["kind"] for entry in entries] == ["cpu", "cuda", "cuda-slim"]
+        assert all((ROOT / f"requirements-{entry['kind']}.lock").exists() for entry in entries)
     tag = images["env"]["PYTHON_TAG"]
     assert all(f"ARG PYTHON_IMAGE={tag}" in (ROOT / name).read_text() for name in DOCKERFILES)
     for name in re.findall(r"k8s/[\w./-]+|tests/[\w./-]+|\w+\.bicep", deploy):
