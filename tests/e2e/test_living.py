@@ -102,6 +102,13 @@ def test_a_model_comes_and_goes_beside_another(tmp_path: Path) -> None:
         # Unloading what is broken is having seen it.
         assert change(client, "unload", "broken")["outcome"] == "unloaded"
         assert client.get("/v1/models").json()["failed"] == []
+        # Where nothing is left, every request would fail: others shall have them.
+        assert change(client, "unload", "colour")["outcome"] == "unloaded"
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["checks"]["models"][:12]) == (503, "none is left")
+        assert client.get("/livez").status_code == 200
+        assert change(client, "load", "colour")["outcome"] == "loaded"
+        assert client.get("/readyz").status_code == 200
 
 
 def test_what_must_stay_is_not_unloaded(tmp_path: Path) -> None:
