@@ -1,6 +1,7 @@
 """Changing what a running service serves."""
 
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import typer
@@ -27,5 +28,11 @@ def change(verb: Literal["load", "reload", "unload"], name: str, url: str) -> No
         except ServiceError as error:
             typer.echo(f"roo-vision: {error}", err=True)
             sys.exit(FAILED)
-    answering = f"version {' and '.join(done.versions)} answers" if done.versions else "nothing of it answers"
-    typer.echo(f"{name}: {done.outcome}, {answering}; {done.seconds:.2f} s")
+    typer.echo(f"{name}: {done.outcome}, {_answering(done.versions)}; {done.seconds:.2f} s")
+
+
+def _answering(versions: Sequence[str]) -> str:
+    if not versions:
+        return "nothing of it answers"
+    several = len(versions) > 1
+    return f"version{'s' * several} {' and '.join(versions)} answer{'s' * (not several)}"
