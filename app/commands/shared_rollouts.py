@@ -20,7 +20,7 @@ from app.core import rollout
 from app.core.guards import Figures, read_guards
 from app.core.rollout import Phase, Plan, State
 from app.core.rollout_files import from_plain, to_plain
-from app.errors import StartupError
+from app.errors import InvalidManifest, StartupError
 from app.repository import traffic_file
 from app.repository.route import percents
 from app.settings import load_settings
@@ -95,12 +95,18 @@ class _Running:
         state = self._resumed(wanted) or self._begun(wanted)
         self._replicas.look(state.plan)  # what is counted from here on is judged
         self._publish(state)
+        trouble = ""
         while state.phase is Phase.RUNNING:
             time.sleep(LOOK_SECONDS)
-            if not self._is_ours(state):
-                typer.echo(f"roo-vision: {self._shared.file} was changed by somebody else, and stays so", err=True)
-                return FAILED
-            state = self._looked(state)
+            try:
+                if not self._is_ours(state):
+                    typer.echo(f"roo-vision: {self._shared.file} was changed by somebody else, and stays so", err=True)
+                    return FAILED
+                state, trouble = self._looked(state), ""
+            except (OSError, InvalidManifest) as error:  # a volume that is away: the guards are looked at again
+                if str(error) != trouble:
+                    typer.echo(f"roo-vision: {error}; it is tried again", err=True)
+                trouble = str(error)
         return OK if self._all_follow(state) and state.phase is Phase.DONE else FAILED
 
     def _begun(self, wanted: RolloutPlan) -> State:

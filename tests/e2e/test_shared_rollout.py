@@ -134,6 +134,11 @@ def test_what_one_replica_sees_takes_a_version_back_in_all_also_after_a_restart_
 def test_it_is_stopped_by_hand_and_by_who_changes_the_file(pair: Pair) -> None:
     with pair.shared("--to", "2", "--guard", "") as running:
         until(lambda: pair.shares() == [{"1": 95, "2": 5}] * 2, patience=PATIENCE)
+        said = pair.file.read_text()
+        pair.file.write_text("traffic: {")
+        assert running.stderr is not None
+        assert "is not YAML" in running.stderr.readline()
+        pair.file.write_text(said)
         assert "(stopped by hand)" in pair.told("--traffic-file", str(pair.file), "--stop")
         assert pair.shares() == [{"1": 100}] * 2
         assert "was changed by somebody else, and stays so" in running.communicate(timeout=PATIENCE)[1]
