@@ -168,13 +168,16 @@ param registrySku string = 'Standard'
 @description('Regions, beside the registry\'s own, that it is copied to; Premium alone.')
 param registryRegions string[] = []
 
+@description('Whether a Premium registry, its copies and an environment in a subnet are spread over zones. Off, where a region has none.')
+param zoneRedundant bool = true
+
 @description('Whether the environment and its Log Analytics workspace are made here. Otherwise it must be in this resource group.')
 param createEnvironment bool = true
 
 @description('Container Apps environment.')
 param environmentName string = '${name}-environment'
 
-@description('Subnet of two hundred addresses or more, delegated to Microsoft.App/environments, for the environment; its replicas are then in several zones. Empty: none.')
+@description('Subnet of two hundred addresses or more, delegated to Microsoft.App/environments, for the environment. Empty: none.')
 param subnetId string = ''
 
 @description('Days that logs are kept.')
@@ -330,7 +333,7 @@ resource newRegistry 'Microsoft.ContainerRegistry/registries@2025-11-01' = if (c
     adminUserEnabled: false
     anonymousPullEnabled: false
     publicNetworkAccess: publicNetworkAccess
-    zoneRedundancy: registrySku == 'Premium' ? 'Enabled' : 'Disabled'
+    zoneRedundancy: zoneRedundant && registrySku == 'Premium' ? 'Enabled' : 'Disabled'
   }
 }
 
@@ -345,7 +348,7 @@ resource registryCopies 'Microsoft.ContainerRegistry/registries/replications@202
     properties: {
       // One name for all regions: whoever pulls is led to the nearest.
       regionEndpointEnabled: true
-      zoneRedundancy: 'Enabled'
+      zoneRedundancy: zoneRedundant ? 'Enabled' : 'Disabled'
     }
   }
 ]
@@ -369,7 +372,7 @@ module storage 'infra/storage.bicep' = if (!empty(storageName)) {
   }
 }
 
-module events 'infra/events.bicep' = if (uploadEvents && !empty(storageName)) {
+module events 'infra/events.bicep' = if (uploadEvents && !empty(storageName) && !empty(picturesContainer)) {
   name: '${name}-events'
   params: {
     name: name
@@ -476,7 +479,7 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
           infrastructureSubnetId: subnetId
           internal: !externalIngress
         }
-    zoneRedundant: !empty(subnetId)
+    zoneRedundant: zoneRedundant && !empty(subnetId)
     workloadProfiles: compute == 'cpu'
       ? [
           {

@@ -38,7 +38,7 @@ resource serviceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = {
   name: serviceBusName
 }
 
-// Of its own, not one that is shared: only a system-assigned identity is let through the firewalls of storage and bus.
+// Of its own, not one that is shared: a storage account that is closed lets only a system-assigned identity in.
 resource events 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
   name: '${name}-pictures'
   location: location
@@ -76,12 +76,19 @@ resource toTheQueue 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02
       identity: {
         type: 'SystemAssigned'
       }
-      destination: {
-        endpointType: empty(topic) ? 'ServiceBusQueue' : 'ServiceBusTopic'
-        properties: {
-          resourceId: empty(topic) ? '${serviceBus.id}/queues/${queue}' : '${serviceBus.id}/topics/${topic}'
-        }
-      }
+      destination: empty(topic)
+        ? {
+            endpointType: 'ServiceBusQueue'
+            properties: {
+              resourceId: '${serviceBus.id}/queues/${queue}'
+            }
+          }
+        : {
+            endpointType: 'ServiceBusTopic'
+            properties: {
+              resourceId: '${serviceBus.id}/topics/${topic}'
+            }
+          }
     }
     filter: {
       includedEventTypes: ['Microsoft.Storage.BlobCreated']
