@@ -168,8 +168,8 @@ param registrySku string = 'Standard'
 @description('Regions, beside the registry\'s own, that it is copied to; Premium alone.')
 param registryRegions string[] = []
 
-@description('Whether a Premium registry, its copies and an environment in a subnet are spread over zones. Off, where a region has none.')
-param zoneRedundant bool = true
+@description('Whether the environment is spread over the region\'s zones, which takes subnetId. A registry is by itself, where the region has any.')
+param zoneRedundant bool = !empty(subnetId)
 
 @description('Whether the environment and its Log Analytics workspace are made here. Otherwise it must be in this resource group.')
 param createEnvironment bool = true
@@ -333,7 +333,6 @@ resource newRegistry 'Microsoft.ContainerRegistry/registries@2025-11-01' = if (c
     adminUserEnabled: false
     anonymousPullEnabled: false
     publicNetworkAccess: publicNetworkAccess
-    zoneRedundancy: zoneRedundant && registrySku == 'Premium' ? 'Enabled' : 'Disabled'
   }
 }
 
@@ -348,7 +347,6 @@ resource registryCopies 'Microsoft.ContainerRegistry/registries/replications@202
     properties: {
       // One name for all regions: whoever pulls is led to the nearest.
       regionEndpointEnabled: true
-      zoneRedundancy: zoneRedundant ? 'Enabled' : 'Disabled'
     }
   }
 ]
@@ -479,7 +477,7 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
           infrastructureSubnetId: subnetId
           internal: !externalIngress
         }
-    zoneRedundant: zoneRedundant && !empty(subnetId)
+    zoneRedundant: zoneRedundant
     workloadProfiles: compute == 'cpu'
       ? [
           {
