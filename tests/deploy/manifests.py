@@ -3,7 +3,7 @@
 import base64
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,19 @@ def render(folder: Path) -> list[Document]:
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def compose(tree: Path, components: Sequence[str], names: dict[str, str] | None = None) -> Path:
+    """An overlay made of the CPU overlay's names, or others, and these components, in a copy of `k8s` at `tree`."""
+    overlay = tree / "overlays" / "-".join(components)
+    shutil.copytree(tree / "overlays" / "cpu", overlay, dirs_exist_ok=True)
+    kustomization = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    kustomization["components"] = [f"../../components/{name}" for name in components]
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    azure = yaml.safe_load((overlay / "azure.yaml").read_text())
+    azure["data"] |= names or {}
+    (overlay / "azure.yaml").write_text(yaml.safe_dump(azure))
+    return overlay
 
 
 def _kustomize() -> list[str] | None:

@@ -1,6 +1,7 @@
 """The manifests, as kustomize renders them, fit each other, the settings and the restricted pod security standard."""
 
 import copy
+import itertools
 import re
 import shutil
 import tomllib
@@ -15,6 +16,7 @@ import yaml
 
 from app.settings import Settings
 from tests.commands.test_cli import roo
+from tests.deploy import manifests
 from tests.deploy.manifests import (
     CUSTOM,
     SPOT,
@@ -42,18 +44,8 @@ def overlays() -> dict[str, list[Document]]:
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Document]]:
     """Renders an overlay made of the CPU overlay's names and the components that are asked for."""
-    copied = tmp_path_factory.mktemp("k8s") / "k8s"
-    shutil.copytree(KUBERNETES, copied)
-
-    def made_of(*components: str) -> list[Document]:
-        folder = copied / "overlays" / "-".join(components)
-        shutil.copytree(copied / "overlays" / "cpu", folder, dirs_exist_ok=True)
-        overlay = yaml.safe_load((folder / "kustomization.yaml").read_text())
-        overlay["components"] = [f"../../components/{name}" for name in components]
-        (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-        return render(folder)
-
-    return made_of
+    copied = shutil.copytree(KUBERNETES, tmp_path_factory.mktemp("k8s") / "k8s")
+    return lambda *components: render(manifests.compose(copied, components))
 
 
 def test_there_is_an_overlay_for_every_place() -> None:
@@ -315,7 +307,7 @@ def _opened(policy: Document) -> set[tuple[str, str, str]]:
 
 def test_the_table_of_the_readme_says_why_for_each_port_that_is_open() -> None:
     opened: set[tuple[str, str, str]] = set()
-    for path in KUBERNETES.rglob("*.yaml"):
+    for path in itertools.chain(*map(KUBERNETES.glob, ("base/*.yaml", "components/*/*.yaml", "overlays/*/*.yaml"))):
         documents = [each for each in yaml.safe_load_all(path.read_text()) if isinstance(each, dict)]
         for policy in of_kind([each for each in documents if "kind" in each], "NetworkPolicy"):
             opened |= _opened(policy)
@@ -675,5 +667,7 @@ def test_a_schema_mistake_is_found(overlays: dict[str, list[Document]]) -> None:
         validate.validate(of_kind(documents, "Deployment")[0], "1.37", strict=True)
 
 
-def test_the_folder_holds_manifests_only() -> None:
-    assert {path.suffix for path in Path(KUBERNETES).rglob("*") if path.is_file()} <= {".yaml", ".env", ".md", ".json"}
+def test_the_folder_holds_manifests_and_what_makes_the_chart_of_them() -> None:
+    kinds = {path.suffix for path in KUBERNETES.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert kinds <= {".yaml", ".env", ".md", ".json", ".tpl", ".py"}
+    assert {path.name for path in KUBERNETES.rglob("*.py")} == {"make_chart.py", "chart_values.py"}
