@@ -203,6 +203,18 @@ def test_on_spot_nodes_a_pod_is_gone_before_its_node_is(
     assert budget["spec"]["maxUnavailable"] == _to_be_had(cores) // _asked(overlays["cpu"])
 
 
+@pytest.mark.parametrize("components", [("gpu", "spot"), ("spot", "gpu")], ids="-".join)
+def test_gpus_on_spot_nodes_have_both_taints(
+    compose: Callable[..., list[Document]], components: tuple[str, ...]
+) -> None:
+    (deployment,) = of_kind(compose("azure", "keda", *components), "Deployment")
+    tolerated = {(each["key"], each["value"]) for each in deployment["spec"]["template"]["spec"]["tolerations"]}
+    text = (KUBERNETES / "README.md").read_text()
+    (taint,) = re.findall(r"--node-taints (\S+)=(\S+):NoSchedule", text)
+    assert tolerated == {taint, (SPOT["key"], SPOT["value"])}
+    assert "--priority Spot" in text
+
+
 def test_a_claim_stands_in_place_of_a_number_of_gpus(compose: Callable[..., list[Document]]) -> None:
     documents = compose("azure", "keda", "gpu", "gpu-dra")
     resources = service_container(documents)["resources"]
