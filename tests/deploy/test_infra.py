@@ -185,11 +185,18 @@ def test_outputs_are_named_as_the_overlay_names_them() -> None:
     assert AKS.outputs() <= set(yaml.safe_load((KUBERNETES / "overlays/cpu/azure.yaml").read_text())["data"])
 
 
-def test_the_gpu_pools_taint_is_what_pods_tolerate() -> None:
-    (pod,) = yaml.safe_load_all((KUBERNETES / "components/gpu/deployment.yaml").read_text())
-    (tolerated,) = pod["spec"]["template"]["spec"]["tolerations"]
+@pytest.mark.parametrize(("component", "pool"), [("gpu", "sku"), ("spot", "kubernetes.azure.com/scalesetpriority")])
+def test_a_pools_taint_is_what_pods_tolerate(component: str, pool: str) -> None:
+    patches = yaml.safe_load((KUBERNETES / "components" / component / "kustomization.yaml").read_text())["patches"]
+    added = [change for patch in patches if "patch" in patch for change in yaml.safe_load(patch["patch"])]
+    (tolerated,) = (change["value"] for change in added if change["path"].endswith("/tolerations/-"))
+    assert tolerated["key"] == pool
     taint = f"{tolerated['key']}={tolerated['value']}:{tolerated['effect']}"
     assert f"taints: ['{taint}']" in AKS.block("pools")
+
+
+def test_gpus_are_those_that_the_image_can_use() -> None:
+    """The A10's driver on AKS is older than 580."""
     assert "A10_v5" not in "".join(re.findall(r"'Standard_N\w+'", AKS.text))
 
 
