@@ -12,6 +12,7 @@ EVENTS, STORAGE, NETWORK, AKS = (bicep(f"infra/{name}.bicep") for name in ("even
 ROLE_FILES = [name for name in BICEP_FILES if "Microsoft.Authorization/roleAssignments" in (ROOT / name).read_text()]
 BUILT_IN = {
     "acrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
+    "monitoringDataReader": "b0d8363b-8ddd-447d-831f-62ca05bff136",
     "keyVaultSecretsUser": "4633458b-17de-408a-b874-0445c86b69e6",
     "networkContributor": "4d97b98b-1d4f-4787-a291-c67834d212e7",
     "serviceBusDataOwner": "090c5cfd-751d-490a-894a-3ce6f1109419",
@@ -110,6 +111,7 @@ def test_rights_are_the_least() -> None:
         ("scaler", "serviceBusDataOwner", "pictures"),
         ("scaler", "serviceBusDataOwner", "pictureTopic"),
         ("scaler", "serviceBusDataOwner", "bulkPictures"),
+        ("scaler", "monitoringDataReader", "metrics"),
         ("puller", "acrPull", "registry"),
         ("secretsReader", "keyVaultSecretsUser", "vault"),
         ("gateway", "keyVaultSecretsUser", "vault"),
