@@ -1,6 +1,7 @@
 """What a user of the page does, in a real browser, against a real service."""
 
 import base64
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.fixtures.models import (
@@ -293,6 +295,53 @@ def test_a_service_that_restarts_under_the_page_is_asked_again(page: Page, repos
         answered(page)
         expect(page.locator(".pane .trouble")).to_be_hidden()
         assert drawn(page)
+
+
+def test_a_photograph_is_upright_and_a_large_one_drawn_reduced(page: Page, shelf: Server) -> None:
+    picture, buffer = Image.new("RGB", (640, 400), (90, 60, 30)), io.BytesIO()
+    exif = picture.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    picture.save(buffer, "JPEG", exif=exif)
+    choose(opened(page, shelf), "turned.jpg", buffer.getvalue())
+    answered(page)
+    assert answer(page)["image"] == {"width": 400, "height": 640}
+    expect(page.locator("#picture")).to_contain_text("400 \u00d7 640")
+
+    choose(page, "large.jpg", solid((90, 60, 30), (8000, 6250), "JPEG"))
+    expect(page.locator("#picture")).to_contain_text("8000 \u00d7 6250")
+    answered(page)
+    assert answer(page)["image"] == {"width": 8000, "height": 6250}
+    frame(page)
+    canvas = page.locator("canvas")
+    width = canvas.evaluate("canvas => canvas.clientWidth")
+    assert json.loads(canvas.get_attribute("data-place") or "")["scale"] == pytest.approx(width / 8000, rel=0.02)
+
+
+def test_the_wheel_and_the_mouse_move_what_is_under_them(page: Page, shelf: Server) -> None:
+    opened(page, shelf).get_by_role("button", name="shelf-1.jpg").click()
+    answered(page)
+    frame(page)
+    canvas = page.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    corner = canvas.bounding_box()
+    assert corner is not None
+    x, y = 200.0, 100.0
+    before, fitted = under(canvas, x, y), canvas.get_attribute("data-place") or ""
+    page.mouse.move(corner["x"] + x, corner["y"] + y)
+    page.mouse.wheel(0, -400)
+    expect(canvas).not_to_have_attribute("data-place", fitted)
+    assert under(canvas, x, y) == pytest.approx(before, abs=3)
+    page.mouse.down()
+    page.mouse.move(corner["x"] + x - 30, corner["y"] + y - 20)
+    page.mouse.up()
+    frame(page)
+    assert under(canvas, x - 30, y - 20) == pytest.approx(before, abs=3)
+
+
+def under(canvas: Locator, x: float, y: float) -> tuple[float, float]:
+    """Which pixel of the picture is at a place of the canvas."""
+    place = json.loads(canvas.get_attribute("data-place") or "")
+    return (x - place["left"]) / place["scale"], (y - place["top"]) / place["scale"]
 
 
 @contextmanager

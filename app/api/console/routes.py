@@ -18,7 +18,7 @@ PATHS = ("/console", "/console/", *(f"/console/{name}" for name in FILES))
 """The program alone, which anybody may see; what it shows it asks for with its user's key."""
 
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     # No string becomes markup: what would make it so throws.
     "require-trusted-types-for 'script'; trusted-types 'none'"
