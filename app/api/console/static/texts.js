@@ -69,7 +69,6 @@ export const texts = {
   more: (count) => `and ${count} more`,
   /** @param {number} count */
   cut: (count) => `\n… ${count} more characters; curl shows them all.`,
-  unknownPlace: "unknown",
 
   /** Why there is no answer, by HTTP status; what the service says of it follows. */
   troubles: /** @type {Record<number, string>} */ ({
