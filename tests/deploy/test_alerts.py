@@ -92,7 +92,8 @@ def test_an_alert_names_only_metrics_that_there_are_and_a_runbook_that_there_is(
 
 
 RUNBOOK = (ROOT / "docs/operations.md").read_text()
-AZURE_ALERTS = re.findall(r"^    name: '([\w-]+)'$", (ROOT / "infra/alerts.bicep").read_text(), re.MULTILINE)
+AZURE = (ROOT / "infra/alerts.bicep").read_text()
+AZURE_ALERTS = re.findall(r"^    name: '([\w-]+)'\n    description:", AZURE, re.MULTILINE)
 TYPED = re.compile(r"`(?:kubectl|roo-vision|curl|az) [^`]+`")
 
 
