@@ -12,11 +12,14 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCKS = ("requirements-cpu.lock", "requirements-cuda.lock", "requirements-openvino.lock")
+LOCKS = tuple(f"requirements-{kind}.lock" for kind in ("cpu", "cuda", "cuda-slim", "openvino"))
 
 NVIDIA = "LicenseRef-NVIDIA-Software-License"
 ELSEWHERE = {
     "colorama": "BSD-3-Clause",
+    "cuda-bindings": NVIDIA,
+    "cuda-pathfinder": "Apache-2.0",
+    "cuda-toolkit": NVIDIA,
     "filelock": "MIT",
     "fsspec": "BSD-3-Clause",
     "jinja2": "BSD-3-Clause",

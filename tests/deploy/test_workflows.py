@@ -1,5 +1,6 @@
 """The workflows: pinned, without more rights than they need, and speaking of files that are there."""
 
+import fnmatch
 import hashlib
 import os
 import re
@@ -79,8 +80,10 @@ def test_no_credentials_are_left_behind_and_none_are_kept(path: Any) -> None:
 
 def test_they_build_run_and_publish_what_is_there() -> None:
     images, deploy = read(ROOT / ".github/workflows/images.yml"), (ROOT / ".github/workflows/deploy.yml").read_text()
-    built = images["jobs"]["build"]["strategy"]["matrix"]["include"]
-    assert tuple(entry["file"] for entry in built) == DOCKERFILES
+    entries = images["jobs"]["build"]["strategy"]["matrix"]["include"]
+    assert tuple(dict.fromkeys(entry["file"] for entry in entries)) == DOCKERFILES
+    assert [entry["kind"] for entry in entries] == ["cpu", "cuda", "cuda-slim"]
+    assert all((ROOT / f"requirements-{entry['kind']}.lock").exists() for entry in entries)
     tag = images["env"]["PYTHON_TAG"]
     assert all(f"ARG PYTHON_IMAGE={tag}" in (ROOT / name).read_text() for name in DOCKERFILES)
     for name in re.findall(r"k8s/[\w./-]+|tests/[\w./-]+|\w+\.bicep", deploy):
@@ -105,6 +108,17 @@ def test_every_architecture_that_is_built_is_run_and_listed_before_any_of_it_is_
     assert built == checked == published
     assert {("cpu", "amd64"), ("cpu", "arm64"), ("cuda", "amd64")} <= built
     assert (jobs["check"]["needs"], jobs["publish"]["needs"]) == ("build", "check")
+
+
+def test_each_image_is_published_with_its_own_lists() -> None:
+    jobs = IMAGES["jobs"]
+    lists = {
+        f"sbom-{entry['kind']}-{entry['architecture']}" for entry in jobs["check"]["strategy"]["matrix"]["include"]
+    }
+    (pattern,) = (step["with"]["pattern"] for step in jobs["publish"]["steps"] if "pattern" in step.get("with", {}))
+    for entry in jobs["publish"]["strategy"]["matrix"]["include"]:
+        taken = set(fnmatch.filter(lists, pattern.replace("${{ matrix.kind }}", entry["kind"])))
+        assert taken == {f"sbom-{entry['kind']}-{one}" for one in entry["architectures"].split()}
 
 
 def test_nothing_is_built_twice() -> None:
@@ -145,7 +159,7 @@ def run_step(
     )
 
 
-@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "cuda-slim"])
 @pytest.mark.parametrize(
     ("event", "ref", "tag"),
     [
@@ -167,7 +181,7 @@ def test_a_tag_says_which_image_it_is_for_ever(tmp_path: Path, kind: str, event:
         KIND=kind,
     )
     outputs = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert re.fullmatch(tag + ("-cuda" if kind == "cuda" else ""), outputs["tag"]), done
+    assert re.fullmatch(tag + ("" if kind == "cpu" else f"-{kind}"), outputs["tag"]), done
     assert outputs["digest"] == "sha256:" + hashlib.sha256(b"image\n").hexdigest()
 
 
