@@ -186,8 +186,8 @@ def test_outputs_are_named_as_the_overlay_names_them() -> None:
 
 
 def test_the_gpu_pools_taint_is_what_pods_tolerate() -> None:
-    (pod,) = yaml.safe_load_all((KUBERNETES / "components/gpu/deployment.yaml").read_text())
-    (tolerated,) = pod["spec"]["template"]["spec"]["tolerations"]
+    patches = yaml.safe_load((KUBERNETES / "components/gpu/kustomization.yaml").read_text())["patches"]
+    (tolerated,) = (one["value"] for patch in patches if "patch" in patch for one in yaml.safe_load(patch["patch"]))
     taint = f"{tolerated['key']}={tolerated['value']}:{tolerated['effect']}"
     assert f"taints: ['{taint}']" in AKS.block("pools")
     assert "A10_v5" not in "".join(re.findall(r"'Standard_N\w+'", AKS.text))
