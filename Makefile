@@ -4,9 +4,14 @@ VENV ?= .venv
 ENGINES ?= .venv-engines
 CLIENTS := .venv-clients
 BIN := $(VENV)/bin
+# Files of tests that run at a time; most of what they do is to wait for processes.
+WORKERS ?= 2
+PYTEST := pytest -n $(WORKERS) --dist loadfile
+# The tests start hundreds of processes: where this is set, each would compile the whole service anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,7 +26,7 @@ demo-rollout: $(VENV)/.dev ## See a good version get all the traffic and a bad o
 	$(BIN)/python -m benchmarks.rollout_demo
 
 test: $(VENV)/.dev ## Run all the tests
-	$(BIN)/pytest
+	$(BIN)/$(PYTEST)
 
 test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 7 GB
 	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models tests/commands/test_export.py
@@ -46,6 +51,9 @@ contracts: $(VENV)/.dev ## Check which room imports which
 	$(BIN)/lint-imports
 
 check: lint types contracts test ## All of the above
+
+chart: $(VENV)/.dev ## Make the Helm chart of the kustomize overlays; needs kubectl or kustomize
+	$(BIN)/python -m k8s.make_chart
 
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/python -m benchmarks.comparison
