@@ -40,12 +40,19 @@ def render(folder: Path) -> list[Document]:
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
-def compose(tree: Path, components: Sequence[str], names: dict[str, str] | None = None) -> Path:
-    """An overlay made of the CPU overlay's names, or others, and these components, in a copy of `k8s` at `tree`."""
+def compose(
+    tree: Path, components: Sequence[str], names: dict[str, str] | None = None, files: dict[str, str] | None = None
+) -> Path:
+    """An overlay made of the CPU overlay's names, or others, and these components, in a copy of `k8s` at `tree`;
+    `files` become ConfigMaps of a file each (`{"map": "file=content"}`).
+    """
     overlay = tree / "overlays" / "-".join(components)
     shutil.copytree(tree / "overlays" / "cpu", overlay, dirs_exist_ok=True)
     kustomization = yaml.safe_load((overlay / "kustomization.yaml").read_text())
     kustomization["components"] = [f"../../components/{name}" for name in components]
+    kustomization["configMapGenerator"] = [
+        {"name": name, "namespace": "roo-vision", "literals": [content]} for name, content in (files or {}).items()
+    ]
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
     azure = yaml.safe_load((overlay / "azure.yaml").read_text())
     azure["data"] |= names or {}

@@ -43,9 +43,11 @@ def overlays() -> dict[str, list[Document]]:
 
 @pytest.fixture(scope="module")
 def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Document]]:
-    """Renders an overlay made of the CPU overlay's names and the components that are asked for."""
+    """Renders an overlay made of the CPU overlay's names and the components that are asked for, and ConfigMaps of a
+    file each.
+    """
     copied = shutil.copytree(KUBERNETES, tmp_path_factory.mktemp("k8s") / "k8s")
-    return lambda *components: render(manifests.compose(copied, components))
+    return lambda *components, **files: render(manifests.compose(copied, components, files=files))
 
 
 def test_there_is_an_overlay_for_every_place() -> None:
@@ -126,7 +128,7 @@ def test_models_are_pulled_before_the_service_starts(compose: Callable[..., list
     (init,) = deployment["spec"]["template"]["spec"]["initContainers"]
     assert init["image"] == service_container(documents)["image"]
     assert init["args"] == ["models", "pull", "azblob://examplemodels/models", "--into", mount["mountPath"]]
-    assert {each["mountPath"] for each in init["volumeMounts"]} == {"/models", "/tmp"}
+    assert {each["mountPath"] for each in init["volumeMounts"]} == {"/models", "/tmp", "/etc/roo-vision/keys"}
     # What it is told is understood, from another place.
     arguments = [str(ROOT / "models") if each.startswith("azblob") else each for each in init["args"][:-1]]
     done = roo(*arguments, tmp_path / "models")
@@ -142,6 +144,24 @@ def test_models_in_an_image_of_their_own(compose: Callable[..., list[Document]])
     for made in (documents, compose("azure", "models-pull")):
         (deployment,) = of_kind(made, "Deployment", "roo-vision")
         validate.validate(deployment, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("models", ["models-pull", "models-image", "keep-one"])
+def test_trusted_keys_are_there_for_all_that_ask_for_them(compose: Callable[..., list[Document]], models: str) -> None:
+    documents = compose("azure", "keda", models, "trusted-keys", **{"trusted-keys": "trusted.pem=a public key"})
+    assert problems(documents) == []
+    (keys,) = [each for each in of_kind(documents, "ConfigMap") if each["metadata"]["name"].startswith("trusted-keys-")]
+    asked = Path(environment(documents)["ROO_TRUSTED_KEYS"])
+    assert asked.name in keys["data"]
+    (deployment,) = of_kind(documents, "Deployment", "roo-vision")
+    pod = deployment["spec"]["template"]["spec"]
+    (volume,) = [each["configMap"] for each in pod["volumes"] if each["name"] == "trusted-keys"]
+    assert volume == {"name": keys["metadata"]["name"], "optional": False}
+    containers = [*pod["containers"], *pod.get("initContainers", [])]
+    assert len(containers) == 1 + (models == "models-pull")
+    for container in containers:
+        (mount,) = [each for each in container["volumeMounts"] if each["name"] == "trusted-keys"]
+        assert (mount["mountPath"], mount["readOnly"]) == (str(asked.parent), True)
 
 
 def test_keeping_one_replica_is_a_component(compose: Callable[..., list[Document]]) -> None:
