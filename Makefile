@@ -4,9 +4,10 @@ VENV ?= .venv
 ENGINES ?= .venv-engines
 CLIENTS := .venv-clients
 BIN := $(VENV)/bin
-# Files of tests that run at a time; most of what they do is to wait for processes.
+# Files of tests that run at a time; most of what they do is to wait for processes. In their own order the long ones come
+# early, by the number of their tests they would come last.
 WORKERS ?= 2
-PYTEST := pytest -n $(WORKERS) --dist loadfile
+PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # The tests start hundreds of processes: where this is set, each would compile the whole service anew.
 unexport PYTHONDONTWRITEBYTECODE
 
