@@ -95,16 +95,39 @@ def rollout(
     ] = "error_ratio<0.5%,p99<1.2x",
     stop: Annotated[bool, typer.Option("--stop", help="Stop it, and go back to the shares before.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Say what happens until it ends.")] = False,
-    url: Annotated[str, typer.Option(help="The service.")] = "http://localhost:8000",
+    url: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The service, http://localhost:8000 where left out; with --traffic-file every replica of it."
+        ),
+    ] = None,
+    traffic_file: Annotated[
+        Path | None,
+        typer.Option(help="Several replicas: write the shares into this traffic.yaml, which all of them read."),
+    ] = None,
+    apply: Annotated[
+        str | None,
+        typer.Option(help="With --traffic-file: run this command whenever it was written (kubectl apply …)."),
+    ] = None,
 ) -> None:
     """Have a running service give a version its traffic step by step, and take it back where a guard fails.
 
+    That is one replica's. Where several serve, --traffic-file has this command do it for all of them, until it ends.
+
     Ends with 1 where the service says no, or went back.
     """
-    from app.commands import rollouts
+    from app.commands import rollouts, shared_rollouts
 
-    guards = [each.strip() for each in guard.split(",") if each.strip()]
-    rollouts.run(rollouts.Asked(url, model, watch), to, steps, every, guards, stop=stop)
+    urls = url or ["http://localhost:8000"]
+    plan = rollouts.planned(to, steps, every, guard)
+    if traffic_file is not None:
+        shared_rollouts.run(shared_rollouts.Shared(model, traffic_file, tuple(urls), apply), plan, stop=stop)
+    if len(urls) > 1 or apply is not None:
+        raise typer.BadParameter(
+            "A service's own roll-out is one replica's. Several follow one traffic.yaml that all of them read: name it "
+            "with --traffic-file (docs/upgrades.md)."
+        )
+    rollouts.run(rollouts.Asked(urls[0], model, watch), plan, stop=stop)
 
 
 @cli.command()

@@ -1,7 +1,8 @@
 """Draw `docs/images/dashboard.png`: the dashboard's panels from a real Prometheus (`make dashboard-picture`).
 
-A service with the bundled model is asked over HTTP and over a queue, in waves and now and then badly, while Prometheus
-looks at it every second. What the panels' expressions then give is drawn as Grafana lays them out.
+A service with the bundled model in two versions that share the traffic, and a worse one that is tried unsent, is asked
+over HTTP and over a queue, in waves and now and then badly, while Prometheus looks at it every second. What the panels'
+expressions then give is drawn as Grafana lays them out.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from azure.servicebus import ServiceBusMessage
 
 from app.bench.plot import FAINT, INK, style
 from app.devbus.broker import Broker
+from benchmarks.rollout_demo import add_versions
 from tests.e2e.test_prometheus import DASHBOARD, VARIABLES, prometheus
 from tests.e2e.test_queue import working
 from tests.fixtures.queue import put
@@ -33,6 +35,7 @@ ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "images" / "dashboard.png"
 PICTURE = (ROOT / "models" / "shelf" / "examples" / "shelf-1.jpg").read_bytes()
 SECONDS, WAVE_SECONDS, AT_ONCE, STEP = 60.0, 20.0, 12, 2
+TRAFFIC = "traffic: {1: 80, 2: 20}\nshadow: {2: 30, 3: 30}\n"
 COLOURS = ("#1f6fb4", "#d98032", "#3a9a5b", "#a3488f", "#8a9199", "#c2b21f", "#555555")
 WITHOUT = "GPU"
 """The row that only a machine with a GPU fills."""
@@ -42,7 +45,10 @@ async def main() -> None:
     """Serve, ask, look, draw."""
     with tempfile.TemporaryDirectory() as folder:
         async with Broker(["jobs,lock=60", "results,dedup=600"]) as broker:
-            with working(ROOT / "models", broker) as server, prometheus(server.port, Path(folder)) as seen:
+            models = Path(folder) / "models"
+            add_versions(models)
+            (models / "shelf" / "traffic.yaml").write_text(TRAFFIC)
+            with working(models, broker) as server, prometheus(server.port, Path(folder)) as seen:
                 began = time.time()
                 await asyncio.gather(asyncio.to_thread(_people, server.url, began), _robots(broker, began))
                 _draw(seen, began + 5, time.time())

@@ -168,6 +168,7 @@ async def _look(client: httpx.AsyncClient, url: str, seen: Seen, began: float) -
 
 def draw(seen: Seen, path: Path) -> None:
     """Write the plot."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     plot(seen).savefig(path, dpi=DPI)
 
 
@@ -218,7 +219,7 @@ def _wrapped(said: str) -> str:
 def main() -> None:
     """Run it, and draw what was seen."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--out", type=Path, default=Path("rollout.png"), help="where the plot goes")
+    options.add_argument("--out", type=Path, default=Path("out/rollout.png"), help="where the plot goes")
     options.add_argument("--rest", type=float, default=4.0, help="seconds before, between and after the roll-outs")
     options.add_argument("--rate", type=float, default=PER_SECOND, help="pictures a second; fewer on a busy machine")
     asked = options.parse_args()

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import socket
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -38,6 +40,7 @@ def _body(kind: type[BaseModel]) -> dict[str, Any]:
 def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> APIRouter:
     """The endpoints; `control` says who may change what is served."""
     routes = APIRouter(tags=["models"])
+    told = partial(to_rollout, replica=socket.gethostname())
 
     @routes.post(
         "/v1/models/{name}/traffic",
@@ -75,17 +78,17 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
     async def begin(name: ModelName, request: Request) -> RolloutState:
         authorise(control, request)
         plan = await small_model(request, RolloutPlan)
-        return to_rollout(await asyncio.to_thread(rollouts.begin, name, plan.to, plan.steps, plan.every, plan.guards))
+        return told(await asyncio.to_thread(rollouts.begin, name, plan.to, plan.steps, plan.every, plan.guards))
 
     @routes.delete(_ROLLOUT, summary="Stop a roll-out, and go back to the shares before", responses=_REFUSALS)
     async def stop(name: ModelName, request: Request) -> RolloutState:
         authorise(control, request)
-        return to_rollout(await asyncio.to_thread(rollouts.stop, name))
+        return told(await asyncio.to_thread(rollouts.stop, name))
 
     not_told = problems.responses(errors.ModelNotFound, errors.Loading)
 
     @routes.get(_ROLLOUT, summary="How far is a roll-out?", responses=not_told)
     async def show(name: ModelName) -> RolloutState:
-        return to_rollout(rollouts.state(name))
+        return told(rollouts.state(name))
 
     return routes

@@ -8,6 +8,7 @@ from app.client.pictures import Picture
 from app.errors import InvalidRequest
 from app.wire.models import ModelChange, ModelInfo
 from app.wire.prediction import Prediction
+from app.wire.releases import RolloutState
 
 __all__ = [
     "AsyncClient",
@@ -19,6 +20,7 @@ __all__ = [
     "Picture",
     "Prediction",
     "Refused",
+    "RolloutState",
     "ServiceError",
     "Unreachable",
 ]

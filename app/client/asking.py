@@ -11,9 +11,11 @@ from pydantic import BaseModel, ValidationError
 from app.client.errors import Refused, ServiceError, from_problem, keep
 from app.errors import InvalidRequest
 from app.settings import Settings
+from app.wire import stickiness
 from app.wire.models import ModelChange, ModelInfo
 from app.wire.predict_options import PredictOptions
 from app.wire.prediction import Prediction
+from app.wire.releases import RolloutPlan, RolloutState
 
 OF_PICTURES = frozenset({413, 415, 422})
 """What is wrong with pictures; where all pictures of a request fail so, it is the request's status."""
@@ -49,18 +51,29 @@ MODELS = Request("GET", "/v1/models")
 READY = Request("GET", "/readyz")
 
 
-def one(picture: bytes, model: str | None, version: str | int | None, options: dict[str, Any], accept: str) -> Request:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Of which model and version, with which options; with one `sticky` text one version answers, where several share
+    the traffic.
+    """
+
+    model: str | None
+    version: str | int | None
+    sticky: str | None
+    options: dict[str, Any]
+
+
+def one(picture: bytes, asked: Asked, accept: str) -> Request:
     """A request with one picture. Raises `InvalidRequest` for options that there are not."""
-    headers = {"content-type": _RAW, "accept": accept}
-    return Request("POST", _path(model, version), _query(options), headers, picture)
+    headers = {"content-type": _RAW, "accept": accept} | _sticky(asked.sticky)
+    return Request("POST", _path(asked.model, asked.version), _query(asked.options), headers, picture)
 
 
-def several(
-    pictures: Sequence[bytes], model: str | None, version: str | int | None, options: dict[str, Any]
-) -> Request:
+def several(pictures: Sequence[bytes], asked: Asked) -> Request:
     """A request with several pictures. Raises `InvalidRequest` for options that there are not."""
     files = [("image", (str(place), content, _RAW)) for place, content in enumerate(pictures)]
-    return Request("POST", _path(model, version), _query(options), {"accept": "application/json"}, files=files)
+    headers = {"accept": "application/json"} | _sticky(asked.sticky)
+    return Request("POST", _path(asked.model, asked.version), _query(asked.options), headers, files=files)
 
 
 def parts(sizes: Sequence[int], limits: Limits) -> Iterator[slice]:
@@ -153,6 +166,30 @@ def change(response: httpx.Response) -> ModelChange:
     return _read(ModelChange, response)
 
 
+def beginning(name: str, plan: dict[str, Any]) -> Request:
+    """A request to roll a version out. Raises `InvalidRequest` for a plan that is none."""
+    try:
+        content = RolloutPlan.model_validate(plan).model_dump_json().encode()
+    except ValidationError as error:
+        raise _invalid(error) from None
+    return _rollout("POST", name, content)
+
+
+def looking(name: str) -> Request:
+    """A request for how far a roll-out is."""
+    return _rollout("GET", name)
+
+
+def stopping(name: str) -> Request:
+    """A request to stop a roll-out."""
+    return _rollout("DELETE", name)
+
+
+def rollout(response: httpx.Response) -> RolloutState:
+    """How far a roll-out is; raises `ServiceError` where it cannot be read."""
+    return _read(RolloutState, response)
+
+
 class _Result(BaseModel):
     prediction: Prediction | None = None
     error: dict[str, Any] | None = None
@@ -196,10 +233,26 @@ def _query(given: dict[str, Any]) -> dict[str, Any]:
     try:
         options = PredictOptions(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InvalidRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise _invalid(error) from None
     said = options.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     return {name: _joined(name, value) if isinstance(value, list) else value for name, value in said.items()}
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    first = error.errors()[0]
+    return InvalidRequest(f"{'.'.join(map(str, first['loc']))}: {first['msg'].removeprefix('Value error, ')}.")
+
+
+def _sticky(key: str | None) -> dict[str, str]:
+    """The header; raises `InvalidRequest` for a text that it does not take."""
+    if key is None:
+        return {}
+    stickiness.key_in([(stickiness.HEADER, key.encode("utf-8", "surrogatepass"))])
+    return {stickiness.HEADER.decode(): key}
+
+
+def _rollout(method: str, name: str, content: bytes | None = None) -> Request:
+    return Request(method, f"/v1/models/{quote(name, safe='')}/rollout", content=content)
 
 
 def _joined(name: str, items: list[Any]) -> str:

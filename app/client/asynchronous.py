@@ -14,6 +14,7 @@ from app.client.pictures import Picture, read
 from app.client.retries import Attempts
 from app.wire.models import ModelChange, ModelInfo
 from app.wire.prediction import Prediction
+from app.wire.releases import RolloutState
 
 
 class AsyncClient:
@@ -52,16 +53,20 @@ class AsyncClient:
         *,
         model: str | None = None,
         version: str | int | None = None,
+        sticky: str | None = None,
         **options: Any,
     ) -> Prediction:
         """The answer to a picture: of the default model, or `model`, in its newest version or `version`.
 
-        `options` are those of the HTTP API (`score_threshold`, `max_detections`, `priority` …). Raises `Refused` where
-        the service says no, `Unreachable` where it does not answer in time, another `ServiceError`
+        Requests with the same `sticky` text, a robot's name for one, are answered by one version where several share
+        the traffic. `options` are those of the HTTP API (`score_threshold`, `max_detections`, `priority` …). Raises
+        `Refused` where the service says no, `Unreachable` where it does not answer in time, another `ServiceError`
         where its answer cannot be read, `InvalidRequest` for what cannot be asked, `OSError` for a file that cannot be
         read.
         """
-        request = asking.one(await asyncio.to_thread(read, picture), model, version, options, "application/json")
+        request = asking.one(
+            await asyncio.to_thread(read, picture), asking.Asked(model, version, sticky, options), "application/json"
+        )
         return asking.prediction(await self._send(request))
 
     async def predict_many(
@@ -70,6 +75,7 @@ class AsyncClient:
         *,
         model: str | None = None,
         version: str | int | None = None,
+        sticky: str | None = None,
         **options: Any,
     ) -> list[Prediction | Refused]:
         """An answer to each picture, in their order; where one failed, the error in its place.
@@ -78,10 +84,11 @@ class AsyncClient:
         for what concerns them all; a `ServiceError` has the `answers` that had come by then, and which are `missing`.
         """
         contents = [await asyncio.to_thread(read, picture) for picture in pictures]
+        asked = asking.Asked(model, version, sticky, options)
         answers: list[Prediction | Refused] = []
         for part in asking.parts([len(content) for content in contents], self._limits):
             chosen = contents[part]
-            request = asking.several(chosen, model, version, options)
+            request = asking.several(chosen, asked)
             try:
                 answers += asking.predictions(await self._send(request), len(chosen))
             except ServiceError as error:
@@ -95,10 +102,13 @@ class AsyncClient:
         media_type: DrawnType = "image/jpeg",
         model: str | None = None,
         version: str | int | None = None,
+        sticky: str | None = None,
         **options: Any,
     ) -> bytes:
         """The picture with its answer drawn in, as a file; raises what `predict` raises."""
-        request = asking.one(await asyncio.to_thread(read, picture), model, version, options, media_type)
+        request = asking.one(
+            await asyncio.to_thread(read, picture), asking.Asked(model, version, sticky, options), media_type
+        )
         return (await self._send(request)).content
 
     async def models(self) -> list[ModelInfo]:
@@ -123,6 +133,22 @@ class AsyncClient:
     async def unload_model(self, name: str) -> ModelChange:
         """Have a model answer no more; raises what `load_model` raises."""
         return asking.change(await self._send(asking.changing("unload", name)))
+
+    async def begin_rollout(self, name: str, to: str | int, **plan: Any) -> RolloutState:
+        """Have the service give version (or stage) `to` its traffic step by step, and take it back where a guard fails;
+        it is that replica's own. For administrators. `plan` may say `steps` (percent, rising to 100), `every` (seconds,
+        or `"10m"`) and `guards` (`["error_ratio<0.5%"]`). Raises `Refused` where one runs already, and what `predict`
+        raises.
+        """
+        return asking.rollout(await self._send(asking.beginning(name, {"to": str(to), **plan})))
+
+    async def rollout(self, name: str) -> RolloutState:
+        """How far a roll-out is; raises `Refused` (404) where there was none, and what `predict` raises."""
+        return asking.rollout(await self._send(asking.looking(name)))
+
+    async def stop_rollout(self, name: str) -> RolloutState:
+        """Go back to the shares that were before. For administrators; raises what `begin_rollout` raises."""
+        return asking.rollout(await self._send(asking.stopping(name)))
 
     async def ready(self) -> bool:
         """Whether it takes requests now; asked once."""

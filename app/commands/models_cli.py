@@ -177,8 +177,14 @@ def inspect_model(
 def shadow_report(
     folder: Annotated[Path | None, typer.Argument(help="What ROO_SHADOW_DIR names, where left out.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON array, with both answers.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw both answers side by side into this page (.html) or picture (.png, .jpg).")
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Most pictures of two versions in --out; 50 in a page, 8 in a picture.")
+    ] = None,
 ) -> None:
-    """List the pictures about which a version that computes unsent differs most from what was sent."""
+    """List, or draw, the pictures about which a version that computes unsent differs most from what was sent."""
     from app.commands import shadow_report
     from app.errors import StartupError
     from app.settings import load_settings
@@ -186,7 +192,14 @@ def shadow_report(
     kept = folder or load_settings().shadow_dir
     if kept is None:
         raise StartupError("Name a folder, or set ROO_SHADOW_DIR.")
-    shadow_report.run(kept, as_json=json)
+    pairs = shadow_report.read(kept)
+    if out is None:
+        shadow_report.show(pairs, as_json=json)
+        return
+    from app.commands import shadow_pictures
+
+    for left in shadow_pictures.write(pairs, out, most):
+        typer.echo(f"roo-vision: left out: {left}", err=True)
 
 
 @models_cli.command("quantize")

@@ -2,15 +2,13 @@
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import quote
 
-import httpx
 import typer
 from pydantic import ValidationError
 
-from app.client import asking
-from app.client.errors import Refused, ServiceError, refusal
+from app.client import Client, Refused, ServiceError, Unreachable
 from app.commands.common import FAILED, OK
 from app.commands.summary import printable
 from app.core.rollout import Phase
@@ -18,7 +16,7 @@ from app.settings import load_settings
 from app.wire.releases import RolloutPlan, RolloutState
 
 LOOK_SECONDS = 2.0
-ANSWER_SECONDS = 30.0
+ANSWER_SECONDS, CONNECT_SECONDS = 30.0, 3.0
 PATIENCE_SECONDS = 60.0
 """How long a service that is watched may be away, as where it is restarted: its roll-out goes on."""
 
@@ -33,43 +31,49 @@ class Asked:
 
     def begin(self, plan: RolloutPlan) -> int:
         """Begin one; returns the exit status."""
-        return self._told("POST", plan.model_dump_json().encode())
+        return self._told(lambda client: self._begun(client, plan))
 
     def show(self) -> int:
         """Say how far it is."""
-        return self._told("GET")
+        return self._told(self._look)
 
     def stop(self) -> int:
         """Stop it."""
-        return self._told("DELETE")
+        return self._told(lambda client: client.stop_rollout(self.model), wanted=Phase.BACK)
 
-    def _told(self, method: str, content: bytes | None = None) -> int:
-        secret = load_settings().api_key
-        headers = asking.headers(secret.get_secret_value() if secret else None, None)
-        with httpx.Client(base_url=asking.address(self.url), headers=headers, timeout=ANSWER_SECONDS) as client:
+    def _begun(self, client: Client, plan: RolloutPlan) -> RolloutState:
+        state = client.begin_rollout(self.model, **plan.model_dump())
+        typer.echo(
+            f"roo-vision: this is the roll-out of {state.replica} alone; for several replicas there is --traffic-file",
+            err=True,
+        )
+        return state
+
+    def _look(self, client: Client) -> RolloutState:
+        return client.rollout(self.model)
+
+    def _told(self, ask: Callable[[Client], RolloutState], wanted: Phase = Phase.DONE) -> int:
+        with service(self.url) as client:
             try:
-                state = self._ask(client, method, content)
+                state = ask(client)
                 typer.echo(words(state))
                 while self.watch and state.phase == Phase.RUNNING:
                     time.sleep(LOOK_SECONDS)
                     before, state = state, self._again(client)
-                    if _worth_telling(state) != _worth_telling(before):
+                    if worth_telling(state) != worth_telling(before):
                         typer.echo(words(state))
             except ServiceError as error:
                 typer.echo(f"roo-vision: {error}", err=True)
                 return FAILED
-            except httpx.TransportError as error:
-                typer.echo(f"roo-vision: {self.url} cannot be asked: {error}", err=True)
-                return FAILED
-        return FAILED if state.phase == Phase.BACK and method != "DELETE" else OK
+        return FAILED if state.phase == Phase.BACK and wanted != Phase.BACK else OK
 
-    def _again(self, client: httpx.Client) -> RolloutState:
+    def _again(self, client: Client) -> RolloutState:
         """How far it is now, from a service that may be away for a while."""
         ends, told = time.monotonic() + PATIENCE_SECONDS, False
         while True:
             try:
-                return self._ask(client, "GET", None)
-            except (Refused, httpx.TransportError) as error:
+                return self._look(client)
+            except (Refused, Unreachable) as error:
                 if (isinstance(error, Refused) and not error.retryable) or time.monotonic() > ends:
                     raise
                 if not told:
@@ -77,14 +81,15 @@ class Asked:
                 told = True
             time.sleep(LOOK_SECONDS)
 
-    def _ask(self, client: httpx.Client, method: str, content: bytes | None) -> RolloutState:
-        response = client.request(method, f"/v1/models/{quote(self.model, safe='')}/rollout", content=content)
-        if not response.is_success:
-            raise refusal(response)
-        return RolloutState.model_validate_json(response.content)
+
+def service(url: str) -> Client:
+    """A client for it, with the key of the settings; close it after use."""
+    secret = load_settings().api_key
+    key = secret.get_secret_value() if secret else None
+    return Client(url, api_key=key, timeout=ANSWER_SECONDS, connect_timeout=CONNECT_SECONDS)
 
 
-def _worth_telling(state: RolloutState) -> tuple[str, int, bool]:
+def worth_telling(state: RolloutState) -> tuple[str, int, bool]:
     """What it waits for is told once: the figures in the reason change with every picture."""
     return state.phase, state.step, bool(state.reason)
 
@@ -97,19 +102,24 @@ def words(state: RolloutState) -> str:
     return f"{state.model} to version {state.to}: {state.phase}, {shares}{reason}"
 
 
-def run(asked: Asked, to: str | None, steps: str, every: str, guards: list[str], *, stop: bool) -> None:
-    """Do what the options say, and end the program with its status."""
+def run(asked: Asked, plan: RolloutPlan | None, *, stop: bool) -> None:
+    """Begin what is planned, stop, or say how far it is, and end the program with its status."""
     if stop:
         sys.exit(asked.stop())
+    sys.exit(asked.show() if plan is None else asked.begin(plan))
+
+
+def planned(to: str | None, steps: str, every: str, guard: str) -> RolloutPlan | None:
+    """What the options say; None where they name no version."""
     if to is None:
-        sys.exit(asked.show())
+        return None
+    guards = [each.strip() for each in guard.split(",") if each.strip()]
     try:
         percent = [float(step) for step in steps.split(",")]
     except ValueError:
         raise typer.BadParameter(f"--steps {steps}: give percent with commas between, such as 5,25,50,100.") from None
     try:
-        plan = RolloutPlan.model_validate({"to": to, "steps": percent, "every": every, "guards": guards})
+        return RolloutPlan.model_validate({"to": to, "steps": percent, "every": every, "guards": guards})
     except ValidationError as error:
         (place, *_), words = error.errors()[0]["loc"], error.errors()[0]["msg"].removeprefix("Value error, ")
         raise typer.BadParameter(f"--{place}: {words}.") from None
-    sys.exit(asked.begin(plan))

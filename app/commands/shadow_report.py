@@ -13,14 +13,23 @@ from app.errors import StartupError
 console = Console()
 
 
-def run(folder: Path, *, as_json: bool) -> None:
-    """Print what `ROO_SHADOW_DIR` holds; raises `StartupError` where that is nothing."""
+Pairs = dict[Path, list[dict[str, Any]]]
+"""What is kept of each pair of versions, worst first, by its folder."""
+
+
+def read(folder: Path) -> Pairs:
+    """What `ROO_SHADOW_DIR` holds; raises `StartupError` where that is nothing."""
     pairs = {path: _read(path) for path in sorted({file.parent for file in folder.glob("*/*-*/*.json")})}
     if not pairs:
         raise StartupError(
             f"{folder} holds no pictures. They come with `shadow` in a model.yaml and ROO_SHADOW_DIR set to this "
             "folder, and once the versions differ about one."
         )
+    return pairs
+
+
+def show(pairs: Pairs, *, as_json: bool) -> None:
+    """Print it."""
     if as_json:
         told = [{**found, "picture": str(path / found["picture"])} for path, each in pairs.items() for found in each]
         console.print_json(json.dumps(told))

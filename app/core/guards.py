@@ -44,6 +44,13 @@ class Counted:
     buckets: tuple[float, ...] = ()
     times: tuple[float, ...] = ()
 
+    def __add__(self, other: "Counted") -> "Counted":
+        """Of two replicas, or moments; both have the same buckets, or one counted no times at all."""
+        with_times = [each for each in (self, other) if each.times]
+        times = tuple(map(sum, zip(*(each.times for each in with_times), strict=True)))
+        buckets = with_times[0].buckets if with_times else ()
+        return Counted(self.pictures + other.pictures, self.failed + other.failed, buckets, times)
+
     def __sub__(self, before: "Counted") -> "Counted":
         times = before.times or (0,) * len(self.times)
         left = tuple(now - then for now, then in zip(self.times, times, strict=True))
@@ -82,6 +89,14 @@ class Figures:
     compared: float = 0
     agreement: float = 0
     """The sum over what was `compared` of how far it agreed, 0 to 1 each."""
+
+    def __add__(self, other: "Figures") -> "Figures":
+        return Figures(
+            self.new + other.new,
+            self.old + other.old,
+            self.compared + other.compared,
+            self.agreement + other.agreement,
+        )
 
     def __sub__(self, before: "Figures") -> "Figures":
         return Figures(

@@ -13,7 +13,7 @@ from app.core.guards import Figures, read_guards
 from app.core.registry import Registry
 from app.core.rollout import Phase, Plan, State
 from app.core.rollout_files import Saved
-from app.errors import InvalidRequest, Loading, ModelNotFound
+from app.errors import InvalidRequest, Loading, ModelNotFound, StartupError
 from app.repository.route import WHOLE, percents
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,18 @@ class Rollouts:
         figures: Callable[[Plan], Figures] = rollout_figures.read,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`folder` is where they are kept over a restart; without one a restart forgets them."""
+        """`folder` is where they are kept over a restart; without one a restart forgets them.
+
+        Raises `StartupError` where nothing can be kept there.
+        """
+        if folder is not None:
+            try:
+                rollout_files.make(folder)
+            except OSError as error:
+                raise StartupError(
+                    f"ROO_ROLLOUT_DIR={folder} is no folder that can be written to ({error.strerror}). Set it to one "
+                    "that outlives the service, or leave it out: then a restart forgets roll-outs."
+                ) from None
         self._registry = registry
         self._folder = folder
         self._figures = figures
@@ -51,7 +62,7 @@ class Rollouts:
         if model not in self._states:
             if not self._registry.is_complete:
                 raise Loading("The models are still being loaded. Try again in a moment.")
-            raise ModelNotFound(f"There is no roll-out of {model!r} here.")
+            raise ModelNotFound(f"There is no roll-out of {model!r} at this replica; each has its own.")
         return self._states[model]
 
     def begin(self, model: str, to: str, steps: Sequence[float], every: float, guards: Sequence[str]) -> State:

@@ -82,15 +82,21 @@ def _classifications(first: Classification, second: Classification) -> Agreement
     return Agreement(1, same, shifts=(shift,), changed=1 - same)
 
 
-def _detections(first: Detections, second: Detections) -> Agreement:
+def partners(first: Detections, second: Detections) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Which detections, by their places in both answers, are alike, and which are in one place with another class."""
     overlaps = _overlaps(first.boxes, second.boxes)
-    pairs = _pairs(np.where(first.class_ids[:, None] == second.class_ids[None], overlaps, 0))
-    for one, other in pairs:
+    alike = _pairs(np.where(first.class_ids[:, None] == second.class_ids[None], overlaps, 0))
+    for one, other in alike:
         overlaps[one], overlaps[:, other] = 0, 0
-    same, changed = len(pairs), len(_pairs(overlaps))
+    return alike, _pairs(overlaps)
+
+
+def _detections(first: Detections, second: Detections) -> Agreement:
+    alike, changed = partners(first, second)
+    same = len(alike)
     lost, gained = len(first.scores) - same, len(second.scores) - same
-    shifts = tuple(abs(float(first.scores[one]) - float(second.scores[other])) for one, other in pairs)
-    return Agreement(same + lost + gained, same, lost, gained, shifts, changed)
+    shifts = tuple(abs(float(first.scores[one]) - float(second.scores[other])) for one, other in alike)
+    return Agreement(same + lost + gained, same, lost, gained, shifts, len(changed))
 
 
 def _pairs(overlaps: np.ndarray) -> list[tuple[int, int]]:

@@ -1,8 +1,8 @@
 """A prediction drawn onto its picture, for people to look at."""
 
 import colorsys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import cv2
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.image import Picture, Size
+from app.vision.pen import INK_DARK, INK_LIGHT, LINE, Canvas, Colour, Pen, fill, readable_on
 from app.vision.segmentation import Segmentation
 
-Colour = tuple[int, int, int]
-Canvas = NDArray[np.uint8]
 Names = tuple[str, ...]
 
 DRAWN_PIXELS = 3840 * 2160
@@ -24,11 +23,7 @@ DRAWN_PIXELS = 3840 * 2160
 _GOLDEN_ANGLE = 0.381966
 _FIRST_HUE = 0.57
 _PANEL, _TRACK = (17, 20, 26), (70, 74, 82)
-_INK_LIGHT, _INK_DARK = (255, 255, 255), (16, 18, 22)
-_LONGEST_TEXT = 80
 _STRIP_PIXELS = 2**18
-# Inside the text's em: how far down the baseline lies, and how high a line is.
-_BASELINE, _LINE = 0.80, 1.0
 
 
 def canvas_size(size: Size) -> Size:
@@ -41,23 +36,30 @@ def canvas_size(size: Size) -> Size:
     return Size(width, min(height, DRAWN_PIXELS // width))
 
 
-def draw(picture: Picture, prediction: Detections | Classification | Segmentation) -> NDArray[np.uint8]:
-    """The picture with the prediction on it: uint8 [height, width, 3] RGB, of `canvas_size`.
+def draw(
+    picture: Picture,
+    prediction: Detections | Classification | Segmentation,
+    size: Size | None = None,
+    colours: Sequence[Colour] | None = None,
+) -> NDArray[np.uint8]:
+    """The picture with the prediction on it: uint8 [height, width, 3] RGB, of `size` or `canvas_size`.
 
-    A class has the same colour on every picture. `picture` itself is not changed.
+    A class has the same colour on every picture, unless `colours` has one for each detection. `picture` itself is not
+    changed.
     """
-    size = canvas_size(picture.size)
+    size = canvas_size(picture.size) if size is None else size
     height, width = picture.pixels.shape[:2]
     across, down = size.width / width, size.height / height
-    if (width, height) == size:
+    if (size.width, size.height) == (width, height):
         canvas = picture.pixels.copy()
     else:
         way = cv2.INTER_AREA if across <= 1 and down <= 1 else cv2.INTER_CUBIC
         canvas = np.asarray(cv2.resize(picture.pixels, size, interpolation=way), np.uint8)
     stretch = np.array([across, down] * 2, np.float32)
-    pen = _Pen.for_picture(size)
+    pen = Pen.for_picture(size)
     if isinstance(prediction, Detections):
-        _draw_detections(canvas, replace(prediction, boxes=picture.located(prediction.boxes) * stretch), pen)
+        located = replace(prediction, boxes=picture.located(prediction.boxes) * stretch)
+        _draw_detections(canvas, located, colours or list(map(colour_of, prediction.class_ids.tolist())), pen)
         return canvas
     if isinstance(prediction, Segmentation):
         _paint(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch)
@@ -94,51 +96,9 @@ def colour_of(class_id: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-@dataclass(frozen=True, slots=True)
-class _Pen:
-    """Widths in pixels that suit a picture's size: of lines, of margins around text, and of the text's em."""
-
-    line: int
-    margin: int
-    text: int
-
-    @classmethod
-    def for_picture(cls, size: Size) -> "_Pen":
-        side = (size.width * size.height) ** 0.5
-        text = max(9, min(round(side / 62), min(size) // 6, 96))
-        return cls(line=max(1, round(side / 340)), margin=max(2, round(text * 0.32)), text=text)
-
-    def width_of(self, text: str) -> int:
-        x, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), _font(), self.text, 400)
-        return int(x + width)
-
-    def write(self, canvas: Canvas, text: str, left: int, top: int, ink: Colour) -> None:
-        """Write on one line, whose upper left corner is given."""
-        cv2.putText(canvas, text, (left, top + round(_BASELINE * self.text)), ink, _font(), self.text, 400)
-
-    def shortened(self, text: str, room: int) -> str:
-        """As much of the text as `room` pixels hold."""
-        # What cannot be printed is left out: OpenCV 5.0 crashes on a lone surrogate.
-        text = "".join(letter if letter.isprintable() else " " for letter in text[: 4 * _LONGEST_TEXT])
-        text = " ".join(text.split())
-        if len(text) <= _LONGEST_TEXT and self.width_of(text) <= room:
-            return text
-        for kept in range(min(len(text), _LONGEST_TEXT) - 1, 0, -1):
-            if self.width_of(text[:kept] + "…") <= room:
-                return text[:kept] + "…"
-        return ""
-
-
-def _font() -> cv2.FontFace:
-    # OpenCV's own font knows most of the world's scripts (Pillow's stops at ASCII). One object shared by two threads
-    # sometimes draws wrong letters; making one costs four microseconds.
-    return cv2.FontFace("sans")
-
-
-def _draw_detections(canvas: Canvas, found: Detections, pen: _Pen) -> None:
+def _draw_detections(canvas: Canvas, found: Detections, colours: Sequence[Colour], pen: Pen) -> None:
     # The best last, so that nothing lies over it; and every plate over every box.
     ranked = range(len(found.labels))[::-1]
-    colours = [colour_of(class_id) for class_id in found.class_ids.tolist()]
     boxes = found.boxes.tolist()
     for index in ranked:
         _draw_box(canvas, boxes[index], colours[index], pen)
@@ -146,24 +106,20 @@ def _draw_detections(canvas: Canvas, found: Detections, pen: _Pen) -> None:
         _draw_plate(canvas, boxes[index], _caption(found, index), float(found.scores[index]), colours[index], pen)
 
 
-def _draw_box(canvas: Canvas, box: list[float], colour: Colour, pen: _Pen) -> None:
+def _draw_box(canvas: Canvas, box: list[float], colour: Colour, pen: Pen) -> None:
     left, top, right, bottom = (round(edge) for edge in box)
     halo = max(1, pen.line // 2)
-    _frame(canvas, left - halo, top - halo, right + halo, bottom + halo, halo, _INK_DARK)
+    _frame(canvas, left - halo, top - halo, right + halo, bottom + halo, halo, INK_DARK)
     _frame(canvas, left, top, max(right, left + 1), max(bottom, top + 1), pen.line, colour)
 
 
 def _frame(canvas: Canvas, left: int, top: int, right: int, bottom: int, line: int, colour: Colour) -> None:
     """A frame inside these edges; `right` and `bottom` are the first pixels outside."""
     inner_x, inner_y = max(left, right - line), max(top, bottom - line)
-    _fill(canvas, left, top, right, min(top + line, bottom), colour)
-    _fill(canvas, left, inner_y, right, bottom, colour)
-    _fill(canvas, left, top, min(left + line, right), bottom, colour)
-    _fill(canvas, inner_x, top, right, bottom, colour)
-
-
-def _fill(canvas: Canvas, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
-    canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = colour
+    fill(canvas, left, top, right, min(top + line, bottom), colour)
+    fill(canvas, left, inner_y, right, bottom, colour)
+    fill(canvas, left, top, min(left + line, right), bottom, colour)
+    fill(canvas, inner_x, top, right, bottom, colour)
 
 
 def _caption(found: Detections, index: int) -> str:
@@ -172,24 +128,19 @@ def _caption(found: Detections, index: int) -> str:
     return " · ".join(code.text for code in codes) or found.labels[index]
 
 
-def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colour: Colour, pen: _Pen) -> None:
+def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colour: Colour, pen: Pen) -> None:
     """The label on a plate above the box, or inside its upper edge where there is no room; never out of the picture."""
     canvas_height, canvas_width = canvas.shape[:2]
     ending = f" {score:.0%}"
     room = canvas_width - 2 * pen.margin
     text = (pen.shortened(label, room - pen.width_of(ending)) + ending).strip()
-    width, height = pen.width_of(text) + 2 * pen.margin, round(_LINE * pen.text) + 2 * pen.margin
+    width, height = pen.width_of(text) + 2 * pen.margin, round(LINE * pen.text) + 2 * pen.margin
     left = max(0, min(round(box[0]), canvas_width - width))
     top = round(box[1]) - height
     if top < 0:
         top = max(0, min(round(box[1]), canvas_height - height))
-    _fill(canvas, left, top, left + width, top + height, colour)
-    pen.write(canvas, text, left + pen.margin, top + pen.margin, _readable_on(colour))
-
-
-def _readable_on(colour: Colour) -> Colour:
-    red, green, blue = colour
-    return _INK_DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else _INK_LIGHT
+    fill(canvas, left, top, left + width, top + height, colour)
+    pen.write(canvas, text, left + pen.margin, top + pen.margin, readable_on(colour))
 
 
 def _paint(canvas: Canvas, found: Segmentation, box: NDArray[np.float32]) -> None:
@@ -212,9 +163,9 @@ def _paint(canvas: Canvas, found: Segmentation, box: NDArray[np.float32]) -> Non
         cv2.copyTo(tinted, listed.take(classes), strip)  # a hundred times faster than numpy's
 
 
-def _draw_panel(canvas: Canvas, names: Names, class_ids: list[int], shares: list[float], pen: _Pen) -> None:
+def _draw_panel(canvas: Canvas, names: Names, class_ids: list[int], shares: list[float], pen: Pen) -> None:
     """A dark panel in the upper left corner: a line a label, its share, and a bar of its colour as long as that."""
-    gap, height = 2 * pen.margin, round(_LINE * pen.text)
+    gap, height = 2 * pen.margin, round(LINE * pen.text)
     row = height + 2 * pen.margin + 2 * pen.line
     room = canvas.shape[1] - 4 * gap
     rows = min(len(names), (canvas.shape[0] - 3 * gap) // row)
@@ -227,12 +178,12 @@ def _draw_panel(canvas: Canvas, names: Names, class_ids: list[int], shares: list
     left, right = 2 * gap, 2 * gap + inner
     for index, label in enumerate(labels):
         top, share = 2 * gap + index * row, shares[index]
-        pen.write(canvas, label, left, top, _INK_LIGHT)
-        pen.write(canvas, f"{share:.0%}", right - pen.width_of(f"{share:.0%}"), top, _INK_LIGHT)
+        pen.write(canvas, label, left, top, INK_LIGHT)
+        pen.write(canvas, f"{share:.0%}", right - pen.width_of(f"{share:.0%}"), top, INK_LIGHT)
         # However small a share is, its colour must be seen.
         bar, end = top + height + pen.margin // 2, left + max(2 * pen.line, round(inner * share))
-        _fill(canvas, left, bar, right, bar + 2 * pen.line, _TRACK)
-        _fill(canvas, left, bar, min(end, right), bar + 2 * pen.line, colour_of(class_ids[index]))
+        fill(canvas, left, bar, right, bar + 2 * pen.line, _TRACK)
+        fill(canvas, left, bar, min(end, right), bar + 2 * pen.line, colour_of(class_ids[index]))
 
 
 def _darken(canvas: Canvas, left: int, top: int, right: int, bottom: int, radius: int) -> None:

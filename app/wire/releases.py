@@ -71,9 +71,10 @@ class RolloutState(BaseModel):
     guards: list[str]
     before: dict[str, float] = Field(description="The shares that it goes back to.")
     since: datetime = Field(description="When this step began, or it ended.")
+    replica: str = Field("", description="Whose it is, by host name: each replica of a service has its own.")
 
 
-def to_rollout(state: State) -> RolloutState:
+def to_rollout(state: State, replica: str = "") -> RolloutState:
     """A state for who asks."""
     plan = state.plan
     return RolloutState(
@@ -88,4 +89,5 @@ def to_rollout(state: State) -> RolloutState:
         guards=[guard.text for guard in plan.guards],
         before=dict(plan.before),
         since=datetime.fromtimestamp(state.since, UTC),
+        replica=replica,
     )

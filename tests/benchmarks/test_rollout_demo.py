@@ -28,8 +28,8 @@ def test_what_was_seen_becomes_a_picture(tmp_path: Path) -> None:
     shares = [(0.0, {"1": 100.0}), (5.0, {"1": 80.0, "2": 20.0}), (9.0, {"1": 100.0})]
     answers = Counter({(second, version): 5 for second in range(8) for version in ("1", "2")})
     seen = Seen(shares, answers, [(9.0, "shelf to version 2: back, version 1: 100 % (at 20 %: it is 1, the limit 2)")])
-    rollout_demo.draw(seen, tmp_path / "plot.png")
-    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    rollout_demo.draw(seen, tmp_path / "out" / "plot.png")
+    assert (tmp_path / "out" / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_said_of_both_roll_outs_can_be_read() -> None:

@@ -86,7 +86,7 @@ def test_every_option_is_read_as_it_was_given(name: str) -> None:
     values += [["carton", 3]] if any(kind.get("type") == "array" for kind in kinds) else []
     assert values, described
     for value in values:
-        sent = httpx.QueryParams(asking.one(b"", None, None, {name: value}, "").query)
+        sent = httpx.QueryParams(asking.one(b"", asking.Asked(None, None, None, {name: value}), "").query)
         assert PredictOptions.model_validate(dict(sent)) == PredictOptions.model_validate({name: value})
 
 

@@ -13,7 +13,7 @@ from app.core.registry import Registry
 from app.core.rollout import Phase, Plan
 from app.core.rollouts import Rollouts
 from app.core.traffic import Traffic
-from app.errors import InvalidRequest, ModelNotFound
+from app.errors import InvalidRequest, ModelNotFound, StartupError
 from app.repository.route import Route
 from tests.fixtures.engines import MeanColourEngine
 from tests.fixtures.service import ask, colour_model, running_core
@@ -230,3 +230,10 @@ async def test_the_figures_are_those_of_the_metrics() -> None:
     assert found.new.pictures + found.old.pictures == LEAST + 1
     assert sum(found.new.times) + sum(found.old.times) == LEAST
     assert (found.new.failed, found.old.failed, found.compared) == (0, 0, 0)
+
+
+def test_a_folder_that_is_none_is_one_sentence_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for wrong, reason in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "below", "Not a directory")):
+        with pytest.raises(StartupError, match=rf"ROO_ROLLOUT_DIR={wrong} is no folder .* \({reason}\)"):
+            Rollouts(Registry(), wrong)

@@ -3,23 +3,32 @@
 import re
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.commands import DOCUMENTS, Build, acr_context, builds
+from tests.deploy.commands import DOCUMENTS, Build, acr_context, azd_context, builds
 from tests.deploy.places import DOCKERFILES, ROOT, instructions
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-RELEASES = {"Dockerfile": f"roo-vision:v{VERSION}", "Dockerfile.cuda": f"roo-vision:v{VERSION}-cuda"}
+KINDS = {
+    ("Dockerfile", None): "cpu",
+    ("Dockerfile", "requirements-openvino.lock"): "openvino",
+    ("Dockerfile.cuda", None): "cuda",
+    ("Dockerfile.cuda", "requirements-cuda-slim.lock"): "cuda-slim",
+}
+"""What an image is called that is built from this file with that lock."""
 DEPLOYED = re.compile(r"(?:azurecr\.io|\$REGISTRY|\$\{REGISTRY\}|\$IMAGE)/?(?:roo-vision)?:([\w.-]+)")
-TAG = re.compile(r"v\d+\.\d+\.\d+(-cuda)?|nightly-(\d{8}|YYYYMMDD)(-cuda)?|sha-[0-9a-f]{12}(-cuda)?")
+TAG = re.compile(r"(v\d+\.\d+\.\d+|nightly-(\d{8}|YYYYMMDD)|sha-[0-9a-f]{12})(-cuda(-slim)?)?")
 BUILDKIT_ONLY = re.compile(r"--(mount|network|security|link|chmod|parents|exclude|checksum|keep-git-dir|platform)\b|<<")
 
 every = pytest.mark.parametrize("build", builds(), ids=lambda build: f"{build.place}-{build.tag}")
 
 
 def test_both_ways_of_building_are_shown() -> None:
+    slim = [build.in_registry for build in builds() if build.tag.endswith("-slim")]
+    assert sorted(slim) == [False, True]
     assert {build.dockerfile for build in builds() if build.in_registry} == set(DOCKERFILES)
     assert {build.dockerfile for build in builds() if not build.in_registry} == set(DOCKERFILES)
 
@@ -34,11 +43,11 @@ def test_a_documented_build_names_what_is_there(build: Build) -> None:
 
 @every
 def test_a_registry_gets_the_releases_tags_and_a_laptop_others(build: Build) -> None:
+    kind = KINDS[build.dockerfile, build.arguments.get("LOCK")]
     if build.in_registry:
-        assert build.tag == RELEASES[build.dockerfile]
+        assert build.tag == f"roo-vision:v{VERSION}" + ("" if kind == "cpu" else f"-{kind}")
     else:
-        assert build.tag in {"roo-vision:cpu", "roo-vision:cuda", "roo-vision:openvino"}
-        assert build.tag.endswith("cuda") is (build.dockerfile == "Dockerfile.cuda")
+        assert build.tag == f"roo-vision:{kind}"
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "containerapp.bicep"])
@@ -61,14 +70,23 @@ def test_what_a_registry_could_not_build_is_found(line: str) -> None:
     assert BUILDKIT_ONLY.search(line)
 
 
-@pytest.fixture(scope="module")
-def sent() -> set[str]:
-    """What `az acr build` sends of the repository."""
+def context(reading: Callable[[list[str], list[Path]], set[str]]) -> set[str]:
+    """What is sent of the repository where .dockerignore is read in that way."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     litter = [Path("app/__pycache__/main.pyc"), Path(".env"), Path("models/shelf/training/data.npz")]
     files = [Path(name) for name in tracked.split("\0") if name and not name.startswith(".git")]
-    return acr_context([line for line in lines if line and not line.startswith("#")], [*files, *litter])
+    return reading([line for line in lines if line and not line.startswith("#")], [*files, *litter])
+
+
+@pytest.fixture(scope="module")
+def sent() -> set[str]:
+    """What `az acr build` sends of the repository."""
+    return context(acr_context)
+
+
+def test_azd_up_sends_the_same(sent: set[str]) -> None:
+    assert context(azd_context) == sent
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -106,6 +107,8 @@ def test_a_good_version_gets_everything_and_stays_after_a_restart(tmp_path: Path
         begun = command(server, "--to", "2", "--steps", "50,100", "--every", "1s", "--guard", "error_ratio<0.5%")
         assert begun.returncode == 0, begun.stderr
         assert begun.stdout.strip() == "colour to version 2: running, version 1: 50 %, version 2: 50 %"
+        assert f"the roll-out of {socket.gethostname()} alone" in begun.stderr
+        assert state(client)["replica"] == socket.gethostname()
         assert rollout(client).status_code == 400
         assert change(client, traffic={"1": 100}).status_code == 400
         got = ask_until(client, "done")
@@ -169,6 +172,7 @@ def test_who_watches_waits_for_a_service_that_is_restarted(tmp_path: Path) -> No
         assert watching.stdout is not None
         assert watching.stderr is not None
         assert watching.stdout.readline().startswith("colour to version 2: running")
+        assert "alone" in watching.stderr.readline()
         server.process.kill()
     assert "does not answer" in watching.stderr.readline()
     with serving(tmp_path / "models", **kept, port=port) as server:
@@ -190,7 +194,8 @@ def test_a_plan_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
             refused = rollout(client, **changes)
             assert refused.status_code in (400, 404, 422)
             assert words in refused.text
-        assert client.get("/v1/models/colour/rollout").status_code == 404
+        absent = client.get("/v1/models/colour/rollout")
+        assert (absent.status_code, "at this replica; each has its own" in absent.text) == (404, True)
         typed = command(server, "--to", "2", "--guard", "p99>1.2x")
         assert (typed.returncode, "p99 must be below its limit" in typed.stderr) == (1, True)
         for option, value, words in (("--steps", "five", "give percent with commas"), ("--every", "5", "such as 10m")):

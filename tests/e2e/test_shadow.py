@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import cli
+from app.commands.output.drawn import to_arrays
 from app.core.request import InferenceResult, Timings
 from app.core.shadow import Difference
 from app.monitoring.differing import DifferingPictures
 from app.vision.agreement import Agreement
 from app.vision.classification import Classification
-from app.vision.image import Size
+from app.vision.detection import Detections
+from app.vision.image import Size, read_header
+from app.wire.prediction import Prediction, TimingsMs
 from tests.fixtures.models import add_versions
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import serving
@@ -81,6 +85,48 @@ def test_a_folder_that_cannot_be_written_is_told_of_once(tmp_path: Path, caplog:
     for number in range(3):
         keeping.keep(difference(number, 1))
     assert len([record for record in caplog.records if "cannot be kept" in record.message]) == 1
+
+
+def report(*options: Path | str) -> Any:
+    return CliRunner().invoke(cli, ["models", "shadow-report", *map(str, options)])
+
+
+def test_what_differs_most_is_drawn(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    for number, agree in enumerate([9, 3, 7]):
+        DifferingPictures(kept).keep(difference(number, agree))
+    assert report(kept, "--out", tmp_path / "page.html", "--most", "2").exit_code == 0
+    page = (tmp_path / "page.html").read_text()
+    assert re.findall(r"<b>(\d+)% alike", page) == ["30", "70"]
+    assert "request r1 " in page
+    pictures = [b64decode(found) for found in re.findall(r"data:image/jpeg;base64,([^\"]+)", page)]
+    assert [read_header(content).upright.width for content in pictures] == [2 * 760 + 6] * 2
+    assert report(kept, "--out", tmp_path / "sheet.png").exit_code == 0
+    sheet = read_header((tmp_path / "sheet.png").read_bytes()).upright
+    assert sheet.width == 2 * 760 + 6
+    assert sheet.height > 3 * 570
+    assert "ends in .html, .png, .jpg" in str(report(kept, "--out", tmp_path / "sheet.gif").exception)
+
+
+def test_what_cannot_be_drawn_is_left_out_and_said(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    for number in range(2):
+        DifferingPictures(kept).keep(difference(number, number))
+    first, second = sorted((kept / "colour" / "1-2").glob("*.png"))
+    first.write_bytes(b"no picture")
+    drawn = report(kept, "--out", tmp_path / "page.html")
+    assert (drawn.exit_code, f"left out: {first}: " in drawn.output) == (0, True)
+    second.unlink()
+    assert "None of the pictures can be drawn" in str(report(kept, "--out", tmp_path / "page.html").exception)
+
+
+def test_boxes_that_were_asked_for_as_shares_lie_where_those_in_pixels_do(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"model": "box", "version": "1", "request_id": "r", "image": {"width": 200, "height": 100}}
+    told |= {"batch_size": 1, "timings_ms": dict.fromkeys(TimingsMs.model_fields, 0.0), "coordinates": "normalized"}
+    box = {"label": "red", "class_id": 0, "score": 0.5, "box": [0.1, 0.2, 0.5, 1]}
+    found = to_arrays(Prediction.model_validate(told | {"detections": [box]}))
+    assert isinstance(found, Detections)
+    np.testing.assert_allclose(found.boxes, [[20, 20, 100, 100]])
 
 
 def test_a_report_of_nothing_says_how_something_comes(tmp_path: Path) -> None:

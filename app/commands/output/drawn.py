@@ -3,6 +3,7 @@
 from base64 import b64decode
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.errors import InvalidRequest
@@ -24,7 +25,7 @@ class Drawn(Output):
         """Draw it."""
         header = image.read_header(content)
         picture = image.decode(content, header, drawing.canvas_size(header.upright))
-        canvas = drawing.draw(picture, _to_arrays(answered.prediction))
+        canvas = drawing.draw(picture, to_arrays(answered.prediction))
         try:
             file = drawing.encode(canvas, "image/jpeg")
         except ValueError as error:
@@ -32,21 +33,24 @@ class Drawn(Output):
         new_file(self._out / f"{answered.name}.jpg").write_bytes(file)
 
 
-def _to_arrays(prediction: Prediction) -> AnyPrediction:
+def to_arrays(prediction: Prediction) -> AnyPrediction:
+    """An answer as the task gave it, its boxes in pixels; raises `InvalidRequest` for a map that is none."""
+    sides = (prediction.image.width, prediction.image.height) if prediction.coordinates == "normalized" else (1, 1)
+    pixels = np.array(sides * 2, np.float32)
     if prediction.segmentation is not None:
-        return _to_segmentation(prediction.segmentation)
+        return _to_segmentation(prediction.segmentation, pixels)
     found = prediction.detections if prediction.detections is not None else prediction.classes or []
     scores = np.array([item.score for item in found], np.float32)
     class_ids = np.array([item.class_id for item in found], np.int64)
     labels = tuple(item.label for item in found)
     if prediction.detections is None:
         return Classification(class_ids, scores, labels)
-    boxes = np.array([item.box for item in prediction.detections], np.float32).reshape(-1, 4)
+    boxes = np.array([item.box for item in prediction.detections], np.float32).reshape(-1, 4) * pixels
     barcodes = tuple(tuple(Barcode(code.text, code.format) for code in item.codes) for item in prediction.detections)
     return Detections(boxes, scores, class_ids, labels, barcodes)
 
 
-def _to_segmentation(found: Segmented) -> Segmentation:
+def _to_segmentation(found: Segmented, pixels: NDArray[np.float32]) -> Segmentation:
     try:
         png = b64decode(found.map.png, validate=True)
         class_map = segmentation.decode_map(png)
@@ -54,10 +58,10 @@ def _to_segmentation(found: Segmented) -> Segmentation:
         raise InvalidRequest(f"the map in the answer cannot be read: {error}") from None
     return Segmentation(
         class_map=class_map,
-        map_box=found.map.box,
+        map_box=tuple((np.array(found.map.box) * pixels).tolist()),
         png=png,
         class_ids=np.array([segment.class_id for segment in found.segments], np.int64),
         labels=tuple(segment.label for segment in found.segments),
         shares=np.array([segment.share for segment in found.segments], np.float32),
-        boxes=np.array([segment.box for segment in found.segments], np.float32).reshape(-1, 4),
+        boxes=np.array([segment.box for segment in found.segments], np.float32).reshape(-1, 4) * pixels,
     )
