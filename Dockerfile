@@ -21,8 +21,7 @@ RUN pip --no-cache-dir --python /opt/venv/bin/python install --no-compile --no-d
 # What the service never uses is left out, and what it imports is compiled: the root file system is read-only later. What
 # is left has to load whole, every function that is wanted found.
 COPY .docker/thin.py /tmp/
-RUN /opt/venv/bin/python /tmp/thin.py \
- && LD_BIND_NOW=1 /opt/venv/bin/python -c 'import aiohttp, azure.identity, cv2, fastapi, numpy, onnxruntime, uvloop, yaml, zxingcpp'
+RUN /opt/venv/bin/python /tmp/thin.py thin && LD_BIND_NOW=1 /opt/venv/bin/python /tmp/thin.py check
 
 # ── The service itself, in a folder of its own: a change to it leaves the layer of the dependencies as it is ──────────
 FROM ${PYTHON_IMAGE} AS application

@@ -4,6 +4,11 @@ VENV ?= .venv
 ENGINES ?= .venv-engines
 CLIENTS := .venv-clients
 BIN := $(VENV)/bin
+# Files of tests that run at a time; most of what they do is to wait for processes.
+WORKERS ?= 2
+PYTEST := pytest -n $(WORKERS) --dist loadfile
+# The tests start hundreds of processes: where this is set, each would compile the whole service anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
@@ -21,7 +26,7 @@ demo-rollout: $(VENV)/.dev ## See a good version get all the traffic and a bad o
 	$(BIN)/python -m benchmarks.rollout_demo
 
 test: $(VENV)/.dev ## Run all the tests
-	$(BIN)/pytest
+	$(BIN)/$(PYTEST)
 
 test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 7 GB
 	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models tests/commands/test_export.py
@@ -91,7 +96,9 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu -o requirements-cpu.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cuda -o requirements-cuda.lock pyproject.toml
+		--extra cuda --extra torch -o requirements-cuda.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra cuda -o requirements-cuda-slim.lock pyproject.toml
 	printf 'grpcio-tools>=1.70\nsetuptools>=77\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate -o requirements-build.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

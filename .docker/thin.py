@@ -4,8 +4,10 @@ Run once by the Dockerfiles, with the environment's own Python; needs binutils. 
 goes; what is measured, and what would happen where one of these beliefs were wrong, is in docs/deployment.md.
 """
 
+import compileall
 import importlib
 import importlib.util
+import itertools
 import py_compile
 import shutil
 import subprocess
@@ -53,8 +55,10 @@ IMPORTED = (
     "zxingcpp",
 )
 """What the service imports. Only this is compiled: bytecode is as large as its source, and most is never loaded."""
-ENGINES = ("onnxruntime", "openvino")
+ENGINES = ("onnxruntime", "openvino", "torch", "torchvision.io")
 """Those of them that the lock brings are compiled as well."""
+COMPILED_WHOLE = ("filelock", "fsspec", "mpmath", "networkx", "sympy", "torch")
+"""PyTorch and what it imports, much of it only when it opens a program."""
 
 BYTECODE_ALONE = ("azure",)
 """Packages of which the sources go: generated code, most of it documentation. Tracebacks still name file and line."""
@@ -87,6 +91,16 @@ NOBODY_NEEDS = (
     "openvino/libs/libopenvino_[gjpt]*_frontend.so*",
     "openvino/tools",
     "openvino_telemetry",
+    # For PyTorch's compilers, which a program that was exported needs nothing of, and NVIDIA's headers, of which many
+    # have no ending. What PyTorch, ONNX Runtime or cuDNN is linked with, or opens by itself, is all there.
+    "triton",
+    "torch/bin/protoc*",
+    "nvidia/*/include",
+    "nvidia/*/cccl",
+    "nvidia/*/lib/libcufftw.so.*",
+    "nvidia/*/lib/libcusolverMg.so.*",
+    "nvidia/*/lib/libnvblas.so.*",
+    "nvidia/*/lib/libnvperf_*.so",
 )
 LEXERS = ("__init__.py", "_mapping.py", "diff.py", "python.py")
 """Of Pygments' 250 languages, what Rich needs to show a traceback, and pytest, which is run inside of the images."""
@@ -107,7 +121,7 @@ def thin(site: Path) -> None:
     _remove(file for file in (site / "pygments/lexers").glob("*.py") if file.name not in LEXERS)
     if (site / OPENCV).exists():
         hollow_out(site / OPENCV, site / OPENCV_LIBRARIES, OPENCV_KEEPS)
-    _strip(site)
+    strip(site)
     compile_imported(site)
 
 
@@ -182,23 +196,42 @@ def _run(*command: str) -> str:
 # ── Symbols and bytecode ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _strip(site: Path) -> None:
-    """Without debugging symbols. Not those that were changed after linking: they would not load any more."""
-    left = ("cv2", "nvidia", "onnxruntime", "openvino")
-    modules = [
-        str(path)
-        for path in site.rglob("*.so")
-        if path.relative_to(site).parts[0] not in left and not path.relative_to(site).parts[0].endswith(".libs")
-    ]
-    _run("strip", "--strip-unneeded", *modules)
+LEFT_AS_THEY_ARE = ("nvidia", "torch")
+"""Gigabytes in which there is nothing to strip."""
+
+
+def strip(site: Path) -> None:
+    """Take the debugging symbols out of modules.
+
+    Not out of those that were changed after linking, as wheels' builders do to name the libraries beside them: strip(1)
+    cuts what was put at their end out of the segments that are loaded, and says nothing. With torchvision's the loader
+    then said "ELF load command address/offset not page-aligned", and torchvision that it was built without libjpeg.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        stripped = Path(folder, "stripped.so")
+        for module in site.rglob("*.so"):
+            if module.relative_to(site).parts[0] in LEFT_AS_THEY_ARE:
+                continue
+            _run("strip", "--strip-unneeded", "-o", str(stripped), str(module))
+            if _loaded_sizes(stripped) == _loaded_sizes(module):
+                module.unlink()  # not written over: see above
+                shutil.copyfile(stripped, module)
+
+
+def _loaded_sizes(path: Path) -> list[str]:
+    """How much of a file each segment takes, and how much memory."""
+    lines = _run("objdump", "-p", str(path)).splitlines()
+    return [after for line, after in itertools.pairwise(lines) if line.split()[:1] == ["LOAD"]]
 
 
 def compile_imported(site: Path) -> None:
     """Compile what the service imports; never checked against its source, because the file system does not change."""
     sys.dont_write_bytecode = True
     _remove(site.rglob("__pycache__"))
-    for name in (*IMPORTED, *filter(importlib.util.find_spec, ENGINES)):
+    for name in (*IMPORTED, *installed(ENGINES)):
         importlib.import_module(name)
+    for name in COMPILED_WHOLE:  # not what is written for another version of Python
+        compileall.compile_dir(site / name, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     for source in sorted(_loaded(site)):
         alone = source.relative_to(site).parts[0] in BYTECODE_ALONE
         py_compile.compile(
@@ -211,6 +244,11 @@ def compile_imported(site: Path) -> None:
             source.unlink()
 
 
+def installed(names: Iterable[str]) -> list[str]:
+    """Those of these modules of which the package is there."""
+    return [name for name in names if importlib.util.find_spec(name.partition(".")[0])]
+
+
 def _loaded(site: Path) -> Iterator[Path]:
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
@@ -218,5 +256,25 @@ def _loaded(site: Path) -> Iterator[Path]:
             yield Path(file)
 
 
+# ── What is left has to work ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check() -> None:
+    """Import all of it, and read a picture with each library that reads pictures: torchvision says nothing before."""
+    for name in (*IMPORTED, *installed(ENGINES)):
+        importlib.import_module(name)
+    import cv2
+    import numpy as np
+
+    pixels = np.full((16, 24, 3), 90, np.uint8)
+    _, jpeg = cv2.imencode(".jpg", pixels)
+    assert cv2.imdecode(jpeg, cv2.IMREAD_COLOR).shape == pixels.shape
+    if installed(["torchvision"]):
+        import torch
+        import torchvision.io
+
+        assert torchvision.io.decode_jpeg(torch.from_numpy(jpeg)).shape == (3, 16, 24)
+
+
 if __name__ == "__main__":
-    thin(Path(sysconfig.get_path("purelib")))
+    {"thin": lambda: thin(Path(sysconfig.get_path("purelib"))), "check": check}[sys.argv[1]]()

@@ -88,7 +88,7 @@ def build(settings: Settings, model: str | None = None) -> Core:
     registry = Registry(settings.default_model, routes.read(entries, fixed, start.failures))
     batcher: PictureBatcher = Batcher(settings.bulk_share)
     capacity: ModelCapacity = Capacity(batcher)
-    batcher.weigh(capacity.seconds)
+    batcher.weigh(capacity.seconds, capacity.light)
     executor = Executor(batcher, capacity)
     service = _service(settings, registry, batcher, capacity)
     health = Health(registry, executor, capacity, serving.device)

@@ -85,9 +85,13 @@ class Child:
         self._process.kill()
         self._process.wait()
 
+    def ended_with(self) -> int | None:
+        """Its exit code, or None while it runs."""
+        return self._process.poll()
+
     def check_alive(self) -> None:
         """Raise `StartupError` with the end of its log where it has ended."""
-        if (code := self._process.poll()) is not None:
+        if (code := self.ended_with()) is not None:
             raise StartupError(f"The {self.name} ended by itself with code {code}. The end of its log:\n{self.log()}")
 
     def log(self) -> str:

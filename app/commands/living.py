@@ -1,13 +1,15 @@
 """Changing what a running service serves."""
 
 import sys
+from collections.abc import Sequence
 from typing import Literal
 
 import typer
+from rich.console import Console
 
 from app.client import Client
 from app.client.errors import ServiceError
-from app.commands.common import FAILED
+from app.commands.common import CONNECT_SECONDS, FAILED
 from app.settings import load_settings
 
 PATIENCE_SECONDS = 600.0
@@ -17,12 +19,20 @@ PATIENCE_SECONDS = 600.0
 def change(verb: Literal["load", "reload", "unload"], name: str, url: str) -> None:
     """Ask for it, wait, and say what was done; ends the program with `FAILED` where the service says no."""
     secret = load_settings().api_key
-    with Client(url, api_key=secret.get_secret_value() if secret else None, timeout=PATIENCE_SECONDS) as client:
+    key = secret.get_secret_value() if secret else None
+    with Client(url, api_key=key, timeout=PATIENCE_SECONDS, connect_timeout=CONNECT_SECONDS) as client:
         asks = {"load": client.load_model, "reload": client.reload_model, "unload": client.unload_model}
         try:
-            done = asks[verb](name)
+            with Console(stderr=True).status(f"{verb} {name}: {url} answers when it is done"):
+                done = asks[verb](name)
         except ServiceError as error:
             typer.echo(f"roo-vision: {error}", err=True)
             sys.exit(FAILED)
-    answering = f"version {' and '.join(done.versions)} answers" if done.versions else "nothing of it answers"
-    typer.echo(f"{name}: {done.outcome}, {answering}; {done.seconds:.2f} s")
+    typer.echo(f"{name}: {done.outcome}, {_answering(done.versions)}; {done.seconds:.2f} s")
+
+
+def _answering(versions: Sequence[str]) -> str:
+    if not versions:
+        return "nothing of it answers"
+    several = len(versions) > 1
+    return f"version{'s' * several} {' and '.join(versions)} answer{'s' * (not several)}"

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.assembly import Core, build
 from app.client import AsyncClient, ServiceError
+from app.commands.common import CONNECT_SECONDS
 from app.commands.output.base import Answered, AskedModel, Output, Wanted
 from app.commands.output.formats import Outputs
 from app.commands.output.lines import to_object
@@ -34,7 +35,6 @@ AT_ONCE = 8
 AHEAD = 4 * AT_ONCE
 """Pictures that are begun while an earlier one is not answered yet: what is written keeps their order."""
 PATIENCE_SECONDS = 600.0
-CONNECT_SECONDS = 3.0
 WORTH_TRYING = 100
 """From so many pictures on it pays to try first how this machine computes best."""
 

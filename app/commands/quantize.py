@@ -20,8 +20,8 @@ from app.core.model import Model
 from app.engines import devices
 from app.engines.base import Array, IntegerEngine
 from app.errors import InvalidManifest, RequestError, StartupError
-from app.loading import loader, precision
-from app.loading.precision import INTEGER_LAYERS
+from app.loading import int8_trial, loader
+from app.loading.int8_trial import INTEGER_LAYERS
 from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.manifest import FILE_NAME
@@ -197,7 +197,7 @@ def _compare(exact: Model, quantized: Model, pictures: list[Path], *, apart: boo
     with _progress("comparing", len(pictures)) as told:
         answers = []
         for path in pictures:
-            (found,) = precision.compare(exact, quantized, [path.read_bytes()])
+            (found,) = int8_trial.compare(exact, quantized, [path.read_bytes()])
             answers.append(Answer(path, found))
             told()
     return Report(tuple(answers), integer, layers, apart)

@@ -7,7 +7,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from app.loading.precision import PICTURES, Compared
+from app.loading.int8_trial import Compared
+from app.loading.precision import PICTURES
 from app.vision.agreement import Agreement
 
 WORST = 3

@@ -40,6 +40,8 @@ class Batcher(Generic[K, T, R]):
     def __init__(self, bulk_share: float = 0.1, clock: Callable[[], float] = time.monotonic) -> None:
         self.bulk_share = bulk_share
         self._cost: Callable[[K], float] = lambda _: 1.0
+        self._light: Callable[[K], bool] = lambda _: False
+        self._light_lanes: set[int] = set()
         self._queues: dict[Priority, FairQueue[K, T, R]] = {priority: FairQueue() for priority in Priority}
         self._coalescer: ResultCoalescer[R] = ResultCoalescer()
         self._lock = threading.RLock()
@@ -51,9 +53,13 @@ class Batcher(Generic[K, T, R]):
         self._idle = 0
         self._closed = False
 
-    def weigh(self, cost: Callable[[K], float]) -> None:
-        """Share the lanes out by what an item of each key takes of their time, in seconds; 0 where nobody knows yet."""
+    def weigh(self, cost: Callable[[K], float], light: Callable[[K], bool] = lambda _: False) -> None:
+        """Share the lanes out by what an item of each key takes of their time, in seconds; 0 where nobody knows yet.
+
+        Of a `light` key one lane at a time takes all that waits: two would spend more on each other than on the items.
+        """
         self._cost = lambda key: cost(key) or UNMEASURED
+        self._light = light
 
     def submit(
         self, key: K, item: T, priority: Priority, deadline: Deadline | None = None, flow: Flow = EVEN
@@ -67,7 +73,8 @@ class Batcher(Generic[K, T, R]):
             if self._closed:
                 raise Draining("The service is shutting down. Send the request again; another instance will take it.")
             self._queues[priority].push(entry)
-            self._changed.notify()
+            if not self._light_lanes or not self._light(key):
+                self._changed.notify()
         # Weak: a future keeps its callbacks, and with an entry in one, entry and future would keep each other.
         reference = weakref.ref(entry)
         entry.future.add_done_callback(lambda future: self._forget(reference()) if future.cancelled() else None)
@@ -78,9 +85,11 @@ class Batcher(Generic[K, T, R]):
 
         No answer is held while a lane sleeps.
         """
+        me = threading.get_ident()
         while True:
             with self._lock:
-                while not self._total() and not self._closed:
+                self._light_lanes.discard(me)
+                while not self._calls_for_a_lane() and not self._closed:
                     self._coalescer.release()
                     self._idle += 1
                     self._changed.wait()
@@ -90,6 +99,8 @@ class Batcher(Generic[K, T, R]):
                     return None
                 key, entries = self._form()
                 self._taken[key] += 1
+                if self._light(key):
+                    self._light_lanes.add(me)
             now = self._clock()
             live = [entry for entry in entries if _starts(entry, now)]
             if live:
@@ -151,14 +162,27 @@ class Batcher(Generic[K, T, R]):
 
     @property
     def idle_lanes(self) -> int:
-        """Lanes that wait for work."""
-        return self._idle
+        """Lanes that wait for work and would start on it at once; none while light items wait for their one lane."""
+        return 0 if self._light_lanes and self._total() else self._idle
+
+    def relieve(self, seconds: float) -> None:
+        """Let another lane take what has waited so long for the one that is on light items: it may be stuck."""
+        if self._light_lanes and self.oldest_age() > seconds:
+            with self._lock:
+                self._light_lanes.clear()
+                self._changed.notify()
 
     def oldest_age(self) -> float:
         """Seconds that the longest-waiting item has waited; 0 where none waits."""
         with self._lock:
             heads = [head for queue in self._queues.values() if (head := queue.oldest())]
             return max((self._clock() - head.enqueued_at for head in heads), default=0.0)
+
+    def _calls_for_a_lane(self) -> bool:
+        """Whether something waits that no lane on light items will take as soon as it is free."""
+        if not self._light_lanes:
+            return self._total() > 0
+        return not all(self._light(key) for queue in self._queues.values() for key in queue.waiting_keys())
 
     def _total(self) -> int:
         return self._queues[Priority.INTERACTIVE].count + self._queues[Priority.BULK].count
@@ -190,7 +214,8 @@ class Batcher(Generic[K, T, R]):
     def _fair_size(self, key: K) -> int:
         """Split what waits among the lanes that are free now: no lane idles beside another's full batch."""
         waiting = sum(queue.waiting(key) for queue in self._queues.values())
-        return max(1, min(key.max_batch_size, -(-waiting // (self._idle + 1))))
+        lanes = 1 if self._light(key) else self._idle + 1
+        return max(1, min(key.max_batch_size, -(-waiting // lanes)))
 
     def _account(self, cost: float, people: int, bulk: int, *, competing: bool) -> None:
         """People's time earns credit for the bulk that had to wait meanwhile, bulk's time spends it.

@@ -151,9 +151,12 @@ class Executor:
         while (batch := self._batcher.take()) is not None:
             bulk = sum(entry.priority is Priority.BULK for entry in batch.entries)
             self._capacity.begin(lane.number, batch.key, len(batch), bulk)
+            before = time.thread_time()
             with batch:
                 computed = self._execute(batch, lane)
-                self._capacity.end(lane.number, computed)
+                # On a GPU a lane waits for what others compute.
+                core_seconds = time.thread_time() - before if batch.key.device.kind == "cpu" else None
+                self._capacity.end(lane.number, computed, core_seconds)
             # The waiters' requests must not be kept alive by an idle lane.
             del batch
 

@@ -1,7 +1,7 @@
 """Whose turn it is among those who wait with one priority."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Generic, TypeVar
 
 from app.core.batch import BatchKey, Entry
@@ -81,6 +81,9 @@ class FairQueue(Generic[K, T, R]):
 
     def by_key(self) -> dict[K, int]:
         return {key: self.waiting(key) for key in self._by_key}
+
+    def waiting_keys(self) -> Collection[K]:
+        return self._by_key.keys()
 
     def __iter__(self) -> Iterator[Entry[K, T, R]]:
         for flows in list(self._by_key.values()):

@@ -56,10 +56,10 @@ class Health:
         return Probe(self._started, {"models": "loaded and warm" if self._started else "loading"})
 
     def ready(self) -> Probe:
-        """True while it should get traffic."""
+        """True while it should get traffic; without a model that answers, or could be loaded to, each would fail."""
         lanes = _lanes(self._executor)
         checks = {
-            "models": ", ".join(self._registry.names()) if self._started else "loading",
+            "models": self._models() if self._started else "loading",
             "lanes": lanes.checks["lanes"],
             **self._failures(),
             "device": f"{self._device.name} (asked: {self._device.asked}; {self._device.reason})",
@@ -70,7 +70,15 @@ class Health:
         alive = self.live()
         if not alive.ok:
             checks |= alive.checks
-        return Probe(self._started and lanes.ok and alive.ok and not self._draining, checks)
+        serves = self._started and bool(self._registry.names() or self._registry.away)
+        return Probe(serves and lanes.ok and alive.ok and not self._draining, checks)
+
+    def _models(self) -> str:
+        if names := self._registry.names():
+            return ", ".join(names)
+        if away := self._registry.away:
+            return f"none loaded now; {len(away)} when asked for"
+        return "none is left; load one (`roo-vision models load`), or restart"
 
     def _failures(self) -> dict[str, str]:
         """Models that are not served, or not as they are in the repository, do not decide: others are."""

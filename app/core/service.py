@@ -239,6 +239,7 @@ class InferenceService:
     def _release(self) -> None:
         """Lanes release what they hold; here for the answer whose lane is stuck. Runs only while pictures wait."""
         self._batcher.release_answers()
+        self._batcher.relieve(HELD_SECONDS)
         waiting = self._batcher.waiting()
         self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release) if waiting else None
 

@@ -35,6 +35,10 @@ LONGEST_BATCH = 0.25
 """Seconds. A batch that would take longer is not tried: what it saves is not worth what its pictures wait."""
 BETTER_BATCH = 0.95
 """A larger batch must take less than this part of a smaller one's time: it costs latency and memory."""
+SMALL_NETWORK = 0.0003
+"""Seconds. Where a network takes less for a picture, what batches do to its caches is nothing beside what handing them
+over saves, which only a busy service shows: the largest that would be tried is taken untried.
+"""
 BETTER_SHARE = 0.90
 """Another share must take less than this part of the time of a lane for each core, in which decoding never waits."""
 
@@ -95,6 +99,8 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving, clock: Clock
     with _attempts(entry, version, serving, most, clock) as (model, attempt):
         if model.max_batch_size == 1:
             return None  # its graph allows no more
+        if (network := _network_seconds(model, clock)) < SMALL_NETWORK:
+            return BatchLimit(most, f"its network takes {network * 1e3:.2f} ms for a picture: batches cost nothing")
         alone = attempt(1, 1) * serving.lanes
         if alone * larger[0] > LONGEST_BATCH:  # or the moment was a noisy one
             alone = min(alone, attempt(1, 1) * serving.lanes)
@@ -109,6 +115,18 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving, clock: Clock
                 break  # what a batch of this size loses in the caches, a larger one loses too
             best = size
     return BatchLimit(best, f"measured at the start: {', '.join(told)}")
+
+
+def _network_seconds(model: Model, clock: Clock) -> float:
+    """What the network alone takes for a picture: the least of three, so that a noisy moment counts for nothing."""
+    row = model.empty_batch()[:1]
+    model.warm_up_batch(row)
+    taken = []
+    for _ in range(3):
+        started = clock()
+        model.compute(row)
+        taken.append(clock() - started)
+    return min(taken)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from app.engines import catalog, devices, onnx_cuda
 from app.engines.base import EngineName, Precision
 from app.engines.devices import Device
 from app.loading.decode_placement import GpuDecode
+from app.loading.verdicts import Verdicts
 from app.settings import Settings, usable_cores
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class Serving:
 
     `lanes` is how many threads will compute, `threads` how many cores each may use, `shares` what else of these two
     may be tried; `max_batch` is an upper bound on every manifest's. By name and version, `batches` are the limits that
-    were measured, `precisions` what was found best to compute in. `gpu_memory` bounds what each model takes of a GPU,
-    in bytes. `gpu_decode` says whether pictures are decoded on the GPU, `cuda_graphs` whether CUDA graphs may be
-    captured. `memory` is what all decoded pictures may take together. With `trust`, only models whose signature was
-    checked are opened.
+    were measured, `precisions` what was found best to compute in; `verdicts` are kept by what was tried. `gpu_memory`
+    bounds what each model takes of a GPU, in bytes. `gpu_decode` says whether pictures are decoded on the GPU,
+    `cuda_graphs` whether CUDA graphs may be captured. `memory` is what all decoded pictures may take together. With
+    `trust`, only models whose signature was checked are opened.
     """
 
     device: Device
@@ -66,6 +67,7 @@ class Serving:
     cache_dir: Path | None = None
     gpu_decode: GpuDecode = "auto"
     cuda_graphs: bool = True
+    verdicts: Verdicts = field(default_factory=Verdicts)
     memory: WorkingMemory = field(default_factory=lambda: WorkingMemory(UNBOUNDED))
     trust: "Trust | None" = None
 

@@ -204,7 +204,8 @@ def test_a_refusal_leaves_a_draft_that_completes_the_entry(tmp_path: Path, pictu
     with pytest.raises(StartupError, match="has no models"):
         scan(root)
     draft.write_text(text.replace("decoder:", "decoder: end_to_end"))
-    again = roo("models", "add", file, "--manifest", draft, "--out", root, "--name", "net", "--try", picture)
+    options = ["--out", root, "--name", "net", "--try", picture, "--drawn", tmp_path / "drawn.jpg"]
+    again = roo("models", "add", file, "--manifest", draft, *options)
     assert again.returncode == 0, again.stderr
     assert yaml.safe_load((root / "net" / "model.yaml").read_text())["detection"] == {"decoder": "end_to_end"}
 

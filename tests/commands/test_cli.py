@@ -106,6 +106,10 @@ def test_an_unreachable_service_is_said(pictures: Path) -> None:
     assert done.returncode == 1
     assert "cannot be asked" in done.stderr
     assert "Traceback" not in done.stderr
+    changed = roo("models", "load", "colour", "--url", "http://127.0.0.1:9")
+    assert changed.returncode == 1
+    assert "http://127.0.0.1:9 cannot be asked" in changed.stderr
+    assert "attempts in 3 s" in changed.stderr
 
 
 def test_models_are_listed_shown_and_checked(boxes: Path) -> None:

@@ -1,10 +1,13 @@
 """The batcher's promises: every waiter exactly one answer, people before robots, no wait for a free lane."""
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import Queue
 
 import pytest
 
@@ -254,6 +257,100 @@ def test_free_lanes_share_what_waits_instead_of_one_taking_it_all() -> None:
     for future in futures:
         future.result(PATIENCE)
     assert sizes == [2, 2]
+
+
+LIGHT, HEAVY = Key(name="light"), Key(name="heavy")
+
+
+def _light_batcher(clock: Callable[[], float] = time.monotonic) -> Batcher[Key, str, str]:
+    batcher: Batcher[Key, str, str] = Batcher(clock=clock)
+    batcher.weigh(lambda key: 0.001, lambda key: key == LIGHT)
+    return batcher
+
+
+@contextmanager
+def _another_lane(batcher: Batcher[Key, str, str]) -> Iterator["Queue[list[str]]"]:
+    """Beside the test's thread, which is a lane, too; it tells what it takes, and answers it."""
+    taken: Queue[list[str]] = Queue()
+
+    def work() -> None:
+        while (batch := batcher.take()) is not None:
+            taken.put(items(batch))
+            answer(batch)
+
+    lane = threading.Thread(target=work)
+    lane.start()
+    until(lambda: batcher._idle == 1)
+    yield taken
+    batcher.close()
+    lane.join(PATIENCE)
+    assert not lane.is_alive()
+
+
+def test_one_lane_takes_all_light_items_that_came_while_it_was_busy() -> None:
+    batcher = _light_batcher()
+    for item in "ab":
+        batcher.submit(LIGHT, item, PEOPLE)
+    first = take(batcher)
+    assert items(first) == ["a", "b"], "no idle lane is left its share"
+    with _another_lane(batcher) as others:
+        for item in "cde":
+            batcher.submit(LIGHT, item, PEOPLE)
+        answer(first)
+        assert batcher.idle_lanes == 0, "it is not free for these"
+        second = take(batcher)
+        assert items(second) == ["c", "d", "e"]
+        assert others.empty()
+        answer(second)
+
+
+def test_other_items_do_not_wait_for_the_lane_that_is_on_light_ones() -> None:
+    batcher = _light_batcher()
+    batcher.submit(LIGHT, "a", PEOPLE)
+    first = take(batcher)
+    with _another_lane(batcher) as others:
+        future = batcher.submit(HEAVY, "b", PEOPLE)
+        assert future.result(PATIENCE) == "B"
+        assert others.get(timeout=PATIENCE) == ["b"]
+        answer(first)
+
+
+def test_light_items_do_not_wait_for_a_lane_on_others() -> None:
+    batcher = _light_batcher()
+    batcher.submit(HEAVY, "a", PEOPLE)
+    first = take(batcher)
+    with _another_lane(batcher):
+        assert batcher.submit(LIGHT, "b", PEOPLE).result(PATIENCE) == "B"
+        answer(first)
+
+
+def test_light_items_whose_lane_is_stuck_are_taken_by_another() -> None:
+    clock = Clock()
+    batcher = _light_batcher(clock)
+    batcher.submit(LIGHT, "a", PEOPLE)
+    stuck = take(batcher)
+    with _another_lane(batcher) as others:
+        future = batcher.submit(LIGHT, "b", PEOPLE)
+        batcher.relieve(0.1)
+        assert others.empty(), "it has not waited for long"
+        clock.now += 0.2
+        batcher.relieve(0.1)
+        assert future.result(PATIENCE) == "B"
+        answer(stuck)
+
+
+def test_a_lane_that_died_on_light_items_keeps_none_waiting_for_long() -> None:
+    clock = Clock()
+    batcher = _light_batcher(clock)
+    batcher.submit(LIGHT, "a", PEOPLE)
+    dead = threading.Thread(target=lambda: answer(take(batcher)))
+    dead.start()
+    dead.join(PATIENCE)
+    with _another_lane(batcher):
+        future = batcher.submit(LIGHT, "b", PEOPLE)
+        clock.now += 0.2
+        batcher.relieve(0.1)
+        assert future.result(PATIENCE) == "B"
 
 
 def test_ages_and_counts_are_those_of_the_waiting() -> None:

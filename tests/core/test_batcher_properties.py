@@ -61,11 +61,18 @@ def _lane(batcher: "Batcher[Key, tuple[int, Arrival], int]", seen: list[int]) ->
 
 
 @settings(max_examples=150, deadline=None)
-@given(arrivals=arrivals, lanes=st.integers(1, 4), share=st.sampled_from([0.0, 0.1, 0.5]), drain=st.booleans())
+@given(
+    arrivals=arrivals,
+    lanes=st.integers(1, 4),
+    share=st.sampled_from([0.0, 0.1, 0.5]),
+    light=st.sets(st.sampled_from("abc")),
+    drain=st.booleans(),
+)
 def test_every_waiter_is_answered_exactly_once_with_its_own_result(
-    arrivals: list[Arrival], lanes: int, share: float, drain: bool
+    arrivals: list[Arrival], lanes: int, share: float, light: set[str], drain: bool
 ) -> None:
     batcher: Batcher[Key, tuple[int, Arrival], int] = Batcher(share)
+    batcher.weigh(lambda key: 1.0, lambda key: key.name in light)
     seen: list[int] = []
     threads = [threading.Thread(target=_lane, args=(batcher, seen)) for _ in range(lanes)]
     for thread in threads:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.capacity import STUCK_SECONDS, UNKNOWN, Capacity
+from app.core.capacity import CONTENDED, LIGHT_SECONDS, STUCK_SECONDS, UNKNOWN, Capacity
 from app.core.request import Priority
 
 PEOPLE, BULK = Priority.INTERACTIVE, Priority.BULK
@@ -74,6 +74,32 @@ def test_a_batch_of_which_nothing_was_computed_teaches_nothing(capacity: Capacit
     clock.now += 0.001
     capacity.end(0, 0)
     assert capacity.seconds("model") == 0
+
+
+def test_a_model_whose_pictures_take_little_of_a_core_is_light(capacity: Capacity[str]) -> None:
+    assert not capacity.light("small"), "nothing is known of it"
+    capacity.learn("small", LIGHT_SECONDS)
+    assert not capacity.light("small"), "its core's time was not measured"
+    capacity.learn("small", LIGHT_SECONDS, LIGHT_SECONDS / 2)
+    capacity.learn("large", LIGHT_SECONDS, LIGHT_SECONDS * 2)
+    assert capacity.light("small")
+    assert not capacity.light("large")
+
+
+def test_one_stays_light_only_where_it_is_without_contention(capacity: Capacity[str]) -> None:
+    between = LIGHT_SECONDS * (1 + CONTENDED) / 2
+    capacity.learn("model", between, between)
+    assert capacity.light("model")
+    capacity.learn("model", between, between)
+    assert not capacity.light("model")
+
+
+def test_light_pictures_have_but_one_lane(capacity: Capacity[str], queues: Queues) -> None:
+    capacity.learn("small", 0.0001, 0.0001)
+    queues.people = {"small": 100}
+    assert capacity.pending() == pytest.approx(0.01)
+    assert capacity.wait("small", PEOPLE) == pytest.approx(0.0101)
+    assert capacity.credit("small", 0.02) == 100
 
 
 def test_a_slow_moment_is_forgotten_while_the_model_rests(capacity: Capacity[str], clock: Clock) -> None:

@@ -168,6 +168,21 @@ async def test_a_lost_device_is_seen_in_liveness_and_readiness() -> None:
         assert "lost" in health.ready().checks["device"]
 
 
+def test_without_a_model_to_serve_it_is_not_ready() -> None:
+    with running_core(colour_model(MeanColourEngine())) as core:
+        registry = core.service.registry
+        health = Health(registry, core.executor, core.capacity, devices.choose("cpu", None))
+        health.finish_start()
+        assert (health.ready().ok, health.ready().checks["models"]) == (True, "colour")
+        (model,) = registry.put_away("colour")
+        assert (health.ready().ok, health.ready().checks["models"]) == (True, "none loaded now; 1 when asked for")
+        registry.replace("colour", [])
+        assert not health.ready().ok
+        assert "none is left" in health.ready().checks["models"]
+        registry.add(model)
+        assert health.ready().ok
+
+
 async def test_each_lane_computes_on_its_own_gpu() -> None:
     gates = [Gate(), Gate()]
     engines = [MeanColourEngine(gate) for gate in gates]

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -33,13 +34,21 @@ def _missing(what: str) -> NoReturn:
     pytest.skip(f"{what}: declarations were NOT checked (the workflow asks the real tools)")
 
 
-def check(checker: str, schemas: str, file: Path) -> "subprocess.CompletedProcess[str]":
+def check(checker: str, schemas: Path, file: Path) -> "subprocess.CompletedProcess[str]":
     """Run a checker of that folder on a file; skips the test where one of the packages that it needs is missing."""
     if not all(map(find_spec, ("jsonschema", "tree_sitter", "tree_sitter_bicep"))):
         _missing("tree-sitter, tree-sitter-bicep or jsonschema is not installed")
-    folder = tools()
-    command = [sys.executable, str(folder / checker), str(folder / "schemas" / schemas), str(file)]
+    command = [sys.executable, str(tools() / checker), str(schemas), str(file)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def of_kinds(kinds: Collection[str], folder: Path) -> Path:
+    """`folder`, with the schemas of these kinds of custom resources; to read those of all kinds takes seconds."""
+    folder.mkdir()
+    for path in (tools() / "schemas" / "crds").glob("*.yaml"):
+        if any(f" kind: {kind}\n" in path.read_text() for kind in kinds):
+            (folder / path.name).symlink_to(path)
+    return folder
 
 
 def unrolled(text: str) -> str:

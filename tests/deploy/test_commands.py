@@ -11,15 +11,23 @@ from tests.deploy.commands import DOCUMENTS, Build, acr_context, builds
 from tests.deploy.places import DOCKERFILES, ROOT, instructions
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-RELEASES = {"Dockerfile": f"roo-vision:v{VERSION}", "Dockerfile.cuda": f"roo-vision:v{VERSION}-cuda"}
+KINDS = {
+    ("Dockerfile", None): "cpu",
+    ("Dockerfile", "requirements-openvino.lock"): "openvino",
+    ("Dockerfile.cuda", None): "cuda",
+    ("Dockerfile.cuda", "requirements-cuda-slim.lock"): "cuda-slim",
+}
+"""What an image is called that is built from this file with that lock."""
 DEPLOYED = re.compile(r"(?:azurecr\.io|\$REGISTRY|\$\{REGISTRY\}|\$IMAGE)/?(?:roo-vision)?:([\w.-]+)")
-TAG = re.compile(r"v\d+\.\d+\.\d+(-cuda)?|nightly-(\d{8}|YYYYMMDD)(-cuda)?|sha-[0-9a-f]{12}(-cuda)?")
+TAG = re.compile(r"(v\d+\.\d+\.\d+|nightly-(\d{8}|YYYYMMDD)|sha-[0-9a-f]{12})(-cuda(-slim)?)?")
 BUILDKIT_ONLY = re.compile(r"--(mount|network|security|link|chmod|parents|exclude|checksum|keep-git-dir|platform)\b|<<")
 
 every = pytest.mark.parametrize("build", builds(), ids=lambda build: f"{build.place}-{build.tag}")
 
 
 def test_both_ways_of_building_are_shown() -> None:
+    slim = [build.in_registry for build in builds() if build.tag.endswith("-slim")]
+    assert sorted(slim) == [False, True]
     assert {build.dockerfile for build in builds() if build.in_registry} == set(DOCKERFILES)
     assert {build.dockerfile for build in builds() if not build.in_registry} == set(DOCKERFILES)
 
@@ -34,11 +42,11 @@ def test_a_documented_build_names_what_is_there(build: Build) -> None:
 
 @every
 def test_a_registry_gets_the_releases_tags_and_a_laptop_others(build: Build) -> None:
+    kind = KINDS[build.dockerfile, build.arguments.get("LOCK")]
     if build.in_registry:
-        assert build.tag == RELEASES[build.dockerfile]
+        assert build.tag == f"roo-vision:v{VERSION}" + ("" if kind == "cpu" else f"-{kind}")
     else:
-        assert build.tag in {"roo-vision:cpu", "roo-vision:cuda", "roo-vision:openvino"}
-        assert build.tag.endswith("cuda") is (build.dockerfile == "Dockerfile.cuda")
+        assert build.tag == f"roo-vision:{kind}"
 
 
 @pytest.mark.parametrize("name", [*DOCUMENTS, "containerapp.bicep"])

@@ -17,9 +17,14 @@ from tests.deploy.places import DOCKERFILES, GRPC_PORT, PORT, PROBES, ROOT, fina
 from tests.fixtures.server import Server
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKS = {"Dockerfile": "cpu", "Dockerfile.cuda": "cuda"}
+LOCKS = {"cpu": ("cpu",), "cuda": ("cuda", "torch"), "cuda-slim": ("cuda",)}
+"""The images' locks, and which extras are in each."""
 
 both = pytest.mark.parametrize("dockerfile", DOCKERFILES)
+
+
+def lock(kind: str) -> str:
+    return (ROOT / f"requirements-{kind}.lock").read_text()
 
 
 def one(dockerfile: str, name: str) -> str:
@@ -124,21 +129,32 @@ def test_only_what_is_named_reaches_the_build() -> None:
     assert copied <= {rule.removeprefix("!") for rule in rules}
 
 
-@pytest.mark.parametrize("extra", ["cpu", "cuda"])
-def test_a_lock_holds_every_dependency_with_hashes_and_names_no_host(extra: str) -> None:
-    text = (ROOT / f"requirements-{extra}.lock").read_text()
+@pytest.mark.parametrize("kind", LOCKS)
+def test_a_lock_holds_every_dependency_with_hashes_and_names_no_host(kind: str) -> None:
+    text = lock(kind)
     entries = re.findall(
         r"^(\S+)==(\S+)(?: ; .*)? \\\n(?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+", text, re.MULTILINE
     )
     locked = {canonicalize_name(name): version for name, version in entries}
     assert len(entries) == len(re.findall(r"^\S+==", text, re.MULTILINE))
-    wanted = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"][extra]]
-    for requirement in wanted:
+    extras = [line for extra in LOCKS[kind] for line in PROJECT["optional-dependencies"][extra]]
+    for requirement in map(Requirement, PROJECT["dependencies"] + extras):
         version = locked.get(canonicalize_name(requirement.name))
-        assert version is not None, f"requirements-{extra}.lock lacks {requirement.name}: renew it with `make lock`"
+        assert version is not None, f"requirements-{kind}.lock lacks {requirement.name}: renew it with `make lock`"
         assert requirement.specifier.contains(version, prereleases=True)
     assert "://" not in text
     assert ("onnxruntime" in locked) is not ("onnxruntime-gpu" in locked)
+    assert ("torch" in locked) is ("torchvision" in locked) is ("torch" in LOCKS[kind])
+
+
+def test_both_cuda_images_have_one_cudnn_and_cublas_for_all_engines() -> None:
+    """Of NVIDIA's libraries each is there once, of CUDA 13, as PyTorch pins it and ONNX Runtime takes it."""
+    for kind in ("cuda", "cuda-slim"):
+        names = re.findall(r"^(nvidia-[a-z-]+?)(?:-cu(\d+))?==(\d+)", lock(kind), re.MULTILINE)
+        assert len({name for name, _, _ in names}) == len(names)
+        assert {cuda for _, cuda, _ in names} <= {"", "13"}
+        majors = {name: major for name, _, major in names}
+        assert (majors["nvidia-cudnn"], majors["nvidia-cublas"], majors["nvidia-cuda-runtime"]) == ("9", "13", "13")
 
 
 def test_hadolint_agrees() -> None:

@@ -7,7 +7,7 @@ import yaml
 
 from tests.deploy.manifests import CUSTOM, Document, render
 from tests.deploy.places import KUBERNETES, ROOT
-from tests.deploy.schemas import check, declarations, unrolled
+from tests.deploy.schemas import check, declarations, of_kinds, tools, unrolled
 
 BICEP = sorted(path for path in [*ROOT.glob("*.bicep"), *ROOT.glob("infra/*.bicep")])
 FOLDERS = [
@@ -26,7 +26,7 @@ def bicep_says(text: str, folder: Path) -> tuple[str, bool]:
     """What the checker prints about a Bicep file, and whether it found nothing wrong."""
     file = folder / "file.bicep"
     file.write_text(unrolled(text))
-    done = check("check_bicep.py", "bicep", file)
+    done = check("check_bicep.py", tools() / "schemas/bicep", file)
     return done.stdout + done.stderr, done.returncode == 0
 
 
@@ -62,7 +62,8 @@ def test_a_mistake_in_bicep_is_found(tmp_path: Path, file: str, there: str, wron
 def custom_resources(documents: list[Document], file: Path) -> str:
     """What the checker prints about the custom resources among these."""
     file.write_text(yaml.safe_dump_all(documents))
-    done = check("check_custom_resources.py", "crds", file)
+    schemas = of_kinds({document["kind"] for document in documents}, file.with_name("schemas"))
+    done = check("check_custom_resources.py", schemas, file)
     return done.stdout + done.stderr
 
 

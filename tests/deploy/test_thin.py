@@ -31,7 +31,7 @@ def _script() -> ModuleType:
 
 THIN = _script()
 SITE = Path(cv2.__file__).parents[1]
-TOOLS = ("as", "ld", "nm", "objdump")
+TOOLS = ("as", "ld", "nm", "objdump", "strip")
 
 needs_binutils = pytest.mark.skipif(
     not all(map(shutil.which, TOOLS)) or not (SITE / THIN.OPENCV_LIBRARIES).is_dir(),
@@ -136,14 +136,32 @@ def test_another_make_of_opencv_is_looked_at_by_somebody_first(thinned: Path) ->
         THIN.hollow_out(thinned / THIN.OPENCV, thinned / THIN.OPENCV_LIBRARIES, ("libpng16", "libheif"))
 
 
+@needs_binutils
+def test_what_was_changed_after_linking_is_not_stripped(tmp_path: Path) -> None:
+    """OpenCV's module names the libraries beside it by a section that strip(1) would cut off; uvloop's does not."""
+    for name in ("cv2", "uvloop"):
+        shutil.copytree(SITE / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    THIN.strip(tmp_path)
+    assert (tmp_path / THIN.OPENCV).read_bytes() == (SITE / THIN.OPENCV).read_bytes()
+    (loop,) = (tmp_path / "uvloop").glob("loop.*.so")
+    assert loop.stat().st_size < (SITE / "uvloop" / loop.name).stat().st_size / 2
+    done = run(tmp_path, "import uvloop; print(uvloop.__file__); uvloop.new_event_loop().close()")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(tmp_path)
+
+
+def test_what_is_left_reads_pictures() -> None:
+    THIN.check()
+
+
 MISSED = """
-import importlib, importlib.util, pkgutil, sys
+import importlib, pkgutil, sys
 sys.path.insert(0, sys.argv[1])
 import thin, app
 def packages():
     files = ((name.partition(".")[0], getattr(module, "__file__", None) or "") for name, module in sys.modules.items())
     return {name for name, file in files if "site-packages" in file}
-for name in (*thin.IMPORTED, *filter(importlib.util.find_spec, thin.ENGINES)):
+for name in (*thin.IMPORTED, *thin.installed(thin.ENGINES)):
     importlib.import_module(name)
 compiled = packages()
 for module in pkgutil.walk_packages(app.__path__, "app."):

@@ -72,7 +72,10 @@ def test_no_credentials_are_left_behind_and_none_are_kept(path: Any) -> None:
 def test_they_build_run_and_publish_what_is_there() -> None:
     images, deploy = read(ROOT / ".github/workflows/images.yml"), (ROOT / ".github/workflows/deploy.yml").read_text()
     for job in images["jobs"].values():
-        assert tuple(entry["file"] for entry in job["strategy"]["matrix"]["include"]) == DOCKERFILES
+        entries = job["strategy"]["matrix"]["include"]
+        assert tuple(dict.fromkeys(entry["file"] for entry in entries)) == DOCKERFILES
+        assert [entry["kind"] for entry in entries] == ["cpu", "cuda", "cuda-slim"]
+        assert all((ROOT / f"requirements-{entry['kind']}.lock").exists() for entry in entries)
     tag = images["env"]["PYTHON_TAG"]
     assert all(f"ARG PYTHON_IMAGE={tag}" in (ROOT / name).read_text() for name in DOCKERFILES)
     for name in re.findall(r"k8s/[\w./-]+|tests/[\w./-]+|\w+\.bicep", deploy):
@@ -101,7 +104,7 @@ def run_step(
     )
 
 
-@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+@pytest.mark.parametrize("kind", ["cpu", "cuda", "cuda-slim"])
 @pytest.mark.parametrize(
     ("event", "ref", "tag"),
     [
@@ -124,7 +127,7 @@ def test_a_tag_says_which_image_it_is_for_ever(tmp_path: Path, kind: str, event:
         KIND=kind,
     )
     outputs = dict(line.split("=", 1) for line in done.stdout.splitlines())
-    assert re.fullmatch(tag + ("-cuda" if kind == "cuda" else ""), outputs["tag"]), done
+    assert re.fullmatch(tag + ("" if kind == "cpu" else f"-{kind}"), outputs["tag"]), done
     assert re.fullmatch(tag.removeprefix("v"), outputs["version"])
 
 

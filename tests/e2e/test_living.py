@@ -1,148 +1,25 @@
 """Models are loaded, swapped and unloaded in a real process while it is asked, and no request notices."""
 
-import asyncio
 import hashlib
 import os
 import shutil
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from app.commands import signing
-from app.devbus.broker import Broker
+from tests.fixtures.living import RED, Callers, change, closed, open_to_all, version_in
 from tests.fixtures.models import add_colour_model, add_numbered_version, colour_manifest, write_manifest
 from tests.fixtures.pictures import solid
-from tests.fixtures.queue import picture, put, results
-from tests.fixtures.server import Server, serving
-from tests.fixtures.waiting import until, until_async
-
-RED = (255, 0, 0)
-SWAPS = 30
-MIB = 2**20
-
-
-class Callers:
-    """Threads that ask one model again and again; `answered` counts the versions that did, `wrong` what else came."""
-
-    def __init__(self, server: Server, name: str, count: int = 3) -> None:
-        self.answered: Counter[int] = Counter()
-        self.wrong: list[str] = []
-        self._server = server
-        self._name = name
-        self._ended = False
-        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
-
-    def _ask(self) -> None:
-        with self._server.client() as client:
-            while not self._ended:
-                response = client.post(f"/v1/models/{self._name}/predict", content=solid(RED))
-                if response.status_code != 200:
-                    self.wrong.append(response.text)
-                    continue
-                version = version_in(response.json())
-                self.answered[version] += 1
-                time.sleep(0.005)  # steady, and not all that the machine can do
-
-    def __enter__(self) -> "Callers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended = True
-        for thread in self._threads:
-            thread.join()
-
-
-def version_in(body: dict[str, Any]) -> int:
-    """The version that computed an answer; it must be the one that the answer names."""
-    shares = {found["label"]: found["score"] for found in body["classes"]}
-    version = round(shares["red"] * 256)
-    assert body["version"] == str(version)
-    return version
-
-
-@contextmanager
-def open_to_all(models: Path, **settings: object) -> Iterator[tuple[Server, httpx.Client]]:
-    with (
-        serving(models, **{"model_control": "open", "lanes": 2, **settings}) as server,
-        server.client() as client,
-    ):
-        yield server, client
-
-
-def change(client: httpx.Client, verb: str, name: str = "numbered") -> dict[str, Any]:
-    response = client.post(f"/v1/models/{name}/{verb}")
-    assert response.status_code == 200, response.text
-    told: dict[str, Any] = response.json()
-    return told
-
-
-def resident(server: Server) -> int:
-    with open(f"/proc/{server.process.pid}/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def threads(server: Server) -> int:
-    return len(os.listdir(f"/proc/{server.process.pid}/task"))
-
-
-def files(server: Server) -> int:
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
-
-
-def closed(server: Server) -> int:
-    return server.log.count("after it stopped answering")
+from tests.fixtures.waiting import until
 
 
 @pytest.fixture
 def numbered(tmp_path: Path) -> Path:
     add_numbered_version(tmp_path, 1)
     return tmp_path
-
-
-async def test_thirty_swaps_under_load_lose_nothing_and_leave_nothing(numbered: Path) -> None:
-    async with Broker(["jobs", "results,dedup=600"]) as broker:
-        queue = {
-            "servicebus_connection_string": broker.connection_string,
-            "queue": "jobs",
-            "results_queue": "results",
-        }
-        with open_to_all(numbered, **queue) as (server, client), Callers(server, "numbered") as callers:
-            sent = 0
-            before: tuple[int, int, int] | None = None
-            for version in range(2, SWAPS + 2):
-                await put(broker, [picture(RED, f"message-{sent + number}") for number in range(4)])
-                sent += 4
-                add_numbered_version(numbered, version)
-                told = await asyncio.to_thread(change, client, "load")
-                assert (told["outcome"], told["versions"]) == ("loaded", [str(version)])
-                reached = callers.answered[version]
-                await until_async(lambda version=version, reached=reached: callers.answered[version] > reached)  # type: ignore[misc]
-                await until_async(lambda version=version: closed(server) == version - 1)  # type: ignore[misc]
-                shutil.rmtree(numbered / "numbered" / str(version - 1))
-                if version == 6:
-                    before = threads(server), files(server), resident(server)
-            assert before is not None
-            bodies = await results(broker, sent)
-            assert {version_in(body) for body in bodies.values()} <= set(range(1, SWAPS + 2))
-            assert (len(bodies), broker.queue("results").depths.total) == (sent, sent)
-            assert threads(server) <= before[0] + 1
-            assert files(server) <= before[1] + 2
-            # Twenty-five states of five megabytes each have gone since.
-            assert resident(server) < before[2] + 40 * MIB
-            text = client.get("/metrics").text
-            assert f'roo_model_changes_total{{change="load",model="numbered",outcome="loaded"}} {SWAPS}.0' in text
-            assert 'roo_model_load_seconds{model="numbered",version="2"}' not in text
-        assert callers.wrong == []
-        assert set(callers.answered) == set(range(1, SWAPS + 2))
 
 
 def test_what_cannot_be_loaded_leaves_the_old_one_serving_and_says_why(numbered: Path) -> None:
@@ -225,6 +102,13 @@ def test_a_model_comes_and_goes_beside_another(tmp_path: Path) -> None:
         # Unloading what is broken is having seen it.
         assert change(client, "unload", "broken")["outcome"] == "unloaded"
         assert client.get("/v1/models").json()["failed"] == []
+        # Where nothing is left, every request would fail: others shall have them.
+        assert change(client, "unload", "colour")["outcome"] == "unloaded"
+        ready = client.get("/readyz")
+        assert (ready.status_code, ready.json()["checks"]["models"][:12]) == (503, "none is left")
+        assert client.get("/livez").status_code == 200
+        assert change(client, "load", "colour")["outcome"] == "loaded"
+        assert client.get("/readyz").status_code == 200
 
 
 def test_what_must_stay_is_not_unloaded(tmp_path: Path) -> None:
@@ -256,40 +140,6 @@ def test_many_who_ask_for_the_same_change_get_it(numbered: Path) -> None:
         assert client.get("/v1/models").json()["models"][0]["versions"][0]["version"] == "2"
         until(lambda: "answers from now on" in server.log)
         assert server.log.count("answers from now on") == 1
-
-
-def test_told_to_stop_amid_a_change_it_answers_what_it_has_and_ends(numbered: Path) -> None:
-    with open_to_all(numbered) as (server, _):
-        statuses: list[int] = []
-        ended = threading.Event()
-
-        def ask() -> None:
-            with server.client() as client:
-                while not ended.is_set():
-                    try:
-                        statuses.append(client.post("/v1/predict", content=solid(RED)).status_code)
-                    except httpx.TransportError:
-                        return
-
-        def reload() -> None:
-            with server.client() as client:
-                while not ended.is_set():
-                    try:
-                        client.post("/v1/models/numbered/reload")
-                    except httpx.TransportError:
-                        return
-
-        working = [threading.Thread(target=work) for work in (ask, ask, reload)]
-        for thread in working:
-            thread.start()
-        until(lambda: closed(server) >= 3 and len(statuses) > 20)
-        server.terminate()
-        assert server.wait() == 0, server.log
-        ended.set()
-        for thread in working:
-            thread.join()
-        assert set(statuses) <= {200, 503}
-        assert "Traceback" not in server.log
 
 
 def test_a_changed_folder_is_seen(tmp_path: Path) -> None:

@@ -96,6 +96,14 @@ def test_batches_that_cost_more_than_their_pictures_are_not_formed(tmp_path: Pat
     assert max(machine.engines[0].batches) == 4, "what is slower in fours needs not be tried in eights"
 
 
+def test_batches_of_a_network_that_takes_no_time_are_large_untried(tmp_path: Path, costing: Costing) -> None:
+    machine = costing(lambda batch, options: len(batch) * calibration.SMALL_NETWORK / 2)
+    limit = machine.calibrated(entry_of(tmp_path, max_size=16)).batches["colour", "1"]
+    assert limit.size == 8
+    assert limit.reason == "its network takes 0.15 ms for a picture: batches cost nothing"
+    assert {size for engine in machine.engines for size in engine.batches} == {1}
+
+
 def test_what_gains_too_little_is_not_taken(tmp_path: Path, costing: Costing) -> None:
     fixed = 0.06 * MOMENT  # a picture in four takes 0.955 of one alone
     machine = costing(lambda batch, options: beside(fixed + (MOMENT - fixed) * len(batch), options))

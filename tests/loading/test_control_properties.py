@@ -1,5 +1,5 @@
-"""Whatever is loaded, swapped, unloaded, broken or killed, in whatever order: a request gets one answer, of a version
-that existed, and a pinned model always gives one.
+"""Whatever is loaded, swapped, unloaded, shifted, broken or killed, in whatever order: a request gets one answer, of a
+version that existed, and a pinned model always gives one.
 """
 
 import asyncio
@@ -8,13 +8,16 @@ import shutil
 import tempfile
 from collections.abc import Awaitable
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.assembly import Core, build
+from app.core.model import Model
 from app.core.request import InferenceRequest, InferenceResult, Priority
+from app.engines import catalog
 from app.errors import CannotLoad, ModelNotFound, RequestError
 from app.loading.control import Verb
 from app.settings import Settings
@@ -35,19 +38,29 @@ class LivingRepository(RuleBasedStateMachine):
     def begin(self) -> None:
         self.root = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
-        self.existed: dict[str, set[str]] = {PINNED: {"1"}, FREE: {"1"}}
-        for name in (PINNED, FREE):
-            self.write(name, 1)
+        self.existed: dict[str, set[str]] = {PINNED: set(), FREE: set()}
         self.core = self.start()
 
     def start(self) -> Core:
+        """Another process, which finds two versions of each model."""
+        self.several = {PINNED: True, FREE: True}
+        for name in (PINNED, FREE):
+            shutil.rmtree(self.root / name, ignore_errors=True)
+            self.write(name, 1)
+            self.write(name, 2)
         core = build(Settings(models_dir=self.root, device="cpu", lanes=2, calibrate=False, model_control="open"))
         core.load()
         return core
 
     def write(self, name: str, version: int) -> None:
-        add_numbered_version(self.root, version, name, pinned=name == PINNED)
+        add_numbered_version(self.root, version, name, numbers=100)
+        self.describe(name)
         self.existed[name].add(str(version))
+
+    def describe(self, name: str) -> None:
+        """All versions that are there are to be served, or the newest."""
+        versions = self.there(name) if self.several[name] else "latest"
+        write_manifest(self.root / name, colour_manifest(pinned=name == PINNED, versions=versions))
 
     @rule(name=NAMES, version=VERSIONS)
     def add_version(self, name: str, version: int) -> None:
@@ -67,21 +80,55 @@ class LivingRepository(RuleBasedStateMachine):
     def break_manifest(self, name: str) -> None:
         write_manifest(self.root / name, {"tsak": "classification"})
 
-    @rule(name=NAMES)
-    def mend_manifest(self, name: str) -> None:
-        write_manifest(self.root / name, colour_manifest(pinned=name == PINNED))
+    @rule(name=NAMES, several=st.booleans())
+    def mend_manifest(self, name: str, several: bool) -> None:
+        self.several[name] = several
+        self.describe(name)
 
     @rule(name=NAMES, verb=st.sampled_from(["load", "reload"]))
     def load(self, name: str, verb: Verb) -> None:
-        before = [model for model in self.core.service.registry if model.name == name]
+        before = self.loaded(name)
         answers = self.runner.run(self.amid_requests(name, self.change(verb, name)))
-        after = [model for model in self.core.service.registry if model.name == name]
+        after = self.loaded(name)
         if (reason := self.core.service.registry.failures.get(name)) is not None:
             assert reason
             assert after == before
         else:
-            assert [model.version for model in after] == [self.newest(name)]
+            there = self.there(name)
+            assert [model.version for model in after] in (there[-1:], there)
         assert {answer.version for answer in answers} <= {model.version for model in [*before, *after]}
+
+    @rule(name=NAMES, error=st.sampled_from([MemoryError, RuntimeError, OSError]))
+    def crash_while_loading(self, name: str, error: type[Exception]) -> None:
+        """An engine raises whatever a library can."""
+
+        def open_engine(*_: object) -> None:
+            raise error("no room")
+
+        before = self.loaded(name)
+        with patch.object(catalog, "open_engine", open_engine):
+            answers = self.runner.run(self.amid_requests(name, self.change("reload", name)))
+        assert self.core.service.registry.failures[name]
+        assert self.loaded(name) == before
+        assert {answer.version for answer in answers} <= {model.version for model in before}
+
+    @rule(name=NAMES, share=st.sampled_from([0, 30, 100]))
+    def shift(self, name: str, share: int) -> None:
+        """The newest loaded version gets a share, the oldest the rest."""
+        versions = [model.version for model in self.loaded(name)]
+        if len(versions) < 2:
+            return
+        oldest, newest, traffic = versions[0], versions[-1], self.core.service.registry.traffic
+        shares = {oldest: 100.0 - share, newest: float(share)}
+
+        async def change() -> None:
+            traffic.change(name, traffic.route(name).with_shares(shares))
+
+        self.runner.run(self.amid_requests(name, change()))
+        answers = self.runner.run(self.ask(name, 6))
+        met = {answer.version for answer in answers if isinstance(answer, InferenceResult)}
+        assert met
+        assert met <= {version for version, part in shares.items() if part}
 
     @rule(name=NAMES)
     def unload(self, name: str) -> None:
@@ -92,9 +139,6 @@ class LivingRepository(RuleBasedStateMachine):
     def crash(self) -> None:
         """What was not answered is lost; another process begins with what is on the disk."""
         self.core.executor.stop(0.0)
-        for name in (PINNED, FREE):
-            shutil.rmtree(self.root / name)
-            self.write(name, 1)
         self.core = self.start()
 
     @invariant()
@@ -113,8 +157,11 @@ class LivingRepository(RuleBasedStateMachine):
             self.runner.close()
             shutil.rmtree(self.root)
 
-    def newest(self, name: str) -> str:
-        return max((path.name for path in (self.root / name).iterdir() if path.name.isdecimal()), key=int)
+    def there(self, name: str) -> list[str]:
+        return sorted(path.name for path in (self.root / name).iterdir() if path.name.isdecimal())
+
+    def loaded(self, name: str) -> list[Model]:
+        return [model for model in self.core.service.registry if model.name == name]
 
     async def change(self, verb: Verb, name: str) -> None:
         with contextlib.suppress(CannotLoad, ModelNotFound):
@@ -153,5 +200,5 @@ class LivingRepository(RuleBasedStateMachine):
 
 TestLivingRepository = LivingRepository.TestCase
 TestLivingRepository.settings = settings(
-    max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from onnx import numpy_helper
 
 from app.commands import quantization
-from app.engines.base import EngineName
+from app.engines import catalog
+from app.engines.base import Engine, EngineName, EngineOptions
 from app.host import cpu
 from app.loading import loader
 from app.loading.serving import PrecisionChoice, Serving
@@ -51,6 +53,32 @@ def quantized(tmp_path: Path) -> Path:
     rows = [random.random((1, 3, 32, 32), np.float32) for _ in range(4)]
     quantization.quantize(folder / "1" / "model.onnx", folder / "1" / "model.int8.onnx", rows)
     return add_convolutions_model(tmp_path / "models", precisions=["fp32", "int8"])
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which files are opened and closed, as it happens."""
+    told: list[str] = []
+    really = catalog.open_engine
+
+    def open_engine(name: EngineName, path: Path, options: EngineOptions) -> Engine:
+        engine = really(name, path, options)
+        really_close = engine.close
+
+        def close() -> None:
+            told.append(f"close {path.name}")
+            really_close()
+
+        told.append(f"open {path.name}")
+        monkeypatch.setattr(engine, "close", close)
+        return engine
+
+    monkeypatch.setattr(catalog, "open_engine", open_engine)
+    return told
+
+
+TRIAL = ["open model.int8.onnx", "close model.int8.onnx", "open model.onnx", "close model.onnx"]
+"""Never both beside each other: others that are served need the memory."""
 
 
 def add_examples(folder: Path) -> None:
@@ -152,3 +180,36 @@ def test_an_example_that_is_no_picture_costs_no_start(quantized: Path) -> None:
     choice = choose(quantized)
     assert choice.precision == "fp32"
     assert "it could not be tried" in choice.reason
+
+
+@pytest.mark.usefixtures("vnni")
+def test_what_was_tried_is_not_tried_again_until_something_else_lies_there(quantized: Path, events: list[str]) -> None:
+    add_examples(quantized)
+    entry = read_entry(quantized)
+    serving = loader.with_precision(entry, Serving(CPU))
+    assert events == TRIAL
+    found = serving.precisions["convolutions", "1"]
+    assert loader.with_precision(entry, serving).precisions["convolutions", "1"] == found
+    shutil.copytree(quantized / "1", quantized / "2")
+    serving = loader.with_precision(read_entry(quantized), serving)
+    assert serving.precisions["convolutions", "2"] == found
+    assert events == TRIAL
+    (quantized / "examples" / "0.png").write_bytes(solid((1, 2, 3)))
+    loader.with_precision(read_entry(quantized), serving)
+    assert events == 2 * TRIAL
+    model = onnx.load(quantized / "2" / "model.onnx")
+    model.doc_string = "another file"
+    onnx.save(model, quantized / "2" / "model.onnx")
+    loader.with_precision(read_entry(quantized), serving)
+    assert events == 3 * TRIAL
+
+
+@pytest.mark.usefixtures("vnni")
+def test_what_could_not_be_tried_is_tried_again(quantized: Path, events: list[str]) -> None:
+    (quantized / "examples").mkdir()
+    (quantized / "examples" / "torn.jpg").write_bytes(b"no picture")
+    entry = read_entry(quantized)
+    serving = loader.with_precision(entry, Serving(CPU))
+    assert events == TRIAL[:2]
+    loader.with_precision(entry, serving)
+    assert events == 2 * TRIAL[:2]

@@ -1,4 +1,7 @@
-"""Decode a picture in each way and print the most bytes that each took. usage: measure_decoding.py FILE WIDTH HEIGHT
+"""Decode pictures in each way and tell the most bytes that each took. usage: measure_decoding.py WIDTH HEIGHT
+
+Each line of its input names a file; a line of JSON answers it. What one picture takes is done in children, so that it
+leaves nothing behind for the next, and what has to be imported is imported once.
 
 Resident memory does not show the copy of the file that is lent to the decoder, so that is added.
 """
@@ -8,9 +11,12 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.core.request import Deadline
 from app.host.allocator import keep_buffers
@@ -30,29 +36,32 @@ def status(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-def peak(way: Callable[[], object], lent: int) -> int:
-    """Most bytes taken at once, in a child, so that nothing is left over from the last."""
+def in_child(work: Callable[[], object]) -> Any:
+    """What it returns, through JSON, from a child, so that nothing is left over from it."""
     reading, writing = os.pipe()
     if not os.fork():
-        Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is there now
-        before = status("VmRSS")
-        way()
-        os.write(writing, str(status("VmHWM") - before + lent).encode())
+        with open(writing, "w") as answer:
+            json.dump(work(), answer)
         os._exit(0)
     os.close(writing)
     with open(reading) as answer:
         text = answer.read()
     os.wait()
-    return int(text)
+    return json.loads(text)
 
 
-def main(path: str, width: int, height: int) -> None:
-    """Print the peaks as JSON."""
-    keep_buffers()
+def peak(way: Callable[[], object], lent: int) -> int:
+    """Most bytes taken at once."""
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls to what is there now
+    before = status("VmRSS")
+    way()
+    return status("VmHWM") - before + lent
+
+
+def peaks(path: str, spec: preprocessing.InputSpec, row: NDArray[Any]) -> dict[str, int]:
+    """Of each way that a picture is decoded in."""
     data = Path(path).read_bytes()
-    header, spec = image.read_header(data), preprocessing.InputSpec(size=Size(width, height))
-    row = np.zeros(spec.shape, spec.numpy_dtype)
-    preprocessing.prepare(image.decode(image.specimen(), image.read_header(image.specimen())), spec, row)
+    header = image.read_header(data)
 
     def prepared(picture: Picture) -> None:
         preprocessing.prepare(picture, spec, row)
@@ -69,14 +78,25 @@ def main(path: str, width: int, height: int) -> None:
     ways: dict[str, Callable[[], object]] = {
         "whole": lambda: prepared(image.decode(data, header)),
         "whole, 12 bits": lambda: prepared(image.decode(data, header, levels=CAMERA)),
-        "for a model": lambda: prepared(image.decode(data, header, Size(width, height))),
+        "for a model": lambda: prepared(image.decode(data, header, spec.size)),
         "grey": lambda: sought(image.decode_grey(data, header)),
         "grey, 12 bits": lambda: sought(image.decode_grey(data, header, CAMERA)),
         "drawn as PNG": lambda: asyncio.run(draw("image/png")),
         "drawn as JPEG": lambda: asyncio.run(draw("image/jpeg")),
     }
-    sys.stdout.write(json.dumps({name: peak(way, lent) for name, way in ways.items()}))
+    return {name: in_child(partial(peak, way, lent)) for name, way in ways.items()}
+
+
+def main(width: int, height: int) -> None:
+    """Answer each line of the input."""
+    keep_buffers()
+    spec = preprocessing.InputSpec(size=Size(width, height))
+    row = np.zeros(spec.shape, spec.numpy_dtype)
+    preprocessing.prepare(image.decode(image.specimen(), image.read_header(image.specimen())), spec, row)
+    for path in iter(sys.stdin.readline, ""):
+        sys.stdout.write(json.dumps(in_child(partial(peaks, path.rstrip("\n"), spec, row))) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(int(sys.argv[1]), int(sys.argv[2]))
