@@ -11,7 +11,7 @@ PYTEST := pytest -n $(WORKERS) --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ contracts: $(VENV)/.dev ## Check which room imports which
 	$(BIN)/lint-imports
 
 check: lint types contracts test ## All of the above
+
+chart: $(VENV)/.dev ## Make the Helm chart of the kustomize overlays; needs kubectl or kustomize
+	$(BIN)/python -m k8s.make_chart
 
 bench: $(VENV)/.dev ## Measure the service beside a plain loop and a naive endpoint
 	$(BIN)/python -m benchmarks.comparison

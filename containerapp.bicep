@@ -16,6 +16,9 @@ param name string = 'roo-vision'
 @description('Region of everything. Serverless GPUs are offered in some regions only.')
 param location string = resourceGroup().location
 
+@description('Tags of everything that is made.')
+param tags object = {}
+
 @description('Image to run. Empty: everything but the app is made, so that there is a registry to push the image to.')
 param image string = ''
 
@@ -29,10 +32,13 @@ param externalIngress bool = false
 @description('For a careful roll-out: the revision that keeps the rest of the traffic. Empty: the new one gets all, and replaces it.')
 param stableRevision string = ''
 
-@description('Per cent of the traffic that the new revision gets beside stableRevision.')
+@description('Per cent of the requests that the new revision gets beside stableRevision; of the messages too, where it is a worker.')
 @minValue(0)
 @maxValue(100)
 param newRevisionWeight int = 10
+
+@description('Whether this revision takes messages. Left out: not beside stableRevision, so that two do not scale by one queue. Without keys or tokens nothing else is left to do.')
+param worker bool = empty(stableRevision)
 
 // ── Who may ask over HTTP ───────────────────────────────────────────────────────────────────────────────────────────
 // With neither keys nor tokens no picture is taken over HTTP, and the queue alone is worked off. docs/security.md explains.
@@ -70,10 +76,15 @@ param rateLimit int = 0
 @maxValue(1000)
 param minReplicas int = 0
 
-@description('Most replicas. On a GPU the quota is the bound.')
+@description('Most replicas.')
 @minValue(1)
 @maxValue(1000)
 param maxReplicas int = 50
+
+@description('Most replicas with a GPU: as many as the quota has GPUs.')
+@minValue(1)
+@maxValue(1000)
+param maxReplicasGpu int = 4
 
 @description('''Messages per replica. A replica with two cores does 60 to 150 pictures a second, so 300 are 2 to 5 s of
 work, and still only 30 s where pictures are so large that it does 10. The shift change, 800 messages a minute (13 a
@@ -81,6 +92,15 @@ second), is carried by one replica; all 800 at once call three, which are done 5
 + 15 s (node has the image, start 3 s) + 5 s, half of the 60 s that a result may take.''')
 @minValue(1)
 param messageCount int = 300
+
+@description('Messages per replica with a GPU, which takes minutes to start and has four times the cores to decode with.')
+@minValue(1)
+param messageCountGpu int = 800
+
+@description('Seconds that a start may take before the replica is given up. 0: 30, or 300 with a GPU or models that are not in the image.')
+@minValue(0)
+@maxValue(2400)
+param startupSeconds int = 0
 
 @description('HTTP requests in flight per replica. At 60 pictures a second the last of 32 waits for half a second.')
 @minValue(1)
@@ -100,7 +120,11 @@ param serviceBusName string = '${name}-${uniqueString(resourceGroup().id)}'
 @allowed(['Standard', 'Premium'])
 param serviceBusSku string = 'Standard'
 
-@description('Disabled: registry and bus are reached by private endpoints alone (infra/network.bicep); both must be Premium.')
+@description('Messaging units of a Premium namespace.')
+@allowed([1, 2, 4, 8, 16])
+param serviceBusUnits int = 1
+
+@description('Disabled: registry, bus and storage are reached by private endpoints alone (infra/network.bicep); the first two must be Premium.')
 @allowed(['Enabled', 'Disabled'])
 param publicNetworkAccess string = 'Enabled'
 
@@ -144,13 +168,16 @@ param registrySku string = 'Standard'
 @description('Regions, beside the registry\'s own, that it is copied to; Premium alone.')
 param registryRegions string[] = []
 
+@description('Whether the environment is spread over the region\'s zones, which takes subnetId. A registry is by itself, where the region has any.')
+param zoneRedundant bool = !empty(subnetId)
+
 @description('Whether the environment and its Log Analytics workspace are made here. Otherwise it must be in this resource group.')
 param createEnvironment bool = true
 
 @description('Container Apps environment.')
 param environmentName string = '${name}-environment'
 
-@description('Subnet of two hundred addresses or more, delegated to Microsoft.App/environments, for the environment; its replicas are then in several zones. Empty: none.')
+@description('Subnet of two hundred addresses or more, delegated to Microsoft.App/environments, for the environment. Empty: none.')
 param subnetId string = ''
 
 @description('Days that logs are kept.')
@@ -164,8 +191,26 @@ param applicationInsights bool = true
 @description('Whom Azure Monitor writes to when messages wait and nothing runs, are dead-lettered or throttled. Empty: nobody, and no alerts are made.')
 param alertEmails string[] = []
 
-@description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
+@description('Whether a storage account is made here, with containers for pictures and results, and their end after some days.')
+param createStorage bool = false
+
+@description('Storage account of this resource group for pictures by link and for large results. Empty: none, or a name is made for it.')
+@maxLength(24)
 param storageAccountName string = ''
+
+@description('Container of it that pictures are read from. Empty: links may lead to any of the account.')
+param picturesContainer string = createStorage ? 'pictures' : ''
+
+@description('Whether a picture that is put into picturesContainer becomes a message, by Event Grid; the queue then has no sessions.')
+param uploadEvents bool = createStorage
+
+@description('Days that a picture is kept in the storage that is made here.')
+@minValue(1)
+param picturesDays int = 7
+
+@description('Days that large results, and events that could not be delivered, are kept there.')
+@minValue(1)
+param resultsDays int = 30
 
 @description('Storage account of this resource group that models are pulled from at the start. Empty: those in the image.')
 param modelsAccountName string = ''
@@ -175,6 +220,19 @@ param modelsContainer string = 'models'
 
 @description('Folder in it, so that each state of the models may have one of its own: changing it is a new revision. Empty: the whole container.')
 param modelsFolder string = ''
+
+@description('Share of Azure Files that is mounted as the model repository, in place of the image\'s and of one that is pulled. Empty: none.')
+param modelsShare string = ''
+
+@description('Storage account of this resource group with that share.')
+param modelsShareAccountName string = ''
+
+@description('How the share is mounted: SMB with the account\'s key, which the environment keeps, or NFS without, which takes subnetId.')
+@allowed(['SMB', 'NFS'])
+param modelsShareProtocol string = 'SMB'
+
+@description('Public keys (PEM) of those who may sign models; models that none of them has signed are not served. Empty: all are.')
+param trustedKeys string = ''
 
 // ── Facts ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -196,7 +254,7 @@ var sizes = {
     inflightBytes: 134217728
     decodeBytes: 469762048
     held: 32
-    startupPeriod: 3
+    startupSeconds: 30
   }
   'gpu-t4': {
     profile: 'gpu-t4'
@@ -207,7 +265,7 @@ var sizes = {
     inflightBytes: 1073741824
     decodeBytes: 2147483648
     held: 128
-    startupPeriod: 30
+    startupSeconds: 300
   }
   'gpu-a100': {
     profile: 'gpu-a100'
@@ -218,229 +276,56 @@ var sizes = {
     inflightBytes: 1073741824
     decodeBytes: 2147483648
     held: 128
-    startupPeriod: 30
+    startupSeconds: 300
   }
 }
 var size = sizes[compute]
 
-// Built-in roles: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
-var roles = {
-  acrPull: '7f951dda-4ed3-4680-a7ca-43fe172d538d'
-  keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
-  serviceBusDataOwner: '090c5cfd-751d-490a-894a-3ce6f1109419'
-  serviceBusDataReceiver: '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
-  serviceBusDataSender: '69a216fc-b8fb-44d8-bc22-1f3c2cd27a39'
-  storageBlobDataContributor: 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
-  storageBlobDataReader: '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
-}
+// What this cloud calls its bus, and KEDA the cloud.
+var cloud = loadJsonContent('infra/clouds.json')[az.environment().name]
+var serviceBusHost = '${serviceBusName}.${cloud.bus}'
 
 // ── Identities ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 // Who the service is: may receive pictures and send results, nothing else.
-resource worker 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+resource workerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: '${name}-worker'
   location: location
+  tags: tags
 }
 
 // Who scales it, pulls its image and fetches its secrets. Asking for a queue's depth takes the right to manage the
 // queue, so this identity never enters the container (lifecycle None below).
-resource scaler 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
+resource scalerIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: '${name}-scaler'
   location: location
+  tags: tags
 }
 
-// ── Service Bus ─────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── Bus, registry, storage ──────────────────────────────────────────────────────────────────────────────────────────
 
-resource newServiceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' = if (createServiceBus) {
-  name: serviceBusName
-  location: location
-  sku: {
-    name: serviceBusSku
-    tier: serviceBusSku
-  }
-  properties: {
-    // Identities only: there is no key that could leak.
-    disableLocalAuth: true
-    minimumTlsVersion: '1.2'
+module bus 'infra/servicebus.bicep' = if (createServiceBus) {
+  name: '${name}-servicebus'
+  params: {
+    name: serviceBusName
+    location: location
+    tags: tags
+    sku: serviceBusSku
+    units: serviceBusUnits
     publicNetworkAccess: publicNetworkAccess
+    queue: queue
+    topic: topic
+    subscription: subscription
+    sessions: sessions > 0
+    bulkQueue: bulkQueue
+    resultsQueue: resultsQueue
   }
 }
-
-resource newQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus && empty(topic)) {
-  parent: newServiceBus
-  name: queue
-  properties: {
-    requiresSession: sessions > 0
-    // The worker plans with half of it and renews; a crashed replica's messages come back after a minute.
-    lockDuration: 'PT1M'
-    maxDeliveryCount: 10
-    deadLetteringOnMessageExpiration: true
-    defaultMessageTimeToLive: 'P1D'
-    maxSizeInMegabytes: 5120
-  }
-}
-
-resource newBulkQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus && !empty(bulkQueue)) {
-  parent: newServiceBus
-  name: empty(bulkQueue) ? 'none' : bulkQueue
-  properties: {
-    // As the first's, but that it has no sessions.
-    lockDuration: 'PT1M'
-    maxDeliveryCount: 10
-    deadLetteringOnMessageExpiration: true
-    defaultMessageTimeToLive: 'P1D'
-    maxSizeInMegabytes: 5120
-  }
-}
-
-resource newTopic 'Microsoft.ServiceBus/namespaces/topics@2026-01-01' = if (createServiceBus && !empty(topic)) {
-  parent: newServiceBus
-  name: empty(topic) ? 'none' : topic
-  properties: {
-    defaultMessageTimeToLive: 'P1D'
-    maxSizeInMegabytes: 5120
-  }
-}
-
-resource newSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2026-01-01' = if (createServiceBus && !empty(topic)) {
-  parent: newTopic
-  name: subscription
-  properties: {
-    // As the queue's.
-    requiresSession: sessions > 0
-    lockDuration: 'PT1M'
-    maxDeliveryCount: 10
-    deadLetteringOnMessageExpiration: true
-    deadLetteringOnFilterEvaluationExceptions: true
-  }
-}
-
-resource newResultsQueue 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' = if (createServiceBus) {
-  parent: newServiceBus
-  name: resultsQueue
-  properties: {
-    // A redelivered picture gives a result with the same id. An hour is longer than ten deliveries take.
-    requiresDuplicateDetection: true
-    duplicateDetectionHistoryTimeWindow: 'PT1H'
-    lockDuration: 'PT1M'
-    maxDeliveryCount: 10
-    deadLetteringOnMessageExpiration: true
-    defaultMessageTimeToLive: 'P7D'
-    maxSizeInMegabytes: 5120
-  }
-}
-
-resource serviceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = {
-  name: serviceBusName
-}
-
-resource pictures 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = if (empty(topic)) {
-  parent: serviceBus
-  name: queue
-}
-
-resource bulkPictures 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = if (!empty(bulkQueue)) {
-  parent: serviceBus
-  name: empty(bulkQueue) ? 'none' : bulkQueue
-}
-
-resource pictureTopic 'Microsoft.ServiceBus/namespaces/topics@2026-01-01' existing = if (!empty(topic)) {
-  parent: serviceBus
-  name: empty(topic) ? 'none' : topic
-}
-
-resource pictureSubscription 'Microsoft.ServiceBus/namespaces/topics/subscriptions@2026-01-01' existing = if (!empty(topic)) {
-  parent: pictureTopic
-  name: subscription
-}
-
-resource results 'Microsoft.ServiceBus/namespaces/queues@2026-01-01' existing = {
-  parent: serviceBus
-  name: resultsQueue
-}
-
-resource workerReceives 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (empty(topic)) {
-  name: guid(pictures.id, worker.id, roles.serviceBusDataReceiver)
-  scope: pictures
-  properties: {
-    principalId: worker.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
-  }
-  dependsOn: [newQueue]
-}
-
-resource workerSubscribes 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(topic)) {
-  name: guid(pictureSubscription.id, worker.id, roles.serviceBusDataReceiver)
-  scope: pictureSubscription
-  properties: {
-    principalId: worker.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
-  }
-  dependsOn: [newSubscription]
-}
-
-resource workerReceivesBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(bulkQueue)) {
-  name: guid(bulkPictures.id, worker.id, roles.serviceBusDataReceiver)
-  scope: bulkPictures
-  properties: {
-    principalId: worker.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataReceiver)
-  }
-  dependsOn: [newBulkQueue]
-}
-
-resource workerSends 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(results.id, worker.id, roles.serviceBusDataSender)
-  scope: results
-  properties: {
-    principalId: worker.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataSender)
-  }
-  dependsOn: [newResultsQueue]
-}
-
-resource scalerCounts 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (empty(topic)) {
-  name: guid(pictures.id, scaler.id, roles.serviceBusDataOwner)
-  scope: pictures
-  properties: {
-    principalId: scaler.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
-  }
-  dependsOn: [newQueue]
-}
-
-resource scalerCountsSubscription 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(topic)) {
-  name: guid(pictureTopic.id, scaler.id, roles.serviceBusDataOwner)
-  scope: pictureTopic
-  properties: {
-    principalId: scaler.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
-  }
-  dependsOn: [newSubscription]
-}
-
-resource scalerCountsBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(bulkQueue)) {
-  name: guid(bulkPictures.id, scaler.id, roles.serviceBusDataOwner)
-  scope: bulkPictures
-  properties: {
-    principalId: scaler.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
-  }
-  dependsOn: [newBulkQueue]
-}
-
-// ── Registry, vault, storage ────────────────────────────────────────────────────────────────────────────────────────
 
 resource newRegistry 'Microsoft.ContainerRegistry/registries@2025-11-01' = if (createRegistry) {
   name: registryName
   location: location
+  tags: tags
   sku: {
     name: registrySku
   }
@@ -458,96 +343,82 @@ resource registryCopies 'Microsoft.ContainerRegistry/registries/replications@202
     parent: newRegistry
     name: region
     location: region
-    properties: {}
+    tags: tags
+    properties: {
+      // One name for all regions: whoever pulls is led to the nearest.
+      regionEndpointEnabled: true
+    }
   }
 ]
 
-resource registry 'Microsoft.ContainerRegistry/registries@2025-11-01' existing = {
-  name: registryName
-}
+var storageName = createStorage && empty(storageAccountName) ? 'roovision${uniqueString(resourceGroup().id)}' : storageAccountName
+var undelivered = uploadEvents ? 'undelivered' : ''
 
-resource scalerPulls 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(registry.id, scaler.id, roles.acrPull)
-  scope: registry
-  properties: {
-    principalId: scaler.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.acrPull)
-  }
-  dependsOn: [newRegistry]
-}
-
-resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = if (!empty(keyVaultName)) {
-  name: empty(keyVaultName) ? 'none' : keyVaultName
-}
-
-resource scalerReadsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keyVaultName)) {
-  name: guid(vault.id, scaler.id, roles.keyVaultSecretsUser)
-  scope: vault
-  properties: {
-    principalId: scaler.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
+module storage 'infra/storage.bicep' = if (!empty(storageName)) {
+  name: '${name}-storage'
+  params: {
+    name: storageName
+    location: location
+    tags: tags
+    create: createStorage
+    publicNetworkAccess: publicNetworkAccess
+    picturesContainer: picturesContainer
+    resultsContainer: resultsQueue
+    undeliveredContainer: undelivered
+    picturesDays: picturesDays
+    resultsDays: resultsDays
   }
 }
 
-resource storage 'Microsoft.Storage/storageAccounts@2026-04-01' existing = if (!empty(storageAccountName)) {
-  name: empty(storageAccountName) ? 'none' : storageAccountName
-}
-
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2026-04-01' existing = if (!empty(storageAccountName)) {
-  parent: storage
-  name: 'default'
-}
-
-resource resultsContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-04-01' = if (!empty(storageAccountName)) {
-  parent: blobs
-  name: resultsQueue
-}
-
-resource workerReadsBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(storageAccountName)) {
-  name: guid(storage.id, worker.id, roles.storageBlobDataReader)
-  scope: storage
-  properties: {
-    principalId: worker.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataReader)
+module events 'infra/events.bicep' = if (uploadEvents && !empty(storageName) && !empty(picturesContainer)) {
+  name: '${name}-events'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    storageAccountName: storageName
+    picturesContainer: picturesContainer
+    undeliveredContainer: undelivered
+    serviceBusName: serviceBusName
+    queue: queue
+    topic: topic
   }
+  dependsOn: [bus, storage]
 }
 
-resource workerWritesResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(storageAccountName)) {
-  name: guid(resultsContainer.id, worker.id, roles.storageBlobDataContributor)
-  scope: resultsContainer
-  properties: {
-    principalId: worker.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataContributor)
-  }
-}
-
-resource modelsStorage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = if (!empty(modelsAccountName)) {
+resource modelsStorage 'Microsoft.Storage/storageAccounts@2026-04-01' existing = if (!empty(modelsAccountName)) {
   name: empty(modelsAccountName) ? 'none' : modelsAccountName
 }
 
-resource modelsBlobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' existing = if (!empty(modelsAccountName)) {
+resource modelsBlobs 'Microsoft.Storage/storageAccounts/blobServices@2026-04-01' existing = if (!empty(modelsAccountName)) {
   parent: modelsStorage
   name: 'default'
 }
 
-resource models 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = if (!empty(modelsAccountName)) {
+resource models 'Microsoft.Storage/storageAccounts/blobServices/containers@2026-04-01' = if (!empty(modelsAccountName)) {
   parent: modelsBlobs
   name: modelsContainer
 }
 
-// This one container, and only to read: who releases models is somebody else.
-resource workerReadsModels 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(modelsAccountName)) {
-  name: guid(models.id, worker.id, roles.storageBlobDataReader)
-  scope: models
-  properties: {
-    principalId: worker.properties.principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.storageBlobDataReader)
+module roles 'infra/roles.bicep' = {
+  name: '${name}-roles'
+  params: {
+    worker: workerIdentity.properties.principalId
+    scaler: scalerIdentity.properties.principalId
+    serviceBusName: serviceBusName
+    queue: queue
+    topic: topic
+    subscription: subscription
+    bulkQueue: bulkQueue
+    resultsQueue: resultsQueue
+    registryName: registryName
+    keyVaultName: keyVaultName
+    storageAccountName: storageName
+    picturesContainer: picturesContainer
+    modelsAccountName: modelsAccountName
+    modelsContainer: modelsContainer
   }
+  dependsOn: [bus, newRegistry, storage, models]
 }
 
 // ── Environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -555,6 +426,7 @@ resource workerReadsModels 'Microsoft.Authorization/roleAssignments@2022-04-01' 
 resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (createEnvironment) {
   name: '${name}-logs'
   location: location
+  tags: tags
   properties: {
     sku: {
       name: 'PerGB2018'
@@ -568,6 +440,7 @@ module insights 'infra/insights.bicep' = if (createEnvironment && applicationIns
   params: {
     name: '${name}-insights'
     location: location
+    tags: tags
     workspaceId: logs.id
   }
 }
@@ -580,14 +453,16 @@ module alerts 'infra/alerts.bicep' = if (!empty(alertEmails)) {
     entity: empty(topic) ? queue : topic
     resultsQueue: resultsQueue
     emails: alertEmails
-    backlog: messageCount * 10
+    backlog: perReplica * 10
+    tags: tags
   }
-  dependsOn: [newQueue, newTopic, newResultsQueue]
+  dependsOn: [bus]
 }
 
 resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (createEnvironment) {
   name: environmentName
   location: location
+  tags: tags
   properties: {
     appLogsConfiguration: {
       destination: 'log-analytics'
@@ -602,7 +477,7 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
           infrastructureSubnetId: subnetId
           internal: !externalIngress
         }
-    zoneRedundant: !empty(subnetId)
+    zoneRedundant: zoneRedundant
     workloadProfiles: compute == 'cpu'
       ? [
           {
@@ -623,6 +498,17 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
   }
 }
 
+module mountedModels 'infra/models-share.bicep' = if (!empty(modelsShare)) {
+  name: '${name}-models-share'
+  params: {
+    environmentName: environmentName
+    accountName: modelsShareAccountName
+    shareName: modelsShare
+    protocol: modelsShareProtocol
+  }
+  dependsOn: [newEnvironment]
+}
+
 // ── The app ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 // What pictures are received from first.
@@ -630,18 +516,23 @@ var source = empty(topic) ? queue : '${topic}/subscriptions/${subscription}'
 
 var environmentVariables = [
   { name: 'ROO_DEVICE', value: size.device }
-  { name: 'ROO_SERVICEBUS_NAMESPACE', value: '${serviceBusName}.servicebus.windows.net' }
-  { name: 'ROO_QUEUE', value: empty(bulkQueue) ? source : '${source},${bulkQueue}' }
-  { name: 'ROO_RESULTS_QUEUE', value: resultsQueue }
-  { name: 'ROO_REPLY_TO', value: resultsQueue }
-  { name: 'ROO_QUEUE_HELD', value: string(size.held) }
   { name: 'ROO_MAX_INFLIGHT_BYTES', value: string(size.inflightBytes) }
   { name: 'ROO_MAX_DECODE_BYTES', value: string(size.decodeBytes) }
   { name: 'ROO_DRAIN_DELAY', value: string(drainDelay) }
   { name: 'ROO_GRACE_PERIOD', value: string(gracePeriod) }
   // Which of the identities the Azure SDK takes.
-  { name: 'AZURE_CLIENT_ID', value: worker.properties.clientId }
+  { name: 'AZURE_CLIENT_ID', value: workerIdentity.properties.clientId }
 ]
+
+var queueVariables = !worker
+  ? []
+  : [
+      { name: 'ROO_SERVICEBUS_NAMESPACE', value: serviceBusHost }
+      { name: 'ROO_QUEUE', value: empty(bulkQueue) ? source : '${source},${bulkQueue}' }
+      { name: 'ROO_RESULTS_QUEUE', value: resultsQueue }
+      { name: 'ROO_REPLY_TO', value: resultsQueue }
+      { name: 'ROO_QUEUE_HELD', value: string(size.held) }
+    ]
 
 // ROO_ENVIRONMENT=production: what is only fit for a laptop stops the start.
 var keys = !empty(keyVaultName)
@@ -680,32 +571,66 @@ var issuerVariables = !tokens || empty(entraIssuer)
       { name: 'ROO_ENTRA_ISSUER', value: entraIssuer }
     ]
 
-var storageVariables = empty(storageAccountName)
+var storageVariables = empty(storageName)
   ? []
   : [
-      { name: 'ROO_BLOB_ACCOUNTS', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}' }
-      { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageAccountName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
+      { name: 'ROO_BLOB_ACCOUNTS', value: 'https://${storageName}.blob.${az.environment().suffixes.storage}' }
+      { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
     ]
 
 var modelsUrl = 'https://${modelsAccountName}.blob.${az.environment().suffixes.storage}/${modelsContainer}'
 
-var modelsVariables = empty(modelsAccountName)
+// A share takes the place of what would be pulled.
+var pulled = !empty(modelsAccountName) && empty(modelsShare)
+
+var modelsVariables = !pulled
   ? []
   : [
       { name: 'ROO_MODELS_SOURCE', value: empty(modelsFolder) ? modelsUrl : '${modelsUrl}/${modelsFolder}' }
       { name: 'ROO_MODELS_CACHE', value: '/mnt/models' }
     ]
 
-var sessionVariables = sessions == 0
+var shareVariables = empty(modelsShare)
+  ? []
+  : [
+      { name: 'ROO_MODELS_DIR', value: '/mnt/models' }
+    ]
+
+var trustVariables = empty(trustedKeys)
+  ? []
+  : [
+      { name: 'ROO_TRUSTED_KEYS', value: '/mnt/trusted/keys.pem' }
+    ]
+
+var sessionVariables = !worker || sessions == 0
   ? []
   : [
       { name: 'ROO_QUEUE_SESSIONS', value: '${source}=${sessions}' }
     ]
 
-var bulkVariables = empty(bulkQueue)
+var bulkVariables = !worker || empty(bulkQueue)
   ? []
   : [
       { name: 'ROO_QUEUE_SHARE', value: '${bulkQueue}=0.${padLeft(bulkShare, 2, '0')}' }
+    ]
+
+var keySecrets = !keys
+  ? []
+  : [
+      {
+        name: 'api-keys'
+        keyVaultUrl: 'https://${keyVaultName}${az.environment().suffixes.keyvaultDns}/secrets/${apiKeysSecret}'
+        identity: scalerIdentity.id
+      }
+    ]
+
+var trustSecrets = empty(trustedKeys)
+  ? []
+  : [
+      {
+        name: 'trusted-keys'
+        value: trustedKeys
+      }
     ]
 
 var secretMounts = !keys
@@ -732,8 +657,33 @@ var secretVolumes = !keys
       }
     ]
 
-// It outlives a restart of the container, and not the replica.
-var modelsMounts = empty(modelsAccountName)
+// Public keys are no secret; a secret is how a file comes into a container here.
+var trustMounts = empty(trustedKeys)
+  ? []
+  : [
+      {
+        volumeName: 'trusted'
+        mountPath: '/mnt/trusted'
+      }
+    ]
+
+var trustVolumes = empty(trustedKeys)
+  ? []
+  : [
+      {
+        name: 'trusted'
+        storageType: 'Secret'
+        secrets: [
+          {
+            secretRef: 'trusted-keys'
+            path: 'keys.pem'
+          }
+        ]
+      }
+    ]
+
+// What is pulled outlives a restart of the container, and not the replica.
+var modelsMounts = empty(modelsShare) && !pulled
   ? []
   : [
       {
@@ -742,14 +692,34 @@ var modelsMounts = empty(modelsAccountName)
       }
     ]
 
-var modelsVolumes = empty(modelsAccountName)
-  ? []
-  : [
+var modelsVolumes = !empty(modelsShare)
+  ? [
       {
         name: 'models'
-        storageType: 'EmptyDir'
+        storageType: modelsShareProtocol == 'NFS' ? 'NfsAzureFile' : 'AzureFile'
+        storageName: 'models'
       }
     ]
+  : !pulled
+      ? []
+      : [
+          {
+            name: 'models'
+            storageType: 'EmptyDir'
+          }
+        ]
+
+// Nothing listens before models have been pulled; a probe may fail ten times.
+var outside = pulled || !empty(modelsShare)
+var startupAllowed = startupSeconds > 0 ? startupSeconds : (outside ? max(300, size.startupSeconds) : size.startupSeconds)
+
+// Each revision has a scaler of its own, and all count the same queue. One that works beside another is called for its share
+// of the messages only, and has its share of the replicas, so that both together are hardly more than one alone.
+var perReplica = compute == 'cpu' ? messageCount : messageCountGpu
+var most = compute == 'cpu' ? maxReplicas : maxReplicasGpu
+var share = empty(stableRevision) ? 100 : max(1, newRevisionWeight)
+var calls = string(perReplica * 100 / share)
+var mostOfShare = max(1, minReplicas, most * share / 100)
 
 // What the scaler counts; of several rules the one that wants most replicas decides.
 var counted = empty(topic)
@@ -761,18 +731,37 @@ var counted = empty(topic)
       subscriptionName: subscription
     }
 
-var bulkRules = empty(bulkQueue)
+var queueRules = !worker
+  ? []
+  : [
+      {
+        name: 'queue'
+        custom: {
+          type: 'azure-servicebus'
+          identity: scalerIdentity.id
+          metadata: union(counted, {
+            namespace: serviceBusName
+            cloud: cloud.keda
+            messageCount: calls
+            activationMessageCount: '0'
+          })
+        }
+      }
+    ]
+
+var bulkRules = !worker || empty(bulkQueue)
   ? []
   : [
       {
         name: 'bulk-queue'
         custom: {
           type: 'azure-servicebus'
-          identity: scaler.id
+          identity: scalerIdentity.id
           metadata: {
             namespace: serviceBusName
+            cloud: cloud.keda
             queueName: bulkQueue
-            messageCount: string(messageCount)
+            messageCount: calls
             activationMessageCount: '0'
           }
         }
@@ -782,11 +771,12 @@ var bulkRules = empty(bulkQueue)
 resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
   name: name
   location: location
+  tags: union(tags, { 'azd-service-name': name })
   identity: {
     type: 'UserAssigned'
     userAssignedIdentities: {
-      '${worker.id}': {}
-      '${scaler.id}': {}
+      '${workerIdentity.id}': {}
+      '${scalerIdentity.id}': {}
     }
   }
   properties: {
@@ -797,29 +787,21 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
       maxInactiveRevisions: 5
       identitySettings: [
         {
-          identity: worker.id
+          identity: workerIdentity.id
           lifecycle: 'Main'
         }
         {
-          identity: scaler.id
+          identity: scalerIdentity.id
           lifecycle: 'None'
         }
       ]
       registries: [
         {
           server: registryServer
-          identity: scaler.id
+          identity: scalerIdentity.id
         }
       ]
-      secrets: empty(keyVaultName)
-        ? []
-        : [
-            {
-              name: 'api-keys'
-              keyVaultUrl: 'https://${keyVaultName}${az.environment().suffixes.keyvaultDns}/secrets/${apiKeysSecret}'
-              identity: scaler.id
-            }
-          ]
+      secrets: concat(keySecrets, trustSecrets)
       ingress: {
         external: externalIngress
         targetPort: port
@@ -852,6 +834,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
           image: image
           env: concat(
             environmentVariables,
+            queueVariables,
             callerVariables,
             keyVariables,
             tokenVariables,
@@ -859,6 +842,8 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             issuerVariables,
             storageVariables,
             modelsVariables,
+            shareVariables,
+            trustVariables,
             sessionVariables,
             bulkVariables
           )
@@ -866,7 +851,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             cpu: json(size.cpu)
             memory: size.memory
           }
-          volumeMounts: concat(secretMounts, modelsMounts)
+          volumeMounts: concat(secretMounts, trustMounts, modelsMounts)
           probes: [
             {
               type: 'Startup'
@@ -874,8 +859,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
                 path: '/startupz'
                 port: port
               }
-              // Nothing listens before the models have been pulled.
-              periodSeconds: empty(modelsAccountName) ? size.startupPeriod : 30
+              periodSeconds: (startupAllowed + 9) / 10
               timeoutSeconds: 2
               failureThreshold: 10
             }
@@ -902,25 +886,13 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
           ]
         }
       ]
-      volumes: concat(secretVolumes, modelsVolumes)
+      volumes: concat(secretVolumes, trustVolumes, modelsVolumes)
       scale: {
         minReplicas: minReplicas
-        maxReplicas: maxReplicas
+        maxReplicas: mostOfShare
         pollingInterval: 10
         cooldownPeriod: 300
-        rules: concat(bulkRules, [
-          {
-            name: 'queue'
-            custom: {
-              type: 'azure-servicebus'
-              identity: scaler.id
-              metadata: union(counted, {
-                namespace: serviceBusName
-                messageCount: string(messageCount)
-                activationMessageCount: '0'
-              })
-            }
-          }
+        rules: concat(bulkRules, queueRules, [
           {
             name: 'http'
             http: {
@@ -934,21 +906,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
     }
   }
   // Roles first: a replica without them could neither be pulled nor receive.
-  dependsOn: [
-    newEnvironment
-    scalerPulls
-    scalerCounts
-    scalerReadsSecrets
-    scalerCountsSubscription
-    scalerCountsBulk
-    workerReceives
-    workerReceivesBulk
-    workerSubscribes
-    workerSends
-    workerReadsBlobs
-    workerReadsModels
-    workerWritesResults
-  ]
+  dependsOn: [newEnvironment, roles, mountedModels]
 }
 
 @description('Where the app answers; empty before there is an image.')
@@ -964,4 +922,7 @@ output insights string = createEnvironment && applicationInsights ? insights!.ou
 output registry string = registryServer
 
 @description('Namespace that robots send to, and get results from.')
-output serviceBus string = '${serviceBusName}.servicebus.windows.net'
+output serviceBus string = serviceBusHost
+
+@description('Container that pictures are put into; empty where there is none.')
+output pictures string = empty(storageName) || empty(picturesContainer) ? '' : 'https://${storageName}.blob.${az.environment().suffixes.storage}/${picturesContainer}'

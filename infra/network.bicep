@@ -25,6 +25,9 @@ param keyVaultName string
 @description('Storage account of this resource group. Empty: none.')
 param storageAccountName string = ''
 
+@description('Storage account of this resource group with a share of models. Empty: none.')
+param modelsShareAccountName string = ''
+
 @description('Addresses of the network; its subnets are cut from it.')
 param addresses string = '10.42.0.0/16'
 
@@ -44,7 +47,8 @@ resource endpointsGuard 'Microsoft.Network/networkSecurityGroups@2025-09-01' = {
           sourceAddressPrefix: 'VirtualNetwork'
           sourcePortRange: '*'
           destinationAddressPrefix: '*'
-          destinationPortRanges: ['443', '5671']
+          // HTTPS, AMQP over TLS, SMB and NFS.
+          destinationPortRanges: ['443', '5671', '445', '2049']
         }
       }
       {
@@ -107,13 +111,15 @@ resource network 'Microsoft.Network/virtualNetworks@2025-09-01' = {
   }
 }
 
+var cloud = loadJsonContent('clouds.json')[az.environment().name]
+
 var places = concat(
   [
     {
       name: 'servicebus'
       id: resourceId('Microsoft.ServiceBus/namespaces', serviceBusName)
       group: 'namespace'
-      zone: 'privatelink.servicebus.windows.net'
+      zone: 'privatelink.${cloud.bus}'
     }
     {
       name: 'registry'
@@ -125,7 +131,7 @@ var places = concat(
       name: 'vault'
       id: resourceId('Microsoft.KeyVault/vaults', keyVaultName)
       group: 'vault'
-      zone: 'privatelink.vaultcore.azure.net'
+      zone: 'privatelink${replace(az.environment().suffixes.keyvaultDns, '.vault.', '.vaultcore.')}'
     }
   ],
   empty(storageAccountName)
@@ -136,6 +142,16 @@ var places = concat(
           id: resourceId('Microsoft.Storage/storageAccounts', storageAccountName)
           group: 'blob'
           zone: 'privatelink.blob.${az.environment().suffixes.storage}'
+        }
+      ],
+  empty(modelsShareAccountName)
+    ? []
+    : [
+        {
+          name: 'file'
+          id: resourceId('Microsoft.Storage/storageAccounts', modelsShareAccountName)
+          group: 'file'
+          zone: 'privatelink.file.${az.environment().suffixes.storage}'
         }
       ]
 )

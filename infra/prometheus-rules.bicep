@@ -10,6 +10,9 @@ param name string = 'roo-vision'
 @description('Region of the Azure Monitor workspace.')
 param location string = resourceGroup().location
 
+@description('Tags.')
+param tags object = {}
+
 @description('Resource id of the Azure Monitor workspace that the cluster\'s metrics go to.')
 param workspaceId string
 
@@ -32,6 +35,7 @@ resource ruleGroups 'Microsoft.AlertsManagement/prometheusRuleGroups@2023-03-01'
   for group in groups: {
     name: '${name}-${group.name}'
     location: location
+    tags: tags
     properties: {
       enabled: true
       clusterName: clusterName

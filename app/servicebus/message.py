@@ -1,7 +1,8 @@
 """From a message to the picture and the options that it asks for.
 
-Three kinds are understood: the picture itself (`content_type: image/*`), a JSON envelope, and the CloudEvent that
-Event Grid sends when a blob was created (https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage).
+Three kinds are understood: the picture itself (`content_type: image/*`), a JSON envelope, and the event that Event
+Grid sends when a blob was created, as CloudEvents 1.0 or in its own schema
+(https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage).
 `docs/queue.md` describes them; `docs/queue-message.schema.json` is the envelope's schema.
 """
 
@@ -142,8 +143,8 @@ def _body(message: ServiceBusReceivedMessage) -> bytes:
 
 
 def _looks_like_json(body: bytes) -> bool:
-    """No picture begins with a brace or a quote."""
-    return body.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith((b"{", b'"'))
+    """No picture begins with a brace, a bracket or a quote."""
+    return body.removeprefix(_BYTE_ORDER_MARK).lstrip().startswith((b"{", b"[", b'"'))
 
 
 def _parse(body: bytes, most_bytes: int) -> dict[str, Any]:
@@ -155,9 +156,15 @@ def _parse(body: bytes, most_bytes: int) -> dict[str, Any]:
         parsed = _from_json(parsed.encode(), _A_STRING)
         if not isinstance(parsed, dict):
             raise InvalidMessage(_A_STRING)
+    if isinstance(parsed, list) and len(parsed) == 1 and _is_event(parsed[0]):
+        (parsed,) = parsed  # Event Grid's own schema is an array of events wherever it goes by HTTP
     if not isinstance(parsed, dict):
         raise InvalidMessage("The message's JSON is not an object. Send one envelope, or one event, a message.")
     return parsed
+
+
+def _is_event(parsed: Any) -> bool:
+    return isinstance(parsed, dict) and ("specversion" in parsed or "eventType" in parsed)
 
 
 def _from_json(text: bytes, otherwise: str) -> Any:
@@ -168,7 +175,7 @@ def _from_json(text: bytes, otherwise: str) -> Any:
 
 
 def _read_json(parsed: dict[str, Any], properties: MessageOptions, most_bytes: int) -> Job:
-    if "specversion" in parsed or "eventType" in parsed:
+    if _is_event(parsed):
         return Job(None, _read_event(parsed), properties)
     try:
         envelope = Envelope.model_validate(parsed)

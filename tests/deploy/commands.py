@@ -70,6 +70,21 @@ def acr_context(rules: list[str], files: list[Path]) -> set[str]:
     return {path.as_posix() for path in files if not verdict(path)[0]}
 
 
+def azd_context(rules: list[str], files: list[Path]) -> set[str]:
+    """As `acr_context`, for azd's remote build: the last rule that a file or a folder above it matches decides.
+
+    (`MatchesOrParentMatches` of moby/patternmatcher, as azd's own pack_source.go calls it.)
+    """
+    patterns = [(not rule.startswith("!"), _pattern(rule.removeprefix("!"))) for rule in rules]
+
+    def ignored(path: Path) -> bool:
+        places = [path.as_posix(), *(parent.as_posix() for parent in path.parents if parent != Path())]
+        said = [ignore for ignore, pattern in patterns if any(map(pattern.fullmatch, places))]
+        return bool(said) and said[-1]
+
+    return {path.as_posix() for path in files if not ignored(path)}
+
+
 def _pattern(rule: str) -> re.Pattern[str]:
     parts = rule.strip("/").split("/")
     text = ""

@@ -3,7 +3,7 @@
 import base64
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,13 @@ Document = dict[str, Any]
 CUSTOM = {
     *("ScaledObject", "TriggerAuthentication", "SecretProviderClass"),
     *("PodMonitor", "PrometheusRule", "Gateway", "HTTPRoute"),
-    *("ClusterServingRuntime", "InferenceService"),
+    *("ClusterServingRuntime", "InferenceService", "ClusterImagePolicy"),
 }
 """Kinds that Kubernetes itself does not know; tests/deploy/test_schemas.py checks them."""
-CLUSTER_WIDE = {"Namespace"}
+CLUSTER_WIDE = {"Namespace", "ClusterImagePolicy"}
+SPOT = {"key": "kubernetes.azure.com/scalesetpriority", "operator": "Equal", "value": "spot", "effect": "NoSchedule"}
+SPOT_NOTICE = 25
+"""Seconds: Azure gives 30, and the drain needs some of them to begin."""
 GATEWAY_NAMESPACE = "roo-vision-gateway"
 """Beside the service's: what Application Routing makes for a Gateway would be refused by its pod security."""
 
@@ -35,6 +38,26 @@ def render(folder: Path) -> list[Document]:
     done = subprocess.run([*command, str(folder)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def compose(
+    tree: Path, components: Sequence[str], names: dict[str, str] | None = None, files: dict[str, str] | None = None
+) -> Path:
+    """An overlay made of the CPU overlay's names, or others, and these components, in a copy of `k8s` at `tree`;
+    `files` become ConfigMaps of a file each (`{"map": "file=content"}`).
+    """
+    overlay = tree / "overlays" / "-".join(components)
+    shutil.copytree(tree / "overlays" / "cpu", overlay, dirs_exist_ok=True)
+    kustomization = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    kustomization["components"] = [f"../../components/{name}" for name in components]
+    kustomization["configMapGenerator"] = [
+        {"name": name, "namespace": "roo-vision", "literals": [content]} for name, content in (files or {}).items()
+    ]
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    azure = yaml.safe_load((overlay / "azure.yaml").read_text())
+    azure["data"] |= names or {}
+    (overlay / "azure.yaml").write_text(yaml.safe_dump(azure))
+    return overlay
 
 
 def _kustomize() -> list[str] | None:
@@ -114,6 +137,7 @@ def _references(documents: list[Document]) -> Iterator[str]:
     for document in of_kind(documents, "Deployment"):
         spec = document["spec"]["template"]["spec"]
         wanted += [("ServiceAccount", spec["serviceAccountName"])] if "serviceAccountName" in spec else []
+        wanted += [("ResourceClaimTemplate", claim["resourceClaimTemplateName"]) for claim in _claims(spec)]
         for volume in spec.get("volumes", []):
             if "csi" in volume:
                 wanted.append(("SecretProviderClass", volume["csi"]["volumeAttributes"]["secretProviderClass"]))
@@ -124,10 +148,14 @@ def _references(documents: list[Document]) -> Iterator[str]:
             mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
             for missing in mounts - {volume["name"] for volume in spec.get("volumes", [])}:
                 yield f"{_called(document)} mounts the volume {missing}, which is not there"
+            claimed = {claim["name"] for claim in container.get("resources", {}).get("claims", [])}
+            for missing in claimed - {claim["name"] for claim in _claims(spec)}:
+                yield f"{_called(document)} uses the claim {missing}, which the pod does not make"
     for document in of_kind(documents, "ScaledObject") + of_kind(documents, "HorizontalPodAutoscaler"):
         wanted.append(("Deployment", document["spec"]["scaleTargetRef"]["name"]))
         for trigger in document["spec"].get("triggers", []):
-            wanted.append(("TriggerAuthentication", trigger["authenticationRef"]["name"]))
+            if "authenticationRef" in trigger:
+                wanted.append(("TriggerAuthentication", trigger["authenticationRef"]["name"]))
     for document in of_kind(documents, "Ingress"):
         for rule in document["spec"]["rules"]:
             wanted += [("Service", path["backend"]["service"]["name"]) for path in rule["http"]["paths"]]
@@ -139,6 +167,11 @@ def _references(documents: list[Document]) -> Iterator[str]:
             yield f"{kind}/{name} is named, but is not there"
     if of_kind(documents, "ScaledObject") and of_kind(documents, "HorizontalPodAutoscaler"):
         yield "ScaledObject and HorizontalPodAutoscaler would fight over the same Deployment"
+
+
+def _claims(pod: Document) -> list[Document]:
+    """The claims to devices that a pod makes."""
+    return list(pod.get("resourceClaims", []))
 
 
 def _selectors(documents: list[Document]) -> Iterator[str]:
@@ -220,6 +253,8 @@ def _stopping(documents: list[Document]) -> Iterator[str]:
     whole = pod.get("terminationGracePeriodSeconds", 30)
     if before + grace + 5 > whole:
         yield f"preStop {before:g} s and ROO_GRACE_PERIOD {grace:g} s leave nothing of the pod's {whole} s"
+    if SPOT in pod.get("tolerations", []) and whole > SPOT_NOTICE:
+        yield f"the pod takes {whole} s, and a spot node is gone {SPOT_NOTICE} s after a drain has begun"
     if before + delay < 5:
         yield "the pod stops accepting before every proxy knows that it is leaving"
 
@@ -314,16 +349,22 @@ def _key_file(documents: list[Document], file: Path) -> Iterator[str]:
 def _scaling(documents: list[Document]) -> Iterator[str]:
     settings = environment(documents)
     for document in of_kind(documents, "ScaledObject"):
-        triggers = [trigger["metadata"] for trigger in document["spec"]["triggers"]]
-        if (counted := ",".join(map(_counted, triggers))) != settings.get("ROO_QUEUE"):
+        spec = document["spec"]
+        queues = [trigger["metadata"] for trigger in spec["triggers"] if trigger["type"] == "azure-servicebus"]
+        if (counted := ",".join(map(_counted, queues))) != settings.get("ROO_QUEUE"):
             yield f"scales by {counted}, but works off {settings.get('ROO_QUEUE')}"
-        for metadata in triggers:
-            numbers = [name for name, value in metadata.items() if not isinstance(value, str)]
-            yield from (f"trigger: {name} is not a string" for name in numbers)
+        for metadata in queues:
             if f"{metadata.get('namespace')}.servicebus.windows.net" != settings.get("ROO_SERVICEBUS_NAMESPACE"):
                 yield f"scales by the namespace {metadata.get('namespace')}, which is not the service's"
-        if len({metadata.get("messageCount") for metadata in triggers}) > 1:
+        if len({metadata.get("messageCount") for metadata in queues}) > 1:
             yield "triggers with different messageCounts: a message takes the same time on every queue"
+        for trigger in spec["triggers"]:
+            numbers = [name for name, value in trigger["metadata"].items() if not isinstance(value, str)]
+            yield from (f"trigger: {name} is not a string" for name in numbers)
+            if trigger["type"] != "azure-servicebus" and spec["minReplicaCount"] < 1:
+                yield f"where nothing runs, nothing is measured: the trigger {trigger['type']} never wakes it"
+        if spec.get("fallback", {}).get("behavior") != "currentReplicasIfHigher":
+            yield "where the scaler cannot ask, replicas that run are taken away"
         if any("replicas" in deployment["spec"] for deployment in of_kind(documents, "Deployment", "roo-vision")):
             yield "the Deployment fixes the number of replicas that the scaler owns"
 

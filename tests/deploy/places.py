@@ -43,6 +43,23 @@ class Bicep:
         """A parameter's default, as it is written, without quotes."""
         return self._one(rf"^param {parameter} \w+ = (.+)$").strip("'")
 
+    def parameters(self) -> dict[str, bool]:
+        """Every parameter's name, and whether it has a default."""
+        return {name: " = " in rest for name, rest in re.findall(r"^param (\w+) (.+)$", self.text, re.MULTILINE)}
+
+    def outputs(self) -> set[str]:
+        """Every output's name."""
+        return set(re.findall(r"^output (\w+)", self.text, re.MULTILINE))
+
+    def modules(self) -> list[tuple[str, str, str]]:
+        """Every module that is used, as (name, file, text)."""
+        return re.findall(r"^module (\w+) '(.+?)' = (.*?)^}", self.text, re.MULTILINE | re.DOTALL)
+
+    def resources(self) -> list[tuple[str, str, str]]:
+        """Every resource that is made, not those that exist already, as (name, type@version, text)."""
+        found = re.findall(r"^resource (\w+) '(.+?)' (.*?)^[}\]]", self.text, re.MULTILINE | re.DOTALL)
+        return [each for each in found if not each[2].startswith("existing")]
+
     def variable(self, name: str) -> str:
         """A variable's value, as it is written, without quotes."""
         return self._one(rf"^var {name} = (.+)$").strip("'")
@@ -54,6 +71,10 @@ class Bicep:
     def block(self, name: str) -> str:
         """The text of a variable of several lines."""
         return self._one(rf"^var {name} = (.*?)\n\n")
+
+    def literal(self, resource: str, key: str) -> str:
+        """What a key of a resource is set to, at its first place, where that is a text."""
+        return re.findall(rf"^ +{key}: '(.*)'$", self.resource(resource), re.MULTILINE)[0]
 
     def environment(self, *groups: str) -> dict[str, str]:
         """Every variable that these `var`s (all: none named) give the container, and the expression of its value."""
@@ -71,6 +92,9 @@ class Bicep:
         return str(found)
 
 
-def containerapp() -> Bicep:
-    """containerapp.bicep."""
-    return Bicep((ROOT / "containerapp.bicep").read_text())
+BICEP_FILES = [str(path.relative_to(ROOT)) for path in sorted([*ROOT.glob("*.bicep"), *ROOT.glob("infra/*.bicep")])]
+
+
+def bicep(name: str) -> Bicep:
+    """A Bicep file of the repository."""
+    return Bicep((ROOT / name).read_text())

@@ -3,11 +3,12 @@
 import re
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.commands import DOCUMENTS, Build, acr_context, builds
+from tests.deploy.commands import DOCUMENTS, Build, acr_context, azd_context, builds
 from tests.deploy.places import DOCKERFILES, ROOT, instructions
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -69,14 +70,23 @@ def test_what_a_registry_could_not_build_is_found(line: str) -> None:
     assert BUILDKIT_ONLY.search(line)
 
 
-@pytest.fixture(scope="module")
-def sent() -> set[str]:
-    """What `az acr build` sends of the repository."""
+def context(reading: Callable[[list[str], list[Path]], set[str]]) -> set[str]:
+    """What is sent of the repository where .dockerignore is read in that way."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     litter = [Path("app/__pycache__/main.pyc"), Path(".env"), Path("models/shelf/training/data.npz")]
     files = [Path(name) for name in tracked.split("\0") if name and not name.startswith(".git")]
-    return acr_context([line for line in lines if line and not line.startswith("#")], [*files, *litter])
+    return reading([line for line in lines if line and not line.startswith("#")], [*files, *litter])
+
+
+@pytest.fixture(scope="module")
+def sent() -> set[str]:
+    """What `az acr build` sends of the repository."""
+    return context(acr_context)
+
+
+def test_azd_up_sends_the_same(sent: set[str]) -> None:
+    assert context(azd_context) == sent
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)

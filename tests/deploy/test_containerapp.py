@@ -1,5 +1,6 @@
 """containerapp.bicep: equal to the settings and to the manifests where they say the same, and bounded as Azure is."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,9 +10,11 @@ import yaml
 
 from app.repository.sources.containers import place_of
 from app.settings import load_settings
-from tests.deploy.places import KUBERNETES, PORT, PROBES, ROOT, containerapp
+from tests.deploy.places import KUBERNETES, PORT, PROBES, ROOT, bicep
 
-BICEP = containerapp()
+BICEP = bicep("containerapp.bicep")
+BUS = bicep("infra/servicebus.bicep")
+ROLES = bicep("infra/roles.bicep")
 
 
 def keda() -> dict[str, object]:
@@ -25,9 +28,11 @@ def base_settings() -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables", "sessionVariables", "bulkVariables")
-MODELS = "modelsVariables"
-"""What is set where models are pulled from a container of blobs."""
+EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables")
+WORKER = ("queueVariables", "sessionVariables", "bulkVariables")
+"""What is set where messages are taken."""
+MODELS = ("modelsVariables", "shareVariables", "trustVariables")
+"""What is set where models are pulled from a container of blobs, mounted, or have to be signed."""
 CALLERS = {
     "none": (),
     "keys": ("keyVariables",),
@@ -37,7 +42,7 @@ CALLERS = {
 """What is set for each way of asking; `keys+entra` with an issuer in place of the tenant."""
 
 
-def values(auth: str = "keys", source: str = "", bulk: str = "bulk") -> dict[str, str]:
+def values(auth: str = "keys", source: str = "", bulk: str = "bulk", worker: bool = True) -> dict[str, str]:
     """What the expressions of the container's variables come to, on a CPU, where people ask in this way.
 
     `source` is what is received from first, where that is not the queue by default; `bulk` is the second queue.
@@ -46,6 +51,7 @@ def values(auth: str = "keys", source: str = "", bulk: str = "bulk") -> dict[str
     size = BICEP.sizes()["cpu"]
     known = {
         "size.device": size["device"],
+        "serviceBusHost": "robots.servicebus.windows.net",
         "string(size.held)": size["held"],
         "string(size.inflightBytes)": size["inflightBytes"],
         "string(size.decodeBytes)": size["decodeBytes"],
@@ -64,7 +70,7 @@ def values(auth: str = "keys", source: str = "", bulk: str = "bulk") -> dict[str
         "entraTenant": "00000000-0000-0000-0000-000000000000",
         "entraIssuer": "https://sts.windows.net/00000000-0000-0000-0000-000000000000/",
     }
-    variables = BICEP.environment(*EVERYWHERE, *CALLERS[auth])
+    variables = BICEP.environment(*EVERYWHERE, *(WORKER if worker else ()), *CALLERS[auth])
     return {name: known.get(value, value.strip("'")) for name, value in variables.items()}
 
 
@@ -83,21 +89,68 @@ def test_the_service_would_start_with_it(monkeypatch: pytest.MonkeyPatch, auth: 
     assert settings.http is (auth != "none")
 
 
+def test_a_revision_that_is_no_worker_takes_no_messages_and_is_not_called_by_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert BICEP.default("worker") == "empty(stableRevision)"
+    for name, value in values(worker=False).items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert (settings.queue, settings.http) == ((), True)
+    for block in (*WORKER, "queueRules", "bulkRules"):
+        assert BICEP.block(block).startswith("!worker"), block
+
+
+def test_a_second_revision_is_called_for_its_share_of_the_messages_only() -> None:
+    """Both revisions' scalers count the same queue: with 10 per cent, 10 times the messages call a replica."""
+    assert BICEP.variable("share") == "empty(stableRevision) ? 100 : max(1, newRevisionWeight)"
+    assert BICEP.variable("calls") == "string(perReplica * 100 / share)"
+    assert BICEP.variable("mostOfShare") == "max(1, minReplicas, most * share / 100)"
+    app = BICEP.resource("app")
+    assert "maxReplicas: mostOfShare\n" in app
+    for rules in ("queueRules", "bulkRules"):
+        assert "messageCount: calls\n" in BICEP.block(rules)
+
+
+def test_a_gpu_has_a_count_and_a_maximum_of_its_own() -> None:
+    assert BICEP.variable("perReplica") == "compute == 'cpu' ? messageCount : messageCountGpu"
+    assert BICEP.variable("most") == "compute == 'cpu' ? maxReplicas : maxReplicasGpu"
+    cores = {name: int(size["cpu"]) for name, size in BICEP.sizes().items()}
+    times = cores["gpu-t4"] // cores["cpu"]
+    assert int(BICEP.default("messageCount")) < int(BICEP.default("messageCountGpu"))
+    assert int(BICEP.default("messageCountGpu")) <= times * int(BICEP.default("messageCount"))
+
+
 def test_models_come_from_one_container_that_may_only_be_read() -> None:
     assert BICEP.default("modelsAccountName") == ""
     assert BICEP.variable("modelsUrl").endswith("/${modelsContainer}")
-    granted = BICEP.resource("workerReadsModels")
+    granted = ROLES.resource("workerReadsModels")
     assert "scope: models\n" in granted
     assert "roles.storageBlobDataReader)" in granted
-    variables = BICEP.environment(MODELS)
+    variables = BICEP.environment("modelsVariables")
     assert variables["ROO_MODELS_SOURCE"] == "empty(modelsFolder) ? modelsUrl : '${modelsUrl}/${modelsFolder}'"
     url = re.sub(r"\$\{.*?\}", "robots", BICEP.variable("modelsUrl"))
     assert place_of(urlsplit(url)).container == "robots"
     assert f"mountPath: {variables['ROO_MODELS_CACHE']}" in BICEP.block("modelsMounts")
     assert "storageType: 'EmptyDir'" in BICEP.block("modelsVolumes")
-    app = BICEP.resource("app")
-    assert "periodSeconds: empty(modelsAccountName) ? size.startupPeriod : 30" in app
-    assert "    workerReadsModels\n" in app
+
+
+def test_a_mounted_share_takes_the_place_of_what_is_pulled_and_is_read_only() -> None:
+    assert BICEP.variable("pulled") == "!empty(modelsAccountName) && empty(modelsShare)"
+    assert BICEP.environment("shareVariables") == {"ROO_MODELS_DIR": "'/mnt/models'"}
+    share = bicep("infra/models-share.bicep").resource("share")
+    assert re.findall(r"accessMode: '(\w+)'", share) == ["ReadOnly", "ReadOnly"]
+    name = bicep("infra/models-share.bicep").literal("share", "name")
+    assert f"storageName: '{name}'" in BICEP.block("modelsVolumes")
+
+
+def test_keys_that_are_trusted_lie_where_the_setting_looks() -> None:
+    (path,) = BICEP.environment("trustVariables").values()
+    (mount,) = re.findall(r"mountPath: '(.+)'", BICEP.block("trustMounts"))
+    (file,) = re.findall(r"path: '(.+)'", BICEP.block("trustVolumes"))
+    assert path == f"'{mount}/{file}'"
+    (secret,) = re.findall(r"secretRef: '(.+)'", BICEP.block("trustVolumes"))
+    assert f"name: '{secret}'" in BICEP.block("trustSecrets")
 
 
 def test_a_subscription_takes_the_queues_place_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +159,7 @@ def test_a_subscription_takes_the_queues_place_everywhere(monkeypatch: pytest.Mo
         monkeypatch.setenv(name, value)
     assert load_settings().queue == ("shots/subscriptions/vision", "bulk")
     assert BICEP.variable("source") == "empty(topic) ? queue : '${topic}/subscriptions/${subscription}"
-    queue, subscription = BICEP.resource("newQueue"), BICEP.resource("newSubscription")
+    queue, subscription = BUS.resource("pictures"), BUS.resource("pictureSubscription")
     for setting in ("requiresSession", "lockDuration", "maxDeliveryCount", "deadLetteringOnMessageExpiration"):
         (of_queue,), (of_it,) = (re.findall(rf"{setting}: (.+)", text) for text in (queue, subscription))
         assert of_queue == of_it
@@ -116,32 +169,36 @@ def test_a_subscription_takes_the_queues_place_everywhere(monkeypatch: pytest.Mo
         ("topicName", "topic"),
         ("subscriptionName", "subscription"),
     ]
-    for name in ("newQueue", "pictures", "workerReceives", "scalerCounts"):
-        assert re.search(r"if \((createServiceBus && )?empty\(topic\)\)", BICEP.resource(name)), name
-    for name in ("newTopic", "newSubscription", "pictureTopic", "workerSubscribes", "scalerCountsSubscription"):
-        assert re.search(r"if \((createServiceBus && )?!empty\(topic\)\)", BICEP.resource(name)), name
+    for name in ("pictures", "workerReceives", "scalerCounts"):
+        assert "if (empty(topic))" in ROLES.resource(name), name
+    for name in ("pictureTopic", "pictureSubscription", "workerSubscribes", "scalerCountsSubscription"):
+        assert "if (!empty(topic))" in ROLES.resource(name), name
+    for name in ("pictureTopic", "pictureSubscription"):
+        assert "if (!empty(topic))" in BUS.resource(name), name
+    assert "if (empty(topic))" in queue
 
 
 def test_a_second_queue_is_made_received_and_counted() -> None:
     assert BICEP.default("bulkQueue") == ""
-    first, second = BICEP.resource("newQueue"), BICEP.resource("newBulkQueue")
+    first, second = BUS.resource("pictures"), BUS.resource("bulkPictures")
     for setting in ("lockDuration", "maxDeliveryCount", "deadLetteringOnMessageExpiration", "defaultMessageTimeToLive"):
         (of_first,), (of_second,) = (re.findall(rf"{setting}: (.+)", text) for text in (first, second))
         assert of_first == of_second
-    for name in ("newBulkQueue", "bulkPictures", "workerReceivesBulk", "scalerCountsBulk"):
-        assert re.search(r"if \((createServiceBus && )?!empty\(bulkQueue\)\)", BICEP.resource(name)), name
-    rule, app = BICEP.block("bulkRules"), BICEP.resource("app")
-    assert "queueName: bulkQueue" in rule
-    for setting in ("messageCount: .+", "activationMessageCount: .+", "namespace: .+", "type: 'azure-.+"):
-        assert re.findall(setting, rule) == re.findall(setting, app)
-    assert "rules: concat(bulkRules, [" in app
+    for name in ("bulkPictures", "workerReceivesBulk", "scalerCountsBulk"):
+        assert "if (!empty(bulkQueue))" in ROLES.resource(name), name
+    first, second = BICEP.block("queueRules"), BICEP.block("bulkRules")
+    assert "queueName: bulkQueue" in second
+    for setting in ("messageCount: .+", "activationMessageCount: .+", "namespace: .+", "cloud: .+", "type: 'azure-.+"):
+        assert re.findall(setting, second) == re.findall(setting, first) != []
+    assert "rules: concat(bulkRules, queueRules, [" in BICEP.resource("app")
 
 
 def test_every_variable_is_one_that_some_way_of_asking_gets() -> None:
-    named = {name for groups in CALLERS.values() for name in BICEP.environment(*EVERYWHERE, MODELS, *groups)}
+    always = (*EVERYWHERE, *WORKER, *MODELS)
+    named = {name for groups in CALLERS.values() for name in BICEP.environment(*always, *groups)}
     assert named == set(BICEP.environment())
     (listed,) = re.findall(r"env: concat\((.*?)\)", BICEP.resource("app"), re.DOTALL)
-    groups = {*EVERYWHERE, MODELS}.union(*CALLERS.values())
+    groups = set(always).union(*CALLERS.values())
     assert {name.strip(" ,") for name in listed.split()} == groups
 
 
@@ -165,7 +222,19 @@ def test_it_listens_and_is_probed_where_the_service_answers() -> None:
 def test_probes_keep_to_what_container_apps_allow() -> None:
     app = BICEP.resource("app")
     assert all(int(count) <= 10 for count in re.findall(r"failureThreshold: (\d+)", app))
-    assert all(int(size["startupPeriod"]) <= 240 for size in BICEP.sizes().values())
+    assert all(int(size["startupSeconds"]) <= 10 * 240 for size in BICEP.sizes().values())
+
+
+def test_a_start_may_take_as_long_as_is_said() -> None:
+    """A start probe may fail ten times, so its period is a tenth of the time, and at most 240 s."""
+    app = BICEP.resource("app")
+    assert "periodSeconds: (startupAllowed + 9) / 10\n" in app
+    (failures,) = re.findall(r"path: '/startupz'.*?failureThreshold: (\d+)", app, re.DOTALL)
+    assert int(failures) == 10
+    (most,) = re.findall(r"@maxValue\((\d+)\)\nparam startupSeconds", BICEP.text)
+    assert int(most) == 10 * 240
+    usual = "outside ? max(300, size.startupSeconds) : size.startupSeconds"
+    assert BICEP.variable("startupAllowed") == f"startupSeconds > 0 ? startupSeconds : ({usual})"
 
 
 def test_it_stops_as_the_pods_do() -> None:
@@ -187,7 +256,8 @@ def test_it_scales_as_keda_does() -> None:
     app = BICEP.resource("app")
     for name, written in (("pollingInterval", "pollingInterval"), ("cooldownPeriod", "cooldownPeriod")):
         assert re.findall(rf"{name}: (\d+)", app) == [str(spec[written])]
-    assert re.findall(r"activationMessageCount: '(\d+)'", app) == [trigger["metadata"]["activationMessageCount"]]
+    activation = re.findall(r"activationMessageCount: '(\d+)'", BICEP.block("queueRules"))
+    assert activation == [trigger["metadata"]["activationMessageCount"]]
 
 
 def test_the_reason_for_the_message_count_is_the_same_in_both() -> None:
@@ -200,14 +270,14 @@ def test_queues_have_the_same_names_everywhere() -> None:
     azure = yaml.safe_load((KUBERNETES / "overlays/cpu/azure.yaml").read_text())["data"]
     assert BICEP.default("queue") == azure["queue"]
     assert BICEP.default("resultsQueue") == azure["resultsQueue"]
-    app = BICEP.resource("app")
-    assert "metadata: union(counted, {" in app
+    rules = BICEP.block("queueRules")
+    assert "metadata: union(counted, {" in rules
     assert "queueName: queue" in BICEP.block("counted")
-    assert "namespace: serviceBusName" in app
+    assert "namespace: serviceBusName" in rules
 
 
 def test_the_queues_do_what_the_service_relies_on() -> None:
-    pictures, results = BICEP.resource("newQueue"), BICEP.resource("newResultsQueue")
+    pictures, results = BUS.resource("pictures"), BUS.resource("results")
     assert "requiresDuplicateDetection: true" in results
     assert "deadLetteringOnMessageExpiration: true" in pictures
     assert "lockDuration: 'PT1M'" in pictures
@@ -221,21 +291,31 @@ def test_the_queues_do_what_the_service_relies_on() -> None:
 def test_the_scalers_rights_never_enter_the_container() -> None:
     app = BICEP.resource("app")
     lifecycles = dict(re.findall(r"identity: (\w+)\.id\s+lifecycle: '(\w+)'", app))
-    assert lifecycles == {"worker": "Main", "scaler": "None"}
-    granted = re.findall(r"principalId: (\w+)\.properties\.principalId.*?roles\.(\w+)\)", BICEP.text, re.DOTALL)
-    assert {role for who, role in granted if who == "worker"} == {
-        "serviceBusDataReceiver",
-        "serviceBusDataSender",
-        "storageBlobDataReader",
-        "storageBlobDataContributor",
-    }
-    assert "identity: scaler.id" in app
+    assert lifecycles == {"workerIdentity": "Main", "scalerIdentity": "None"}
+    passed = dict(re.findall(r"(\w+): (\w+Identity)\.properties\.principalId", BICEP.text))
+    assert passed == {"worker": "workerIdentity", "scaler": "scalerIdentity"}
+    for rules in ("queueRules", "bulkRules", "keySecrets"):
+        assert "identity: scalerIdentity.id" in BICEP.block(rules)
 
 
 def test_there_are_no_keys() -> None:
-    assert "disableLocalAuth: true" in BICEP.text
+    assert "disableLocalAuth: true" in BUS.resource("namespace")
     assert "adminUserEnabled: false" in BICEP.text
     assert not re.search(r"listKeys\(\)(?!\.primarySharedKey)|connectionString|@secure", BICEP.text)
+
+
+def test_another_clouds_names_are_used_there() -> None:
+    clouds = json.loads((ROOT / "infra/clouds.json").read_text())
+    # https://keda.sh/docs/latest/scalers/azure-service-bus/ has these names of clouds, and `Private`.
+    assert {names["keda"] for names in clouds.values()} == {
+        "AzurePublicCloud",
+        "AzureUSGovernmentCloud",
+        "AzureChinaCloud",
+    }
+    assert values()["ROO_SERVICEBUS_NAMESPACE"].endswith(clouds["AzureCloud"]["bus"])
+    for text in (path.read_text() for path in (ROOT / "containerapp.bicep", *ROOT.glob("infra/*.bicep"))):
+        code = re.sub(r"^\s*//.*|^@description.*", "", text, flags=re.MULTILINE)
+        assert not re.search(r"(core|vault|database)\.(windows|azure)\.net|azurecr\.io", code)
 
 
 def test_secrets_are_mounted_where_the_pods_have_them() -> None:
@@ -251,7 +331,7 @@ def test_secrets_are_mounted_where_the_pods_have_them() -> None:
 
 
 def test_new_keys_are_fetched_because_no_version_is_named() -> None:
-    (url,) = re.findall(r"keyVaultUrl: '(.*)'", BICEP.resource("app"))
+    (url,) = re.findall(r"keyVaultUrl: '(.*)'", BICEP.block("keySecrets"))
     assert url.endswith("/secrets/${apiKeysSecret}")
 
 

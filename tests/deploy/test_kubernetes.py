@@ -1,20 +1,25 @@
 """The manifests, as kustomize renders them, fit each other, the settings and the restricted pod security standard."""
 
 import copy
+import itertools
 import re
 import shutil
 import tomllib
 from collections.abc import Callable
+from fnmatch import fnmatch
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from app.settings import Settings
 from tests.commands.test_cli import roo
+from tests.deploy import manifests
 from tests.deploy.manifests import (
     CUSTOM,
+    SPOT,
     Document,
     environment,
     of_kind,
@@ -24,6 +29,7 @@ from tests.deploy.manifests import (
     service_container,
 )
 from tests.deploy.places import DOCKERFILES, KUBERNETES, ROOT, final_stage, image_environment
+from tests.deploy.prometheus import promtool
 from tests.fixtures.server import Server
 
 OVERLAYS = sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml"))
@@ -40,21 +46,8 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Docu
     """Renders an overlay made of the CPU overlay's names and the components that are asked for, and ConfigMaps of a
     file each.
     """
-    copied = tmp_path_factory.mktemp("k8s") / "k8s"
-    shutil.copytree(KUBERNETES, copied)
-
-    def made_of(*components: str, **files: str) -> list[Document]:
-        folder = copied / "overlays" / "-".join(components)
-        shutil.copytree(copied / "overlays" / "cpu", folder, dirs_exist_ok=True)
-        overlay = yaml.safe_load((folder / "kustomization.yaml").read_text())
-        overlay["components"] = [f"../../components/{name}" for name in components]
-        overlay["configMapGenerator"] = [
-            {"name": name, "namespace": "roo-vision", "literals": [content]} for name, content in files.items()
-        ]
-        (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
-        return render(folder)
-
-    return made_of
+    copied = shutil.copytree(KUBERNETES, tmp_path_factory.mktemp("k8s") / "k8s")
+    return lambda *components, **files: render(manifests.compose(copied, components, files=files))
 
 
 def test_there_is_an_overlay_for_every_place() -> None:
@@ -82,6 +75,11 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "ingress-nginx", "keda", "keep-one"),
         ("azure", "keda", "models-pull", "gpu"),
         ("azure", "keda", "models-image"),
+        ("azure", "keda", "http", "bulk-queue"),
+        ("azure", "gateway", "keda", "monitoring-azure", "http-azure"),
+        ("azure", "keda", "spot"),
+        ("azure", "keda", "gpu", "gpu-dra", "spot"),
+        ("azure", "gateway", "keda", "verify-images"),
     ],
     ids="-".join,
 )
@@ -138,9 +136,7 @@ def test_models_are_pulled_before_the_service_starts(compose: Callable[..., list
 
 
 def test_models_in_an_image_of_their_own(compose: Callable[..., list[Document]]) -> None:
-    validate = pytest.importorskip(
-        "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
-    )
+    validate = _validator()
     documents = compose("azure", "keda", "models-image")
     mount, volume = _models_mount(documents)
     assert mount["readOnly"] is True
@@ -171,6 +167,109 @@ def test_trusted_keys_are_there_for_all_that_ask_for_them(compose: Callable[...,
 def test_keeping_one_replica_is_a_component(compose: Callable[..., list[Document]]) -> None:
     (scaled,) = of_kind(compose("azure", "keda", "keep-one", "monitoring"), "ScaledObject")
     assert scaled["spec"]["minReplicaCount"] == 1
+
+
+def test_people_call_replicas_too_and_one_stays_for_them(compose: Callable[..., list[Document]]) -> None:
+    for component, kind in (("http", "cpu"), ("http-azure", "prometheus")):
+        (scaled,) = of_kind(compose("azure", "keda", component), "ScaledObject")
+        assert scaled["spec"]["minReplicaCount"] == 1
+        queue, people = scaled["spec"]["triggers"]
+        assert (queue["type"], people["type"]) == ("azure-servicebus", kind)
+        assert scaled["spec"]["fallback"]["behavior"] == "currentReplicasIfHigher"
+
+
+def test_managed_prometheus_is_asked_as_the_scalers_identity(compose: Callable[..., list[Document]]) -> None:
+    documents = compose("azure", "keda", "monitoring-azure", "http-azure")
+    (scaled,) = of_kind(documents, "ScaledObject")
+    trigger = scaled["spec"]["triggers"][1]
+    assert trigger["metadata"]["serverAddress"].endswith(".prometheus.monitor.azure.com")
+    (authentication,) = of_kind(documents, "TriggerAuthentication", trigger["authenticationRef"]["name"])
+    assert authentication["spec"]["podIdentity"]["provider"] == "azure-workload"
+    (metric,) = re.findall(r"roo_\w+", trigger["metadata"]["query"])
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE)
+    assert dict(rows)[metric] == "gauge"
+
+
+def test_the_query_of_people_is_half_a_second_a_replica(compose: Callable[..., list[Document]]) -> None:
+    (scaled,) = of_kind(compose("azure", "keda", "http-azure"), "ScaledObject")
+    metadata = scaled["spec"]["triggers"][1]["metadata"]
+    series = 'roo_pending_seconds{namespace="%s", pod="%s"}'
+    told = [(series % ("roo-vision", "a"), "0.4x10"), (series % ("roo-vision", "b"), "1.6x10")]
+    told.append((series % ("elsewhere", "c"), "60x10"))
+    test = {
+        "interval": "30s",
+        "input_series": [{"series": name, "values": values} for name, values in told],
+        "promql_expr_test": [
+            {"expr": metadata["query"], "eval_time": "3m", "exp_samples": [{"labels": "{}", "value": 2}]}
+        ],
+    }
+    assert "SUCCESS" in promtool("test", "rules", "/dev/stdin", given=yaml.safe_dump({"tests": [test]}))
+    assert 2 / float(metadata["threshold"]) == 4
+
+
+def test_on_spot_nodes_a_pod_is_gone_before_its_node_is(
+    overlays: dict[str, list[Document]], compose: Callable[..., list[Document]]
+) -> None:
+    documents = compose("azure", "keda", "spot")
+    pod = of_kind(documents, "Deployment")[0]["spec"]["template"]["spec"]
+    assert SPOT in pod["tolerations"]
+    (preferred,) = pod["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    (rule,) = preferred["preference"]["matchExpressions"]
+    assert (rule["key"], rule["values"]) == (SPOT["key"], [SPOT["value"]])
+    assert "lifecycle" not in service_container(documents)
+    # As many at once as fit on a node.
+    (budget,) = of_kind(documents, "PodDisruptionBudget")
+    cores = int(re.findall(r"--node-vm-size Standard_D(\d+)as_v6", (KUBERNETES / "README.md").read_text())[0])
+    assert budget["spec"]["maxUnavailable"] == _to_be_had(cores) // _asked(overlays["cpu"])
+
+
+@pytest.mark.parametrize("components", [("gpu", "spot"), ("spot", "gpu")], ids="-".join)
+def test_gpus_on_spot_nodes_have_both_taints(
+    compose: Callable[..., list[Document]], components: tuple[str, ...]
+) -> None:
+    (deployment,) = of_kind(compose("azure", "keda", *components), "Deployment")
+    tolerated = {(each["key"], each["value"]) for each in deployment["spec"]["template"]["spec"]["tolerations"]}
+    text = (KUBERNETES / "README.md").read_text()
+    (taint,) = re.findall(r"--node-taints (\S+)=(\S+):NoSchedule", text)
+    assert tolerated == {taint, (SPOT["key"], SPOT["value"])}
+    assert "--priority Spot" in text
+
+
+def test_a_claim_stands_in_place_of_a_number_of_gpus(compose: Callable[..., list[Document]]) -> None:
+    documents = compose("azure", "keda", "gpu", "gpu-dra")
+    resources = service_container(documents)["resources"]
+    assert not [name for part in ("requests", "limits") for name in resources[part] if "/" in name]
+    (template,) = of_kind(documents, "ResourceClaimTemplate")
+    (request,) = template["spec"]["spec"]["devices"]["requests"]
+    assert request["exactly"]["deviceClassName"] == "gpu.nvidia.com"
+    (deployment,) = of_kind(documents, "Deployment")
+    for document in (template, deployment):
+        _validator().validate(document, "1.37", strict=True)
+
+
+def test_only_what_the_workflow_signed_is_let_in(compose: Callable[..., list[Document]]) -> None:
+    documents = compose("azure", "gateway", "keda", "verify-images")
+    (policy,) = of_kind(documents, "ClusterImagePolicy")
+    (identity,) = policy["spec"]["authorities"][0]["keyless"]["identities"]
+    pattern = re.compile(identity["subjectRegExp"])
+    workflow = "https://github.com/OWNER/REPOSITORY/.github/workflows/images.yml@refs/"
+    assert all(pattern.fullmatch(workflow + ref) for ref in ("heads/main", "tags/v0.1.0"))
+    assert not any(pattern.search(workflow + ref) for ref in ("heads/other", "heads/main2", "pull/1/merge"))
+    assert not pattern.search(workflow.replace("OWNER", "OTHER") + "heads/main")
+    # The same as the documented command asks for.
+    assert f"'{identity['subjectRegExp']}'" in (ROOT / "docs" / "deployment.md").read_text()
+    glob = policy["spec"]["images"][0]["glob"]
+    assert fnmatch(service_container(documents)["image"], glob)
+    names = {space["metadata"]["name"]: space["metadata"]["labels"] for space in of_kind(documents, "Namespace")}
+    assert names["roo-vision"]["policy.sigstore.dev/include"] == "true"
+    assert "policy.sigstore.dev/include" not in names["roo-vision-gateway"]
+
+
+def _validator() -> Any:
+    """Kubernetes' schemas, where they are installed; in CI they must be."""
+    return pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
+    )
 
 
 def test_a_canary_touches_nothing_of_what_runs(overlays: dict[str, list[Document]]) -> None:
@@ -240,7 +339,7 @@ def _opened(policy: Document) -> set[tuple[str, str, str]]:
 
 def test_the_table_of_the_readme_says_why_for_each_port_that_is_open() -> None:
     opened: set[tuple[str, str, str]] = set()
-    for path in KUBERNETES.rglob("*.yaml"):
+    for path in itertools.chain(*map(KUBERNETES.glob, ("base/*.yaml", "components/*/*.yaml", "overlays/*/*.yaml"))):
         documents = [each for each in yaml.safe_load_all(path.read_text()) if isinstance(each, dict)]
         for policy in of_kind([each for each in documents if "kind" in each], "NetworkPolicy"):
             opened |= _opened(policy)
@@ -250,6 +349,42 @@ def test_the_table_of_the_readme_says_why_for_each_port_that_is_open() -> None:
         re.MULTILINE,
     )
     assert {(name, way, port) for name, way, ports in rows for port in ports.split(", ")} == opened
+
+
+def _peer(peer: Document) -> str:
+    """Who a rule lets through, as the README writes it."""
+    if "ipBlock" in peer:
+        kept_from = "".join(f" but {cidr}" for cidr in peer["ipBlock"].get("except", []))
+        return str(peer["ipBlock"]["cidr"]) + kept_from
+    parts = [
+        f"{name.rpartition('/')[2]}={value}"
+        for selector in ("namespaceSelector", "podSelector")
+        for name, value in peer.get(selector, {}).get("matchLabels", {}).items()
+    ]
+    return " ".join(parts) or "this namespace"
+
+
+def test_in_the_private_overlay_each_line_of_the_policies_has_its_row_and_reason(
+    overlays: dict[str, list[Document]],
+) -> None:
+    let_through = {
+        (policy["metadata"]["name"], way, _peer(peer), f"{port['protocol']} {port['port']}")
+        for policy in of_kind(overlays["azure-private"], "NetworkPolicy")
+        for way, rules, side in (("in", "ingress", "from"), ("out", "egress", "to"))
+        for rule in policy["spec"].get(rules, [])
+        for peer in rule[side]
+        for port in rule["ports"]
+    }
+    section = (KUBERNETES / "README.md").read_text().partition("### Without a way out")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| `([\w-]+)` (in|out) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", section, re.MULTILINE)
+    told = {
+        (name, way, peer.strip("`"), port)
+        for name, way, peers, ports, why in rows
+        for peer in peers.split(", ")
+        for port in ports.split(", ")
+        if len(why) > 10
+    }
+    assert told == let_through
 
 
 def test_names_are_resolved_where_aks_has_its_local_dns(overlays: dict[str, list[Document]]) -> None:
@@ -264,7 +399,7 @@ def test_the_nodes_metadata_is_never_reached(
     overlays: dict[str, list[Document]], compose: Callable[..., list[Document]]
 ) -> None:
     """From there a pod would get tokens of the node's identities."""
-    for documents in (overlays["cpu"], compose("azure", "gateway", "private", "keda")):
+    for documents in (overlays["cpu"], overlays["azure-private"], compose("azure", "collector", "keda")):
         for policy in of_kind(documents, "NetworkPolicy"):
             blocks = [
                 peer["ipBlock"] for rule in policy["spec"].get("egress", []) for peer in rule["to"] if "ipBlock" in peer
@@ -276,13 +411,15 @@ def test_the_nodes_metadata_is_never_reached(
                     assert address not in reached or any(address in cidr for cidr in kept_from), block
 
 
-def test_private_means_private(compose: Callable[..., list[Document]]) -> None:
-    documents = compose("azure", "gateway", "private", "keda")
+def test_private_means_private(overlays: dict[str, list[Document]]) -> None:
+    documents = overlays["azure-private"]
     (policy,) = of_kind(documents, "NetworkPolicy", "roo-vision-azure")
     endpoints, entra = policy["spec"]["egress"]
     assert endpoints["to"] == [{"ipBlock": {"cidr": "10.42.8.0/24"}}]
     assert {port["port"] for port in endpoints["ports"]} == {443, 5671}
     assert {port["port"] for port in entra["ports"]} == {443}
+    # Microsoft's, and no more than that: 49,152 addresses of four ranges.
+    assert sum(ip_network(peer["ipBlock"]["cidr"]).num_addresses for peer in entra["to"]) == 2 * 2**14 + 2 * 2**13
     (gateway,) = of_kind(documents, "Gateway")
     assert gateway["spec"]["infrastructure"]["annotations"] == {
         "service.beta.kubernetes.io/azure-load-balancer-internal": "true"
@@ -292,14 +429,24 @@ def test_private_means_private(compose: Callable[..., list[Document]]) -> None:
     assert endpoints["to"][0]["ipBlock"]["cidr"] == str(list(ip_network(space).subnets(new_prefix=24))[8])
 
 
+def _to_be_had(cores: int) -> int:
+    """Millicores of a node: AKS keeps 180 of eight cores for itself; its daemons ask for about as much again."""
+    return cores * 1000 - 180 - 200
+
+
+def _asked(documents: list[Document]) -> int:
+    """Millicores that a pod asks for."""
+    return int(service_container(documents)["resources"]["requests"]["cpu"].removesuffix("m"))
+
+
 def test_fifty_pods_fit_on_the_nodes_of_the_readme(overlays: dict[str, list[Document]]) -> None:
     text = (KUBERNETES / "README.md").read_text()
-    (cores, most) = re.findall(r"--node-vm-size Standard_D(\d+)as_v6 .*?--max-count (\d+)", text, re.DOTALL)[0]
-    asked = service_container(overlays["cpu"])["resources"]["requests"]["cpu"]
-    # AKS keeps 180 millicores of eight cores for itself; its daemons ask for about as much again.
-    to_be_had = int(cores) * 1000 - 180 - 200
+    pools = re.findall(r"--node-vm-size Standard_D(\d+)as_v6 .*?--max-count (\d+)", text, re.DOTALL)
     (scaled,) = of_kind(overlays["cpu"], "ScaledObject")
-    assert to_be_had // int(asked.removesuffix("m")) * int(most) >= scaled["spec"]["maxReplicaCount"]
+    for cores, most in pools:
+        there = _to_be_had(int(cores)) // _asked(overlays["cpu"]) * int(most)
+        assert there >= scaled["spec"]["maxReplicaCount"]
+    assert len(pools) == 2
 
 
 def test_where_the_depth_cannot_be_read_none_that_runs_is_taken_away(overlays: dict[str, list[Document]]) -> None:
@@ -315,9 +462,7 @@ def test_every_file_of_a_folder_is_used() -> None:
 
 
 def test_the_schemas_of_kubernetes_agree(overlays: dict[str, list[Document]]) -> None:
-    validate = pytest.importorskip(
-        "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
-    )
+    validate = _validator()
     checked = 0
     for documents in overlays.values():
         for document in documents:
@@ -332,6 +477,7 @@ def test_pods_run_the_images_that_are_built_here_as_their_user(overlays: dict[st
     alone = {name: documents for name, documents in overlays.items() if name != "canary"}
     images = {name: service_container(documents)["image"].rpartition("/")[2] for name, documents in alone.items()}
     assert images == {
+        "azure-private": f"roo-vision:v{version}",
         "cpu": f"roo-vision:v{version}",
         "gpu": f"roo-vision:v{version}-cuda",
         "local": "roo-vision:cpu",
@@ -480,6 +626,7 @@ CONTAINER = (*POD, "containers", 0)
 ROUTE = ("spec", "rules", 0)
 LISTENER = ("spec", "listeners", 0)
 TRIGGER = ("spec", "triggers", 0, "metadata")
+CLAIM = {"name": "gpu", "resourceClaimTemplateName": "gpus"}
 PINNED = "array: ['{objectName: roo-vision-api-keys, objectAlias: api-keys, objectType: secret, objectVersion: 4f0c}']"
 
 
@@ -521,6 +668,11 @@ PINNED = "array: ['{objectName: roo-vision-api-keys, objectAlias: api-keys, obje
         ("Gateway", (*LISTENER, "tls", "options"), {}, "which has no identity"),
         ("Gateway", (*LISTENER, "allowedRoutes", "namespaces"), {"from": "All"}, "other namespaces are let in"),
         ("Gateway", ("metadata", "namespace"), "roo-vision", "not in the namespace roo-vision-gateway"),
+        ("ScaledObject", ("spec", "fallback", "behavior"), "static", "replicas that run are taken away"),
+        ("ScaledObject", ("spec", "triggers", 0, "type"), "cpu", "never wakes it"),
+        ("Deployment", (*POD, "tolerations"), [SPOT], "a spot node is gone"),
+        ("Deployment", (*POD, "resourceClaims"), [CLAIM], "ResourceClaimTemplate/gpus is named"),
+        ("Deployment", (*CONTAINER, "resources", "claims"), [{"name": "gpu"}], "which the pod does not make"),
         ("ScaledObject", (*TRIGGER, "messageCount"), 300, "messageCount is not a string"),
         ("ScaledObject", (*TRIGGER, "namespace"), "example-bus.servicebus.windows.net", "not the service's"),
         ("ScaledObject", ("spec", "scaleTargetRef", "name"), "roo", "Deployment/roo is named"),
@@ -540,14 +692,14 @@ def test_a_planted_mistake_is_found(
 
 
 def test_a_schema_mistake_is_found(overlays: dict[str, list[Document]]) -> None:
-    validate = pytest.importorskip(
-        "kubernetes_validate", reason="kubernetes-validate is not installed: schemas were NOT checked"
-    )
+    validate = _validator()
     documents = copy.deepcopy(overlays["cpu"])
     _break(documents, "Deployment", *POD, "enableServiceLink", value=False)
     with pytest.raises(validate.ValidationError):
         validate.validate(of_kind(documents, "Deployment")[0], "1.37", strict=True)
 
 
-def test_the_folder_holds_manifests_only() -> None:
-    assert {path.suffix for path in Path(KUBERNETES).rglob("*") if path.is_file()} <= {".yaml", ".env", ".md", ".json"}
+def test_the_folder_holds_manifests_and_what_makes_the_chart_of_them() -> None:
+    kinds = {path.suffix for path in KUBERNETES.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert kinds <= {".yaml", ".env", ".md", ".json", ".tpl", ".py"}
+    assert {path.name for path in KUBERNETES.rglob("*.py")} == {"make_chart.py", "chart_values.py"}

@@ -120,6 +120,19 @@ def test_a_blobs_event_asks_for_the_blob(event: dict[str, Any], content_type: st
 
 
 @pytest.mark.parametrize("event", [CLOUD_EVENT, GRID_EVENT], ids=["CloudEvents 1.0", "Event Grid"])
+@pytest.mark.parametrize("content_type", ["application/json", None])
+def test_an_array_of_one_event_is_that_event_and_no_other_array_is(
+    event: dict[str, Any], content_type: str | None
+) -> None:
+    def array(*items: object) -> bytes:
+        return json.dumps(items).encode()
+
+    assert read(array(event), content_type=content_type).image_url == URL
+    for several in (array(), array(event, event), array([event]), array({"image_url": URL})):
+        assert "one event, a message" in refusal(several, content_type=content_type)
+
+
+@pytest.mark.parametrize("event", [CLOUD_EVENT, GRID_EVENT], ids=["CloudEvents 1.0", "Event Grid"])
 def test_other_events_are_refused_by_name(event: dict[str, Any]) -> None:
     other = {**event, "type" if "type" in event else "eventType": "Microsoft.Storage.BlobDeleted"}
     assert "Microsoft.Storage.BlobDeleted" in refusal(envelope(**other))
