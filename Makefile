@@ -11,7 +11,7 @@ PYTEST := pytest -n $(WORKERS) --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock notice clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -115,6 +115,9 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 			--python-version 3.11 --no-annotate -o $${wanted%.in}.lock $$wanted || exit; \
 	done
+
+notice: $(VENV)/.dev ## Write NOTICE anew from the locks: packages and their licences
+	$(BIN)/python .docker/notice.py > NOTICE.new && mv NOTICE.new NOTICE
 
 clean: ## Remove the virtual environment and what was built
 	rm -rf $(VENV) $(ENGINES) $(CLIENTS) .venv-peers build dist out *.egg-info
