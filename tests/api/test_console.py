@@ -53,7 +53,7 @@ def test_the_page_is_for_anybody_and_runs_only_its_own_files(guarded: httpx.Clie
     assert "unsafe" not in policy
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\bstyle=|\bon\w+=", page.text)
     imported = {name for file in FOLDER.glob("*.js") for name in re.findall(r'from "\./([^"]+)"', file.read_text())}
-    for name in {*re.findall(r'(?:src|href)="([^"]+)"', page.text), *imported}:
+    for name in {*re.findall(r'(?:src|href)="([^"#]+)"', page.text), *imported}:
         assert name in FILES
     for name in FILES:
         answer = guarded.get(f"/console/{name}")

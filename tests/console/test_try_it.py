@@ -50,6 +50,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     add_box_model(root)
     save_one_box(root / "hostile" / "1" / "model.onnx")
     write_manifest(root / "hostile", box_manifest(labels=[MARKUP, "</script>", "'\"&"]))
+    (root / "broken" / "1").mkdir(parents=True)
+    (root / "broken" / "model.yaml").write_text("task: detection\n")
     keys = root.parent / "keys"
     keys.write_text(f"tester:{KEY}\n")
     settings = {"default_model": "box", "auth": "keys", "api_keys_file": keys, "max_image_bytes": 2**20}
@@ -133,6 +135,9 @@ def test_a_dropped_picture_is_drawn_as_the_json_says_and_filtered_without_asking
     few = [one for one in truth["detections"] if one["score"] >= 0.9]
     assert 0 < len(few) < len(truth["detections"])
     assert answer(page)["detections"] == few
+    assert len(drawn(page)) == len(few)
+    page.get_by_role("link", name="Models").click()
+    page.get_by_role("link", name="Try it").click()
     assert len(drawn(page)) == len(few)
     assert len(asked) == 1
 
@@ -222,6 +227,28 @@ def test_a_wrong_key_is_told_and_a_right_one_kept_in_the_tab_alone(page: Page, s
     page.get_by_role("button", name="Forget the key").click()
     expect(page.locator("dialog")).to_be_visible()
     assert page.evaluate("() => sessionStorage.length") == 0
+
+
+def test_what_is_served_and_why_and_what_is_not(page: Page, small: Server) -> None:
+    with_key(page, small).get_by_role("link", name="Models").click()
+    expect(page.locator("#try-view")).to_be_hidden()
+    headings = page.locator("#models-list h3")
+    expect(headings).to_have_text(
+        [
+            "box · detection · answers where none is named",
+            "colour · classification",
+            "hostile · detection",
+            "parts · segmentation",
+            "Not served, or not as in the repository",
+        ]
+    )
+    colour = page.locator("#models-list article").nth(1)
+    expect(colour.locator("tbody tr")).to_have_count(2)
+    expect(colour.locator("tbody tr").nth(1)).to_contain_text("onnx")
+    expect(page.locator("#models-list article").nth(2)).to_contain_text(MARKUP)
+    expect(page.locator("#models-list li")).to_contain_text("broken")
+    page.go_back()
+    expect(page.locator("#try-view")).to_be_visible()
 
 
 def test_names_that_are_markup_stay_text(page: Page, small: Server) -> None:
@@ -365,6 +392,10 @@ def test_axe_finds_nothing(browser: Browser, shelf: Server, look: dict[str, Any]
         answered(page)
         found = Axe().run(page).response["violations"]
         page.get_by_role("button", name="Give a key").click()
+        found += Axe().run(page).response["violations"]
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("link", name="Models").click()
+        expect(page.locator("td").first).to_be_visible()
         found += Axe().run(page).response["violations"]
         assert not [(one["id"], one["nodes"][0]["html"]) for one in found]
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")

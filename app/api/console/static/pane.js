@@ -61,6 +61,11 @@ export class Pane {
     return this.#target?.task === "detection";
   }
 
+  /** Whether there is an answer to its picture. */
+  get answered() {
+    return this.#prediction !== null;
+  }
+
   /** @param {Picture} picture */
   setPicture(picture) {
     this.#picture = picture;

@@ -29,10 +29,16 @@ export const key = {
   forget: () => sessionStorage.removeItem(KEY),
 };
 
+/** What is served, and what is not: the API's `ModelList`.
+ * @returns {Promise<any>} */
+export async function served() {
+  return (await ask("v1/models")).json();
+}
+
 /** The targets that may be chosen: each model as it answers by itself and, where there are several, its versions.
  * @returns {Promise<Target[]>} */
 export async function targets() {
-  const { models } = await (await ask("v1/models")).json();
+  const { models } = await served();
   models.sort((/** @type {any} */ one, /** @type {any} */ other) => Number(other.default) - Number(one.default));
   return models.flatMap((/** @type {any} */ model) => {
     const versions = model.versions.length > 1 ? model.versions.map((/** @type {any} */ one) => one.version) : [];

@@ -2,7 +2,9 @@
 // Every sentence of the console, in one place. Those with something to fill in are functions.
 
 export const texts = {
+  views: "Views",
   tryIt: "Try it",
+  models: "Models",
   choose: "Choose a picture",
   photograph: "Take a photograph",
   dropHint: "or drop one here, or paste one",
@@ -69,6 +71,18 @@ export const texts = {
   more: (count) => `and ${count} more`,
   /** @param {number} count */
   cut: (count) => `\n… ${count} more characters; curl shows them all.`,
+
+  /** @param {string} name @param {string} task @param {boolean} answers */
+  modelTitle: (name, task, answers) => `${name} · ${task}${answers ? " · answers where none is named" : ""}`,
+  columns: ["Version", "Share", "Engine", "Precision", "Device", "Decoding", "Largest batch"],
+  /** @param {number} percent */
+  percent: (percent) => `${percent} %`,
+  shadow: "shadow",
+  notServed: "Not served, or not as in the repository",
+  /** @param {string} name @param {string} reason @param {boolean} serving */
+  failed: (name, reason, serving) => `${name}${serving ? " (answers from an older state)" : ""}: ${reason}`,
+  /** @param {string} names */
+  notLoaded: (names) => `Loaded when they are asked for: ${names}`,
 
   /** Why there is no answer, by HTTP status; what the service says of it follows. */
   troubles: /** @type {Record<number, string>} */ ({

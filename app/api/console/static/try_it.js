@@ -41,7 +41,7 @@ export class TryIt {
       this.#panes.forEach((pane, index) => pane.offer(this.#targets, index));
       this.#enableThreshold();
       this.#offerExamples(await examples());
-      if (this.#picture) await this.#askAgain();
+      await Promise.all(this.#panes.filter((pane) => !pane.answered).map((pane) => pane.ask()));
     } catch (error) {
       this.#trouble(error);
     }
