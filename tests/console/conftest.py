@@ -12,9 +12,12 @@ from tests.fixtures.waiting import PATIENCE
 expect.set_options(timeout=PATIENCE * 1000)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser; skips where there is none, and fails in CI."""
+    """The browser; skips where there is none, and fails in CI.
+
+    Gone when its file of tests is: while it is driven an event loop runs in this thread, and no asynchronous test can.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None and os.environ.get("CI"):
         pytest.fail("Chromium is missing")

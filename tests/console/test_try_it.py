@@ -137,7 +137,9 @@ def test_a_dropped_picture_is_drawn_as_the_json_says_and_filtered_without_asking
     assert answer(page)["detections"] == few
     assert len(drawn(page)) == len(few)
     page.get_by_role("link", name="Models").click()
-    page.get_by_role("link", name="Try it").click()
+    with page.expect_response("**/console/examples"):
+        page.get_by_role("link", name="Try it").click()
+    frame(page)
     assert len(drawn(page)) == len(few)
     assert len(asked) == 1
 
