@@ -413,6 +413,7 @@ module roles 'infra/roles.bicep' = {
     resultsQueue: resultsQueue
     registryName: registryName
     keyVaultName: keyVaultName
+    apiKeysSecret: apiKeysSecret
     storageAccountName: storageName
     picturesContainer: picturesContainer
     modelsAccountName: modelsAccountName

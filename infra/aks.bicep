@@ -23,6 +23,12 @@ param registryName string
 @description('Key Vault of this resource group with the API keys and the Gateway\'s certificate.')
 param keyVaultName string
 
+@description('Secret of it with the API keys; there before this is deployed, because the right to read it is given on it alone.')
+param apiKeysSecret string = 'roo-vision-api-keys'
+
+@description('Certificate of it for the Gateway; there before as well.')
+param certificateName string = 'roo-vision'
+
 @description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
 param storageAccountName string = ''
 
@@ -171,6 +177,8 @@ module roles 'roles.bicep' = {
     resultsQueue: resultsQueue
     registryName: registryName
     keyVaultName: keyVaultName
+    apiKeysSecret: apiKeysSecret
+    certificate: certificateName
     storageAccountName: storageAccountName
     picturesContainer: picturesContainer
   }

@@ -113,9 +113,21 @@ def test_rights_are_the_least() -> None:
         ("scaler", "serviceBusDataOwner", "bulkPictures"),
         ("scaler", "monitoringDataReader", "metrics"),
         ("puller", "acrPull", "registry"),
-        ("secretsReader", "keyVaultSecretsUser", "vault"),
-        ("gateway", "keyVaultSecretsUser", "vault"),
+        ("secretsReader", "keyVaultSecretsUser", "apiKeys"),
+        ("gateway", "keyVaultSecretsUser", "certificateSecret"),
     }
+
+
+def test_the_secrets_that_may_be_read_are_those_that_are_mounted() -> None:
+    """Rights are given on one secret each, so its name has to be the manifests' and the commands'."""
+    keys, certificate = bicep("infra/roles.bicep").default("apiKeysSecret"), AKS.default("certificateName")
+    assert {keys} == {file.default("apiKeysSecret") for file in (AKS, bicep("containerapp.bicep"))}
+    assert f"objectName: {keys}\n" in (KUBERNETES / "components/azure/secretproviderclass.yaml").read_text()
+    names = yaml.safe_load((KUBERNETES / "overlays/cpu/azure.yaml").read_text())["data"]
+    assert names["certificate"].endswith(f"/certificates/{certificate}")
+    commands = (KUBERNETES / "README.md").read_text()
+    assert f'grant $worker "Key Vault Secrets User" $vault/secrets/{keys}\n' in commands
+    assert f'grant $gateway "Key Vault Secrets User" $vault/secrets/{certificate}\n' in commands
 
 
 def test_event_grid_delivers_and_dead_letters_with_its_own_identity() -> None:
