@@ -452,6 +452,7 @@ module alerts 'infra/alerts.bicep' = if (!empty(alertEmails)) {
     name: name
     serviceBusName: serviceBusName
     entity: empty(topic) ? queue : topic
+    bulkQueue: bulkQueue
     resultsQueue: resultsQueue
     emails: alertEmails
     backlog: perReplica * 10
