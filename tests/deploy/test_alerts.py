@@ -121,3 +121,21 @@ def test_dead_letters_of_the_second_queue_are_seen_and_throttling_of_the_whole_n
     assert watched["DeadletteredMessages"] == "allOfThem"
     assert "values: empty(bulkQueue) ? [entity, resultsQueue] : [entity, bulkQueue, resultsQueue]" in AZURE
     assert watched["ThrottledRequests"] == watched["ServerErrors"] == "namespaceItself"
+
+
+def test_somebody_is_told_of_the_clusters_alerts() -> None:
+    """Every documented command that makes rules names the action group that `alertEmails` makes."""
+    assert "name: '${name}-people'" in AZURE
+    deployment = (ROOT / "docs/deployment.md").read_text()
+    for file in ("infra/prometheus-rules.bicep", "infra/aks.bicep"):
+        commands = re.findall(rf"az deployment group create .*-f {file} (?:.*\\\n)*.*", deployment)
+        assert commands
+        assert all("actionGroupId=$" in command for command in commands)
+    assert deployment.count("az monitor action-group show -g $GROUP -n roo-vision-people --query id -o tsv") == 2
+
+
+def test_the_runbook_speaks_of_the_queues_that_are_shipped() -> None:
+    """What is typed at night is typed as it stands."""
+    named = re.findall(r"--queue (\w+)|EntityName includes (\w+)", RUNBOOK)
+    shipped = {bicep("containerapp.bicep").default(name) for name in ("queue", "resultsQueue")}
+    assert {queue or entity for queue, entity in named} == shipped

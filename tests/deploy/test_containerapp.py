@@ -372,3 +372,12 @@ def test_its_syntax_is_bicep() -> None:
     text = Path(ROOT / "containerapp.bicep").read_bytes()
     assert not parser.parse(text).root_node.has_error
     assert parser.parse(text.replace(b"var sizes = {", b"var sizes =", 1)).root_node.has_error
+
+
+def test_what_is_private_has_no_way_in_from_the_internet() -> None:
+    """And is still reached from its network: external ingress, in an environment that is internal."""
+    environment = BICEP.resource("newEnvironment")
+    assert "internal: publicNetworkAccess == 'Disabled' || !externalIngress\n" in environment
+    private = (ROOT / "docs/deployment.md").read_text().partition("## Private")[2].partition("\n## ")[0]
+    (command,) = re.findall(r"publicNetworkAccess=Disabled (?:.*\\\n)*.*", private)
+    assert "externalIngress=true" in command
