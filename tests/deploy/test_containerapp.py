@@ -381,3 +381,17 @@ def test_what_is_private_has_no_way_in_from_the_internet() -> None:
     private = (ROOT / "docs/deployment.md").read_text().partition("## Private")[2].partition("\n## ")[0]
     (command,) = re.findall(r"publicNetworkAccess=Disabled (?:.*\\\n)*.*", private)
     assert "externalIngress=true" in command
+
+
+def test_a_premium_registry_is_copied_to_the_regions_that_are_named() -> None:
+    """Under one name, so that each region pulls from its own; Standard has no copies, and none are asked for then."""
+    chosen = BICEP.variable("copiedTo")
+    assert chosen == "createRegistry && registrySku == 'Premium' ? registryRegions : []"
+    (copies,) = (body for name, _, body in BICEP.resources() if name == "registryCopies")
+    assert "for region in copiedTo: {" in copies
+    assert re.findall(r"^    (parent|name|location): (\w+)$", copies, re.MULTILINE) == [
+        ("parent", "newRegistry"),
+        ("name", "region"),
+        ("location", "region"),
+    ]
+    assert "regionEndpointEnabled: true" in copies
