@@ -56,6 +56,9 @@ param networkName string = ''
 @description('Whether the API server has a private address only; takes networkName.')
 param privateCluster bool = false
 
+@description('Addresses (CIDR) from which the API server is reached, where it is not private. Empty: from anywhere, by whoever has credentials.')
+param authorizedAddresses string[] = []
+
 @description('How nodes reach what is outside: loadBalancer, userDefinedRouting by a firewall, or none in a cluster that is network isolated.')
 @allowed(['loadBalancer', 'userDefinedRouting', 'managedNATGateway', 'none'])
 param outboundType string = 'loadBalancer'
@@ -222,6 +225,7 @@ resource cluster 'Microsoft.ContainerService/managedClusters@2026-05-01' = {
         }
     apiServerAccessProfile: {
       enablePrivateCluster: privateCluster
+      authorizedIPRanges: privateCluster ? null : authorizedAddresses
     }
     oidcIssuerProfile: {
       enabled: true

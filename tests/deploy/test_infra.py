@@ -224,3 +224,12 @@ def test_nodes_are_enough_for_the_pods_that_the_scaler_calls() -> None:
     scaled = yaml.safe_load((KUBERNETES / "components/keda/scaledobject.yaml").read_text())["spec"]["maxReplicaCount"]
     (cores,) = re.findall(r"Standard_D(\d+)as", AKS.default("cpuSize"))
     assert int(AKS.default("cpuNodes")) * (int(cores) // 2) >= scaled
+
+
+def test_the_api_server_can_be_closed_to_the_internet() -> None:
+    """By an address of the network, or to all addresses but some; both at once are refused by Azure."""
+    access = AKS.resource("cluster").partition("apiServerAccessProfile: {\n")[2].partition("    }\n")[0]
+    assert access.split("\n")[:2] == [
+        "      enablePrivateCluster: privateCluster",
+        "      authorizedIPRanges: privateCluster ? null : authorizedAddresses",
+    ]
