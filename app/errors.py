@@ -103,7 +103,7 @@ class Overloaded(RequestError):
 
 
 class Loading(RequestError):
-    """The service has started, but its models are not loaded and warm yet."""
+    """The service has started, but its models are not loaded and warm yet; or the last one was unloaded."""
 
     code = "loading"
     retryable = True

@@ -88,6 +88,7 @@ class Batcher(Generic[K, T, R]):
         me = threading.get_ident()
         while True:
             with self._lock:
+                was_light = me in self._light_lanes
                 self._light_lanes.discard(me)
                 while not self._calls_for_a_lane() and not self._closed:
                     self._coalescer.release()
@@ -101,11 +102,20 @@ class Batcher(Generic[K, T, R]):
                 self._taken[key] += 1
                 if self._light(key):
                     self._light_lanes.add(me)
+                elif was_light and self._total():
+                    self._changed.notify()  # of what waited for this lane no other was told
             now = self._clock()
             live = [entry for entry in entries if _starts(entry, now)]
             if live:
                 return Batch(key, live, now, self._ended)
             self._ended(key)
+
+    def leave(self) -> None:
+        """A lane takes nothing more, though the batcher is not closed: nothing waits for it, nor do its answers."""
+        with self._lock:
+            self._light_lanes.discard(threading.get_ident())
+            self._changed.notify()
+        self._coalescer.release()
 
     def deliver(self, entry: Entry[K, T, R], result: R) -> None:
         """Bring a result to its waiter; where many of its priority wait and its deadline is far, with the next ones."""

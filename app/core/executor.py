@@ -143,7 +143,7 @@ class Executor:
             self._restarts += 1
             metrics.lane_restarts.add(1)
             self._capacity.end(lane.number, 0)
-            self._batcher.release_answers()
+            self._batcher.leave()
             if not self._closing:
                 self._start(lane)
 

@@ -70,7 +70,7 @@ class Health:
         alive = self.live()
         if not alive.ok:
             checks |= alive.checks
-        serves = self._started and bool(self._registry.names() or self._registry.away)
+        serves = self._started and self._registry.serves
         return Probe(serves and lanes.ok and alive.ok and not self._draining, checks)
 
     def _models(self) -> str:

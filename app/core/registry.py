@@ -155,11 +155,13 @@ class Registry:
         """The model that answers; where no `version` (or stage) is named, of the version that has the `key`. Whoever
         computes with it takes a `lease`.
 
-        Raises `Loading` before `complete` was called; `ModelNotFound` naming what is there, also without a name where
-        there is no default and not exactly one model.
+        Raises `Loading` before `complete` was called, and where none is left; `ModelNotFound` naming what is there,
+        also without a name where there is no default and not exactly one model.
         """
         if not self._complete:
             raise Loading("The models are still being loaded. Try again in a moment.")
+        if not self.serves and (name or self._find_default()) not in self._failures:
+            raise Loading("No model is left at this replica. Ask another, or have an administrator load one.")
         known = name or self.default_name()
         versions = self._models.get(known)
         if versions is None:
@@ -209,6 +211,11 @@ class Registry:
     def is_complete(self) -> bool:
         """Whether all models are there, and requests are answered."""
         return self._complete
+
+    @property
+    def serves(self) -> bool:
+        """Whether any model is there, or could be loaded by a request: without one, each would fail."""
+        return bool(self._models or self._away)
 
     def names(self) -> list[str]:
         """Names of the loaded models, sorted."""

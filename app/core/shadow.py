@@ -16,7 +16,7 @@ from app.core.model import Model
 from app.core.registry import Registry
 from app.core.request import AdmittedRequest, Answer, Deadline, Flow, InferenceResult, Priority, Timings
 from app.core.traffic import chance
-from app.errors import DeadlineExceeded, Draining, ModelNotFound, Overloaded, RequestError
+from app.errors import DeadlineExceeded, Draining, Loading, ModelNotFound, Overloaded, RequestError
 from app.telemetry import metrics
 from app.vision.agreement import Agreement, compare
 
@@ -137,7 +137,7 @@ class Shadows:
             held.outcome = "compared"
             if self._keep is not None:
                 await asyncio.to_thread(self._keep, difference)
-        except (DeadlineExceeded, Draining, ModelNotFound, Overloaded):
+        except (DeadlineExceeded, Draining, Loading, ModelNotFound, Overloaded):
             pass
         except RequestError:  # the lane has told of it
             held.outcome = "failed"

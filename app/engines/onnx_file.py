@@ -116,7 +116,7 @@ def refuse_coupled_batch(path: Path, facts: GraphFacts, size: int | None) -> Non
         raise InvalidManifest(
             f"{path}: takes one range for all {size} pictures of its batch (DynamicQuantizeLinear), so each would "
             "change the others' answers. Export it with a batch of 1 or a dynamic one, or quantize it with "
-            "`roo-vision models quantize`."
+            f"`roo-vision models quantize {path.parent.parent.name} --data PICTURES`."
         )
 
 

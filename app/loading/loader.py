@@ -190,7 +190,7 @@ def _file_for(path: Path, precision: Precision) -> Path:
     if not file.is_file():
         raise EngineUnavailable(
             f"ROO_PRECISION={precision}: there is no {file}, the same network quantized. Make it with "
-            f"`roo-vision models quantize {path.parent.parent.name}`, or set ROO_PRECISION=auto."
+            f"`roo-vision models quantize {path.parent.parent.name} --data PICTURES`, or set ROO_PRECISION=auto."
         )
     return file
 

@@ -198,7 +198,7 @@ def _check_precisions(folder: Path, path: Path, manifest: Manifest) -> None:
     if "int8" in manifest.precisions and not file.is_file():
         raise InvalidManifest(
             f"{folder / FILE_NAME}: precisions lists int8, and {file} is not there. Make it with `roo-vision models "
-            f"quantize {folder.name}`, or remove int8 from the list."
+            f"quantize {folder.name} --data PICTURES`, or remove int8 from the list."
         )
 
 

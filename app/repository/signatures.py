@@ -42,7 +42,7 @@ def files_of(folder: Path) -> dict[str, Path]:
     Raises `InvalidManifest` for a link, which could be another file a moment later.
     """
     found: dict[str, Path] = {}
-    unsigned = {folder / FILE_NAME, folder / traffic_file.FILE_NAME}
+    unsigned = {folder / name for name in (FILE_NAME, traffic_file.FILE_NAME, traffic_file.UNREADY_NAME)}
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(parent, name)

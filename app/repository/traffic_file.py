@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.repository.manifest import Manifest, Stage, Version, read_as
 
 FILE_NAME = "traffic.yaml"
+UNREADY_NAME = f".{FILE_NAME}.part"
+"""What `write` puts beside it before it takes its place; a writer that was killed leaves it behind."""
 
 
 class TrafficFile(BaseModel):

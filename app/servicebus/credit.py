@@ -108,6 +108,8 @@ class Credit:
 
     def _room(self, line: Line) -> int:
         """How many messages more the core can finish inside the queue's locks, and has permits for."""
+        if not self._service.registry.serves:
+            return 0  # as readiness has it: another replica answers, or a later load does
         held, early = self._held()
         breaker = line.breaker
         if breaker.is_open and line.held >= breaker.places:

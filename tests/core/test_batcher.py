@@ -339,18 +339,28 @@ def test_light_items_whose_lane_is_stuck_are_taken_by_another() -> None:
         answer(stuck)
 
 
-def test_a_lane_that_died_on_light_items_keeps_none_waiting_for_long() -> None:
-    clock = Clock()
-    batcher = _light_batcher(clock)
+def test_a_lane_that_dies_on_light_items_is_not_waited_for() -> None:
+    batcher = _light_batcher()
     batcher.submit(LIGHT, "a", PEOPLE)
-    dead = threading.Thread(target=lambda: answer(take(batcher)))
-    dead.start()
-    dead.join(PATIENCE)
+    fatal = take(batcher)
     with _another_lane(batcher):
-        future = batcher.submit(LIGHT, "b", PEOPLE)
-        clock.now += 0.2
-        batcher.relieve(0.1)
-        assert future.result(PATIENCE) == "B"
+        answer(fatal)
+        batcher.leave()
+        assert batcher.submit(LIGHT, "b", PEOPLE).result(PATIENCE) == "B"
+
+
+def test_items_that_are_light_no_more_do_not_wait_for_the_lane_that_was_on_them() -> None:
+    batcher = _light_batcher()
+    batcher.submit(LIGHT, "a", PEOPLE)
+    first = take(batcher)
+    with _another_lane(batcher):
+        waiting = [batcher.submit(LIGHT, item, PEOPLE) for item in "bc"]
+        batcher.weigh(lambda key: 0.001)
+        answer(first)
+        own = take(batcher)
+        (other,) = (future for future, item in zip(waiting, "bc", strict=True) if item not in items(own))
+        assert other.result(PATIENCE)
+        answer(own)
 
 
 def test_ages_and_counts_are_those_of_the_waiting() -> None:

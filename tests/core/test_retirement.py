@@ -128,7 +128,7 @@ async def test_an_engine_that_cannot_be_closed_is_told_of(caplog: pytest.LogCapt
         retirement = retirement_of(core)
         retirement.retire(core.service.registry.replace("colour", []))
         assert await asyncio.to_thread(retirement.wait, PATIENCE)
-        with pytest.raises(ModelNotFound):
+        with pytest.raises(Loading):
             await core.infer(ask(RED))
     assert "failed to close Model(colour:1" in caplog.text
 

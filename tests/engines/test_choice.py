@@ -114,7 +114,7 @@ def test_a_precision_beside_the_manifest_is_obeyed_and_said(tmp_path: Path, capl
 def test_int8_is_computed_from_its_own_file(tmp_path: Path, engine: EngineName) -> None:
     need(engine)
     folder = add_colour_model(tmp_path, engine=engine)
-    with pytest.raises(EngineUnavailable, match=r"there is no .*1/model\.int8\.onnx.*`roo-vision models quantize"):
+    with pytest.raises(EngineUnavailable, match=r"there is no .*1/model\.int8\.onnx.*`.* quantize colour --data"):
         loader.load(read_entry(folder), Serving(CPU, precision="int8"))
     save_one_box(folder / "1" / "model.int8.onnx")  # another graph: it shows which of them was read
     with pytest.raises(InvalidManifest, match="colour version 1"):

@@ -190,7 +190,7 @@ def test_int8_is_a_file_that_must_be_there_and_may_have_its_digest(tmp_path: Pat
     import hashlib
 
     folder = add_colour_model(tmp_path, precisions=["fp32", "int8"])
-    with pytest.raises(InvalidManifest, match=r"precisions lists int8.*model\.int8\.onnx is not there.*quantize"):
+    with pytest.raises(InvalidManifest, match=r"precisions lists int8.*model\.int8\.onnx is not there.*colour --data"):
         read_entry(folder)
     quantized = folder / "1" / "model.int8.onnx"
     quantized.write_bytes((folder / "1" / "model.onnx").read_bytes())

@@ -64,6 +64,12 @@ def test_who_answers_may_change_without_another_signature(root: Path, trust: Tru
     assert (entry.signed_by in trust.keys, entry.manifest.stages) == (True, {"stable": "2"})
 
 
+def test_who_answers_may_be_being_written(root: Path, trust: Trust) -> None:
+    """Or was, by a roll-out that was killed in the middle of it."""
+    (root / "colour" / ".traffic.yaml.part").write_text("traffic: {1: ")
+    assert read_entry(root / "colour", trust).signed_by in trust.keys
+
+
 def test_an_entry_may_be_signed_again(root: Path, trust: Trust, tmp_path: Path) -> None:
     (root / "colour" / "labels.txt").write_text("rot\ngelb\nblau\n")
     refusal(root, trust)

@@ -64,3 +64,19 @@ async def test_a_repetition_is_dropped_until_the_shares_move_it_to_another_versi
             assert {version: entry.message_id for version, entry in entries.items()} == {
                 version: result_id("again", "colour", version) for version in ("1", "2")
             }
+
+
+async def test_a_replica_without_a_model_leaves_messages_on_the_queue_until_it_has_one() -> None:
+    (model,) = models = [colour_model(MeanColourEngine())]
+    with running(*models) as service:
+        async with Broker(["jobs,lock=60", "results,dedup=600"]) as bus, working(service, bus) as worker:
+            await put(bus, [picture(RED, "before")])
+            await results(bus, 1)
+            service.registry.replace("colour", [])
+            await put(bus, [picture(RED, f"m{n}") for n in range(20)])
+            await until_async(lambda: worker.status.credit == 0 and not worker.held and not worker.promised)
+            assert bus.queue("jobs").depths.dead_lettered == 0
+            assert {letter.delivery_count for letter in bus.queue("jobs").peek()} == {0}
+
+            service.registry.add(model)
+            assert len(await results(bus, 21)) == 21
