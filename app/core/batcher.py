@@ -170,10 +170,9 @@ class Batcher(Generic[K, T, R]):
         """Whether nothing new is taken."""
         return self._closed
 
-    @property
-    def idle_lanes(self) -> int:
-        """Lanes that wait for work and would start on it at once; none while light items wait for their one lane."""
-        return 0 if self._light_lanes and self._total() else self._idle
+    def idle_lanes(self, key: K) -> int:
+        """Lanes that would start on such an item at once; none while light ones wait for their one lane."""
+        return 0 if self._light_lanes and self._total() and self._light(key) else self._idle
 
     def relieve(self, seconds: float) -> None:
         """Let another lane take what has waited so long for the one that is on light items: it may be stuck."""

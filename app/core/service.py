@@ -271,7 +271,7 @@ class InferenceService:
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceeded("The deadline had passed when the request arrived.")
-        if self._batcher.idle_lanes or not self.capacity.may_exceed(remaining):
+        if self._batcher.idle_lanes(model) or not self.capacity.may_exceed(remaining):
             return
         if (wait := self.capacity.wait(model, priority)) > remaining:
             raise Overloaded(

@@ -251,7 +251,7 @@ def test_free_lanes_share_what_waits_instead_of_one_taking_it_all() -> None:
     lanes = [threading.Thread(target=work) for _ in range(2)]
     for lane in lanes:
         lane.start()
-    until(lambda: batcher.idle_lanes == 2)
+    until(lambda: batcher.idle_lanes(KEY) == 2)
     with batcher._changed:  # the lanes wake up once all four are there
         futures = [batcher.submit(KEY, item, PEOPLE) for item in "abcd"]
     for future in futures:
@@ -297,7 +297,7 @@ def test_one_lane_takes_all_light_items_that_came_while_it_was_busy() -> None:
         for item in "cde":
             batcher.submit(LIGHT, item, PEOPLE)
         answer(first)
-        assert batcher.idle_lanes == 0, "it is not free for these"
+        assert (batcher.idle_lanes(LIGHT), batcher.idle_lanes(HEAVY)) == (0, 1), "it is free for others alone"
         second = take(batcher)
         assert items(second) == ["c", "d", "e"]
         assert others.empty()
