@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import EngineFailure, InvalidManifest
+from app.errors import EngineFailure
 from app.vision import instance_masks
 from app.vision.barcodes import Barcode, read_barcodes
 from app.vision.class_names import ClassNames
@@ -76,7 +76,7 @@ class DetectionTask:
         if not self.spec.nms:
             why = "the model's graph suppresses overlapping boxes itself, or needs no suppression (nms: false)"
             refuse(options, ("iou_threshold", "class_agnostic"), why)
-        if self.spec.masks is None:
+        if self.spec.masks is None and options.masks != "none":
             refuse(options, ("masks",), "the model gives boxes alone")
         if options.classes is not None:
             self._names.ids(options.classes)

@@ -72,16 +72,16 @@ def _rings(bits: Bits) -> list[NDArray[np.int32]]:
     found, _ = cv2.findContours(cv2.dilate(larger, _CORNERS), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if len(found) > 1:
         found = sorted(found, key=cv2.contourArea, reverse=True)[:MOST_RINGS]
-    return [_simplified(ring) for ring in found]
+    return [_simplified(np.asarray(ring, np.int32)) for ring in found]
 
 
 def _simplified(ring: NDArray[np.int32]) -> NDArray[np.int32]:
     tolerance = _TOLERANCE
-    found = cv2.approxPolyDP(ring, tolerance, True)
+    found = np.asarray(cv2.approxPolyDP(ring, tolerance, True), np.int32)
     while len(found) > MOST_POINTS:
         tolerance *= 2
-        found = cv2.approxPolyDP(ring, tolerance, True)
-    return found if len(found) > 2 else ring  # type: ignore[return-value]  # OpenCV says no more than that it is an array
+        found = np.asarray(cv2.approxPolyDP(ring, tolerance, True), np.int32)
+    return found if len(found) > 2 else ring
 
 
 def runs(mask: Mask, grid: Size) -> NDArray[np.int64]:
@@ -96,6 +96,14 @@ def runs(mask: Mask, grid: Size) -> NDArray[np.int64]:
         edges = np.concatenate((edges[:1], kept, edges[-1:]))
     lengths = np.diff(edges, prepend=0, append=grid.width * grid.height)
     return lengths if lengths[-1] else lengths[:-1]
+
+
+def whole(mask: Mask, grid: Size) -> Bits:
+    """A mask's whole grid uint8 [h, w] of 0 and 1."""
+    bits = np.zeros((grid.height, grid.width), np.uint8)
+    height, width = mask.bits.shape
+    bits[mask.top : mask.top + height, mask.left : mask.left + width] = mask.bits
+    return bits
 
 
 def of_runs(counts: list[int] | NDArray[np.int64], grid: Size) -> Bits:

@@ -23,8 +23,8 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes float32 [n, 4] as x0, y0, x1, y1 in the model's pixels, scores float32 [n], class ids int64 [n]; `rows` [n] are
-    their places among all that the model gives.
+    """Boxes float32 [n, 4] as x0, y0, x1, y1 in the model's pixels, scores float32 [n], class ids int64 [n]; `rows` [n]
+    are their places among all that the model gives.
     """
 
     boxes: NDArray[np.float32]
