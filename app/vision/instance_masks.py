@@ -145,10 +145,11 @@ def _over_boxes(shape: tuple[int, ...], input_boxes: NDArray[np.float32], placem
 
 def _ways(lie: _Lie, grid: Size) -> list[tuple[tuple[int, int, int, int], tuple[float, float, float, float]]]:
     """Of each mask the cells to fill, as left, top, width, height, and where the first lies, and how far the next."""
-    # A cell belongs to a box if its middle does; a box between two middles has one cell all the same.
+    # As YOLACT and Ultralytics cut masks off (crop_mask): those cells of which the upper left corner is in the box. One
+    # between two corners has a cell all the same.
     ends = np.array(grid)
-    first = np.clip(np.ceil(lie.boxes[:, :2] - 0.5), 0, ends - 1)
-    last = np.clip(np.ceil(lie.boxes[:, 2:] - 0.5), first + 1, ends)
+    first = np.clip(np.ceil(lie.boxes[:, :2]), 0, ends - 1)
+    last = np.clip(np.ceil(lie.boxes[:, 2:]), first + 1, ends)
     cells = np.concatenate((first, last - first), axis=1).astype(np.int64).tolist()
     places = np.concatenate((lie.starts + first * lie.steps, lie.steps), axis=1).tolist()
     return [((x, y, w, h), (a, b, c, d)) for (x, y, w, h), (a, b, c, d) in zip(cells, places, strict=True)]

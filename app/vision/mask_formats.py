@@ -145,7 +145,7 @@ def expanded(text: str) -> list[int]:
     """The run lengths that were `compressed`; raises `ValueError` where the text is something else."""
     counts: list[int] = []
     value = shift = 0
-    for letter in text.encode("ascii", "replace"):
+    for letter in text.encode("utf-8", "replace"):
         group = letter - 48
         if not 0 <= group < 64 or shift > 60:
             raise ValueError("its counts are no compressed run lengths")

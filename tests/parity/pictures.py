@@ -40,6 +40,12 @@ def few_pictures() -> dict[str, bytes]:
 
 
 @cache
+def pictures_for_masks() -> dict[str, bytes]:
+    """Those whose masks are told in their own pixels: a larger one's are coarser."""
+    return {name: data for name, data in pictures().items() if np.prod(Image.open(io.BytesIO(data)).size) <= 2**20}
+
+
+@cache
 def pages() -> dict[str, bytes]:
     """As many printed pages as there are pictures, of their sizes, for a model that was trained on such."""
     found = {}
