@@ -56,17 +56,19 @@ class Chosen:
 @dataclass(frozen=True, slots=True)
 class _Lie:
     """Where masks lie on a picture: its point x is at x * step + start among a mask's cells, counted from the middle of
-    the first; `steps` and `starts` float64 [n, 2]. Nothing is looked for outside of `boxes`, in pixels of the picture.
+    the first; `steps` and `starts` float64 [n, 2]. Nothing is looked for outside of `boxes`, in pixels of the picture,
+    nor outside of the mask's cells `seen` (x0, y0, x1, y1): what a model makes of its padding says nothing.
     """
 
     steps: NDArray[np.float64]
     starts: NDArray[np.float64]
     boxes: NDArray[np.floating[Any]]
+    seen: tuple[int, int, int, int]
 
     def on_grid(self, grid: Size, size: Size) -> "_Lie":
         """The same for the middles of a grid's cells, and boxes in cells."""
         cell = np.array(size, np.float64) / grid
-        return _Lie(self.steps * cell, self.starts + 0.5 * self.steps * cell, self.boxes / np.tile(cell, 2))
+        return _Lie(self.steps * cell, self.starts + 0.5 * self.steps * cell, self.boxes / np.tile(cell, 2), self.seen)
 
 
 def check(spec: MaskSpec, outputs: Outputs, extras: int, candidates: int) -> None:
@@ -101,7 +103,7 @@ def read(spec: MaskSpec, told: MaskFormat, outputs: Outputs, chosen: Chosen, pla
     grid = grid_of(size, lie.boxes)
     ways = _ways(lie.on_grid(grid, size), grid)
     found = tuple(
-        Mask(left, top, _over_threshold(spec, source, planes.shape[1:], (width, height), way))
+        Mask(left, top, _over_threshold(spec, source, lie.seen, (width, height), way))
         for source, ((left, top, width, height), way) in zip(_sources(spec, planes, chosen), ways, strict=True)
     )
     return Masks(grid, found, _told(found, told, grid, size))
@@ -125,7 +127,11 @@ def _over_input(shape: tuple[int, ...], boxes: NDArray[np.float32], placement: P
     cells = np.array((shape[2], shape[1])) / placement.model_size
     steps = np.array((placement.scale_x, placement.scale_y)) * cells
     starts = np.array((placement.offset_x, placement.offset_y)) * cells - 0.5
-    return _Lie(np.tile(steps, (len(boxes), 1)), np.tile(starts, (len(boxes), 1)), boxes)
+    # Rounded as Ultralytics does it (utils/ops.py, scale_masks): a half belongs to the picture.
+    ends = np.array(placement.visible) * np.tile(cells, 2)
+    x0, y0, x1, y1 = (*np.round(ends[:2] - 0.1).tolist(), *np.round(ends[2:] + 0.1).tolist())
+    seen = int(x0), int(y0), max(int(x0) + 1, int(x1)), max(int(y0) + 1, int(y1))
+    return _Lie(np.tile(steps, (len(boxes), 1)), np.tile(starts, (len(boxes), 1)), boxes, seen)
 
 
 def _over_boxes(shape: tuple[int, ...], input_boxes: NDArray[np.float32], placement: Placement) -> _Lie:
@@ -140,7 +146,8 @@ def _over_boxes(shape: tuple[int, ...], input_boxes: NDArray[np.float32], placem
     sides = np.maximum(last - first + 1, 1)
     steps = (cells + 2) / sides
     whole = np.concatenate((first, first + sides), axis=1)
-    return _Lie(steps, -first * steps - 1.5, np.clip(whole, 0, np.tile(placement.size, 2)))
+    boxes = np.clip(whole, 0, np.tile(placement.size, 2))
+    return _Lie(steps, -first * steps - 1.5, boxes, (0, 0, shape[2], shape[1]))
 
 
 def _ways(lie: _Lie, grid: Size) -> list[tuple[tuple[int, int, int, int], tuple[float, float, float, float]]]:
@@ -172,13 +179,13 @@ def _weighed(cells: Array, weights: Array, where: tuple[slice, slice]) -> Array:
 def _over_threshold(
     spec: MaskSpec,
     source: _Part,
-    shape: tuple[int, ...],
+    seen: tuple[int, int, int, int],
     cells: tuple[int, int],
     way: tuple[float, float, float, float],
 ) -> NDArray[np.uint8]:
-    """The bits of one mask, which has cells of its own of this shape (h, w), in so many cells of the grid."""
+    """The bits of one mask, of which these cells of its own are seen, in so many cells of the grid."""
     (width, height), (x, y, step_x, step_y) = cells, way
-    columns, rows = _span(x, step_x, width, shape[1]), _span(y, step_y, height, shape[0])
+    columns, rows = _span(x, step_x, width, seen[0], seen[2]), _span(y, step_y, height, seen[1], seen[3])
     part, cut = np.ascontiguousarray(source((rows, columns)), np.float32), spec.threshold
     if not math.isfinite(float(part.sum())):
         raise EngineFailure("The model's answer for this picture holds masks that are not finite.")
@@ -192,10 +199,10 @@ def _over_threshold(
     return (np.asarray(values) > cut).view(np.uint8)
 
 
-def _span(start: float, step: float, count: int, length: int) -> slice:
-    """Which of `length` cells are looked at from `start` on in so many steps."""
-    first = min(max(math.floor(start), 0), length - 1)
-    return slice(first, max(first + 1, min(math.ceil(start + step * (count - 1)) + 1, length)))
+def _span(start: float, step: float, count: int, least: int, end: int) -> slice:
+    """Which of the cells from `least` to `end` are looked at from `start` on in so many steps."""
+    first = min(max(math.floor(start), least), end - 1)
+    return slice(first, max(first + 1, min(math.ceil(start + step * (count - 1)) + 1, end)))
 
 
 def _told(found: Sequence[Mask], told: MaskFormat, grid: Size, size: Size) -> tuple[Told, ...]:
