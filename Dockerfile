@@ -42,6 +42,8 @@ COPY --from=dependencies /opt/venv /opt/venv
 COPY --from=application /opt/roo /opt/roo
 # The bundled model. Mount a repository of your own over /models to serve that instead.
 COPY models /models
+# Whose work is in it, and under which licences.
+COPY LICENSE NOTICE /licenses/
 
 # ORT_DISABLE_TELEMETRY: ONNX Runtime otherwise reports its use. ROO_MAX_INFLIGHT_BYTES: what is in flight fits into a
 # container of one gibibyte; raise it where there is more.
@@ -67,11 +69,15 @@ CMD ["serve"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
+ARG SOURCE=unknown
 ARG PYTHON_IMAGE
+ARG PYTHON_DIGEST=unknown
 LABEL org.opencontainers.image.title="roo-vision" \
       org.opencontainers.image.description="Pictures in, detections out: an HTTP server and an Azure Service Bus worker that share one batched inference core." \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \
-      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
+      org.opencontainers.image.source="${SOURCE}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
+      org.opencontainers.image.base.digest="${PYTHON_DIGEST}"

@@ -4,14 +4,15 @@ VENV ?= .venv
 ENGINES ?= .venv-engines
 CLIENTS := .venv-clients
 BIN := $(VENV)/bin
-# Files of tests that run at a time; most of what they do is to wait for processes.
+# Files of tests that run at a time; most of what they do is to wait for processes. In their own order the long ones come
+# early, by the number of their tests they would come last.
 WORKERS ?= 2
-PYTEST := pytest -n $(WORKERS) --dist loadfile
+PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # The tests start hundreds of processes: where this is set, each would compile the whole service anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock clean
+.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock notice clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,7 +30,7 @@ test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/$(PYTEST)
 
 test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 7 GB
-	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models tests/commands/test_export.py
+	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models/shelf/test_training.py tests/commands/test_export.py
 
 test-parity: $(ENGINES)/.engines ## Compare foreign models with their families' own code, in the same environment
 	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/pytest -W ignore tests/parity
@@ -94,8 +95,9 @@ top-picture: $(VENV)/.dev ## Draw the picture of `roo-vision top` in the documen
 train: $(VENV)/.train ## Train the bundled model, or DATA=coco.json on your own pictures
 	$(BIN)/python -m models.shelf.training $(if $(DATA),train --data $(DATA),all)
 
-lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
-	$(BIN)/pip install --quiet uv
+lock: $(VENV)/.dev $(BIN)/uv ## Renew the locks from pyproject.toml
+	printf 'uv>=0.13\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate -o requirements-uv.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra cpu -o requirements-cpu.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
@@ -116,36 +118,45 @@ lock: $(VENV)/.dev ## Renew the locks from pyproject.toml
 			--python-version 3.11 --no-annotate -o $${wanted%.in}.lock $$wanted || exit; \
 	done
 
+notice: $(VENV)/.dev ## Write NOTICE anew from the locks: packages and their licences
+	$(BIN)/python .docker/notice.py > NOTICE.new && mv NOTICE.new NOTICE
+
 clean: ## Remove the virtual environment and what was built
 	rm -rf $(VENV) $(ENGINES) $(CLIENTS) .venv-peers build dist out *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The lock is installed as it is, checked by its hashes; the project itself is only linked, and its proto compiled.
+# A lock is installed as it is, checked by its hashes; the project itself is only linked, and its proto compiled. What
+# only developers need is large, and installed by uv, which asks UV_DEFAULT_INDEX where pip has an index of its own.
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes
 PROJECT := pyproject.toml setup.py app/rpc/inference.proto
+
+$(BIN)/uv: $(VENV)/bin/python requirements-uv.lock
+	$(BIN)/pip install --quiet --require-hashes -r requirements-uv.lock
+	touch $@
 
 $(VENV)/.cpu: $(VENV)/bin/python requirements-cpu.lock $(PROJECT)
 	test -e $(VENV)/.dev || $(BIN)/pip install --quiet --require-hashes -r requirements-cpu.lock
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python requirements-dev.lock $(PROJECT)
-	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+$(VENV)/.dev: $(BIN)/uv requirements-dev.lock $(PROJECT)
+	$(INSTALL) --python $(BIN)/python -r requirements-dev.lock
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@ $(VENV)/.cpu
 
 # YOLOX wants old versions of everything and PyTorch to be built, Ultralytics another OpenCV: they come last, by themselves.
-$(ENGINES)/.engines: requirements-engines.lock requirements-parity-alone.lock $(PROJECT)
+$(ENGINES)/.engines: $(BIN)/uv requirements-engines.lock requirements-parity-alone.lock $(PROJECT)
 	$(PYTHON) -m venv $(ENGINES)
-	$(ENGINES)/bin/pip install --quiet --require-hashes -r requirements-engines.lock
+	$(INSTALL) --python $(ENGINES)/bin/python -r requirements-engines.lock
 	$(ENGINES)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-alone.lock
 	$(ENGINES)/bin/pip install --quiet --no-deps -e .
 	touch $@
 
-$(CLIENTS)/%/.installed: tests/clients/%.lock
+$(CLIENTS)/%/.installed: tests/clients/%.lock $(BIN)/uv
 	$(PYTHON) -m venv --clear $(CLIENTS)/$*
-	$(CLIENTS)/$*/bin/pip install --quiet --require-hashes -r $<
+	$(INSTALL) --python $(CLIENTS)/$*/bin/python -r $<
 	touch $@
 
 $(VENV)/.train: $(VENV)/.dev

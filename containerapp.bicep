@@ -86,12 +86,12 @@ param maxReplicas int = 50
 @maxValue(1000)
 param maxReplicasGpu int = 4
 
-@description('''Messages per replica. A replica with two cores does 60 to 150 pictures a second, so 300 are 2 to 5 s of
-work, and still only 30 s where pictures are so large that it does 10. The shift change, 800 messages a minute (13 a
-second), is carried by one replica; all 800 at once call three, which are done 5 s after they are up: 10 s (polling)
-+ 15 s (node has the image, start 3 s) + 5 s, half of the 60 s that a result may take.''')
+@description('''Messages per replica: what the slowest that is planned for (10 pictures a second: large ones, half a core) does in
+what is left of the 60 s that a result may take when the queue was looked at just before (10 s), then the autoscaler just
+before (15 s), and the replica starts (15 s): 10 x 20. One with two cores does 60 to 150 a second; the shift change, 800
+messages a minute, is one's work. docs/scaling.md.''')
 @minValue(1)
-param messageCount int = 300
+param messageCount int = 200
 
 @description('Messages per replica with a GPU, which takes minutes to start and has four times the cores to decode with.')
 @minValue(1)

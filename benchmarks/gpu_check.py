@@ -98,7 +98,7 @@ def _run(part: Part, options: argparse.Namespace, report: Report, scratch: Path)
         report.update(part.name, "cut off", _read(found) | {"why": "the run was cut off"})
         raise
     if code is None:
-        report.update(part.name, "cut off", _read(found) | {"why": f"it took longer than {options.limit:.0f} s"})
+        report.update(part.name, "cut off", _read(found) | {"why": f"it took longer than {options.limit:g} s"})
     elif code != 0:
         report.update(part.name, "failed", _read(found) | {"why": child.log().splitlines()})
     else:

@@ -91,6 +91,9 @@ param gpuNodes int = 0
 @description('Zones that have that GPU; `az vm list-skus --size` says which. Empty: wherever there is one.')
 param gpuZones string[] = []
 
+@description('Resource id of the action group that the alerts tell (infra/alerts.bicep makes one). Empty: nobody.')
+param actionGroupId string = ''
+
 // ── Identities ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 resource clusterIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
@@ -159,6 +162,7 @@ module roles 'roles.bicep' = {
     puller: cluster.properties.identityProfile.kubeletidentity.objectId
     secretsReader: worker.properties.principalId
     gateway: gateway.properties.principalId
+    metricsWorkspace: metrics.name
     serviceBusName: serviceBusName
     queue: queue
     topic: topic
@@ -262,6 +266,11 @@ resource cluster 'Microsoft.ContainerService/managedClusters@2026-05-01' = {
       loadBalancerSku: 'standard'
       outboundType: outboundType
     }
+    azureMonitorProfile: {
+      metrics: {
+        enabled: true
+      }
+    }
     autoUpgradeProfile: {
       upgradeChannel: 'patch'
       nodeOSUpgradeChannel: 'NodeImage'
@@ -283,6 +292,27 @@ resource cluster 'Microsoft.ContainerService/managedClusters@2026-05-01' = {
     ]
   }
   dependsOn: [joins]
+}
+
+// ── Managed Prometheus ──────────────────────────────────────────────────────────────────────────────────────────────
+// That the cluster sends to this workspace is said by a command (docs/deployment.md#telemetry).
+
+resource metrics 'Microsoft.Monitor/accounts@2025-10-03' = {
+  name: '${name}-metrics'
+  location: location
+  tags: tags
+}
+
+module alerts 'prometheus-rules.bicep' = {
+  name: '${name}-prometheus-rules'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    workspaceId: metrics.id
+    clusterName: cluster.name
+    actionGroupId: actionGroupId
+  }
 }
 
 // ── Nodes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -345,7 +375,7 @@ resource nodes 'Microsoft.ContainerService/managedClusters/agentPools@2026-05-01
   }
 ]
 
-@description('Client id of the pods\' identity; all three are so named in the overlay\'s azure.yaml.')
+@description('Client id of the pods\' identity; all of these are so named in the overlay\'s azure.yaml.')
 output clientId string = worker.properties.clientId
 
 @description('Client id of KEDA\'s identity.')
@@ -353,3 +383,6 @@ output scalerClientId string = scaler.properties.clientId
 
 @description('Client id of the Gateway\'s identity.')
 output gatewayClientId string = gateway.properties.clientId
+
+@description('Where the workspace is asked, by KEDA for one.')
+output prometheus string = metrics.properties.metrics.prometheusQueryEndpoint

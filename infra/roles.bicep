@@ -18,6 +18,9 @@ param secretsReader string = scaler
 @description('Principal that fetches the certificate of AKS\' Gateway. Empty: none.')
 param gateway string = ''
 
+@description('Azure Monitor workspace of this resource group that the scaler asks for metrics. Empty: none.')
+param metricsWorkspace string = ''
+
 @description('Service Bus namespace of this resource group.')
 param serviceBusName string
 
@@ -57,6 +60,7 @@ param modelsContainer string = 'models'
 // https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
 var roles = {
   acrPull: '7f951dda-4ed3-4680-a7ca-43fe172d538d'
+  monitoringDataReader: 'b0d8363b-8ddd-447d-831f-62ca05bff136'
   keyVaultSecretsUser: '4633458b-17de-408a-b874-0445c86b69e6'
   serviceBusDataOwner: '090c5cfd-751d-490a-894a-3ce6f1109419'
   serviceBusDataReceiver: '4f6d3b9b-027b-4f4c-9142-0e5a2a2247e0'
@@ -164,6 +168,20 @@ resource scalerCountsBulk 'Microsoft.Authorization/roleAssignments@2022-04-01' =
     principalId: scaler
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.serviceBusDataOwner)
+  }
+}
+
+resource metrics 'Microsoft.Monitor/accounts@2025-10-03' existing = if (!empty(metricsWorkspace)) {
+  name: empty(metricsWorkspace) ? 'none' : metricsWorkspace
+}
+
+resource scalerReadsMetrics 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(metricsWorkspace)) {
+  name: guid(metrics.id, scaler, roles.monitoringDataReader)
+  scope: metrics
+  properties: {
+    principalId: scaler
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.monitoringDataReader)
   }
 }
 

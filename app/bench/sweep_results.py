@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from app.bench.machine import Machine
 from app.bench.measurements import Spread
 
-AIM_SECONDS, START_SECONDS, POLLING_SECONDS = 60.0, 15.0, 10.0
-"""For the recommended messageCount: how old a message may grow, how long a replica takes to come, how often KEDA
-looks. See docs/upgrades.md."""
+AIM_SECONDS, START_SECONDS, POLLING_SECONDS, SYNC_SECONDS = 60.0, 15.0, 10.0, 15.0
+"""For the recommended messageCount: how old a message may grow, how long a replica takes to come, how often KEDA and
+the autoscaler look. See docs/upgrades.md."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ class Recommendation:
             f"recommended: ROO_ENGINE={self.engine} ROO_PRECISION={self.precision} ROO_LANES={self.lanes}, batches of "
             f"at most {self.max_batch} (`batching` in model.yaml): {self.per_second:.0f} pictures a second",
             f"messageCount: at most {self.message_count}, for results no older than {AIM_SECONDS:.0f} s where a "
-            f"replica starts in {START_SECONDS:.0f} s and KEDA looks every {POLLING_SECONDS:.0f} s",
+            f"replica starts in {START_SECONDS:.0f} s, KEDA looks every {POLLING_SECONDS:.0f} s and the autoscaler "
+            f"every {SYNC_SECONDS:.0f} s",
         ]
 
 
@@ -62,5 +63,5 @@ class SweepResults:
         """The fastest whole way among the precisions that were measured."""
         best = max(self.points, key=lambda point: point.whole.median)
         rate = best.whole.median
-        count = max(1, int(rate * (AIM_SECONDS - START_SECONDS - POLLING_SECONDS)))
+        count = max(1, int(rate * (AIM_SECONDS - START_SECONDS - POLLING_SECONDS - SYNC_SECONDS)))
         return Recommendation(best.engine, best.precision, self.machine.cores, best.batch, count, rate)

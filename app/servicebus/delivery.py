@@ -174,6 +174,7 @@ class Deliveries:
             "queue": self._queue,
             "outcome": decided.verb.value,
             "duration_ms": round(seconds * 1e3, 2),
+            **({"reason": decided.reason} if decided.reason else {}),
             **answered,
         }
         logs.tell(log, level, f"message {message.message_id}: {decided.verb.value}{words}", fields)

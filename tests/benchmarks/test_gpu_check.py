@@ -126,7 +126,7 @@ def test_a_part_that_takes_too_long_does_not_cost_the_next(tmp_path: Path) -> No
     found = read(report)
     assert done.returncode == 1
     assert found["summary"]["cut off"] == ["contract tests", "other tests"]
-    assert found["parts"]["other tests"]["why"] == "it took longer than 0 s"
+    assert found["parts"]["other tests"]["why"] == "it took longer than 0.1 s"
 
 
 def test_a_report_is_whole_at_any_moment(tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from app.commands.replicas import addresses, figures
+from app.commands.replicas import addresses, figures, of_all
 from app.commands.top import Interval, parse
 from app.core.rollout import Plan
+from app.errors import InvalidRequest
+from app.wire.models import ModelInfo
 
 PLAN = Plan("shelf", "2", (50, 100), 60, (), {"1": 100})
 
@@ -36,7 +38,8 @@ def test_what_is_counted_between_two_looks() -> None:
     assert (found.new.pictures, found.new.failed, found.new.buckets, found.new.times) == (20, 3, (0.1,), (14, 6))
     assert (found.old.pictures, found.compared, found.agreement) == (0, 8, 4)
     both = found + figures(PLAN, Interval(now, now)) + found
-    assert (both.new.pictures, both.new.times, both.new.quantile(0.5)) == (40, (28, 12), pytest.approx(0.1 * 20 / 28))
+    assert (both.new.pictures, both.new.times) == (40, (28, 12))
+    assert both.new.quantile(0.5) == pytest.approx(0.1 * 20 / 28)
 
 
 @pytest.mark.parametrize(
@@ -58,3 +61,17 @@ def test_a_name_with_several_addresses_is_several_replicas(url: str, found: list
 
 def test_a_name_with_one_address_stays_as_it_is() -> None:
     assert addresses("http://localhost:8000") == ["http://localhost:8000"]
+
+
+def replica(**traffic: float) -> ModelInfo:
+    """What one says of a model that has these shares, `v1` and so on being its versions."""
+    shares = {version.removeprefix("v"): percent for version, percent in traffic.items()}
+    told = {"task": "detection", "labels": [], "default": True, "versions": [], "stages": {}, "shadow": {}}
+    return ModelInfo.model_validate({"name": "shelf", "traffic": shares, "default_version": "2", **told})
+
+
+def test_replicas_that_do_not_agree_are_named() -> None:
+    assert of_all({"http://a": replica(v1=90, v2=10), "http://b": replica(v1=90, v2=10)}) == {"1": 90, "2": 10}
+    assert of_all({"http://a": replica()}) == {"2": 100}
+    with pytest.raises(InvalidRequest, match=r"http://a has 1: 90 %, 2: 10 %, http://c 2: 100 %"):
+        of_all({"http://a": replica(v1=90, v2=10), "http://b": replica(v1=90, v2=10), "http://c": replica()})

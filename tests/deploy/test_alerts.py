@@ -89,3 +89,17 @@ def test_an_alert_names_only_metrics_that_there_are_and_a_runbook_that_there_is(
     file, _, anchor = rule["annotations"]["runbook"].partition("#")
     headings = re.findall(r"^### (\w+)$", (ROOT / file).read_text(), re.MULTILINE)
     assert anchor in {heading.lower() for heading in headings}
+
+
+RUNBOOK = (ROOT / "docs/operations.md").read_text()
+AZURE = (ROOT / "infra/alerts.bicep").read_text()
+AZURE_ALERTS = re.findall(r"^    name: '([\w-]+)'\n    description:", AZURE, re.MULTILINE)
+TYPED = re.compile(r"`(?:kubectl|roo-vision|curl|az) [^`]+`")
+
+
+@pytest.mark.parametrize("name", [*RULES, *AZURE_ALERTS])
+def test_the_runbook_says_what_to_type_and_what_mends_it(name: str) -> None:
+    (section,) = re.findall(rf"^### {name}\n\n(.*?)(?=^##)", RUNBOOK, re.MULTILINE | re.DOTALL)
+    assert TYPED.search(section), "a command that somebody can type at night"
+    assert "First look" in section
+    assert re.search(r"\b[Cc]ure: ", section)

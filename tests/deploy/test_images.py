@@ -100,7 +100,17 @@ def test_its_labels_name_this_version(dockerfile: str) -> None:
     arguments = dict(rest.split("=", 1) for name, rest in final_stage(dockerfile) if name == "ARG" and "=" in rest)
     assert arguments["VERSION"] == PROJECT["version"]
     labels = one(dockerfile, "LABEL")
-    for label in ("title", "description", "licenses", "version", "revision", "created", "base.name"):
+    for label in (
+        "title",
+        "description",
+        "licenses",
+        "version",
+        "revision",
+        "created",
+        "source",
+        "base.name",
+        "base.digest",
+    ):
         assert f"org.opencontainers.image.{label}=" in labels
 
 

@@ -12,6 +12,7 @@ EVENTS, STORAGE, NETWORK, AKS = (bicep(f"infra/{name}.bicep") for name in ("even
 ROLE_FILES = [name for name in BICEP_FILES if "Microsoft.Authorization/roleAssignments" in (ROOT / name).read_text()]
 BUILT_IN = {
     "acrPull": "7f951dda-4ed3-4680-a7ca-43fe172d538d",
+    "monitoringDataReader": "b0d8363b-8ddd-447d-831f-62ca05bff136",
     "keyVaultSecretsUser": "4633458b-17de-408a-b874-0445c86b69e6",
     "networkContributor": "4d97b98b-1d4f-4787-a291-c67834d212e7",
     "serviceBusDataOwner": "090c5cfd-751d-490a-894a-3ce6f1109419",
@@ -110,6 +111,7 @@ def test_rights_are_the_least() -> None:
         ("scaler", "serviceBusDataOwner", "pictures"),
         ("scaler", "serviceBusDataOwner", "pictureTopic"),
         ("scaler", "serviceBusDataOwner", "bulkPictures"),
+        ("scaler", "monitoringDataReader", "metrics"),
         ("puller", "acrPull", "registry"),
         ("secretsReader", "keyVaultSecretsUser", "vault"),
         ("gateway", "keyVaultSecretsUser", "vault"),
@@ -185,11 +187,24 @@ def test_outputs_are_named_as_the_overlay_names_them() -> None:
     assert AKS.outputs() <= set(yaml.safe_load((KUBERNETES / "overlays/cpu/azure.yaml").read_text())["data"])
 
 
+def taint_that_is_tolerated(component: str) -> str:
+    """The taint that pods tolerate with this component of k8s, as a node pool has it."""
+    patches = yaml.safe_load((KUBERNETES / "components" / component / "kustomization.yaml").read_text())["patches"]
+    added = [change for patch in patches if "patch" in patch for change in yaml.safe_load(patch["patch"])]
+    (tolerated,) = (change["value"] for change in added if change["path"].endswith("/tolerations/-"))
+    return f"{tolerated['key']}={tolerated['value']}:{tolerated['effect']}"
+
+
 def test_the_gpu_pools_taint_is_what_pods_tolerate() -> None:
-    (pod,) = yaml.safe_load_all((KUBERNETES / "components/gpu/deployment.yaml").read_text())
-    (tolerated,) = pod["spec"]["template"]["spec"]["tolerations"]
-    taint = f"{tolerated['key']}={tolerated['value']}:{tolerated['effect']}"
-    assert f"taints: ['{taint}']" in AKS.block("pools")
+    assert f"taints: ['{taint_that_is_tolerated('gpu')}']" in AKS.block("pools")
+
+
+def test_the_spot_pools_taint_is_what_pods_tolerate() -> None:
+    assert f"taints: ['{taint_that_is_tolerated('spot')}']" in AKS.block("pools")
+
+
+def test_gpus_are_those_that_the_image_can_use() -> None:
+    """The A10's driver on AKS is older than 580."""
     assert "A10_v5" not in "".join(re.findall(r"'Standard_N\w+'", AKS.text))
 
 

@@ -146,6 +146,16 @@ def test_models_in_an_image_of_their_own(compose: Callable[..., list[Document]])
         validate.validate(deployment, "1.34", strict=True)
 
 
+def test_shares_come_from_a_config_map_that_applying_leaves_alone(compose: Callable[..., list[Document]]) -> None:
+    documents = compose("azure", "keda", "traffic")
+    assert problems(documents) == []
+    assert float(environment(documents)["ROO_REPOSITORY_POLL"]) > 0
+    (mount,) = [each for each in service_container(documents)["volumeMounts"] if each["name"] == "traffic"]
+    assert "subPath" not in mount
+    assert f"ln -s {mount['mountPath']}/shelf.yaml" in (ROOT / "docs" / "upgrades.md").read_text()
+    assert "traffic" not in {document["metadata"]["name"] for document in of_kind(documents, "ConfigMap")}
+
+
 @pytest.mark.parametrize("models", ["models-pull", "models-image", "keep-one"])
 def test_trusted_keys_are_there_for_all_that_ask_for_them(compose: Callable[..., list[Document]], models: str) -> None:
     documents = compose("azure", "keda", models, "trusted-keys", **{"trusted-keys": "trusted.pem=a public key"})

@@ -1,17 +1,22 @@
 """Every declaration of Bicep and every custom resource is checked against its schema, and mistakes are found."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.deploy.manifests import CUSTOM, Document, render
+from tests.deploy.manifests import CUSTOM, Document, compose, render
 from tests.deploy.places import BICEP_FILES, KUBERNETES, ROOT
 from tests.deploy.schemas import check, declarations, of_kinds, tools, unrolled
 
 FOLDERS = [
     *sorted(path.parent for path in KUBERNETES.glob("overlays/*/kustomization.yaml")),
     KUBERNETES / "components/kserve",
+]
+BEYOND = [
+    ("azure", "gateway", "canary", "keda", "http", "bulk-queue", "monitoring"),
+    ("azure", "gateway", "private", "keda", "subscription", "http-azure", "monitoring-azure", "gpu", "gpu-dra"),
 ]
 ALONE = [
     *("components/monitoring/podmonitor.yaml", "components/monitoring/prometheusrule.yaml"),
@@ -100,6 +105,14 @@ def test_every_custom_resource_is_checked(folder: Path, tmp_path: Path) -> None:
     if custom:
         said = custom_resources(custom, tmp_path / "file.yaml")
         assert f"{len(custom)} custom resources checked, 0 errors" in said, said
+
+
+def test_what_components_add_to_the_overlays_is_checked(tmp_path: Path) -> None:
+    tree = shutil.copytree(KUBERNETES, tmp_path / "k8s")
+    documents = [document for components in BEYOND for document in render(compose(tree, components))]
+    custom = [document for document in documents if document["kind"] in CUSTOM]
+    said = custom_resources([of_azures_group(document) for document in custom], tmp_path / "file.yaml")
+    assert f"{len(custom)} custom resources checked, 0 errors" in said, said
 
 
 @pytest.mark.parametrize("name", ALONE)

@@ -1,5 +1,7 @@
 """The workflows: pinned, without more rights than they need, and speaking of files that are there."""
 
+import fnmatch
+import hashlib
 import os
 import re
 import subprocess
@@ -16,6 +18,13 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 every = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
 
+MAY_WRITE = {
+    "check": {"security-events"},
+    "publish": {"id-token", "attestations"},
+    "propose": {"contents", "pull-requests"},
+}
+
+
 def read(path: Any) -> dict[Any, Any]:
     return dict(yaml.safe_load(path.read_text()))
 
@@ -25,7 +34,7 @@ def steps(workflow: dict[Any, Any]) -> list[dict[str, Any]]:
 
 
 def test_there_is_one_for_each_purpose() -> None:
-    assert {"ci", "deploy", "images"} <= {path.stem for path in WORKFLOWS}
+    assert {"ci", "deploy", "images", "renew"} == {path.stem for path in WORKFLOWS}
 
 
 @every
@@ -48,7 +57,7 @@ def test_rights_are_given_to_jobs_and_are_few(path: Any) -> None:
     assert workflow["permissions"] == {"contents": "read"}
     for name, job in workflow["jobs"].items():
         written = {right for right, level in job.get("permissions", {}).items() if level == "write"}
-        assert written <= {"check": {"security-events"}, "publish": {"id-token"}}.get(name, set())
+        assert written <= MAY_WRITE.get(name, set())
         assert job["timeout-minutes"] <= 90
     assert "pull_request_target" not in workflow[True]  # YAML reads the key `on` as true
 
@@ -71,11 +80,10 @@ def test_no_credentials_are_left_behind_and_none_are_kept(path: Any) -> None:
 
 def test_they_build_run_and_publish_what_is_there() -> None:
     images, deploy = read(ROOT / ".github/workflows/images.yml"), (ROOT / ".github/workflows/deploy.yml").read_text()
-    for job in images["jobs"].values():
-        entries = job["strategy"]["matrix"]["include"]
-        assert tuple(dict.fromkeys(entry["file"] for entry in entries)) == DOCKERFILES
-        assert [entry["kind"] for entry in entries] == ["cpu", "cuda", "cuda-slim"]
-        assert all((ROOT / f"requirements-{entry['kind']}.lock").exists() for entry in entries)
+    entries = images["jobs"]["build"]["strategy"]["matrix"]["include"]
+    assert tuple(dict.fromkeys(entry["file"] for entry in entries)) == DOCKERFILES
+    assert [entry["kind"] for entry in entries] == ["cpu", "cuda", "cuda-slim"]
+    assert all((ROOT / f"requirements-{entry['kind']}.lock").exists() for entry in entries)
     tag = images["env"]["PYTHON_TAG"]
     assert all(f"ARG PYTHON_IMAGE={tag}" in (ROOT / name).read_text() for name in DOCKERFILES)
     for name in re.findall(r"k8s/[\w./-]+|tests/[\w./-]+|\w+\.bicep", deploy):
@@ -85,6 +93,53 @@ def test_they_build_run_and_publish_what_is_there() -> None:
 
 IMAGES = read(ROOT / ".github/workflows/images.yml")
 PUBLISH = {step["id"]: step for step in IMAGES["jobs"]["publish"]["steps"] if "id" in step}
+
+
+def test_every_architecture_that_is_built_is_run_and_listed_before_any_of_it_is_published() -> None:
+    jobs = IMAGES["jobs"]
+    matrix = {name: job["strategy"]["matrix"]["include"] for name, job in jobs.items()}
+    built = {
+        (entry["kind"], platform.removeprefix("linux/"))
+        for entry in matrix["build"]
+        for platform in entry["platforms"].split(",")
+    }
+    checked = {(entry["kind"], entry["architecture"]) for entry in matrix["check"]}
+    published = {(entry["kind"], one) for entry in matrix["publish"] for one in entry["architectures"].split()}
+    assert built == checked == published
+    assert {("cpu", "amd64"), ("cpu", "arm64"), ("cuda", "amd64")} <= built
+    assert (jobs["check"]["needs"], jobs["publish"]["needs"]) == ("build", "check")
+
+
+def test_each_image_is_published_with_its_own_lists() -> None:
+    jobs = IMAGES["jobs"]
+    lists = {
+        f"sbom-{entry['kind']}-{entry['architecture']}" for entry in jobs["check"]["strategy"]["matrix"]["include"]
+    }
+    (pattern,) = (step["with"]["pattern"] for step in jobs["publish"]["steps"] if "pattern" in step.get("with", {}))
+    for entry in jobs["publish"]["strategy"]["matrix"]["include"]:
+        taken = set(fnmatch.filter(lists, pattern.replace("${{ matrix.kind }}", entry["kind"])))
+        assert taken == {f"sbom-{entry['kind']}-{one}" for one in entry["architectures"].split()}
+
+
+def test_nothing_is_built_twice() -> None:
+    """One job builds, into a file that the others take; who can publish has neither the sources nor a builder."""
+    building = {name for name, job in IMAGES["jobs"].items() for step in job["steps"] if "build-push" in str(step)}
+    assert building == {"build"}
+    (build,) = (step for step in IMAGES["jobs"]["build"]["steps"] if "build-push" in step.get("uses", ""))
+    assert build["with"]["outputs"] == "type=oci,dest=image.tar"
+    publish = IMAGES["jobs"]["publish"]["steps"]
+    assert not any("checkout" in step.get("uses", "") for step in publish)
+    assert "oci-archive:image.tar" in PUBLISH["push"]["run"]
+    assert "--preserve-digests" in PUBLISH["push"]["run"]
+    assert "--preserve-digests" in PUBLISH["tag"]["run"]
+
+
+def test_a_tag_is_given_last() -> None:
+    order = [step.get("id") or step.get("uses", "").split("@")[0] for step in IMAGES["jobs"]["publish"]["steps"]]
+    last = ["push", "sigstore/cosign-installer", "sign", "actions/attest-build-provenance", "tag"]
+    assert order[-5:] == last
+    for step in IMAGES["jobs"]["publish"]["steps"][-5:]:
+        assert step["if"] == "steps.there.outputs.publish == 'true'"
 
 
 def run_step(
@@ -118,40 +173,43 @@ def test_a_tag_says_which_image_it_is_for_ever(tmp_path: Path, kind: str, event:
     done = run_step(
         "names",
         tmp_path,
-        {"docker": "echo sha256:0"},
+        {"skopeo": "echo image"},
         GITHUB_EVENT_NAME=event,
         GITHUB_REF=ref,
         GITHUB_REF_NAME=ref.rpartition("/")[2],
         GITHUB_SHA="0123456789abcdef0123456789abcdef01234567",
-        PYTHON_TAG="python:3",
         KIND=kind,
     )
     outputs = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert re.fullmatch(tag + ("" if kind == "cpu" else f"-{kind}"), outputs["tag"]), done
-    assert re.fullmatch(tag.removeprefix("v"), outputs["version"])
+    assert outputs["digest"] == "sha256:" + hashlib.sha256(b"image\n").hexdigest()
 
 
 LISTED = 'case "$*" in *"repository list"*) echo roo-vision ;; *) printf "v0.1.0\\nv0.1.0-cuda\\n" ;; esac'
 
 
 @pytest.mark.parametrize(
-    ("az", "tag", "said"),
+    ("az", "tag", "digest", "publishes"),
     [
-        (LISTED, "v0.1.0", "digest=sha256:0\n"),
-        (LISTED, "v0.1.1", ""),
-        (LISTED, "v0.1", ""),
-        ("echo other", "v0.1.0", ""),
+        (LISTED, "v0.1.0", "sha256:1", False),
+        (LISTED, "v0.1.0", "sha256:0", True),
+        (LISTED, "v0.1.1", "sha256:1", True),
+        (LISTED, "v0.1", "sha256:1", True),
+        ("echo other", "v0.1.0", "sha256:1", True),
     ],
 )
-def test_what_is_there_is_not_built_again(tmp_path: Path, az: str, tag: str, said: str) -> None:
+def test_a_tag_that_is_there_is_not_moved(tmp_path: Path, az: str, tag: str, digest: str, publishes: bool) -> None:
     commands = {"az": az, "docker": "echo sha256:0"}
-    done = run_step("there", tmp_path, commands, REGISTRY="any.azurecr.io", IMAGE="any.azurecr.io/roo-vision", TAG=tag)
-    assert (done.returncode, done.stdout) == (0, said), done
-    assert PUBLISH["push"]["if"] == "steps.there.outputs.digest == ''"
+    named = {"REGISTRY": "any.azurecr.io", "IMAGE": "any.azurecr.io/roo-vision", "TAG": tag, "DIGEST": digest}
+    done = run_step("there", tmp_path, commands, **named)
+    *_, last = (line for line in done.stdout.splitlines() if line.startswith("publish="))
+    assert (done.returncode, last) == (0, f"publish={str(publishes).lower()}"), done
 
 
 def test_a_registry_that_does_not_answer_is_no_empty_registry(tmp_path: Path) -> None:
-    done = run_step("there", tmp_path, {"az": "exit 1", "docker": "exit 1"}, REGISTRY="any.azurecr.io", TAG="v0.1.0")
+    done = run_step(
+        "there", tmp_path, {"az": "exit 1", "docker": "exit 1"}, REGISTRY="any.azurecr.io", TAG="v0.1.0", DIGEST=""
+    )
     assert done.returncode != 0
 
 

@@ -4,19 +4,16 @@ import asyncio
 import json
 import os
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
-import pytest
 from azure.servicebus import ServiceBusReceivedMessage
 
 from app.devbus.amqp.message import delivery_sections
 from app.devbus.broker import Broker
 from app.servicebus.message import read_job
+from tests.fixtures.javascript import FOLDER, node
 from tests.fixtures.pictures import solid
 
-FOLDER = Path(__file__).parents[1] / "javascript"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "queue.md"
 QUEUES = [
     *("plain", "many", "batch", "stream", "iterate", "anonymous", "abandon", "defer", "dead", "again", "renew", "peek"),
@@ -27,23 +24,11 @@ QUEUES = [
 SCENARIOS = re.findall(r"^  async (\w+)\(\)", (FOLDER / "scenarios.mjs").read_text(), re.MULTILINE)
 
 
-def node() -> str:
-    """The path of Node.js, with the SDK in its place; skips the test where it is missing, and fails it in CI."""
-    found, npm = shutil.which("node"), shutil.which("npm")
-    if (found is None or npm is None) and os.environ.get("CI"):
-        pytest.fail("Node.js is missing")
-    if found is None or npm is None:
-        pytest.skip("Node.js is not installed")
-    if not (FOLDER / "node_modules" / "@azure").is_dir():
-        subprocess.run([npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=FOLDER, check=True)
-    return found
-
-
 async def test_every_scenario_of_the_javascript_sdk() -> None:
     async with Broker(QUEUES, {"topic": ["one", "two"]}) as broker:
         broker.forbid("forbidden")
         command = (node(), str(FOLDER / "scenarios.mjs"), broker.connection_string)
-        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         try:
             async with asyncio.timeout(120):
                 output, _ = await process.communicate()

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fixtures.models import add_colour_model, add_slow_colour_model
+from tests.fixtures.models import add_colour_model, add_slow_colour_model, save_mean_colour
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import START_PATIENCE, Server, serving
 from tests.fixtures.waiting import PATIENCE, until
@@ -282,13 +282,19 @@ def _handles_sigterm(pid: int) -> bool:
 
 
 def test_what_is_fastest_is_tried_at_the_start_and_said(tmp_path: Path) -> None:
-    add_colour_model(tmp_path, "open", batching={"max_size": 8})
+    folder = add_colour_model(tmp_path, "open", size=1024, batching={"max_size": 8})
+    save_mean_colour(folder / "1" / "model.onnx", size=1024)
+    add_colour_model(tmp_path, "small", batching={"max_size": 16})
     add_colour_model(tmp_path, "settled", batching={"max_size": 1})
     with serving(tmp_path, calibrate=True, default_model="open") as server, server.client() as client:
-        tried, settled = (client.get(f"/v1/models/{name}").json()["versions"][0] for name in ("open", "settled"))
+        tried, small, settled = (
+            client.get(f"/v1/models/{name}").json()["versions"][0] for name in ("open", "small", "settled")
+        )
         answer = client.post("/v1/predict", content=solid(RED))
     assert tried["max_batch_size"] in (1, 4, 8)
     assert tried["batch_reason"].startswith("measured at the start: ")
+    assert small["max_batch_size"] == 8
+    assert small["batch_reason"].startswith("its network takes 0.")
     assert (settled["max_batch_size"], settled["batch_reason"]) == (1, "the manifest's")
     assert "what is fastest here" in server.log
     assert answer.status_code == 200

@@ -260,7 +260,7 @@ async def test_every_message_has_one_line_and_no_signature_is_in_any(repository:
             await until_async(lambda: lines(server, request_id="blob", outcome="dead_letter"))
     (good,), (dead,) = lines(server, outcome="complete"), lines(server, outcome="dead_letter")
     assert (good["message"], good["level"], good["queue"]) == ("message good: complete", "info", "jobs")
-    assert dead["level"] == "warning"
+    assert (dead["level"], dead["reason"]) == ("warning", "SourceRefused")
     assert "SECRET" not in server.log
     assert bus.connection_string.partition("SharedAccessKey=")[2].partition(";")[0] not in server.log
 
