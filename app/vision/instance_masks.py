@@ -129,8 +129,9 @@ def _over_input(shape: tuple[int, ...], boxes: NDArray[np.float32], placement: P
     starts = np.array((placement.offset_x, placement.offset_y)) * cells - 0.5
     # Rounded as Ultralytics does it (utils/ops.py, scale_masks): a half belongs to the picture.
     ends = np.array(placement.visible) * np.tile(cells, 2)
-    x0, y0, x1, y1 = (*np.round(ends[:2] - 0.1).tolist(), *np.round(ends[2:] + 0.1).tolist())
-    seen = int(x0), int(y0), max(int(x0) + 1, int(x1)), max(int(y0) + 1, int(y1))
+    x0, y0 = np.round(ends[:2] - 0.1).astype(int).tolist()
+    x1, y1 = np.round(ends[2:] + 0.1).astype(int).tolist()
+    seen = x0, y0, max(x0 + 1, x1), max(y0 + 1, y1)
     return _Lie(np.tile(steps, (len(boxes), 1)), np.tile(starts, (len(boxes), 1)), boxes, seen)
 
 
