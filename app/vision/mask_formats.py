@@ -21,6 +21,7 @@ MOST_RINGS, MOST_POINTS = 32, 500
 _TOLERANCE = 0.6
 """How far a polygon may be from the cells' edges, in cells: the stairs of a slanting edge go, its place stays."""
 _CORNERS = np.ones((2, 2), np.uint8)
+_RUNS_AT_ONCE = 2**12
 _PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1)
 
 
@@ -119,8 +120,18 @@ def compressed(counts: list[NDArray[np.int64]]) -> list[str]:
     """Run lengths of several masks as COCO's tools compress them (cocoapi, maskApi.c, rleToString): each as the
     difference to the one before the last, in groups of five bits of two's complement, the lowest first.
     """
-    if not counts:
-        return []
+    found: list[str] = []
+    some: list[NDArray[np.int64]] = []
+    for number, one in enumerate(counts, 1):
+        some.append(one)
+        if number == len(counts) or sum(map(len, some)) > _RUNS_AT_ONCE:
+            found += _compressed(some)
+            some = []
+    return found
+
+
+def _compressed(counts: list[NDArray[np.int64]]) -> list[str]:
+    """Together, because masks are many and most of them have few runs."""
     differences = np.concatenate([_differences(one) for one in counts])
     groups = np.ones(len(differences), np.int64)
     for most in range(1, 7):  # a further group where five bits more, the sign's included, are needed

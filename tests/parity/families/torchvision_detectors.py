@@ -15,6 +15,8 @@ from torch import nn
 from torchvision.models import detection, resnet18
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
@@ -65,11 +67,13 @@ def mask_rcnn() -> nn.Module:
     """Mask R-CNN with a small ResNet, narrow features and random weights."""
     levels = {"layer2": "0", "layer3": "1", "layer4": "2"}
     backbone = BackboneWithFPN(resnet18(weights=None), levels, [128, 256, 512], 64)
-    pool = MultiScaleRoIAlign(["0", "1", "2"], 7, 2)
-    masks = MultiScaleRoIAlign(["0", "1", "2"], 14, 2)
+    pools = (MultiScaleRoIAlign(["0", "1", "2"], side, 2) for side in (7, 14))
     model = detection.MaskRCNN(
-        backbone, CLASSES + 1, rpn_anchor_generator=AnchorGenerator(((16, 32),) * 4, ((0.5, 1.0, 2.0),) * 4),
-        box_roi_pool=pool, mask_roi_pool=masks, **_SIDES,
+        backbone, rpn_anchor_generator=AnchorGenerator(((16, 32),) * 4, ((0.5, 1.0, 2.0),) * 4),
+        box_roi_pool=next(pools), mask_roi_pool=next(pools), box_head=TwoMLPHead(64 * 7 * 7, 128),
+        box_predictor=FastRCNNPredictor(128, CLASSES + 1), mask_head=MaskRCNNHeads(64, (32,), 1),
+        mask_predictor=MaskRCNNPredictor(32, 32, CLASSES + 1), rpn_post_nms_top_n_test=200, box_detections_per_img=40,
+        **_SIDES,
     )  # fmt: skip
     forward = _forward(model)
     weights.settle(model, forward)
