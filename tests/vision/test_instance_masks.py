@@ -8,11 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from app.errors import EngineFailure, InvalidManifest, InvalidRequest
-from app.vision import instance_masks
 from app.vision.detection import Detections, DetectionSpec, DetectionTask
 from app.vision.image import Size
-from app.vision.instance_masks import ALL_PIXELS, GRID_PIXELS, GRID_SIDE
 from app.vision.mask_formats import MaskFile, Rle, whole
+from app.vision.mask_places import ALL_PIXELS, GRID_PIXELS, GRID_SIDE, grid_of
 from app.vision.preprocessing import Placement
 from app.vision.tasks import Options
 
@@ -150,12 +149,12 @@ def test_masks_that_are_not_finite_are_no_answer() -> None:
 
 def test_large_and_many_masks_take_bounded_memory() -> None:
     whole_picture = np.tile(np.array([[0, 0, 8000, 6000]], np.float32), (1000, 1))
-    assert instance_masks.grid_of(Size(640, 480), whole_picture[:0]) == Size(640, 480)
-    grid = instance_masks.grid_of(Size(8000, 6000), whole_picture[:1])
+    assert grid_of(Size(640, 480), whole_picture[:0]) == Size(640, 480)
+    grid = grid_of(Size(8000, 6000), whole_picture[:1])
     assert 0.99 * GRID_PIXELS < grid.width * grid.height < 1.01 * GRID_PIXELS
-    grid = instance_masks.grid_of(Size(8000, 6000), whole_picture)
+    grid = grid_of(Size(8000, 6000), whole_picture)
     assert 1000 * grid.width * grid.height < 1.05 * ALL_PIXELS
-    assert instance_masks.grid_of(Size(60_000, 2), whole_picture[:0]) == Size(GRID_SIDE, 1)
+    assert grid_of(Size(60_000, 2), whole_picture[:0]) == Size(GRID_SIDE, 1)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from app.errors import InvalidRequest
 from app.vision import mask_formats
 from app.vision.header import Size
-from app.vision.instance_masks import Masks, grid_of
+from app.vision.instance_masks import Masks
 from app.vision.mask_formats import Bits, Mask
+from app.vision.mask_places import grid_of
 from app.wire.masks import AnyMask, Polygons, RunLengths
 from app.wire.prediction import Detection
 

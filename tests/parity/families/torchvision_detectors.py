@@ -124,7 +124,8 @@ def _reference(model: Callable[[], nn.Module]) -> Callable[[bytes], list[Found]]
         kept = (result["scores"] >= THRESHOLD - SLACK) & (result["labels"] > 0)
         masks = None
         if "masks" in result:
-            masks = paste_masks_in_image(result["masks"][kept], boxes[kept], (image.height, image.width))[:, 0] > 0.5
+            whole = (result["boxes"] * factors)[kept]  # of which the head has seen what is in the margins, too
+            masks = paste_masks_in_image(result["masks"][kept], whole, (image.height, image.width))[:, 0] > 0.5
         return found(boxes[kept], result["scores"][kept], result["labels"][kept] - 1, masks)
 
     return detections
