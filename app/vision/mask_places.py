@@ -36,8 +36,8 @@ class Lie:
 
 class Cut(NamedTuple):
     """The cells of a grid that a mask fills, `width` x `height` from (`left`, `top`) on, and what they are sampled
-    from: `rows` and `columns` of the mask's own cells. Where a cell of the grid is a whole part of one of those, these are
-    made larger by whole `factors` and shifted by `shift` (x, y); else sampled at `matrix` float64 [2, 3].
+    from: `rows` and `columns` of the mask's own cells. Where a cell of the grid is a whole part of one of those, these
+    are made larger by whole `factors` and shifted by `shift` (x, y); else sampled at `matrix` float64 [2, 3].
     """
 
     left: int

@@ -81,7 +81,11 @@ def mask_rcnn() -> nn.Module:
     weights.spread([model.rpn.head.bbox_pred], forward, 0.0, 0.3)
     predictor = model.roi_heads.box_predictor
     _settled(model, [predictor.cls_score], [predictor.bbox_pred], 1.5)
-    weights.spread([model.roi_heads.mask_predictor.mask_fcn_logits], forward, 0.0, 3.0)
+    heads = model.roi_heads
+    weights.spread([heads.mask_predictor.mask_fcn_logits], forward, 0.0, 30.0)
+    # Parts of a box, as trained heads give them, and not noise in all of its cells, which no resizing keeps.
+    calm = nn.AvgPool2d(11, 1, 5, count_include_pad=False)
+    heads.mask_predictor = nn.Sequential(heads.mask_predictor, calm, calm)
     return model
 
 
