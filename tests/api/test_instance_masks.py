@@ -106,6 +106,18 @@ def test_without_masks_the_answer_is_a_detectors(server: Server, picture: bytes)
     assert "masks cannot be obeyed: the model gives boxes alone" in refused.json()["detail"]
 
 
+def test_over_the_open_inference_protocol_there_are_boxes_alone(server: Server, picture: bytes) -> None:
+    data = [base64.b64encode(picture).decode()]
+    sent = {"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"content_type": "base64"}, "data": data}
+    with server.client() as client:
+        answer = client.post("/v2/models/masks/infer", json={"inputs": [sent]}).json()
+        refused = client.post("/v2/models/masks/infer", json={"inputs": [sent], "parameters": {"masks": "rle"}})
+    found = {output["name"]: output["data"] for output in answer["outputs"]}
+    assert (found["labels"], found["count"]) == (["red", "green", "blue"], [3])
+    assert refused.status_code == 400
+    assert "Over this protocol detections have no masks. Ask /v1/predict for them." in refused.text
+
+
 def test_masks_are_drawn_in_the_colour_of_their_class(server: Server, picture: bytes) -> None:
     with server.client() as client:
         response = client.post("/v1/predict", content=picture, headers={"Accept": "image/png"})
