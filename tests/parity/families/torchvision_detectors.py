@@ -126,6 +126,7 @@ def _reference(model: Callable[[], nn.Module]) -> Callable[[bytes], list[Found]]
         boxes = (result["boxes"] * factors).minimum(torch.tensor([image.width, image.height] * 2))
         # Class 0 is the background's, which RetinaNet scores as well.
         kept = (result["scores"] >= THRESHOLD - SLACK) & (result["labels"] > 0)
+        kept &= (boxes[:, :2] < boxes[:, 2:]).all(1)
         masks = None
         if "masks" in result:
             whole = (result["boxes"] * factors)[kept]  # of which the head has seen what is in the margins, too
@@ -162,7 +163,7 @@ def _family(name: str, model: Callable[[], nn.Module], options: str) -> Family:
     def export(path: Path) -> None:
         example = samples((SIZE, SIZE), 1)
         names = ["boxes", "scores", "labels", *["masks"] * masks]
-        with _unpasted(model()) if "crops" in options else nullcontext():
+        with _unpasted(model()) if masks else nullcontext():
             to_onnx(_OnePicture(model()).eval(), (example,), path, ["images"], names, batch=False)
 
     return Family(
@@ -172,12 +173,11 @@ def _family(name: str, model: Callable[[], nn.Module], options: str) -> Family:
 
 
 def families() -> list[Family]:
-    """One of each kind, and both ways to export masks."""
-    masks = "--like torchvision --set detection.masks.output=masks"
+    """One of each kind."""
+    masks = "--like torchvision --set detection.masks.kind=crops --set detection.masks.output=masks"
     return [
         _family("torchvision-ssdlite", ssdlite, "--like torchvision --set input.resize=stretch"),
         _family("torchvision-faster-rcnn", faster_rcnn, "--like torchvision"),
         _family("torchvision-retinanet", retina_net, "--like torchvision"),
-        _family("torchvision-mask-rcnn", mask_rcnn, f"{masks} --set detection.masks.kind=planes"),
-        _family("torchvision-mask-rcnn-crops", mask_rcnn, f"{masks} --set detection.masks.kind=crops"),
+        _family("torchvision-mask-rcnn", mask_rcnn, masks),
     ]
