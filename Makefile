@@ -128,8 +128,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # A lock is installed as it is, checked by its hashes; the project itself is only linked, and its proto compiled. What
-# only developers need is large, and installed by uv, which asks UV_DEFAULT_INDEX where pip has an index of its own.
-INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --require-hashes
+# only developers need is large, and installed by uv, which is faster; by pip where uv, which does not read pip's settings,
+# does not reach an index (UV_DEFAULT_INDEX).
+define install
+	$(BIN)/uv pip install --quiet --compile-bytecode --require-hashes --python $(1) -r $(2) || \
+		$(1) -m pip install --quiet --require-hashes -r $(2)
+endef
 PROJECT := pyproject.toml setup.py app/rpc/inference.proto
 
 $(BIN)/uv: $(VENV)/bin/python requirements-uv.lock
@@ -142,21 +146,21 @@ $(VENV)/.cpu: $(VENV)/bin/python requirements-cpu.lock $(PROJECT)
 	touch $@
 
 $(VENV)/.dev: $(BIN)/uv requirements-dev.lock $(PROJECT)
-	$(INSTALL) --python $(BIN)/python -r requirements-dev.lock
+	$(call install,$(BIN)/python,requirements-dev.lock)
 	$(BIN)/pip install --quiet --no-deps -e .
 	touch $@ $(VENV)/.cpu
 
 # YOLOX wants old versions of everything and PyTorch to be built, Ultralytics another OpenCV: they come last, by themselves.
 $(ENGINES)/.engines: $(BIN)/uv requirements-engines.lock requirements-parity-alone.lock $(PROJECT)
 	$(PYTHON) -m venv $(ENGINES)
-	$(INSTALL) --python $(ENGINES)/bin/python -r requirements-engines.lock
+	$(call install,$(ENGINES)/bin/python,requirements-engines.lock)
 	$(ENGINES)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-alone.lock
 	$(ENGINES)/bin/pip install --quiet --no-deps -e .
 	touch $@
 
 $(CLIENTS)/%/.installed: tests/clients/%.lock $(BIN)/uv
 	$(PYTHON) -m venv --clear $(CLIENTS)/$*
-	$(INSTALL) --python $(CLIENTS)/$*/bin/python -r $<
+	$(call install,$(CLIENTS)/$*/bin/python,$<)
 	touch $@
 
 $(VENV)/.train: $(VENV)/.dev
