@@ -40,9 +40,9 @@ def few_pictures() -> dict[str, bytes]:
 
 
 @cache
-def pictures_for_masks() -> dict[str, bytes]:
-    """Those whose masks are told in their own pixels: a larger one's are coarser."""
-    return {name: data for name, data in pictures().items() if np.prod(Image.open(io.BytesIO(data)).size) <= 2**20}
+def pictures_for_masks(pixels: int = 2**20) -> dict[str, bytes]:
+    """Those of at most so many pixels. A larger one's masks are coarser, as are many large masks of one."""
+    return {name: data for name, data in pictures().items() if np.prod(Image.open(io.BytesIO(data)).size) <= pixels}
 
 
 @cache
