@@ -12,7 +12,7 @@ PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture train lock notice clean
+.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture console-pictures train lock notice clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -91,6 +91,9 @@ dashboard-picture: $(VENV)/.dev ## Draw the picture of the dashboard in the docu
 
 top-picture: $(VENV)/.dev ## Draw the picture of `roo-vision top` in the documents
 	$(BIN)/python -m benchmarks.top_picture
+
+console-pictures: $(VENV)/.dev ## Photograph the console for the documents; needs chromium
+	$(BIN)/python -m benchmarks.console_pictures
 
 train: $(VENV)/.train ## Train the bundled model, or DATA=coco.json on your own pictures
 	$(BIN)/python -m models.shelf.training $(if $(DATA),train --data $(DATA),all)

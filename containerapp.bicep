@@ -26,7 +26,7 @@ param image string = ''
 @allowed(['cpu', 'gpu-t4', 'gpu-a100'])
 param compute string = 'cpu'
 
-@description('Whether people outside of the environment reach the app. Off, until you have decided who may ask (below).')
+@description('Whether people outside of the environment reach the app: from the internet, or with publicNetworkAccess Disabled from its network alone. Off, until you have decided who may ask (below).')
 param externalIngress bool = false
 
 @description('For a careful roll-out: the revision that keeps the rest of the traffic. Empty: the new one gets all, and replaces it.')
@@ -413,6 +413,7 @@ module roles 'infra/roles.bicep' = {
     resultsQueue: resultsQueue
     registryName: registryName
     keyVaultName: keyVaultName
+    apiKeysSecret: apiKeysSecret
     storageAccountName: storageName
     picturesContainer: picturesContainer
     modelsAccountName: modelsAccountName
@@ -451,6 +452,7 @@ module alerts 'infra/alerts.bicep' = if (!empty(alertEmails)) {
     name: name
     serviceBusName: serviceBusName
     entity: empty(topic) ? queue : topic
+    bulkQueue: bulkQueue
     resultsQueue: resultsQueue
     emails: alertEmails
     backlog: perReplica * 10
@@ -475,7 +477,8 @@ resource newEnvironment 'Microsoft.App/managedEnvironments@2026-01-01' = if (cre
       ? null
       : {
           infrastructureSubnetId: subnetId
-          internal: !externalIngress
+          // From a private network's other end the app is reached by external ingress in an internal environment.
+          internal: publicNetworkAccess == 'Disabled' || !externalIngress
         }
     zoneRedundant: zoneRedundant
     workloadProfiles: compute == 'cpu'

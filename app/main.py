@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from app.api.app import create_app
 from app.api.body import UploadLimits
+from app.api.console.examples import Examples
 from app.api.security import perimeter
 from app.api.security.perimeter import Perimeter
 from app.assembly import Core, build
@@ -276,6 +277,10 @@ def _end_within(seconds: float, writer: logs.Writer) -> None:
     timer.start()
 
 
+def _examples(settings: Settings) -> Examples:
+    return Examples(settings.models_dir, settings.model_name, settings.max_image_bytes)
+
+
 def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry, around: Perimeter) -> HttpServer:
     limits = UploadLimits(
         settings.max_image_bytes,
@@ -293,6 +298,7 @@ def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry, aro
         around,
         control=core.control,
         rollouts=core.rollouts,
+        examples=_examples(settings) if settings.console else None,
         predict=settings.http,
     )
     return HttpServer(app, settings)

@@ -37,6 +37,7 @@ class Settings(QueueSettings, ModelsSettings):
     http: bool = Field(
         True, description="Whether pictures are taken over HTTP and gRPC; probes and metrics are served always."
     )
+    console: bool = Field(True, description="Whether `/console/` is there, a page to try models on.")
     grpc_port: Port = Field(
         None, description="Port for gRPC (the Open Inference Protocol), 0 a free one; empty means none."
     )

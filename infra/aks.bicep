@@ -23,6 +23,12 @@ param registryName string
 @description('Key Vault of this resource group with the API keys and the Gateway\'s certificate.')
 param keyVaultName string
 
+@description('Secret of it with the API keys; there before this is deployed, because the right to read it is given on it alone.')
+param apiKeysSecret string = 'roo-vision-api-keys'
+
+@description('Certificate of it for the Gateway; there before as well.')
+param certificateName string = 'roo-vision'
+
 @description('Storage account of this resource group for pictures by link and for large results. Empty: none.')
 param storageAccountName string = ''
 
@@ -49,6 +55,9 @@ param networkName string = ''
 
 @description('Whether the API server has a private address only; takes networkName.')
 param privateCluster bool = false
+
+@description('Addresses (CIDR) from which the API server is reached, where it is not private. Empty: from anywhere, by whoever has credentials.')
+param authorizedAddresses string[] = []
 
 @description('How nodes reach what is outside: loadBalancer, userDefinedRouting by a firewall, or none in a cluster that is network isolated.')
 @allowed(['loadBalancer', 'userDefinedRouting', 'managedNATGateway', 'none'])
@@ -171,6 +180,8 @@ module roles 'roles.bicep' = {
     resultsQueue: resultsQueue
     registryName: registryName
     keyVaultName: keyVaultName
+    apiKeysSecret: apiKeysSecret
+    certificate: certificateName
     storageAccountName: storageAccountName
     picturesContainer: picturesContainer
   }
@@ -214,6 +225,7 @@ resource cluster 'Microsoft.ContainerService/managedClusters@2026-05-01' = {
         }
     apiServerAccessProfile: {
       enablePrivateCluster: privateCluster
+      authorizedIPRanges: privateCluster ? null : authorizedAddresses
     }
     oidcIssuerProfile: {
       enabled: true

@@ -12,6 +12,9 @@ param serviceBusName string
 @description('Queue, or topic, that pictures are received from.')
 param entity string
 
+@description('A second queue, watched for dead letters alone: it may wait while the first has work. Empty: none.')
+param bulkQueue string = ''
+
 @description('Queue that results are sent to.')
 param resultsQueue string
 
@@ -21,7 +24,7 @@ param emails string[]
 
 @description('Messages below which the queue should fall at least once in a quarter of an hour.')
 @minValue(1)
-param backlog int = 3000
+param backlog int = 2000
 
 resource serviceBus 'Microsoft.ServiceBus/namespaces@2026-01-01' existing = {
   name: serviceBusName
@@ -51,13 +54,15 @@ var pictures = [
     values: [entity]
   }
 ]
-var both = [
+var allOfThem = [
   {
     name: 'EntityName'
     operator: 'Include'
-    values: [entity, resultsQueue]
+    values: empty(bulkQueue) ? [entity, resultsQueue] : [entity, bulkQueue, resultsQueue]
   }
 ]
+// The namespace as a whole: its limit is for all of its queues together, and operations of its own name none of them.
+var namespaceItself = []
 
 // severity: 0 critical, 1 error, 2 warning. `operator` and `threshold` are of each criterion; all must hold.
 var rules = [
@@ -86,7 +91,7 @@ var rules = [
     severity: 2
     window: 'PT5M'
     criteria: [
-      { metric: 'DeadletteredMessages', aggregation: 'Maximum', operator: 'GreaterThan', threshold: 0, dimensions: both }
+      { metric: 'DeadletteredMessages', aggregation: 'Maximum', operator: 'GreaterThan', threshold: 0, dimensions: allOfThem }
     ]
   }
   {
@@ -95,7 +100,7 @@ var rules = [
     severity: 2
     window: 'PT5M'
     criteria: [
-      { metric: 'ThrottledRequests', aggregation: 'Total', operator: 'GreaterThan', threshold: 0, dimensions: both }
+      { metric: 'ThrottledRequests', aggregation: 'Total', operator: 'GreaterThan', threshold: 0, dimensions: namespaceItself }
     ]
   }
   {
@@ -104,7 +109,7 @@ var rules = [
     severity: 1
     window: 'PT5M'
     criteria: [
-      { metric: 'ServerErrors', aggregation: 'Total', operator: 'GreaterThan', threshold: 10, dimensions: both }
+      { metric: 'ServerErrors', aggregation: 'Total', operator: 'GreaterThan', threshold: 10, dimensions: namespaceItself }
     ]
   }
 ]

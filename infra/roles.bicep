@@ -45,6 +45,12 @@ param registryName string
 @description('Key Vault of this resource group. Empty: none.')
 param keyVaultName string = ''
 
+@description('Secret of it with the API keys; it must be there already.')
+param apiKeysSecret string = 'roo-vision-api-keys'
+
+@description('Certificate of it for AKS\' Gateway; it must be there already.')
+param certificate string = 'roo-vision'
+
 @description('Storage account of this resource group for pictures and results. Empty: none.')
 param storageAccountName string = ''
 
@@ -205,9 +211,21 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = if (!empty(keyV
   name: empty(keyVaultName) ? 'none' : keyVaultName
 }
 
+// One secret each, because the vault has both: who asks for keys must not read the certificate's private key, nor the other way round.
+resource apiKeys 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = if (!empty(keyVaultName)) {
+  parent: vault
+  name: apiKeysSecret
+}
+
+// A certificate's private key is read as the secret of its name.
+resource certificateSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = if (!empty(keyVaultName)) {
+  parent: vault
+  name: certificate
+}
+
 resource readsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keyVaultName)) {
-  name: guid(vault.id, secretsReader, roles.keyVaultSecretsUser)
-  scope: vault
+  name: guid(apiKeys.id, secretsReader, roles.keyVaultSecretsUser)
+  scope: apiKeys
   properties: {
     principalId: secretsReader
     principalType: 'ServicePrincipal'
@@ -216,8 +234,8 @@ resource readsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if 
 }
 
 resource gatewayReadsCertificate 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keyVaultName) && !empty(gateway)) {
-  name: guid(vault.id, gateway, roles.keyVaultSecretsUser)
-  scope: vault
+  name: guid(certificateSecret.id, gateway, roles.keyVaultSecretsUser)
+  scope: certificateSecret
   properties: {
     principalId: gateway
     principalType: 'ServicePrincipal'

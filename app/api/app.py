@@ -13,6 +13,8 @@ from app.api import control as model_control
 from app.api import documentation, inference, operations, problems, releases
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
+from app.api.console import routes as console_page
+from app.api.console.examples import Examples
 from app.api.head_as_get import HeadAsGet
 from app.api.oip import routes as oip
 from app.api.oip.schemas import InferRequest
@@ -48,10 +50,11 @@ def create_app(
     *,
     control: ModelControl | None = None,
     rollouts: Rollouts | None = None,
+    examples: Examples | None = None,
     predict: bool = True,
 ) -> FastAPI:
     """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask,
-    `control` and `rollouts` change what is served.
+    `control` and `rollouts` change what is served. With `examples` there is a console, which offers these pictures.
 
     Without `predict` there are only probes, metrics, the list of models, and what changes it.
     """
@@ -90,7 +93,10 @@ def create_app(
         app.include_router(model_control.router(control))
         if rollouts is not None:
             app.include_router(releases.router(service.registry, rollouts, control))
-    app.include_router(documentation.router())
+    examples = examples if predict else None
+    if examples is not None:
+        app.include_router(console_page.router(service.registry, examples))
+    app.include_router(documentation.router(console=examples is not None))
     return app
 
 

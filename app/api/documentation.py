@@ -6,7 +6,7 @@ The files in `swagger/` are those of npm's `swagger-ui-dist` 5.35.0, as they are
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, RedirectResponse
 
 FOLDER = Path(__file__).with_name("swagger")
@@ -33,8 +33,8 @@ def _file(name: str) -> Callable[[], Awaitable[FileResponse]]:
     return file
 
 
-def router() -> APIRouter:
-    """The page, its files, and what leads to it."""
+def router(*, console: bool) -> APIRouter:
+    """The page, its files, and what leads to it; `/` leads browsers to the console where there is one."""
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/docs")
@@ -45,6 +45,10 @@ def router() -> APIRouter:
         routes.add_api_route(f"/docs/{name}", _file(name), methods=["GET"])
 
     @routes.get("/")
+    async def front_door(request: Request) -> RedirectResponse:
+        browser = console and "text/html" in request.headers.get("accept", "")
+        return RedirectResponse("console/" if browser else "docs", headers={"vary": "accept"})
+
     @routes.get("/redoc")
     async def to_the_page() -> RedirectResponse:
         return RedirectResponse("docs")

@@ -182,7 +182,12 @@ def precision_file(path: Path, precision: str) -> Path:
 
 def example_pictures(path: Path) -> list[Path]:
     """The pictures that ship with the model to which this version's model file belongs, in its folder `examples`."""
-    examples = path.parent.parent / EXAMPLES
+    return folder_examples(path.parent.parent)
+
+
+def folder_examples(folder: Path) -> list[Path]:
+    """The pictures in the folder `examples` of a model's folder, by name."""
+    examples = folder / EXAMPLES
     found = examples.iterdir() if examples.is_dir() else ()
     return sorted(file for file in found if file.suffix.lower() in PICTURE_SUFFIXES)
 

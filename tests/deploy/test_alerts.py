@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.places import KUBERNETES, ROOT
+from tests.deploy.places import KUBERNETES, ROOT, bicep
 from tests.deploy.prometheus import promtool
 
 COMPONENT = KUBERNETES / "components" / "monitoring"
@@ -103,3 +103,39 @@ def test_the_runbook_says_what_to_type_and_what_mends_it(name: str) -> None:
     assert TYPED.search(section), "a command that somebody can type at night"
     assert "First look" in section
     assert re.search(r"\b[Cc]ure: ", section)
+
+
+def test_azures_backlog_is_ten_times_what_calls_a_replica() -> None:
+    """Also where the file is deployed by itself, for AKS."""
+    container_app = bicep("containerapp.bicep")
+    assert int(bicep("infra/alerts.bicep").default("backlog")) == 10 * int(container_app.default("messageCount"))
+    (passed,) = (body for name, _, body in container_app.modules() if name == "alerts")
+    assert "backlog: perReplica * 10\n" in passed
+
+
+def test_dead_letters_of_the_second_queue_are_seen_and_throttling_of_the_whole_namespace() -> None:
+    """The limit is the namespace's, and what it refuses of its own operations is under no queue's name."""
+    (passed,) = (body for name, _, body in bicep("containerapp.bicep").modules() if name == "alerts")
+    assert "bulkQueue: bulkQueue\n" in passed
+    watched = dict(re.findall(r"metric: '(\w+)', .* dimensions: (\w+) ", AZURE))
+    assert watched["DeadletteredMessages"] == "allOfThem"
+    assert "values: empty(bulkQueue) ? [entity, resultsQueue] : [entity, bulkQueue, resultsQueue]" in AZURE
+    assert watched["ThrottledRequests"] == watched["ServerErrors"] == "namespaceItself"
+
+
+def test_somebody_is_told_of_the_clusters_alerts() -> None:
+    """Every documented command that makes rules names the action group that `alertEmails` makes."""
+    assert "name: '${name}-people'" in AZURE
+    deployment = (ROOT / "docs/deployment.md").read_text()
+    for file in ("infra/prometheus-rules.bicep", "infra/aks.bicep"):
+        commands = re.findall(rf"az deployment group create .*-f {file} (?:.*\\\n)*.*", deployment)
+        assert commands
+        assert all("actionGroupId=$" in command for command in commands)
+    assert deployment.count("az monitor action-group show -g $GROUP -n roo-vision-people --query id -o tsv") == 2
+
+
+def test_the_runbook_speaks_of_the_queues_that_are_shipped() -> None:
+    """What is typed at night is typed as it stands."""
+    named = re.findall(r"--queue (\w+)|EntityName includes (\w+)", RUNBOOK)
+    shipped = {bicep("containerapp.bicep").default(name) for name in ("queue", "resultsQueue")}
+    assert {queue or entity for queue, entity in named} == shipped

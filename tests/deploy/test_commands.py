@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.commands import DOCUMENTS, Build, acr_context, azd_context, builds
+from tests.deploy.commands import DOCUMENTS, Build, acr_context, azd_context, builds, shown
 from tests.deploy.places import DOCKERFILES, ROOT, instructions
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -105,3 +105,16 @@ def test_az_acr_build_sends_the_bundled_model_and_nothing_else_of_its_folder(sen
     kinds = {Path(file).suffix for file in models}
     assert kinds <= {".yaml", ".txt", ".onnx", ".jpg"}, kinds
     assert not any(file.startswith((".git", "tests/", "docs/", ".env")) or file.endswith(".pyc") for file in sent)
+
+
+def test_a_cluster_without_a_way_out_has_all_that_another_has() -> None:
+    """Without the registry attached no pod of it would start."""
+    first, private = ([word for word in command.split() if word.startswith("--")] for command in clusters())
+    assert "--attach-acr" in first
+    assert set(first) <= set(private)
+    assert {"--enable-private-cluster", "--outbound-type"} <= set(private)
+
+
+def clusters() -> list[str]:
+    """Every documented `az aks create`."""
+    return [command for place, command in shown() if place == "k8s/README.md" and command.startswith("az aks create ")]

@@ -113,9 +113,21 @@ def test_rights_are_the_least() -> None:
         ("scaler", "serviceBusDataOwner", "bulkPictures"),
         ("scaler", "monitoringDataReader", "metrics"),
         ("puller", "acrPull", "registry"),
-        ("secretsReader", "keyVaultSecretsUser", "vault"),
-        ("gateway", "keyVaultSecretsUser", "vault"),
+        ("secretsReader", "keyVaultSecretsUser", "apiKeys"),
+        ("gateway", "keyVaultSecretsUser", "certificateSecret"),
     }
+
+
+def test_the_secrets_that_may_be_read_are_those_that_are_mounted() -> None:
+    """Rights are given on one secret each, so its name has to be the manifests' and the commands'."""
+    keys, certificate = bicep("infra/roles.bicep").default("apiKeysSecret"), AKS.default("certificateName")
+    assert {keys} == {file.default("apiKeysSecret") for file in (AKS, bicep("containerapp.bicep"))}
+    assert f"objectName: {keys}\n" in (KUBERNETES / "components/azure/secretproviderclass.yaml").read_text()
+    names = yaml.safe_load((KUBERNETES / "overlays/cpu/azure.yaml").read_text())["data"]
+    assert names["certificate"].endswith(f"/certificates/{certificate}")
+    commands = (KUBERNETES / "README.md").read_text()
+    assert f'grant $worker "Key Vault Secrets User" $vault/secrets/{keys}\n' in commands
+    assert f'grant $gateway "Key Vault Secrets User" $vault/secrets/{certificate}\n' in commands
 
 
 def test_event_grid_delivers_and_dead_letters_with_its_own_identity() -> None:
@@ -212,3 +224,12 @@ def test_nodes_are_enough_for_the_pods_that_the_scaler_calls() -> None:
     scaled = yaml.safe_load((KUBERNETES / "components/keda/scaledobject.yaml").read_text())["spec"]["maxReplicaCount"]
     (cores,) = re.findall(r"Standard_D(\d+)as", AKS.default("cpuSize"))
     assert int(AKS.default("cpuNodes")) * (int(cores) // 2) >= scaled
+
+
+def test_the_api_server_can_be_closed_to_the_internet() -> None:
+    """By an address of the network, or to all addresses but some; both at once are refused by Azure."""
+    access = AKS.resource("cluster").partition("apiServerAccessProfile: {\n")[2].partition("    }\n")[0]
+    assert access.split("\n")[:2] == [
+        "      enablePrivateCluster: privateCluster",
+        "      authorizedIPRanges: privateCluster ? null : authorizedAddresses",
+    ]

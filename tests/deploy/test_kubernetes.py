@@ -498,6 +498,20 @@ def test_pods_run_the_images_that_are_built_here_as_their_user(overlays: dict[st
         assert users == {f"{security['runAsUser']}:{security['runAsGroup']}"}
 
 
+def test_messages_that_call_a_gpu_follow_from_the_cores_that_decode() -> None:
+    """As on Container Apps: what two cores are planned to do, times the pairs of cores beside a GPU."""
+
+    def called_by(overlay: str) -> tuple[int, int]:
+        documents = render(KUBERNETES / "overlays" / overlay)
+        (scaled,) = (each for each in documents if each["kind"] == "ScaledObject")
+        (deployed,) = (each for each in documents if each["kind"] == "Deployment")
+        cores = int(deployed["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
+        return int(scaled["spec"]["triggers"][0]["metadata"]["messageCount"]), cores
+
+    (messages, cores), (with_gpu, its_cores) = called_by("cpu"), called_by("gpu")
+    assert with_gpu * cores == messages * its_cores
+
+
 def test_a_pod_with_a_gpu_says_so_everywhere(overlays: dict[str, list[Document]]) -> None:
     documents = overlays["gpu"]
     (deployment,) = of_kind(documents, "Deployment")

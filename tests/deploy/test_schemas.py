@@ -1,5 +1,6 @@
 """Every declaration of Bicep and every custom resource is checked against its schema, and mistakes are found."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,9 @@ ALONE = [
     "components/monitoring-azure/podmonitor.yaml",
 ]
 
+PLACES = {"Microsoft.KeyVault/vaults/secrets@2026-02-01"}
+"""Kinds of which no schema is at hand, and which are only named as the place that a role is given on."""
+
 every = pytest.mark.parametrize("file", BICEP_FILES)
 
 
@@ -39,8 +43,12 @@ def test_every_declaration_of_bicep_is_checked(file: str, tmp_path: Path) -> Non
     text = (ROOT / file).read_text()
     said, well = bicep_says(text, tmp_path)
     assert well, said
-    assert "note: no schema" not in said, said
-    assert f"{declarations(text)} resources checked against a schema, 0 errors, 0 warnings" in said
+    named = [body for kind in PLACES for body in re.findall(rf"^resource \w+ '{kind}' (.*?)^}}", text, re.M | re.S)]
+    for body in named:
+        assert body.startswith("existing ")
+        assert re.findall(r"^ +(\w+): ", body, re.MULTILINE) == ["parent", "name"]
+    assert said.count("note: no schema") == len(named), said
+    assert f"{declarations(text) - len(named)} resources checked against a schema, 0 errors, 0 warnings" in said
 
 
 @pytest.mark.parametrize(

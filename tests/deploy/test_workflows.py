@@ -95,6 +95,20 @@ IMAGES = read(ROOT / ".github/workflows/images.yml")
 PUBLISH = {step["id"]: step for step in IMAGES["jobs"]["publish"]["steps"] if "id" in step}
 
 
+def test_the_real_tools_are_asked_about_all_of_it() -> None:
+    """Every Bicep file and every file of parameters by the compiler; every overlay and the chart by an API server."""
+    deploy = (ROOT / ".github/workflows/deploy.yml").read_text()
+    for command, files in (("lint", "*.bicep infra/*.bicep"), ("build", "*.bicep infra/*.bicep")):
+        assert f'for file in {files}; do az bicep {command} --file "$file"' in deploy
+    assert 'for file in infra/*.bicepparam; do az bicep build-params --file "$file"' in deploy
+    (applied,) = re.findall(r"for overlay in (.+); do", deploy)
+    overlays = {path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml")}
+    assert overlays - {"local"} == set(applied.split()) - {"tokens"}, "`local` runs in it"
+    (sets,) = re.findall(r"for values in (.+); do\n +helm template roo-vision k8s/chart --set \"\$values\"", deploy)
+    values = yaml.safe_load((KUBERNETES / "chart/values.yaml").read_text())
+    assert {each.partition("=")[0] for each in re.split("[ ,]", sets)} <= values.keys()
+
+
 def test_every_architecture_that_is_built_is_run_and_listed_before_any_of_it_is_published() -> None:
     jobs = IMAGES["jobs"]
     matrix = {name: job["strategy"]["matrix"]["include"] for name, job in jobs.items()}

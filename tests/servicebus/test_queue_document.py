@@ -48,7 +48,7 @@ def test_a_message_has_as_many_deliveries_wherever_a_queue_is_described() -> Non
     root = Path(__file__).parents[2]
     (documented,) = (value for name, value, _ in rows("Setting it up") if name == "maximum delivery count")
     places = {
-        "containerapp.bicep": r"maxDeliveryCount: (\d+)",
+        "infra/servicebus.bicep": r"maxDeliveryCount: (\d+)",
         "k8s/README.md": r"--max-delivery-count (\d+)",
         "k8s/overlays/local/devbus.yaml": r"max_delivery=(\d+)",
         "docs/devbus.md": r"--queue jobs,lock=30,max_delivery=(\d+)",

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from app.api import documentation, problems
+from app.api.console import routes as console
 from app.api.security.api_keys import ApiKeys
 from app.api.security.gate import Doorkeeper, Gate
 from app.api.security.rate_limit import RateLimiter
@@ -22,8 +23,12 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-ALWAYS_OPEN = ("/livez", "/startupz", "/readyz", "/v2/health/live", "/v2/health/ready", *documentation.PATHS)
-"""Probes, because platforms send no keys; the documentation, because it describes the program and nobody's data."""
+ALWAYS_OPEN = (
+    *("/livez", "/startupz", "/readyz", "/v2/health/live", "/v2/health/ready"),
+    *documentation.PATHS,
+    *console.PATHS,
+)
+"""Probes, because platforms send no keys; the documentation and the console's program, which are nobody's data."""
 METRICS = "/metrics"
 
 _MAY_BE_SENT = (

@@ -1,0 +1,52 @@
+// @ts-check
+// A prediction as it is shown: what the slider leaves of it, what is drawn, what is listed.
+import { texts } from "./texts.js";
+
+/** @typedef {[number, number, number, number]} Box  x1, y1, x2, y2 in pixels of the upright picture. */
+/** @typedef {{label: string, classId: number, score: number, box: Box | null, codes: string[]}} Mark */
+
+const MOST_CHARACTERS = 100_000;
+
+/** The prediction as the same request with this threshold would have given it.
+ * @param {any} prediction @param {number} threshold */
+export function filtered(prediction, threshold) {
+  if (!prediction.detections) return prediction;
+  const detections = prediction.detections.filter((/** @type {any} */ one) => one.score >= threshold);
+  const counts = Object.fromEntries(Object.keys(prediction.inventory.counts).map((label) => [label, 0]));
+  for (const { label } of detections) counts[label] += 1;
+  const texts = detections.flatMap((/** @type {any} */ one) => one.codes.map((/** @type {any} */ code) => code.text));
+  return { ...prediction, detections, inventory: { counts, texts } };
+}
+
+/** @param {any} prediction @returns {Mark[]} */
+export function marksOf(prediction) {
+  const found = prediction.detections ?? prediction.classes ?? prediction.segmentation?.segments ?? [];
+  return found.map((/** @type {any} */ one) => ({
+    label: one.label,
+    classId: one.class_id,
+    score: one.score ?? one.share,
+    box: one.box ?? null,
+    codes: (one.codes ?? []).map((/** @type {any} */ code) => code.text),
+  }));
+}
+
+/** @param {any} prediction @param {any} whole  Before the slider. */
+export function summary(prediction, whole) {
+  const who = texts.answeredBy(prediction.model, prediction.version, prediction.timings_ms.total);
+  if (prediction.detections) return texts.boxes(prediction.detections.length, whole.detections.length, who);
+  if (prediction.classes) return texts.classes(prediction.classes.length, who);
+  return texts.segments(prediction.segmentation.segments.length, who);
+}
+
+/** @param {any} prediction */
+export function asText(prediction) {
+  const text = JSON.stringify(prediction, null, 2);
+  return text.length <= MOST_CHARACTERS
+    ? text
+    : text.slice(0, MOST_CHARACTERS) + texts.cut(text.length - MOST_CHARACTERS);
+}
+
+/** @param {Mark} mark */
+export function inWords(mark) {
+  return [mark.label, mark.score.toFixed(2), ...mark.codes].join(" · ");
+}

@@ -1,0 +1,128 @@
+// @ts-check
+// Every sentence of the console, in one place. Those with something to fill in are functions.
+
+export const texts = {
+  views: "Views",
+  tryIt: "Try it",
+  models: "Models",
+  choose: "Choose a picture",
+  photograph: "Take a photograph",
+  dropHint: "or drop one here, or paste one",
+  examples: "Examples",
+  threshold: "Score from",
+  compare: "Compare two",
+  again: "Ask again",
+  model: "Model",
+  zoomIn: "Zoom in",
+  zoomOut: "Zoom out",
+  fit: "Fit",
+  json: "Answer in JSON",
+  curl: "The same with curl",
+  python: "The same in Python",
+  copy: "Copy",
+  copied: "Copied",
+  copyFailed: "Select and copy it yourself: this browser allows copying to https pages only.",
+  cancel: "Cancel",
+
+  keyTitle: "API key",
+  keyWhere: "The service answers those who have a key. It is kept in this tab alone, and is gone when the tab is closed.",
+  keyLabel: "Key",
+  keyUse: "Use this key",
+  keyGive: "Give a key",
+  keyForget: "Forget the key",
+  keyShape: "A key is letters, digits and signs, without spaces.",
+
+  ready: "ready",
+  asking: "Asking …",
+  /** @param {string} why */
+  notReady: (why) => `not ready: ${why}`,
+  away: "The service does not answer; trying again by itself.",
+  noModels: "No model is served.",
+
+  pressed: "Nothing asked yet: choose a picture, or take an example.",
+  /** @param {string} name @param {string} size */
+  picture: (name, size) => `${name} · ${size}`,
+  /** @param {number} width @param {number} height @param {string} bytes */
+  pictureSize: (width, height, bytes) => `${width} × ${height} · ${bytes}`,
+  emptyFile: "This file is empty.",
+  notAFile: "There was no picture in that.",
+  /** @param {string} bytes @param {string} most */
+  fileTooLarge: (bytes, most) => `This file has ${bytes}; the page sends at most ${most}. Send a smaller picture.`,
+  /** @param {number} megapixels @param {number} most */
+  tooManyPixels: (megapixels, most) =>
+    `The picture has ${megapixels} megapixels; this page draws at most ${most}. The answer is below all the same.`,
+  notDrawable: "This browser cannot show the picture.",
+
+  /** @param {string} name @param {string} version */
+  versionOf: (name, version) => `${name}, version ${version}`,
+  /** @param {string} model @param {string} version @param {number} ms */
+  answeredBy: (model, version, ms) => `${model}, version ${version}, in ${ms} ms`,
+  /** @param {number} shown @param {number} found @param {string} who */
+  boxes: (shown, found, who) => `${shown} of ${found} found · ${who}`,
+  /** @param {number} count @param {string} who */
+  classes: (count, who) => `${count} classes · ${who}`,
+  /** @param {number} count @param {string} who */
+  segments: (count, who) => `${count} classes on the picture · ${who}`,
+  /** @param {string} what */
+  drawn: (what) => `Picture with what was found: ${what}. Plus, minus and 0 zoom, arrows move.`,
+  nothing: "nothing",
+  nothingDrawn: "No picture yet",
+  /** @param {number} count */
+  more: (count) => `and ${count} more`,
+  /** @param {number} count */
+  cut: (count) => `\n… ${count} more characters; curl shows them all.`,
+
+  /** @param {string} name @param {string} task @param {boolean} answers */
+  modelTitle: (name, task, answers) => `${name} · ${task}${answers ? " · answers where none is named" : ""}`,
+  columns: ["Version", "Share", "Engine", "Precision", "Device", "Decoding", "Largest batch"],
+  /** @param {number} percent */
+  percent: (percent) => `${percent} %`,
+  shadow: "shadow",
+  notServed: "Not served, or not as in the repository",
+  /** @param {string} name @param {string} reason @param {boolean} serving */
+  failed: (name, reason, serving) => `${name}${serving ? " (answers from an older state)" : ""}: ${reason}`,
+  /** @param {string} names */
+  notLoaded: (names) => `Loaded when they are asked for: ${names}`,
+
+  /** Why there is no answer, by HTTP status; what the service says of it follows. */
+  troubles: /** @type {Record<number, string>} */ ({
+    401: "The service asks for a key, and does not know this one.",
+    403: "This key may not do that.",
+    404: "That model or picture is not there any more.",
+    413: "The picture is larger than the service takes.",
+    415: "The service reads JPEG, PNG and WebP.",
+    422: "The service cannot use this picture.",
+    429: "Too many requests.",
+    500: "Something went wrong inside the service.",
+    503: "The service cannot take this now.",
+    504: "The answer did not come in time.",
+  }),
+  keyMissing: "The service asks for a key.",
+  otherTrouble: "The service refused this.",
+  /** @param {number} seconds */
+  tryAgainIn: (seconds) => `Try again in ${seconds} s.`,
+  /** @param {string} id */
+  requestId: (id) => `(request ${id})`,
+  strangeAnswer: "The service's answer could not be read.",
+};
+
+/** Fill in the sentences that the page names: `data-text` as content, `data-label` as accessible name.
+ * @param {Document | DocumentFragment} root */
+export function fillIn(root) {
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-text]"))) {
+    element.textContent = sentence(element.dataset.text);
+  }
+  for (const element of /** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("[data-label]"))) {
+    element.setAttribute("aria-label", sentence(element.dataset.label));
+  }
+}
+
+/** @param {string | undefined} name */
+function sentence(name) {
+  return String(texts[/** @type {keyof typeof texts} */ (name)]);
+}
+
+/** @param {number} bytes */
+export function inBytes(bytes) {
+  return bytes < 1024 * 1024 ? `${Math.ceil(bytes / 1024)} kB` : `${(bytes / 1024 / 1024).toFixed(1)} MB`;
+}
