@@ -5,7 +5,7 @@ Modules that a command needs are imported inside it, so that `--help` and a mist
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -160,6 +160,10 @@ def predict(
         bool | None, typer.Option("--class-agnostic", help="Boxes of different classes suppress each other too.")
     ] = None,
     max_detections: Annotated[int | None, typer.Option(min=1, help="At most so many a picture, best first.")] = None,
+    masks: Annotated[
+        Literal["polygon", "rle", "uncompressed_rle", "png", "none"] | None,
+        typer.Option(help="How masks are told, where the model gives some.", show_default=False),
+    ] = None,
     normalized: Annotated[
         bool, typer.Option("--normalized", help="Boxes as 0 to 1 of the picture, in JSON and CSV.")
     ] = False,
@@ -191,6 +195,7 @@ def predict(
         iou_threshold=iou,
         class_agnostic=class_agnostic,
         max_detections=max_detections,
+        masks=masks,
     )
     if others := left_out(pictures):
         typer.echo(f"roo-vision: {printable(others)}.", err=True)

@@ -12,8 +12,10 @@ from app.errors import InvalidManifest
 
 TOLERANCE = 1e-3
 """How far an exported model's outputs may be from torchvision's, as a share of the largest of them."""
-ALIKE, PIXELS, SCORE = 0.9, 0.5, 0.01
-"""The share of detections that must be the same, and how far edges and scores of the same may be apart."""
+ALIKE, PIXELS, SCORE, MASK = 0.9, 0.5, 0.01, 0.05
+"""The share of detections that must be the same, and how far edges, scores and, on an average, masks of the same may be
+apart.
+"""
 _PICTURES = 3
 _THINGS = 12
 
@@ -37,7 +39,7 @@ class Reference:
     @property
     def detections(self) -> int:
         """Of a detector: how many there are to compare."""
-        return sum(len(scores[0]) for _, scores, _ in self.answers)
+        return sum(len(scores[0]) for _, scores, *_ in self.answers)
 
 
 def compare(reference: Reference, engine: Engine) -> None:
@@ -76,12 +78,16 @@ def _compare_detections(reference: Reference, engine: Engine) -> None:
 
 
 def _with_a_like(some: tuple[Array, ...], others: tuple[Array, ...]) -> Array:
-    """Which detections (boxes [1, M, 4], scores and labels [1, M]) are among the others: bool [M]."""
-    boxes, scores, labels = (rows[0].astype(np.float64) for rows in some)
-    other_boxes, other_scores, other_labels = (rows[0].astype(np.float64) for rows in others)
+    """Which detections (boxes [1, M, 4], scores and labels [1, M], perhaps masks [1, M, h, w]) are among the others:
+    bool [M].
+    """
+    boxes, scores, labels, *masks = (rows[0].astype(np.float64) for rows in some)
+    other_boxes, other_scores, other_labels, *other_masks = (rows[0].astype(np.float64) for rows in others)
     like = np.abs(boxes[:, None] - other_boxes[None]).max(axis=2, initial=0) < PIXELS
     like &= np.abs(scores[:, None] - other_scores[None]) < SCORE
     like &= labels[:, None] == other_labels[None]
+    for one, other in np.argwhere(like) if masks else ():
+        like[one, other] = np.abs(masks[0][one] - other_masks[0][other]).mean() < MASK
     return np.asarray(like.any(axis=1))
 
 

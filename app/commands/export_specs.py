@@ -12,7 +12,7 @@ from app.commands.zoo import ZooModel
 _STRIDE = 32
 _INTERPOLATIONS = {"bilinear": "linear", "bicubic": "cubic"}
 _BACKGROUND = ("__background__", "background")
-_LEFT_OUT = {"mask": "masks", "keypoint": "keypoints"}
+_LEFT_OUT = {"keypoint": "keypoints"}
 """Branches of a detector's second stage that are not served, and what they would give."""
 
 
@@ -57,16 +57,27 @@ class Segmenting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
 
 
 class Detecting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
-    """A detector for one picture at a time: [1, 3, height, width] to boxes [1, M, 4], scores and labels [1, M]."""
+    """A detector for one picture at a time: [1, 3, height, width] to boxes [1, M, 4], scores and labels [1, M], and
+    where it gives some masks [1, M, 28, 28], each over its box.
+    """
 
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.model = model
+        if self.masks:
+            # The model's last step makes each mask as large as the picture, which is a hundred times the input.
+            model.transform.postprocess = _as_they_are
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """What torchvision's list of dictionaries says of the only picture."""
         (found,) = self.model([image[0]])
-        return found["boxes"][None], found["scores"][None], found["labels"][None]
+        rows = found["boxes"][None], found["scores"][None], found["labels"][None]
+        return (*rows, found["masks"][None, :, 0]) if self.masks else rows
+
+    @property
+    def masks(self) -> bool:
+        """Whether it gives masks."""
+        return getattr(self._deciding, "mask_roi_pool", None) is not None
 
     @property
     def threshold(self) -> float:
@@ -152,7 +163,7 @@ def _spec_of_detector(model: ZooModel, labels: tuple[str, ...] | None) -> Export
         width = height = _square_for(transform.min_size[-1])
         resize = "letterbox"
         transform.min_size, transform.max_size = (height,), width
-    manifest = {
+    manifest: dict[str, Any] = {
         "task": "detection",
         "description": description,
         "input": {"size": [width, height], "resize": resize},
@@ -161,8 +172,17 @@ def _spec_of_detector(model: ZooModel, labels: tuple[str, ...] | None) -> Export
     }
     known = model.categories[1:] if model.categories else None
     names = entries.fit_labels(labels or known, model.classes - 1)
-    outputs = ("boxes", "scores", "labels")
-    return ExportSpec(Detecting(model.module).eval(), outputs, manifest, names, batched=False, formats=("onnx",))
+    detecting = Detecting(model.module).eval()
+    outputs: tuple[str, ...] = ("boxes", "scores", "labels")
+    if detecting.masks:
+        manifest["detection"] |= {"outputs": list(outputs), "masks": {"kind": "crops", "output": "masks"}}
+        outputs = (*outputs, "masks")
+    return ExportSpec(detecting, outputs, manifest, names, batched=False, formats=("onnx",))
+
+
+def _as_they_are(result: Any, input_sizes: Any, sizes: Any) -> Any:
+    """In place of `GeneralizedRCNNTransform.postprocess`, where the input is the picture."""
+    return result
 
 
 def _square_for(shorter: int) -> int:

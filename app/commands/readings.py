@@ -42,7 +42,7 @@ class Candidate:
         for fields in self.sections.values():
             if isinstance(fields, dict):
                 words += [
-                    _written(value) if key == "decoder" else f"{key}={_written(value)}" for key, value in fields.items()
+                    _written(value) if key == "decoder" else f"{key}={_written(value)}" for key, value in _flat(fields)
                 ]
         return f"{self.task} {' '.join(words)}"
 
@@ -54,7 +54,7 @@ class Candidate:
             words.append(f"--like {like}")
         for section, fields in self.sections.items():
             if isinstance(fields, dict):
-                words += [f"--set {section}.{name}={_written(value)}" for name, value in fields.items()]
+                words += [f"--set {section}.{path}={_written(value)}" for path, value in _flat(fields)]
         return " ".join(words)
 
 
@@ -184,6 +184,15 @@ def _classes(manifest: Manifest, outputs: Mapping[str, Array]) -> int | None:
     if manifest.task == "classification":
         return only.size
     return len(only) if only.ndim == 3 and manifest.segmentation.layout == "logits" else None
+
+
+def _flat(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The fields by their paths, with dots between."""
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}.{inner}", deeper) for inner, deeper in _flat(value))
+        else:
+            yield name, value
 
 
 def _written(value: object) -> str:

@@ -18,7 +18,7 @@ _TASKS: dict[str, Task] = {
     "obb": "detection",
     "classify": "classification",
 }
-_LEFT_OUT = {"segment": "the masks are", "pose": "the keypoints are", "obb": "the angle is"}
+_LEFT_OUT = {"pose": "the keypoints are", "obb": "the angle is"}
 _MASK_COEFFICIENTS = 32
 
 
@@ -53,6 +53,8 @@ def read(metadata: Mapping[str, str], outputs: tuple[str, ...], named: bool = Fa
     section, pixels = ({}, {}) if kind == "classify" else _detector(kind, metadata, outputs)
     told = ", ".join(f"{name}={_written(value)}" for name, value in section.items())
     reasons += (f"its metadata says: task {kind} by Ultralytics{', so ' + told if told else ''}",)
+    if kind == "segment" and "masks" not in section:
+        reasons += ("boxes alone are answered: an output with the prototypes of the masks is missing",)
     if kind in _LEFT_OUT:
         reasons += (f"boxes alone are answered; {_LEFT_OUT[kind]} left out",)
     return Told(_TASKS[kind], labels, _size(metadata), "ultralytics", section, pixels, reasons)
@@ -73,6 +75,8 @@ def _detector(
     section |= {"extras": extras} if extras else {}
     section |= {"rotated": True} if kind == "obb" else {}
     section |= {"outputs": list(outputs[:1])} if len(outputs) > 1 else {}
+    if kind == "segment" and len(outputs) == 2:
+        section["masks"] = {"kind": "prototypes", "output": outputs[1]}
     return section, {}
 
 
@@ -108,4 +112,6 @@ def _numbers(metadata: Mapping[str, str], name: str) -> list[int]:
 
 
 def _written(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{name}: {_written(inner)}" for name, inner in value.items()) + "}"
     return str(value).lower() if isinstance(value, bool) else str(value).replace("'", "")

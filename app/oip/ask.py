@@ -62,6 +62,10 @@ class Asking:
                     "classes."
                 )
             options = replace(options, top_k=len(model.task.labels), score_threshold=0.0)
+        if model.task.name == "detection":
+            if options.masks not in (None, "none"):
+                raise InvalidRequest("Over this protocol detections have no masks. Ask /v1/predict for them.")
+            options = replace(options, masks="none")
 
         def request(index: int, picture: bytes) -> InferenceRequest:
             identifier = f"{request_id}/{index}" if index else request_id

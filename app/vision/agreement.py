@@ -3,14 +3,19 @@
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.instance_masks import Masks
+from app.vision.mask_formats import whole
 from app.vision.segmentation import Segmentation
 
 OVERLAP = 0.5
-"""Boxes of one class whose intersection is at least this part of their union are one detection."""
+"""Boxes of one class whose intersection is at least this part of their union are one detection, if their masks are so
+too, where both have some.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ def partners(first: Detections, second: Detections) -> tuple[list[tuple[int, int
     alike = _pairs(np.where(first.class_ids[:, None] == second.class_ids[None], overlaps, 0))
     for one, other in alike:
         overlaps[one], overlaps[:, other] = 0, 0
+    if first.masks is not None and second.masks is not None:
+        alike = [pair for pair in alike if _mask_overlap(first.masks, second.masks, pair) >= OVERLAP]
     return alike, _pairs(overlaps)
 
 
@@ -107,6 +114,16 @@ def _pairs(overlaps: np.ndarray) -> list[tuple[int, int]]:
         found.append((one, other))
         left[one], left[:, other] = 0, 0
     return found
+
+
+def _mask_overlap(some: Masks, others: Masks, pair: tuple[int, int]) -> float:
+    """Intersection over union of two masks, on the first one's grid; 1 where both are empty."""
+    first, second = some.masks[pair[0]], others.masks[pair[1]]
+    ours, theirs = whole(first, some.grid), whole(second, others.grid)
+    if others.grid != some.grid:
+        theirs = np.asarray(cv2.resize(theirs, some.grid, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+    union = np.count_nonzero(ours | theirs)
+    return np.count_nonzero(ours & theirs) / union if union else 1.0
 
 
 def _overlaps(some: np.ndarray, others: np.ndarray) -> np.ndarray:

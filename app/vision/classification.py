@@ -86,7 +86,7 @@ class ClassificationTask:
 
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
-        names = ("iou_threshold", "max_detections", "class_agnostic")
+        names = ("iou_threshold", "max_detections", "class_agnostic", "masks")
         refuse(options, names, "the model is a classification, which has no boxes")
         if options.classes is not None:
             self._names.ids(options.classes)

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import EngineFailure
+from app.vision import instance_masks
 from app.vision.barcodes import Barcode, read_barcodes
 from app.vision.class_names import ClassNames
-from app.vision.decoders.base import Candidates, strongest
+from app.vision.decoders.base import Candidates, OutputDecoder, strongest
 from app.vision.decoders.registry import decoder_for
 from app.vision.detection_spec import DetectionSpec
+from app.vision.instance_masks import Chosen, Masks
 from app.vision.preprocessing import Placement
 from app.vision.tasks import Grey, Options, Outputs, refuse
 
@@ -29,7 +31,7 @@ class Detections:
 
     `boxes` float32 [n, 4] as x0, y0, x1, y1 in pixels of the upright original, `scores` float32 [n] of 0 to 1,
     `class_ids` int64 [n] into the model's labels, `labels` the label of each; `barcodes` the codes that could be read
-    on each, or None where nobody looked.
+    on each, or None where nobody looked; `masks` each one's mask, or None where there are none.
     """
 
     boxes: NDArray[np.float32]
@@ -37,6 +39,7 @@ class Detections:
     class_ids: NDArray[np.int64]
     labels: tuple[str, ...]
     barcodes: tuple[tuple[Barcode, ...], ...] | None = None
+    masks: Masks | None = None
 
 
 class DetectionTask:
@@ -63,6 +66,9 @@ class DetectionTask:
         the number of classes.
         """
         self._decoder.check(self.spec, outputs, len(self.labels))
+        if self.spec.masks is not None and isinstance(self._decoder, OutputDecoder):
+            count = self._decoder.count(self.spec, outputs)
+            instance_masks.check(self.spec.masks, outputs, self.spec.extras, count)
 
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
@@ -70,6 +76,8 @@ class DetectionTask:
         if not self.spec.nms:
             why = "the model's graph suppresses overlapping boxes itself, or needs no suppression (nms: false)"
             refuse(options, ("iou_threshold", "class_agnostic"), why)
+        if self.spec.masks is None and options.masks != "none":
+            refuse(options, ("masks",), "the model gives boxes alone")
         if options.classes is not None:
             self._names.ids(options.classes)
 
@@ -96,7 +104,8 @@ class DetectionTask:
         with np.errstate(over="ignore"):  # a box larger than any number is as large as the picture
             boxes = placement.to_original(found.boxes)
         there = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))[:most]
-        return self._detections(boxes[there], found.take(there))
+        found, boxes = found.take(there), boxes[there]
+        return self._detections(boxes, found, self._masks(outputs, found, boxes, placement, options))
 
     def refine(self, prediction: Detections, grey: Callable[[], Grey], options: Options) -> Detections:
         """Read the barcodes on the detections of `barcode_labels`, where manifest and request want it."""
@@ -112,9 +121,19 @@ class DetectionTask:
         found = found.take(np.flatnonzero(np.isin(found.class_ids, class_ids)))
         return found.take(strongest(found.scores, -np.inf, self.spec.max_candidates))
 
-    def _detections(self, boxes: NDArray[np.float32], found: Candidates) -> Detections:
+    def _masks(
+        self, outputs: Outputs, found: Candidates, boxes: NDArray[np.float32], placement: Placement, options: Options
+    ) -> Masks | None:
+        spec = self.spec.masks
+        if spec is None or options.masks == "none" or not isinstance(self._decoder, OutputDecoder):
+            return None
+        extras = self._decoder.extras(self.spec, outputs, found.rows) if self.spec.extras else boxes[:, :0]
+        chosen = Chosen(found.rows, extras, found.boxes, boxes)
+        return instance_masks.read(spec, options.masks or spec.format, outputs, chosen, placement)
+
+    def _detections(self, boxes: NDArray[np.float32], found: Candidates, masks: Masks | None) -> Detections:
         labels = tuple(self._label(class_id) for class_id in found.class_ids.tolist())
-        return Detections(boxes, np.clip(found.scores, 0, 1), found.class_ids, labels)
+        return Detections(boxes, np.clip(found.scores, 0, 1), found.class_ids, labels, masks=masks)
 
     def _label(self, class_id: int) -> str:
         # A graph that numbers its own classes can exceed the labels, and nothing at warm-up would show it.

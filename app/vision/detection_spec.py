@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from app.vision.check_digits import CheckedFormat
+from app.vision.mask_spec import MaskSpec
 from app.vision.symbologies import Format, Reading
 from app.vision.tasks import TaskSpec
 
@@ -33,6 +34,7 @@ _BELONGS = {
     "apply_softmax": ("boxes_scores",),
     "multi_label": ("boxes_scores", "gfl", "yolo"),
     "extras": ("yolo", "yolo_objectness", "end_to_end"),
+    "masks": ("boxes_scores", "boxes_scores_labels", "end_to_end", "yolo", "yolo_objectness"),
     "rotated": ("yolo",),
     "transposed": ("yolo",),
     "label_offset": ("boxes_scores_labels", "end_to_end"),
@@ -66,6 +68,8 @@ class DetectionSpec(TaskSpec):
     `last` the last) means nothing and is not among the labels. At most `max_candidates` go into the suppression (class
     by class or, if `class_agnostic`, of all together), so that a noisy picture costs no more than a busy one.
 
+    With `masks`, each detection has a mask; see `MaskSpec`.
+
     With `read_barcodes`, codes on the detections of `barcode_labels` are read: of `barcode_formats` (all common ones,
     where none is named), and of those in `barcode_check_digits` only where their last character is a right check digit.
     """
@@ -82,6 +86,7 @@ class DetectionSpec(TaskSpec):
     transposed: bool = False
     extras: int = Field(default=0, ge=0)
     rotated: bool = False
+    masks: MaskSpec | None = None
     columns: tuple[Column, ...] = ("box", "score", "class")
     strides: tuple[int, ...] = (8, 16, 32)
     cell_offset: float = Field(default=0.0, ge=0, le=1)
@@ -123,6 +128,7 @@ class DetectionSpec(TaskSpec):
             self._check_fields()
         if self.apply_sigmoid and self.apply_softmax:
             raise ValueError("apply_softmax: scores are made by one of apply_sigmoid and apply_softmax; remove one")
+        self._check_masks()
         if self.rotated and not self.extras:
             raise ValueError("rotated: the angle is the last of the extras; set extras to 1")
         if sorted(self.columns) not in (["box", "class", "score"], ["box", "class", "image", "score"]):
@@ -133,6 +139,14 @@ class DetectionSpec(TaskSpec):
         if not self.strides or any(stride < 1 for stride in self.strides):
             raise ValueError(f"strides: must be positive, not {list(self.strides)}")
         return self
+
+    def _check_masks(self) -> None:
+        if self.masks is None:
+            return
+        if self.decoder not in ROLES or self.rotated:
+            raise ValueError(f"masks: {'rotated' if self.rotated else 'a decoder of your own'} gives none; remove it")
+        if self.masks.kind == "prototypes" and not self.extras:
+            raise ValueError("masks: prototypes are weighed by each candidate's extras; set extras to their number")
 
     def _check_fields(self) -> None:
         """What this decoder has no use for would be ignored silently."""
@@ -145,6 +159,11 @@ class DetectionSpec(TaskSpec):
         own = _OWN_PIXELS.get(self.decoder)
         if own is not None and (self.coordinates, self.box_format) != own:
             raise ValueError(f"decoder: {self.decoder} makes its own pixels; remove coordinates and box_format")
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The outputs that are read beside the decoder's."""
+        return () if self.masks is None else (self.masks.output,)
 
     @property
     def reading(self) -> Reading:

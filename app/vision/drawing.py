@@ -3,7 +3,7 @@
 import colorsys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.image import Picture, Size
+from app.vision.instance_masks import Masks
 from app.vision.pen import INK_DARK, INK_LIGHT, LINE, Canvas, Colour, Pen, fill, readable_on
 from app.vision.segmentation import Segmentation
 
@@ -59,7 +60,11 @@ def draw(
     pen = Pen.for_picture(size)
     if isinstance(prediction, Detections):
         located = replace(prediction, boxes=picture.located(prediction.boxes) * stretch)
-        _draw_detections(canvas, located, colours or list(map(colour_of, prediction.class_ids.tolist())), pen)
+        colours = colours or list(map(colour_of, prediction.class_ids.tolist()))
+        if prediction.masks is not None:
+            whole = picture.located(np.array([[0, 0, *picture.size]], np.float32))[0] * stretch
+            _paint_masks(canvas, prediction.masks, colours, whole)
+        _draw_detections(canvas, located, colours, pen)
         return canvas
     if isinstance(prediction, Segmentation):
         _paint(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch)
@@ -144,23 +149,46 @@ def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colo
 
 
 def _paint(canvas: Canvas, found: Segmentation, box: NDArray[np.float32]) -> None:
-    """Half of each class's colour over its places; what is no class that is listed stays as it is.
+    """Each class's colour over its places; what is no class that is listed stays as it is."""
+    listed, colours = np.zeros(256, np.uint8), np.zeros((256, 3), np.uint8)
+    for class_id in found.class_ids.tolist():
+        listed[class_id], colours[class_id] = 1, colour_of(class_id)
+    _tint(canvas, found.class_map, listed, colours, box)
+
+
+def _paint_masks(canvas: Canvas, found: Masks, colours: Sequence[Colour], whole: NDArray[np.float32]) -> None:
+    """Each mask in its detection's colour, the best one on top; `whole` is where the picture lies on the canvas."""
+    numbers = np.zeros((found.grid.height, found.grid.width), np.uint16)
+    for number, mask in reversed(list(enumerate(found.masks, 1))):
+        height, width = mask.bits.shape
+        under = numbers[mask.top : mask.top + height, mask.left : mask.left + width]
+        under[mask.bits > 0] = number
+    listed = np.ones(len(found.masks) + 1, np.uint8)
+    listed[0] = 0
+    _tint(canvas, numbers, listed, np.array([(0, 0, 0), *colours], np.uint8), whole)
+
+
+def _tint(
+    canvas: Canvas,
+    numbers: NDArray[np.unsignedinteger[Any]],
+    listed: NDArray[np.uint8],
+    colours: NDArray[np.uint8],
+    box: NDArray[np.float32],
+) -> None:
+    """Half of a number's colour over its cells [h, w], which lie on `box`; those of numbers that are not listed stay.
 
     In strips, so that it takes little more memory than the picture has.
     """
     left, top, right, bottom = (round(edge) for edge in box.tolist())
     region = canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
-    listed, colours = np.zeros(256, np.uint8), np.zeros((256, 3), np.uint8)
-    for class_id in found.class_ids.tolist():
-        listed[class_id], colours[class_id] = 1, colour_of(class_id)
     rows, columns = (
         (2 * np.arange(length) + 1) * cells // max(1, 2 * length)  # the cell under each pixel's centre
-        for length, cells in zip(region.shape[:2], found.class_map.shape, strict=True)
+        for length, cells in zip(region.shape[:2], numbers.shape, strict=True)
     )
     for strip, start in _strips(region):
-        classes = found.class_map[np.ix_(rows[start : start + len(strip)], columns)]
-        tinted = cv2.addWeighted(strip, 0.5, colours.take(classes, axis=0), 0.5, 0)
-        cv2.copyTo(tinted, listed.take(classes), strip)  # a hundred times faster than numpy's
+        shown = numbers[np.ix_(rows[start : start + len(strip)], columns)]
+        tinted = cv2.addWeighted(strip, 0.5, colours.take(shown, axis=0), 0.5, 0)
+        cv2.copyTo(tinted, listed.take(shown), strip)  # a hundred times faster than numpy's
 
 
 def _draw_panel(canvas: Canvas, names: Names, class_ids: list[int], shares: list[float], pen: Pen) -> None:

@@ -89,7 +89,7 @@ class SegmentationTask:
 
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
-        names = ("score_threshold", "iou_threshold", "max_detections", "class_agnostic", "top_k")
+        names = ("score_threshold", "iou_threshold", "max_detections", "class_agnostic", "top_k", "masks")
         refuse(options, names, "the model is a segmentation, whose places each have one class")
         if options.classes is not None:
             self._names.ids(options.classes)

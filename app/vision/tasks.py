@@ -21,6 +21,12 @@ Grey = Picture
 Coordinates = Literal["pixels", "normalized"]
 """Of boxes: pixels of the upright picture, or 0 to 1 of its width and height."""
 
+MaskFormat = Literal["polygon", "rle", "uncompressed_rle", "png"]
+"""How masks are told: outlines, COCO's run lengths, compressed or not, or pictures."""
+
+MaskWish = Literal["polygon", "rle", "uncompressed_rle", "png", "none"]
+"""The same, or that they are not even made."""
+
 P_co = TypeVar("P_co", covariant=True)
 
 
@@ -29,7 +35,8 @@ class Options:
     """What one request may change; `None` means the manifest's value.
 
     Thresholds are 0 to 1; counts are positive. `classes` are names or numbers of those that are answered.
-    `coordinates` is how boxes are told, not how they are found: a prediction's own are pixels always.
+    `coordinates` is how boxes are told, not how they are found: a prediction's own are pixels always. `masks` is how
+    each detection's mask is told.
     """
 
     score_threshold: float | None = None
@@ -40,6 +47,7 @@ class Options:
     classes: tuple[str, ...] | None = None
     class_agnostic: bool | None = None
     coordinates: Coordinates | None = None
+    masks: MaskWish | None = None
 
 
 DEFAULTS = Options()

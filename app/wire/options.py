@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.vision.tasks import Coordinates, Options
+from app.vision.tasks import Coordinates, MaskWish, Options
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -72,6 +72,11 @@ class RequestOptions(BaseModel):
         description="Of the answer's boxes: `pixels` of the upright picture where left out, or `normalized`: 0 to 1 of "
         "its width and height.",
     )
+    masks: MaskWish | None = Field(
+        None,
+        description="How masks are told, where the model gives some: outlines, COCO's run lengths (compressed as its "
+        "tools do it, or as numbers), or a PNG each; with `none` they are not made.",
+    )
     deadline_ms: int | None = Field(
         None, ge=1, le=3_600_000, description="An answer later than this is of no use; it is refused instead."
     )
@@ -87,4 +92,5 @@ class RequestOptions(BaseModel):
             classes=self.classes,
             class_agnostic=self.class_agnostic,
             coordinates=self.coordinates,
+            masks=self.masks,
         )

@@ -16,6 +16,7 @@ from app.vision.image import Size
 from app.vision.segmentation import UNKNOWN, Segmentation
 from app.vision.tasks import Coordinates
 from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
+from app.wire.masks import AnyMask, to_masks
 
 AnyPrediction = Detections | Classification | Segmentation
 """What the tasks answer."""
@@ -62,6 +63,7 @@ class Detection(BaseModel):
     text: str | None = Field(None, description="What the first barcode on it says, where one could be read.")
     format: str | None = Field(None, description="That barcode's kind, for example `Code 128` or `QR Code`.")
     codes: list[Code] = Field([], description="Every barcode on it, from top to bottom.")
+    mask: AnyMask | None = Field(None, description="What of the picture belongs to it, where the model tells masks.")
 
 
 class ClassScore(BaseModel):
@@ -204,6 +206,9 @@ def _to_detections(found: Detections, labels: tuple[str, ...], size: Size | None
         }
         for label, class_id, score, box, read in zip(found.labels, class_ids, scores, boxes, codes, strict=True)
     ]
+    if found.masks is not None:
+        for detection, mask in zip(detections, to_masks(found.masks, size), strict=True):
+            detection["mask"] = mask
     count = Counter(found.labels)
     texts = [code.text for read in codes for code in read]
     inventory = {"counts": {label: count[label] for label in labels}, "texts": texts}

@@ -60,6 +60,27 @@ def test_every_kind_is_read_as_it_was_exported(
     assert manifest["detection"] == section
 
 
+def test_masks_come_from_the_other_output(tmp_path: Path) -> None:
+    values = np.concatenate([table(90, 6), logits(90, 32)], 1).T
+    prototypes = np.random.default_rng(1).normal(0, 1, (32, 8, 8)).astype(np.float32)
+    file = save_constant(tmp_path / "a.onnx", output0=np.ascontiguousarray(values), output1=prototypes)
+    with_metadata(file, task="segment", names=NAMES, stride="32", imgsz="[32, 32]")
+    assert added(file, task=None)["detection"] == {  # type: ignore[arg-type]
+        "decoder": "yolo",
+        "extras": 32,
+        "outputs": ["output0"],
+        "masks": {"kind": "prototypes", "output": "output1"},
+    }
+
+
+def test_other_prototypes_than_coefficients_are_refused(tmp_path: Path) -> None:
+    values = np.concatenate([table(90, 6), logits(90, 32)], 1).T
+    wrong = np.zeros((16, 8, 8), np.float32)
+    file = save_constant(tmp_path / "a.onnx", output0=np.ascontiguousarray(values), output1=wrong)
+    with_metadata(file, task="segment", names=NAMES, stride="32", imgsz="[32, 32]")
+    assert "output1 is 16 prototypes, but each candidate has 32 coefficients" in refusal(file, task=None)  # type: ignore[arg-type]
+
+
 def test_a_classifier_and_the_size_of_a_free_graph(tmp_path: Path) -> None:
     save_mean_colour(tmp_path / "a.onnx", size="side")  # type: ignore[arg-type]
     with_metadata(tmp_path / "a.onnx", task="classify", names="['r', 'g', 'b']", imgsz="[20, 24]")

@@ -224,8 +224,9 @@ def test_every_family_of_detectors_answers_the_same_as_onnx(tmp_path: Path, name
     reference = Reference.of(spec)
     assert reference.detections >= ENOUGH
     assert not programs.write(reference, tmp_path / "model.onnx")
-    kept = {"maskrcnn_resnet50_fpn": "without masks", "keypointrcnn_resnet50_fpn": "without keypoints"}
+    kept = {"keypointrcnn_resnet50_fpn": "without keypoints"}
     assert spec.manifest["description"].endswith(kept.get(name, name))
+    assert ("masks" in spec.manifest["detection"]) == (name == "maskrcnn_resnet50_fpn")
 
 
 def test_detections_that_differ_are_noticed(tmp_path: Path, detector: Any) -> None:

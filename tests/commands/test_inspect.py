@@ -88,7 +88,7 @@ def test_the_graphs_own_names_and_how_ultralytics_left_them(tmp_path: Path, pict
     first = inspected(file, "--try", picture)["readings"][0]
     assert first["options"] == (
         "--task detection --like ultralytics --set detection.decoder=yolo --set detection.extras=32 "
-        "--set detection.outputs=[output0]"
+        "--set detection.outputs=[output0] --set detection.masks.kind=prototypes --set detection.masks.output=output1"
     )
     assert "crate" in first["found"]
 

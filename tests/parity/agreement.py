@@ -16,11 +16,14 @@ sides are rounded to tenths of a pixel, which is much of a box of a pixel: there
 
 @dataclass(frozen=True)
 class Found:
-    """One detection: x0, y0, x1, y1 in pixels of the picture, its score, its class from 0."""
+    """One detection: x0, y0, x1, y1 in pixels of the picture, its score, its class from 0, and its mask, if any: bool
+    [height, width] of the picture.
+    """
 
     box: tuple[float, float, float, float]
     score: float
     class_id: int
+    mask: Array | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Agreement:
         """
         overlaps = _overlaps(theirs, ours)
         alike = ((overlaps >= IOU) | _near(theirs, ours)) & _same(theirs, ours)
+        for one, other in np.argwhere(alike):
+            alike[one, other] = _mask_overlap(theirs[one], ours[other]) >= IOU
         self._add(f"{picture}: only theirs", theirs, ours, alike, overlaps, threshold)
         self._add(f"{picture}: only ours", ours, theirs, alike.T, overlaps.T, threshold)
 
@@ -59,7 +64,8 @@ class Agreement:
                 self.alike += 1
             else:
                 near = other[overlaps[index].argmax()] if other else None
-                self.differences.append(f"{words}: {one}; nearest {near}")
+                masks = "" if near is None or one.mask is None else f", its mask by {_mask_overlap(one, near):.3f}"
+                self.differences.append(f"{words}: {one}; nearest {near}{masks}")
 
 
 Figures = dict[str, tuple[Agreement, Agreement]]
@@ -77,6 +83,14 @@ def _near(first: list[Found], second: list[Found]) -> Array:
     """Which have all four sides within what an answer is rounded to: [n, m]."""
     a, b = (np.array([one.box for one in side], np.float64).reshape(-1, 4) for side in (first, second))
     return np.asarray((np.abs(a[:, None] - b) <= SIDE).all(-1))
+
+
+def _mask_overlap(first: Found, second: Found) -> float:
+    """IoU; 1 where neither has a mask, or both are empty."""
+    if first.mask is None or second.mask is None:
+        return float(first.mask is second.mask)
+    union = np.count_nonzero(first.mask | second.mask)
+    return np.count_nonzero(first.mask & second.mask) / union if union else 1.0
 
 
 def _overlaps(first: list[Found], second: list[Found]) -> Array:

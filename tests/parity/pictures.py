@@ -40,6 +40,12 @@ def few_pictures() -> dict[str, bytes]:
 
 
 @cache
+def pictures_for_masks(pixels: int = 2**20) -> dict[str, bytes]:
+    """Those of at most so many pixels. A larger one's masks are coarser, as are many large masks of one."""
+    return {name: data for name, data in pictures().items() if np.prod(Image.open(io.BytesIO(data)).size) <= pixels}
+
+
+@cache
 def pages() -> dict[str, bytes]:
     """As many printed pages as there are pictures, of their sizes, for a model that was trained on such."""
     found = {}

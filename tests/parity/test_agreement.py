@@ -6,13 +6,17 @@ import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from app.cli import cli
+from app.vision import mask_formats
+from app.vision.image import Size
 from tests.fixtures.server import serving
 from tests.parity.agreement import SCORE, Agreement, Figures, Found
 from tests.parity.families.base import Family
@@ -79,10 +83,19 @@ def test_the_same_is_found(client: httpx.Client, one: Family, figures: Figures) 
 def asked(client: httpx.Client, model: str, data: bytes, family: Family) -> list[Found]:
     """The service's answer."""
     options = {"score_threshold": family.threshold, "max_detections": family.most}
+    options |= {"masks": "rle"} if family.masks else {}
     response = client.post(f"/v1/models/{model}/predict", content=data, params=options)
     assert response.status_code == 200, response.text
     rows = response.json()["detections"]
-    return [Found(tuple(row["box"]), row["score"], row["class_id"]) for row in rows]
+    return [Found(tuple(row["box"]), row["score"], row["class_id"], in_pixels(row.get("mask"))) for row in rows]
+
+
+def in_pixels(mask: dict[str, Any] | None) -> np.ndarray | None:
+    """An answer's run lengths, of a picture that is small enough to have a grid of its pixels."""
+    if mask is None:
+        return None
+    height, width = mask["size"]
+    return mask_formats.of_runs(mask_formats.expanded(mask["counts"]), Size(width, height)) > 0
 
 
 @pytest.mark.parametrize(("client", "one"), CLASSIFIERS, indirect=["client"], scope="module")

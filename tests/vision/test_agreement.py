@@ -1,11 +1,16 @@
 """How alike two answers are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from app.vision.agreement import Agreement, compare
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.header import Size
+from app.vision.instance_masks import Masks
+from app.vision.mask_formats import Mask
 from app.vision.segmentation import Segmentation
 
 
@@ -41,6 +46,21 @@ def test_detections_are_the_same_where_class_and_place_are() -> None:
     moved = compare(one, found((NEAR, 0.8, 1), (FAR, 0.6, 2)))
     assert (moved.compared, moved.same, moved.lost, moved.gained) == (3, 1, 1, 1)
     assert moved.largest_shift == pytest.approx(0.1)
+
+
+def test_masks_must_be_alike_too() -> None:
+    def masked(*parts: tuple[int, int]) -> Detections:
+        masks = tuple(Mask(left, 0, np.ones((10, width), np.uint8)) for left, width in parts)
+        things = found(*((BOX, 0.9 - number / 10, number) for number in range(len(parts))))
+        return replace(things, masks=Masks(Size(100, 100), masks, ()))
+
+    one = masked((0, 10), (5, 5))
+    assert compare(one, one).same == 2
+    other = compare(one, masked((0, 8), (0, 5)))
+    assert (other.same, other.lost, other.gained, other.changed) == (1, 1, 1, 0)
+    coarse = Masks(Size(50, 50), (Mask(0, 0, np.ones((5, 5), np.uint8)), Mask(2, 0, np.ones((5, 3), np.uint8))), ())
+    assert compare(one, replace(one, masks=coarse)).same == 2
+    assert compare(one, replace(one, masks=None)).same == 2
 
 
 def test_a_box_has_at_most_one_like_it_and_the_nearest() -> None:

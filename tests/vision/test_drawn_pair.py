@@ -1,5 +1,6 @@
 """Two answers side by side: what only one says is seen by its colour."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.drawn_pair import CHANGED, GAINED, LEGEND, LOST, SAME, SIDE, draw_legend, draw_pair, side_size
 from app.vision.image import Size
+from app.vision.instance_masks import Masks
+from app.vision.mask_formats import Mask
 from tests.fixtures.pictures import solid
 
 WHITE = (255, 255, 255)
@@ -51,6 +54,19 @@ def test_a_difference_lies_above_what_is_alike_whatever_their_scores() -> None:
     drawn = pair(detections(alike, lost), detections(alike))
     assert edges(drawn[-760:, :760])[0] == LOST
     assert edges(drawn[-760:, -760:])[0] == SAME
+
+
+def test_masks_have_their_detections_colours_in_whatever_order() -> None:
+    def masked(*found: tuple[int, int, float]) -> Detections:
+        things = detections(*found)
+        corners = (things.boxes[:, :2] / 10).astype(int).tolist()
+        masks = tuple(Mask(x, y, np.ones((26, 26), np.uint8)) for x, y in corners)
+        return replace(things, masks=Masks(Size(76, 76), masks, ()))
+
+    alike, lost = (0, 0, 0.9), (1, 3, 0.6)
+    left = pair(masked(alike, lost), masked(alike))[-760:, :760]
+    for quarter, colour in ((190, SAME), (570, LOST)):
+        assert np.abs(left[quarter, quarter] - (np.array(colour) + WHITE) / 2).max() <= 1
 
 
 @pytest.mark.parametrize(

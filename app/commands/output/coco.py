@@ -13,6 +13,9 @@ from typing import IO, Any
 from app import __version__
 from app.commands.output.base import Answered, Output, Wanted
 from app.commands.output.labels import Labels
+from app.commands.output.masks import outlines, run_lengths
+from app.vision.image import Size
+from app.wire.masks import Polygons
 from app.wire.prediction import Detection
 
 FIRST_ID = 1
@@ -47,8 +50,16 @@ class Coco(Output):
         self._labels.see(detections)
         for found in detections:
             row = _row(found, image_id)
-            self._rows.add(row)
-            self._annotations.add({"id": self._annotation, **row, **_more(found, row)})
+            more = _more(found, row)
+            if found.mask is not None:
+                pixels = Size(size.width, size.height)
+                lengths, more["area"] = run_lengths(found.mask, pixels)
+                polygons = outlines(found.mask, pixels) if isinstance(found.mask, Polygons) else None
+                self._rows.add({**row, "segmentation": lengths})
+                more["segmentation"] = polygons or lengths
+            else:
+                self._rows.add(row)
+            self._annotations.add({"id": self._annotation, **row, **more})
             self._annotation += 1
 
     def close(self) -> None:

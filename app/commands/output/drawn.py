@@ -6,11 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
+from app.commands.output.masks import to_masks
 from app.errors import InvalidRequest
 from app.vision import drawing, image, segmentation
 from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.image import Size
 from app.vision.segmentation import Segmentation
 from app.wire.prediction import AnyPrediction, Prediction, Segmented
 
@@ -47,7 +49,9 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
         return Classification(class_ids, scores, labels)
     boxes = np.array([item.box for item in prediction.detections], np.float32).reshape(-1, 4) * pixels
     barcodes = tuple(tuple(Barcode(code.text, code.format) for code in item.codes) for item in prediction.detections)
-    return Detections(boxes, scores, class_ids, labels, barcodes)
+    size = Size(prediction.image.width, prediction.image.height)
+    masks = to_masks(prediction.detections, size, prediction.coordinates == "normalized")
+    return Detections(boxes, scores, class_ids, labels, barcodes, masks)
 
 
 def _to_segmentation(found: Segmented, pixels: NDArray[np.float32]) -> Segmentation:

@@ -7,6 +7,7 @@ import numpy as np
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.vision.image import Size
+from app.wire.masks import AnyMask, MaskPng, Polygons
 from app.wire.prediction import Box, Prediction, relative
 
 _DECIMALS = 6
@@ -53,13 +54,22 @@ def in_shares(prediction: Prediction) -> Prediction:
     changed: dict[str, Any] = {"coordinates": "normalized"}
     if prediction.detections is not None:
         changed["detections"] = [
-            found.model_copy(update={"box": share_of(found.box, size)}) for found in prediction.detections
+            found.model_copy(update={"box": share_of(found.box, size), "mask": _mask_in_shares(found.mask, size)})
+            for found in prediction.detections
         ]
     if (parts := prediction.segmentation) is not None:
         segments = [part.model_copy(update={"box": share_of(part.box, size)}) for part in parts.segments]
         whole = parts.map.model_copy(update={"box": share_of(parts.map.box, size)})
         changed["segmentation"] = parts.model_copy(update={"segments": segments, "map": whole})
     return prediction.model_copy(update=changed)
+
+
+def _mask_in_shares(mask: AnyMask | None, size: Size) -> AnyMask | None:
+    if isinstance(mask, Polygons):
+        unit = np.array(size, np.float64)
+        rings = [(np.array(ring).reshape(-1, 2) / unit).round(_DECIMALS).reshape(-1) for ring in mask.polygons]
+        return Polygons(polygons=[ring.tolist() for ring in rings])
+    return mask.model_copy(update={"box": share_of(mask.box, size)}) if isinstance(mask, MaskPng) else mask
 
 
 def share_of(box: Box, size: Size) -> Box:

@@ -23,15 +23,18 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes float32 [n, 4] as x0, y0, x1, y1 in the model's pixels, scores float32 [n], class ids int64 [n]."""
+    """Boxes float32 [n, 4] as x0, y0, x1, y1 in the model's pixels, scores float32 [n], class ids int64 [n]; `rows` [n]
+    are their places among all that the model gives.
+    """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int64]
+    rows: NDArray[np.intp]
 
     def take(self, rows: NDArray[np.intp]) -> "Candidates":
         """Those rows, in that order."""
-        return Candidates(self.boxes[rows], self.scores[rows], self.class_ids[rows])
+        return Candidates(self.boxes[rows], self.scores[rows], self.class_ids[rows], self.rows[rows])
 
 
 class Decoder(ABC):
@@ -78,6 +81,15 @@ class OutputDecoder(Decoder):
         """
         return self.classes(spec, *self.choose(spec, outputs))
 
+    def extras(self, spec: DetectionSpec, outputs: Outputs, rows: Rows) -> Array:
+        """The further numbers [n, extras] of the candidates at these places."""
+        table = self.choose(spec, outputs)[0]
+        return np.asarray(table[rows, table.shape[1] - spec.extras :], np.float32)
+
+    def count(self, spec: DetectionSpec, outputs: Outputs) -> int:
+        """How many candidates there are."""
+        return len(self.choose(spec, outputs)[0])
+
     dimensions: tuple[int, ...] = (2,)
     """How many dimensions each output has; further ones of length 1 before them are left out."""
 
@@ -95,7 +107,7 @@ class OutputDecoder(Decoder):
 
     def choose(self, spec: DetectionSpec, outputs: Outputs) -> list[Array]:
         """The outputs that are read, in the decoder's order; raises `InvalidManifest` where they are others."""
-        names = spec.outputs or tuple(outputs)
+        names = spec.outputs or tuple(name for name in outputs if name not in spec.others)
         missing = [name for name in names if name not in outputs]
         if missing:
             raise InvalidManifest(f"outputs: the model has no {missing[0]!r}; it has {', '.join(outputs)}")

@@ -37,7 +37,7 @@ class BoxesScores(OutputDecoder):
         if spec.background:
             table = table[:, :-1] if spec.background == "last" else table[:, 1:]
         rows, class_ids, kept = select_classes(table, spec, threshold)
-        return Candidates(corners(boxes[rows], spec, model_size), kept, class_ids)
+        return Candidates(corners(boxes[rows], spec, model_size), kept, class_ids, rows)
 
 
 class BoxesScoresLabels(OutputDecoder):
@@ -58,7 +58,7 @@ class BoxesScoresLabels(OutputDecoder):
             scores = scores[: _whole(most)]
         rows, kept = select(scores, spec, threshold)
         class_ids = class_numbers(labels[rows], spec.label_offset)
-        found = Candidates(corners(boxes[rows], spec, model_size), kept, class_ids)
+        found = Candidates(corners(boxes[rows], spec, model_size), kept, class_ids, rows)
         return found.take(np.flatnonzero(class_ids >= 0))  # below the first label: the background
 
 
@@ -79,7 +79,8 @@ class BoxesScoresIndices(OutputDecoder):
         if (chosen[:, 1] >= len(scores)).any() or (chosen[:, 2] >= len(boxes)).any():
             raise EngineFailure("The model's answer for this picture chooses boxes that there are not.")
         rows, kept = select(scores[chosen[:, 1], chosen[:, 2]], spec, threshold)
-        return Candidates(corners(boxes[chosen[rows, 2]], spec, model_size), kept, chosen[rows, 1])
+        places = chosen[rows, 2]
+        return Candidates(corners(boxes[places], spec, model_size), kept, chosen[rows, 1], places)
 
 
 def _whole(count: Array) -> int:

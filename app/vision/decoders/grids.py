@@ -63,7 +63,7 @@ class Gfl(OutputDecoder):
         distances = shares @ np.arange(spec.bins, dtype=np.float32) * stride
         centre = (places + spec.cell_offset) * stride
         boxes = np.concatenate((centre - distances[:, :2], centre + distances[:, 2:]), axis=1)
-        return Candidates(corners(boxes, spec, model_size), kept, class_ids)
+        return Candidates(corners(boxes, spec, model_size), kept, class_ids, rows)
 
 
 class FastestDet(OutputDecoder):
@@ -89,7 +89,7 @@ class FastestDet(OutputDecoder):
         grid = np.array((columns, lines), np.float32)
         centre = (np.tanh(table[1:3, rows]).T + np.stack((rows % columns, rows // columns), axis=1)) / grid
         boxes = np.concatenate((centre, 1 / (1 + np.exp(-table[3:5, rows].T))), axis=1)
-        return Candidates(corners(boxes, spec, model_size), scores[rows], classes[:, rows].argmax(axis=0))
+        return Candidates(corners(boxes, spec, model_size), scores[rows], classes[:, rows].argmax(axis=0), rows)
 
 
 def _cells(

@@ -73,5 +73,5 @@ class PluginDecoder(Decoder):
         scores = scores.astype(np.float32)
         rows = strongest(scores, threshold, spec.max_candidates)
         class_ids = class_numbers(numbers[rows], spec.label_offset)
-        kept = Candidates(corners(boxes[rows], spec, model_size), scores[rows], class_ids)
+        kept = Candidates(corners(boxes[rows], spec, model_size), scores[rows], class_ids, rows)
         return kept.take(np.flatnonzero(class_ids >= 0))

@@ -17,6 +17,7 @@ from app.vision.decoders.base import (
 )
 from app.vision.detection_spec import DetectionSpec
 from app.vision.image import Size
+from app.vision.tasks import Outputs
 
 
 class Yolo(OutputDecoder):
@@ -38,7 +39,16 @@ class Yolo(OutputDecoder):
             class_ids = scores[:, rows].argmax(axis=0).astype(np.int64)
         chosen = table[:, rows]
         boxes = _around(chosen[:4].T, chosen[-1]) if spec.rotated else chosen[:4].T
-        return Candidates(corners(boxes, spec, model_size), kept, class_ids)
+        return Candidates(corners(boxes, spec, model_size), kept, class_ids, rows)
+
+    def extras(self, spec: DetectionSpec, outputs: Outputs, rows: Rows) -> Array:
+        table = self.choose(spec, outputs)[0]
+        table = table.T if spec.transposed else table
+        return np.asarray(table[len(table) - spec.extras :, rows].T, np.float32)
+
+    def count(self, spec: DetectionSpec, outputs: Outputs) -> int:
+        table = self.choose(spec, outputs)[0]
+        return int(table.shape[0 if spec.transposed else 1])
 
 
 class YoloObjectness(OutputDecoder):
@@ -59,7 +69,7 @@ class YoloObjectness(OutputDecoder):
         kept = strongest(scores, threshold, spec.max_candidates)
         rows = rows[kept]
         boxes = corners(self._boxes(predictions, rows, spec, model_size), spec, model_size)
-        return Candidates(boxes, scores[kept], best_class[kept].astype(np.int64))
+        return Candidates(boxes, scores[kept], best_class[kept].astype(np.int64), rows)
 
     def _boxes(self, predictions: Array, rows: Rows, spec: DetectionSpec, model_size: Size) -> Array:
         return predictions[rows, :4]
@@ -89,7 +99,7 @@ class EndToEnd(OutputDecoder):
         there = class_ids >= 0
         if "image" in places:  # DetectionOutput ends with a row of picture -1
             there &= chosen[:, places["image"]] >= 0
-        return Candidates(boxes, kept, class_ids).take(np.flatnonzero(there))
+        return Candidates(boxes, kept, class_ids, rows).take(np.flatnonzero(there))
 
 
 def _around(boxes: Array, angles: Array) -> NDArray[np.float32]:

@@ -4,7 +4,8 @@ A file has one size, so the model is made for that: `min_size` and `max_size` ar
 padded to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,19 @@ from typing import Any
 import torch
 from torch import nn
 from torchvision.models import detection, resnet18
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 from torchvision.transforms.functional import to_tensor
 
 from tests.parity import weights
 from tests.parity.agreement import Found
 from tests.parity.families.base import SLACK, Family, found, samples, to_onnx
-from tests.parity.pictures import opened
+from tests.parity.pictures import few_pictures, opened, pictures_for_masks
 
 SIZE, CLASSES, THRESHOLD = 320, 12, 0.3
 SOURCE = "torchvision 0.29"
@@ -56,6 +62,33 @@ def retina_net() -> nn.Module:
     return _settled(model, [model.head.classification_head.cls_logits], [model.head.regression_head.bbox_reg], 1.0)
 
 
+@cache
+def mask_rcnn() -> nn.Module:
+    """Mask R-CNN with a small ResNet, narrow features and random weights."""
+    levels = {"layer2": "0", "layer3": "1", "layer4": "2"}
+    backbone = BackboneWithFPN(resnet18(weights=None), levels, [128, 256, 512], 64)
+    pools = (MultiScaleRoIAlign(["0", "1", "2"], side, 2) for side in (7, 14))
+    model = detection.MaskRCNN(
+        backbone, rpn_anchor_generator=AnchorGenerator(((16, 32),) * 4, ((0.5, 1.0, 2.0),) * 4),
+        box_roi_pool=next(pools), mask_roi_pool=next(pools), box_head=TwoMLPHead(64 * 7 * 7, 128),
+        box_predictor=FastRCNNPredictor(128, CLASSES + 1), mask_head=MaskRCNNHeads(64, (32,), 1),
+        mask_predictor=MaskRCNNPredictor(32, 32, CLASSES + 1), rpn_post_nms_top_n_test=200, box_detections_per_img=40,
+        **_SIDES,
+    )  # fmt: skip
+    forward = _forward(model)
+    weights.settle(model, forward)
+    weights.spread([model.rpn.head.cls_logits], forward, 0.0, 1.5)
+    weights.spread([model.rpn.head.bbox_pred], forward, 0.0, 0.3)
+    predictor = model.roi_heads.box_predictor
+    _settled(model, [predictor.cls_score], [predictor.bbox_pred], 1.5)
+    heads = model.roi_heads
+    weights.spread([heads.mask_predictor.mask_fcn_logits], forward, 0.0, 30.0)
+    # Parts of a box, as trained heads give them, and not noise in all of its cells, which no resizing keeps.
+    calm = nn.AvgPool2d(11, 1, 5, count_include_pad=False)
+    heads.mask_predictor = nn.Sequential(heads.mask_predictor, calm, calm)
+    return model
+
+
 def _forward(model: nn.Module) -> Callable[[], object]:
     pictures = list(samples((SIZE, SIZE)))
     model.eval()
@@ -86,16 +119,30 @@ def _reference(model: Callable[[], nn.Module]) -> Callable[[bytes], list[Found]]
         transform = model().transform
         prepared, _ = transform([to_tensor(image)])
         mean, std = (torch.tensor(values)[:, None, None] for values in (transform.image_mean, transform.image_std))
-        with torch.no_grad():
+        with torch.no_grad(), _unpasted(model()):
             (result,) = model()([prepared.tensors[0] * std + mean])
         height, width = prepared.image_sizes[0]
         factors = torch.tensor([image.width / width, image.height / height] * 2)
         boxes = (result["boxes"] * factors).minimum(torch.tensor([image.width, image.height] * 2))
         # Class 0 is the background's, which RetinaNet scores as well.
         kept = (result["scores"] >= THRESHOLD - SLACK) & (result["labels"] > 0)
-        return found(boxes[kept], result["scores"][kept], result["labels"][kept] - 1)
+        kept &= (boxes[:, :2] < boxes[:, 2:]).all(1)
+        masks = None
+        if "masks" in result:
+            whole = (result["boxes"] * factors)[kept]  # of which the head has seen what is in the margins, too
+            masks = paste_masks_in_image(result["masks"][kept], whole, (image.height, image.width))[:, 0] > 0.5
+        return found(boxes[kept], result["scores"][kept], result["labels"][kept] - 1, masks)
 
     return detections
+
+
+@contextmanager
+def _unpasted(model: nn.Module) -> Iterator[None]:
+    """Masks over their boxes, and not over the picture: its last step is left out, where the input is the picture."""
+    transform = model.transform
+    transform.postprocess = lambda result, *_: result
+    yield
+    del transform.postprocess
 
 
 class _OnePicture(nn.Module):
@@ -107,22 +154,30 @@ class _OnePicture(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         (result,) = self.model([images[0]])
-        return result["boxes"], result["scores"], result["labels"]
+        return tuple(result[name] for name in ("boxes", "scores", "labels", "masks") if name in result)
 
 
 def _family(name: str, model: Callable[[], nn.Module], options: str) -> Family:
+    masks = "masks.kind" in options
+
     def export(path: Path) -> None:
         example = samples((SIZE, SIZE), 1)
-        names = ["boxes", "scores", "labels"]
-        to_onnx(_OnePicture(model()).eval(), (example,), path, ["images"], names, batch=False)
+        names = ["boxes", "scores", "labels", *["masks"] * masks]
+        with _unpasted(model()) if masks else nullcontext():
+            to_onnx(_OnePicture(model()).eval(), (example,), path, ["images"], names, batch=False)
 
-    return Family(name, export, options, _reference(model), SOURCE, classes=CLASSES, threshold=THRESHOLD)
+    return Family(
+        name, export, options, _reference(model), SOURCE, classes=CLASSES, threshold=THRESHOLD,
+        pictures=pictures_for_masks if masks else few_pictures, masks=masks,
+    )  # fmt: skip
 
 
 def families() -> list[Family]:
     """One of each kind."""
+    masks = "--like torchvision --set detection.masks.kind=crops --set detection.masks.output=masks"
     return [
         _family("torchvision-ssdlite", ssdlite, "--like torchvision --set input.resize=stretch"),
         _family("torchvision-faster-rcnn", faster_rcnn, "--like torchvision"),
         _family("torchvision-retinanet", retina_net, "--like torchvision"),
+        _family("torchvision-mask-rcnn", mask_rcnn, masks),
     ]

@@ -18,7 +18,7 @@ import yaml
 from tests.parity import weights
 from tests.parity.agreement import Found
 from tests.parity.families.base import SLACK, Family, found, samples
-from tests.parity.pictures import as_opencv
+from tests.parity.pictures import as_opencv, few_pictures, pictures_for_masks
 
 # It asks for its settings' folder and its packages while it is imported.
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
@@ -26,7 +26,7 @@ os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_VERBOSE", "false")
 
 from ultralytics import RTDETR, YOLO
-from ultralytics.nn.modules.head import Detect, RTDETRDecoder
+from ultralytics.nn.modules.head import Detect, RTDETRDecoder, Segment
 from ultralytics.nn.tasks import yaml_model_load
 
 SIZE, THRESHOLD, IOU, QUERIES = 320, 0.35, 0.7, 300
@@ -50,6 +50,8 @@ def yolo(configuration: str) -> YOLO:
         weights.thin(classes, forward, 0.02, THRESHOLD)
         # Distances of the sides, which must be positive, or logits of such.
         weights.spread(boxes, forward, *((4.0, 0.8) if head.reg_max == 1 else (0.5, 1.0)))
+    if isinstance(head, Segment):
+        weights.spread([level[-1] for level in head.cv4], forward, 0.0, 1.0)
     return as_saved(built)
 
 
@@ -94,7 +96,8 @@ def _reference(model: Callable[[], Any], **options: Any) -> Callable[[bytes], li
         boxes = result.boxes
         height, width = result.orig_shape
         corners = boxes.xyxy.clamp(min=0).minimum(torch.tensor([width, height] * 2))  # RT-DETR's are not clipped
-        return found(corners, boxes.conf, boxes.cls)
+        masks = options.get("retina_masks") and (result.masks.data if result.masks else corners[:, :0, None])
+        return found(corners, boxes.conf, boxes.cls, masks)
 
     return detections
 
@@ -119,15 +122,19 @@ def _family(name: str, configuration: str, options: str = "", nms: bool | None =
     def write(path: Path) -> None:
         export(model, path, nms=nms, **({"iou": IOU, "conf": THRESHOLD - SLACK, "max_det": 300} if nms else {}))
 
-    reference = _reference(model, iou=IOU, max_det=300, **({"nms": False} if nms is False else {}))
+    masks = "masks.kind" in options
+    more = {"retina_masks": True} if masks else {}  # masks of the picture's own pixels
+    reference = _reference(model, iou=IOU, max_det=300, **({"nms": False} if nms is False else {}), **more)
     options = f"--like ultralytics {options}".strip()
-    return Family(name, write, options, reference, SOURCE, classes, THRESHOLD)
+    pictures = partial(pictures_for_masks, 2**19) if masks else few_pictures
+    return Family(name, write, options, reference, SOURCE, classes, THRESHOLD, pictures=pictures, masks=masks)
 
 
 def families() -> list[Family]:
     """Heads of four generations and tasks, a graph with its suppression, and RT-DETR."""
     table = "--decoder end_to_end"
     others = "--set detection.outputs=[output0] --set detection.extras"
+    masks = f"{others}=32 --set detection.masks.kind=prototypes --set detection.masks.output=output1"
     return [
         _family("ultralytics-yolov8", "yolov8n.yaml"),
         _family("ultralytics-yolo11", "yolo11n.yaml"),
@@ -135,7 +142,8 @@ def families() -> list[Family]:
         _family("ultralytics-yolov10-end-to-end", "yolov10n.yaml", table, nms=False),
         _family("ultralytics-yolo26-end-to-end", "yolo26n.yaml", table, nms=False),
         _family("ultralytics-nms", "yolov8n.yaml", table, nms=True),
-        _family("ultralytics-segment", "yolov8n-seg.yaml", f"{others}=32"),
+        _family("ultralytics-segment", "yolov8n-seg.yaml", masks),
+        _family("ultralytics-yolo11-segment", "yolo11n-seg.yaml", masks),
         _family("ultralytics-pose", "yolov8n-pose.yaml", f"{others}=51", classes=1),
         Family("ultralytics-rt-detr", lambda path: export(rt_detr, path), "--like ultralytics-rt-detr",
                _reference(rt_detr), SOURCE, threshold=THRESHOLD),
