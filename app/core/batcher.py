@@ -145,6 +145,12 @@ class Batcher(Generic[K, T, R]):
                 entry.fail(Draining("The service shut down before this request was started. Send it again."))
         return len(entries)
 
+    def succeed(self, new: K, old: K) -> None:
+        """Answer items of both in order of arrival until `old` is forgotten, and as one key beside others."""
+        with self._lock:
+            for queue in self._queues.values():
+                queue.succeed(new, old)
+
     def wait_until_free(self, key: K) -> None:
         """Return once nothing of a key that nobody asks for any more waits or is in a lane, and forget the key.
 

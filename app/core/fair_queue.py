@@ -22,7 +22,8 @@ class FairQueue(Generic[K, T, R]):
 
     def __init__(self) -> None:
         self._by_key: dict[K, dict[Flow, deque[Entry[K, T, R]]]] = {}
-        self._used_until: dict[tuple[K, Flow], float] = {}
+        self._used_until: dict[tuple[object, Flow], float] = {}
+        self._one_turn: dict[K, object] = {}
         self._virtual_time = 0.0
         self._cost = 1.0
         self._flows = 0
@@ -52,7 +53,7 @@ class FairQueue(Generic[K, T, R]):
             alone = len(flows) == 1
             count = min(most - len(taken), len(flows[flow])) if alone else 1
             taken += [flows[flow].popleft() for _ in range(count)]
-            self._used_until[key, flow] = self._start(key, flow) + cost * count / flow.weight
+            self._used_until[self._account(key), flow] = self._start(key, flow) + cost * count / flow.weight
             self._removed(key, flow, count)
         return taken
 
@@ -68,9 +69,22 @@ class FairQueue(Generic[K, T, R]):
         if len(self._used_until) > self._flows:
             self._used_until = {flow: until for flow, until in self._used_until.items() if until > self._virtual_time}
 
+    def succeed(self, new: K, old: K) -> None:
+        """Have `new` take turns as one with `old`, in order of arrival: those who came for what it replaces would else
+        wait twice as long, because two keys share the time.
+        """
+        if old not in self._one_turn:
+            account = self._one_turn[old] = object()
+            for flow in [flow for key, flow in self._used_until if key is old]:
+                self._used_until[account, flow] = self._used_until.pop((old, flow))
+        self._one_turn[new] = self._one_turn[old]
+
     def forget(self, key: K) -> None:
         """Keep nothing of a key of which nothing waits."""
-        self._used_until = {flow: until for flow, until in self._used_until.items() if flow[0] is not key}
+        account = self._account(key)
+        self._one_turn.pop(key, None)
+        if account not in self._one_turn.values():
+            self._used_until = {flow: until for flow, until in self._used_until.items() if flow[0] is not account}
 
     def oldest(self) -> Entry[K, T, R] | None:
         heads = (waiting[0] for flows in self._by_key.values() for waiting in flows.values())
@@ -98,7 +112,11 @@ class FairQueue(Generic[K, T, R]):
         return self._start(key, flow) + self._cost / flow.weight, self._by_key[key][flow][0].enqueued_at
 
     def _start(self, key: K, flow: Flow) -> float:
-        return max(self._used_until.get((key, flow), 0.0), self._virtual_time)
+        return max(self._used_until.get((self._account(key), flow), 0.0), self._virtual_time)
+
+    def _account(self, key: K) -> object:
+        """What a key's lane time is counted to: its own, or that of those whose place it took."""
+        return self._one_turn.get(key, key) if self._one_turn else key
 
     def _removed(self, key: K, flow: Flow, count: int) -> None:
         self.count -= count

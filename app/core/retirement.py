@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.model import Model
@@ -39,6 +39,14 @@ class Retirement:
                 self._closing += 1
             # Daemon: a request or a lane that never ends must not keep the process from exiting.
             threading.Thread(target=self._close, args=(model,), name=f"closing-{model.name}", daemon=True).start()
+
+    def hand_over(self, leaving: Sequence[Model], coming: Sequence[Model]) -> None:
+        """Have who waits for a model that leaves wait no longer than if it stayed: those who will ask its successor,
+        the same version or else the latest, come after them.
+        """
+        for old in leaving:
+            for new in [each for each in coming if each.version == old.version] or coming[-1:]:
+                self._batcher.succeed(new, old)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Return once all are closed, or after so many seconds; whether they are."""

@@ -215,6 +215,8 @@ class ModelControl:
         found = changes.opened(entry, versions, loaded, self._serving)
         # First: a version that is not served yet gets nothing, one without a share might get all.
         routed = self._registry.traffic.configure(name, entry.manifest.route)
+        leaving = [model for model in loaded if model not in found.models]
+        self.retirement.hand_over(leaving, [model for model in found.models if model not in loaded])
         gone = self._registry.replace(name, found.models)
         self._registry.mend(name)
         self._serving, self._known[name] = found.serving, entry

@@ -259,6 +259,34 @@ def test_free_lanes_share_what_waits_instead_of_one_taking_it_all() -> None:
     assert sizes == [2, 2]
 
 
+def test_who_waits_for_what_is_replaced_is_not_passed_by_those_who_come_later() -> None:
+    clock = Clock()
+    batcher: Batcher[Key, str, str] = Batcher(clock=clock)
+    old, new, other = Key(1, "old"), Key(1, "new"), Key(1, "other")
+    for number in range(4):
+        clock.now += 1
+        batcher.submit(old, f"old {number}", PEOPLE)
+    answer(take(batcher))
+    batcher.succeed(new, old)
+    for number in range(3):
+        clock.now += 1
+        batcher.submit(new, f"new {number}", PEOPLE)
+    batcher.submit(other, "other", PEOPLE)
+    found = []
+    while batcher.waiting():
+        batch = take(batcher)
+        found += items(batch)
+        answer(batch)
+    assert found.index("other") <= 2, "both together have one key's turns"
+    found.remove("other")
+    assert found == ["old 1", "old 2", "old 3", "new 0", "new 1", "new 2"]
+    batcher.wait_until_free(old)
+    batcher.succeed(other, new)
+    batcher.wait_until_free(new)
+    batcher.wait_until_free(other)
+    assert not any(queue._one_turn or queue._used_until for queue in batcher._queues.values()), "nothing is kept"
+
+
 LIGHT, HEAVY = Key(name="light"), Key(name="heavy")
 
 
