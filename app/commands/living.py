@@ -7,9 +7,9 @@ from typing import Literal
 import typer
 from rich.console import Console
 
-from app.client import Client
 from app.client.errors import ServiceError
-from app.commands.common import CONNECT_SECONDS, FAILED
+from app.commands.common import FAILED
+from app.commands.running_service import client_of
 from app.settings import load_settings
 
 PATIENCE_SECONDS = 600.0
@@ -18,9 +18,7 @@ PATIENCE_SECONDS = 600.0
 
 def change(verb: Literal["load", "reload", "unload"], name: str, url: str) -> None:
     """Ask for it, wait, and say what was done; ends the program with `FAILED` where the service says no."""
-    secret = load_settings().api_key
-    key = secret.get_secret_value() if secret else None
-    with Client(url, api_key=key, timeout=PATIENCE_SECONDS, connect_timeout=CONNECT_SECONDS) as client:
+    with client_of(url, load_settings(), PATIENCE_SECONDS) as client:
         asks = {"load": client.load_model, "reload": client.reload_model, "unload": client.unload_model}
         try:
             with Console(stderr=True).status(f"{verb} {name}: {url} answers when it is done"):

@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx
 
-from app.client import Client, InvalidRequest, ModelInfo, ServiceError
+from app.client import InvalidRequest, ModelInfo, ServiceError
+from app.commands.running_service import client_of
 from app.commands.top import Interval, Reading, Source, Unreadable
 from app.core.guards import Counted, Figures
 from app.core.rollout import Plan
@@ -18,7 +19,7 @@ from app.core.rollout_figures import CALLERS_OWN
 from app.repository.route import WHOLE, percents
 from app.settings import Settings
 
-ANSWER_SECONDS, CONNECT_SECONDS = 5.0, 2.0
+ANSWER_SECONDS = 5.0
 STARTED = "process_start_time_seconds"
 
 
@@ -81,9 +82,7 @@ class Replicas:
 
     def info(self, url: str) -> ModelInfo:
         """What one says; raises `ServiceError`."""
-        secret = self._settings.api_key
-        key = secret.get_secret_value() if secret else None
-        with Client(url, api_key=key, timeout=ANSWER_SECONDS, connect_timeout=CONNECT_SECONDS) as client:
+        with client_of(url, self._settings, ANSWER_SECONDS) as client:
             return client.model(self._model)
 
     def _found(self) -> list[str]:

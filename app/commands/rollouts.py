@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from app.client import Client, Refused, ServiceError, Unreachable
 from app.commands.common import FAILED, OK
+from app.commands.running_service import client_of
 from app.commands.summary import printable
 from app.core.rollout import Phase
 from app.settings import load_settings
 from app.wire.releases import RolloutPlan, RolloutState
 
 LOOK_SECONDS = 2.0
-ANSWER_SECONDS, CONNECT_SECONDS = 30.0, 3.0
+ANSWER_SECONDS = 30.0
 PATIENCE_SECONDS = 60.0
 """How long a service that is watched may be away, as where it is restarted: its roll-out goes on."""
 
@@ -53,7 +54,7 @@ class Asked:
         return client.rollout(self.model)
 
     def _told(self, ask: Callable[[Client], RolloutState], wanted: Phase = Phase.DONE) -> int:
-        with service(self.url) as client:
+        with client_of(self.url, load_settings(), ANSWER_SECONDS) as client:
             try:
                 state = ask(client)
                 typer.echo(words(state))
@@ -80,13 +81,6 @@ class Asked:
                     typer.echo(f"roo-vision: {self.url} does not answer ({error}); it is asked again", err=True)
                 told = True
             time.sleep(LOOK_SECONDS)
-
-
-def service(url: str) -> Client:
-    """A client for it, with the key of the settings; close it after use."""
-    secret = load_settings().api_key
-    key = secret.get_secret_value() if secret else None
-    return Client(url, api_key=key, timeout=ANSWER_SECONDS, connect_timeout=CONNECT_SECONDS)
 
 
 def worth_telling(state: RolloutState) -> tuple[str, int, bool]:

@@ -1,7 +1,9 @@
 """Where the shipped files are, and how those without a parser of their own are read."""
 
+import importlib.util
 import re
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "k8s"
@@ -98,3 +100,13 @@ BICEP_FILES = [str(path.relative_to(ROOT)) for path in sorted([*ROOT.glob("*.bic
 def bicep(name: str) -> Bicep:
     """A Bicep file of the repository."""
     return Bicep((ROOT / name).read_text())
+
+
+def image_script(name: str) -> ModuleType:
+    """One of the scripts in `.docker`, which are in no package, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / ".docker" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

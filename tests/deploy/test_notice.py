@@ -1,23 +1,17 @@
 """NOTICE names every package of the images' locks, with a licence that its users may rely on."""
 
-import importlib.util
 from types import ModuleType
 
 import pytest
 
-from tests.deploy.places import DOCKERFILES, ROOT, final_stage
+from tests.deploy.places import DOCKERFILES, ROOT, final_stage, image_script
 
 COPYLEFT = ("GPL", "AGPL", "SSPL", "BUSL")
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notice", ROOT / ".docker" / "notice.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return image_script("notice")
 
 
 def test_it_is_in_step_with_the_locks(script: ModuleType) -> None:

@@ -1,14 +1,12 @@
 """What the images leave out: pictures are read as before without it, and what the service imports is compiled."""
 
 import hashlib
-import importlib.util
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -16,20 +14,10 @@ import pytest
 
 from app.errors import InvalidImage, UnsupportedImage
 from app.vision.image import decode, read_header
-from tests.deploy.places import ROOT
+from tests.deploy.places import ROOT, image_script
 from tests.fixtures.pictures import solid
 
-
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("thin", ROOT / ".docker" / "thin.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-THIN = _script()
+THIN = image_script("thin")
 SITE = Path(cv2.__file__).parents[1]
 TOOLS = ("as", "ld", "nm", "objdump", "strip")
 
