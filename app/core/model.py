@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from app.core.device_path import DevicePath
-from app.core.request import AdmittedRequest, AdmittedRow, InferenceRequest, Item
+from app.core.request import AdmittedCrop, AdmittedRequest, AdmittedRow, InferenceRequest, PictureItem
 from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines.base import Array, Engine, TensorEngine, TensorSpec
 from app.engines.buckets import bucket, padded, padded_on_device
 from app.engines.devices import Device
 from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest, InvalidRequest
-from app.vision import image, preprocessing
-from app.vision.decode_memory import decode_bytes, grey_bytes
+from app.vision import crops, image, preprocessing
+from app.vision.decode_memory import crop_grey_bytes, decode_bytes, grey_bytes
 from app.vision.image import ImageHeader, Picture
 from app.vision.preprocessing import InputSpec, Placement
 from app.vision.tasks import AnyTask
@@ -146,14 +146,17 @@ class Model:
         """Prepare batches by `path` from now on, or each picture on the CPU where it is None; and why."""
         self.device_path, self.decoding = path, decoding
 
-    def prepare(self, admitted: Item, out: Array) -> Prepared:
-        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch; copy a caller's row.
+    def prepare(self, admitted: PictureItem | AdmittedRow, out: Array) -> Prepared:
+        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch; a crop is decoded
+        already, a caller's row is copied.
 
         Waits until there is memory for it. Raises `InvalidImage` where the picture cannot be decoded.
         """
         if isinstance(admitted, AdmittedRow):
             out[...] = admitted.row
             return Prepared(None, 0.0)
+        if isinstance(admitted, AdmittedCrop):
+            return Prepared(preprocessing.prepare(admitted.picture, self.input_spec, out), 0.0)
         data, header, spec = admitted.request.image, admitted.header, self.input_spec
         target = preprocessing.decoding_target(header.upright, spec)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
@@ -162,7 +165,7 @@ class Model:
             seconds = time.monotonic() - started
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
 
-    def prepare_row(self, admitted: AdmittedRequest, out: Array) -> Placement:
+    def prepare_row(self, admitted: PictureItem, out: Array) -> Placement:
         """`prepare` for those who ask only where the picture came to lie."""
         placement = self.prepare(admitted, out).placement
         assert placement is not None
@@ -217,7 +220,9 @@ class Model:
             return -(-pictures // fixed) * fixed
         return bucket(pictures, self._largest_batch) if self.device.kind == "cuda" else pictures
 
-    def finish(self, rows: Mapping[str, Array], placement: Placement | None, admitted: Item) -> Any:
+    def finish(
+        self, rows: Mapping[str, Array], placement: Placement | None, admitted: PictureItem | AdmittedRow
+    ) -> Any:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again. The
         outputs of a caller's own row are given as they are.
         """
@@ -229,6 +234,9 @@ class Model:
         with ExitStack() as held:
 
             def grey() -> Picture:
+                if isinstance(admitted, AdmittedCrop):
+                    held.enter_context(self.memory.hold(crop_grey_bytes(admitted.picture.pixels[..., 0].size)))
+                    return crops.grey(admitted.picture)
                 taken = grey_bytes(admitted.header, len(request.image), self.input_spec.range)
                 held.enter_context(self.memory.hold(taken))
                 return image.decode_grey(request.image, admitted.header, self.input_spec.range)

@@ -69,6 +69,14 @@ requests = _counter(
     "roo_requests", "Pictures, and rows of tensors, answered, by outcome.", "source", "model", "version", "outcome"
 )
 request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
+crops = _counter(
+    "roo_crops",
+    "Parts of pictures, answered by themselves, by outcome.",
+    "source",
+    "model",
+    "version",
+    "outcome",
+)
 stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "version", "stage")
 batch_size = _histogram(
     "roo_batch_size", "Pictures computed together.", "model", "version", unit="", buckets=BATCH_SIZES
@@ -144,6 +152,9 @@ queue_depth = _observed(
 )
 queue_connected = _observed("roo_queue_connected", "1 while there is a link to the queue.", "queue")
 queue_halted = _observed("roo_queue_halted", "1 while nothing is received because results or pictures fail.", "queue")
+
+sink_results = _counter("roo_sink_results", "Results that were to be kept by a sink, by outcome.", "sink", "outcome")
+sink_seconds = _histogram("roo_sink", "Time that keeping a result took, all tries included.", "sink")
 
 # What is loaded, and on what.
 device = _observed("roo_device", "1 for the device in use.", "device", "asked")
