@@ -18,8 +18,9 @@ from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest, InvalidRequest
 from app.vision import crops, image, preprocessing
 from app.vision.decode_memory import crop_grey_bytes, decode_bytes, grey_bytes
-from app.vision.image import ImageHeader, Picture
+from app.vision.image import ImageHeader, Picture, Size
 from app.vision.preprocessing import InputSpec, Placement
+from app.vision.region import Region
 from app.vision.tasks import AnyTask
 
 if TYPE_CHECKING:
@@ -158,11 +159,13 @@ class Model:
         if isinstance(admitted, AdmittedCrop):
             return Prepared(preprocessing.prepare(admitted.picture, self.input_spec, out), 0.0)
         data, header, spec = admitted.request.image, admitted.header, self.input_spec
-        target = preprocessing.decoding_target(header.upright, spec)
+        target = self._target(header, admitted.region)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
             picture = image.decode(data, header, target, spec.range, spec.has_alpha)
             seconds = time.monotonic() - started
+            if admitted.region is not None:
+                picture = crops.cut(picture, admitted.region)
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
 
     def prepare_row(self, admitted: PictureItem, out: Array) -> Placement:
@@ -171,14 +174,16 @@ class Model:
         assert placement is not None
         return placement
 
-    def decoded_pixels(self, header: ImageHeader) -> int:
-        """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
-        factor = image.reduction(header, preprocessing.decoding_target(header.upright, self.input_spec))
+    def decoded_pixels(self, header: ImageHeader, region: Region | None = None) -> int:
+        """How many pixels `prepare` decodes of a picture, of which a part may be asked about: fewer than it has where a
+        JPEG is reduced meanwhile.
+        """
+        factor = image.reduction(header, self._target(header, region))
         return -(-header.size.width // factor) * -(-header.size.height // factor)
 
-    def working_bytes(self, header: ImageHeader, file_bytes: int) -> int:
-        """Most bytes that any step takes at once for a picture of so many bytes."""
-        target = preprocessing.decoding_target(header.upright, self.input_spec)
+    def working_bytes(self, header: ImageHeader, file_bytes: int, region: Region | None = None) -> int:
+        """Most bytes that any step takes at once for a picture of so many bytes, of which a part may be asked about."""
+        target = self._target(header, region)
         levels, alpha = self.input_spec.range, self.input_spec.has_alpha
         return max(decode_bytes(header, file_bytes, target, levels, alpha), grey_bytes(header, file_bytes, levels))
 
@@ -223,8 +228,9 @@ class Model:
     def finish(
         self, rows: Mapping[str, Array], placement: Placement | None, admitted: PictureItem | AdmittedRow
     ) -> Any:
-        """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again. The
-        outputs of a caller's own row are given as they are.
+        """Turn one picture's output rows into the task's prediction, in pixels of the whole picture; the task may look
+        again at the picture, or at the part that was asked about. The outputs of a caller's own row are given as they
+        are.
         """
         if isinstance(admitted, AdmittedRow):
             return rows
@@ -239,9 +245,18 @@ class Model:
                     return crops.grey(admitted.picture)
                 taken = grey_bytes(admitted.header, len(request.image), self.input_spec.range)
                 held.enter_context(self.memory.hold(taken))
-                return image.decode_grey(request.image, admitted.header, self.input_spec.range)
+                whole = image.decode_grey(request.image, admitted.header, self.input_spec.range)
+                return whole if admitted.region is None else crops.cut(whole, admitted.region)
 
-            return self.task.refine(prediction, grey, request.options)
+            prediction = self.task.refine(prediction, grey, request.options)
+        region = None if isinstance(admitted, AdmittedCrop) else admitted.region
+        return prediction if region is None else self.task.moved(prediction, region, admitted.size)
+
+    def _target(self, header: ImageHeader, region: Region | None) -> Size | None:
+        """What a reduced decode must still cover."""
+        if region is None:
+            return preprocessing.decoding_target(header.upright, self.input_spec)
+        return crops.covering(header.upright, [region], self.input_spec)
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:

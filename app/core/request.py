@@ -12,6 +12,7 @@ from app.core.working_memory import WorkingMemory
 from app.engines.base import Array
 from app.telemetry.tracing import BatchTrace
 from app.vision.image import FULL_RANGE, ImageHeader, Levels, Picture, Size
+from app.vision.region import Region
 from app.vision.tasks import DEFAULTS, Options
 
 
@@ -76,6 +77,13 @@ class AdmittedRequest:
     request: InferenceRequest
     header: ImageHeader
     trace: SpanContext | None = None
+    region: Region | None = None
+    """The part that is asked about, where it is not all of the picture."""
+
+    @property
+    def size(self) -> Size:
+        """Of the upright original, to which the answer's coordinates belong."""
+        return self.header.upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,11 @@ class AdmittedCrop:
     request: InferenceRequest
     picture: Picture
     trace: SpanContext | None = None
+
+    @property
+    def size(self) -> Size:
+        """The crop's own."""
+        return self.picture.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +180,8 @@ class InferenceResult:
     """The answer to one request.
 
     `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
-    arrival to answer; `options` are the request's. `levels` and `memory` are what drawing on the picture asks of the
-    model, which may be gone by then.
+    arrival to answer; `options` are the request's, `region` is the part of the picture that it asked about. `levels`
+    and `memory` are what drawing on the picture asks of the model, which may be gone by then.
     """
 
     request_id: str
@@ -181,6 +194,7 @@ class InferenceResult:
     timings: Timings
     total: float
     options: Options = DEFAULTS
+    region: Region | None = None
     levels: Levels = FULL_RANGE
     memory: WorkingMemory | None = None
 

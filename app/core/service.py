@@ -149,12 +149,12 @@ class InferenceService:
         return self._batcher.refuse_waiting(lambda admitted: admitted.request.source == source)
 
     async def _infer(self, request: InferenceRequest, permit: Permit, model: Model, started: float) -> InferenceResult:
-        header = self.limits.check(request.image, model)
+        header, region = self.limits.check(request.image, model, request.options)
         model.task.check_options(request.options)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
         self._refuse_hopeless(model, permit.priority, deadline)
         permit.take_picture(model, header.pixels, shared=self.registry.several)
-        admitted = AdmittedRequest(request, header, tracing.sampled_context())
+        admitted = AdmittedRequest(request, header, tracing.sampled_context(), region)
         (answer,) = await self._asking.all([admitted], permit.priority, model, deadline, request.flow)
         assert answer.image_size is not None
         result = InferenceResult(
@@ -168,6 +168,7 @@ class InferenceService:
             timings=answer.timings,
             total=time.monotonic() - started,
             options=request.options,
+            region=region,
             levels=model.input_spec.range,
             memory=model.memory,
         )

@@ -53,6 +53,8 @@ def in_shares(prediction: Prediction) -> Prediction:
     """A prediction in pixels with its boxes as shares of the picture instead."""
     size = Size(prediction.image.width, prediction.image.height)
     changed: dict[str, Any] = {"coordinates": "normalized"}
+    if prediction.region is not None:
+        changed["region"] = share_of(prediction.region, size)
     if prediction.detections is not None:
         changed["detections"] = [
             found.model_copy(
