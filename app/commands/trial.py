@@ -67,7 +67,7 @@ class Trial:
 def run(model: Model, sample: Sample) -> Trial:
     """Have a warm model answer; raises what `Model.prepare` and `Model.finish` raise."""
     admitted = AdmittedRequest(InferenceRequest(sample.data, request_id="try"), sample.header)
-    row = model.empty_batch()[:1]
+    row = model.rows_for(model.empty_batch()[:1], admitted)
     placement = model.prepare_row(admitted, row[0])
     (outputs,) = model.compute(row)
     return Trial(outputs, placement, model.finish(outputs, placement, admitted))

@@ -162,10 +162,13 @@ class Executor:
 
     def _execute(self, batch: Batch[Model, Item, Answer], lane: _Lane) -> int:
         """Carry a batch through to its answers; returns how many of its pictures were computed."""
-        tensor, rows = self._prepare(batch.key, batch.entries, lane.buffer(batch.key))
-        if rows:
-            self._compute(batch.key, tensor, rows, lane)
-        return len(rows)
+        model, computed = batch.key, 0
+        for waiters in _alike(model, batch.entries):
+            tensor, rows = self._prepare(model, waiters, model.rows_for(lane.buffer(model), waiters[0].item))
+            if rows:
+                self._compute(model, tensor, rows, lane)
+            computed += len(rows)
+        return computed
 
     def _prepare(self, model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Tensor, list[_Row]]:
         """Prepare a batch on the device where the model has a way there; else, or if that fails, in the buffer.
@@ -210,6 +213,16 @@ class Executor:
         elif failure is Failure.DEVICE and self._capacity.device_failure is None:
             self._capacity.lose_device(first_line(error))
             log.critical("the device of %s is lost, only a restart helps: %s", model, first_line(error))
+
+
+def _alike(model: Model, waiters: list[Waiter]) -> list[list[Waiter]]:
+    """Those whose rows have one shape, together: all, but where the input's size follows the picture's."""
+    if not model.has_varying_rows:
+        return [waiters]
+    groups: dict[tuple[int, ...], list[Waiter]] = {}
+    for waiter in waiters:
+        groups.setdefault(model.row_shape_of(waiter.item), []).append(waiter)
+    return list(groups.values())
 
 
 def _prepare_on_host(model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Array, list[_Row]]:
