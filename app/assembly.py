@@ -9,10 +9,11 @@ from app.core.batcher import Batcher
 from app.core.capacity import Capacity
 from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
+from app.core.limits import PictureLimits
 from app.core.registry import Registry
 from app.core.retirement import Retirement
 from app.core.rollouts import Rollouts
-from app.core.service import InferenceService, PictureLimits
+from app.core.service import InferenceService
 from app.engines.devices import Device
 from app.host import cgroup
 from app.loading import routes

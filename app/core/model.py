@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from app.core.device_path import DevicePath
-from app.core.request import AdmittedRequest, AdmittedRow, InferenceRequest, Item
+from app.core.request import AdmittedCrop, AdmittedRequest, AdmittedRow, InferenceRequest, Item, LaneWork, PictureItem
 from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines.base import Array, Engine, TensorEngine, TensorSpec
 from app.engines.buckets import bucket, padded, padded_on_device
 from app.engines.devices import Device
 from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest, InvalidRequest
-from app.vision import image, preprocessing
-from app.vision.decode_memory import decode_bytes, grey_bytes
+from app.vision import crops, image, preprocessing
+from app.vision.decode_memory import crop_grey_bytes, decode_bytes, grey_bytes
 from app.vision.image import ImageHeader, Picture, Size
 from app.vision.preprocessing import InputSpec, Placement
 from app.vision.tasks import AnyTask
@@ -147,16 +147,19 @@ class Model:
         """Prepare batches by `path` from now on, or each picture on the CPU where it is None; and why."""
         self.device_path, self.decoding = path, decoding
 
-    def prepare(self, admitted: Item, out: Array) -> Prepared:
-        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch; copy a caller's row.
+    def prepare(self, admitted: PictureItem | AdmittedRow, out: Array) -> Prepared:
+        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch; a crop is decoded
+        already, a caller's row is copied.
 
         Waits until there is memory for it. Raises `InvalidImage` where the picture cannot be decoded.
         """
         if isinstance(admitted, AdmittedRow):
             out[...] = admitted.row
             return Prepared(None, 0.0)
+        spec = self.input_spec.for_picture(_upright(admitted))
+        if isinstance(admitted, AdmittedCrop):
+            return Prepared(preprocessing.prepare(admitted.picture, spec, out), 0.0)
         data, header = admitted.request.image, admitted.header
-        spec = self.input_spec.for_picture(header.upright)
         target = preprocessing.decoding_target(header.upright, spec)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
@@ -173,7 +176,8 @@ class Model:
         """The shape of this picture's row of a batch: the model's, but where the input's size follows the picture's."""
         if isinstance(admitted, AdmittedRow):
             return self.row_shape
-        return self.input_spec.for_picture(admitted.header.upright).shape
+        assert not isinstance(admitted, LaneWork)
+        return self.input_spec.for_picture(_upright(admitted)).shape
 
     def rows_for(self, buffer: Array, admitted: Item) -> Array:
         """The rows that `buffer`, one of `empty_batch` or the beginning of one, has for pictures like this: the same
@@ -185,7 +189,7 @@ class Model:
         rows = len(buffer)
         return buffer.reshape(-1)[: rows * math.prod(shape)].reshape(rows, *shape)
 
-    def prepare_row(self, admitted: AdmittedRequest, out: Array) -> Placement:
+    def prepare_row(self, admitted: PictureItem, out: Array) -> Placement:
         """`prepare` for those who ask only where the picture came to lie."""
         placement = self.prepare(admitted, out).placement
         assert placement is not None
@@ -240,7 +244,9 @@ class Model:
             return -(-pictures // fixed) * fixed
         return bucket(pictures, self._largest_batch) if self.device.kind == "cuda" else pictures
 
-    def finish(self, rows: Mapping[str, Array], placement: Placement | None, admitted: Item) -> Any:
+    def finish(
+        self, rows: Mapping[str, Array], placement: Placement | None, admitted: PictureItem | AdmittedRow
+    ) -> Any:
         """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again. The
         outputs of a caller's own row are given as they are.
         """
@@ -252,6 +258,9 @@ class Model:
         with ExitStack() as held:
 
             def grey() -> Picture:
+                if isinstance(admitted, AdmittedCrop):
+                    held.enter_context(self.memory.hold(crop_grey_bytes(admitted.picture.pixels[..., 0].size)))
+                    return crops.grey(admitted.picture)
                 taken = grey_bytes(admitted.header, len(request.image), self.input_spec.range)
                 held.enter_context(self.memory.hold(taken))
                 return image.decode_grey(request.image, admitted.header, self.input_spec.range)
@@ -361,3 +370,7 @@ class Model:
 def _specimen() -> AdmittedRequest:
     data = image.specimen()
     return AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+
+
+def _upright(admitted: PictureItem) -> Size:
+    return admitted.picture.size if isinstance(admitted, AdmittedCrop) else admitted.header.upright

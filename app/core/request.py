@@ -1,7 +1,7 @@
 """What goes into the core and what comes out."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanContext
 from app.core.working_memory import WorkingMemory
 from app.engines.base import Array
 from app.telemetry.tracing import BatchTrace
-from app.vision.image import FULL_RANGE, ImageHeader, Levels, Size
+from app.vision.image import FULL_RANGE, ImageHeader, Levels, Picture, Size
 from app.vision.tasks import DEFAULTS, Options
 
 
@@ -100,8 +100,35 @@ class AdmittedRow:
     trace: SpanContext | None = None
 
 
-Item = AdmittedRequest | AdmittedRow
-"""What a lane takes: both become one row of a batch, and share batches."""
+@dataclass(frozen=True, slots=True)
+class AdmittedCrop:
+    """A decoded part of a request's picture, answered as if it were a picture by itself: `picture.size` is its own,
+    and so are the coordinates of its prediction. `request.options` are the crop's.
+
+    Its pixels are decoded as the model that is asked wants them: its levels, its alpha (see `Crops.cut`).
+    """
+
+    request: InferenceRequest
+    picture: Picture
+    trace: SpanContext | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneWork:
+    """Work on a request's pixels that a lane does without computing: the answer's `prediction` is what `run` returns.
+
+    It leaves its batch before the engine is asked. `run` may fail for it alone.
+    """
+
+    request: InferenceRequest
+    run: Callable[[], Any]
+    trace: SpanContext | None = None
+
+
+Item = AdmittedRequest | AdmittedCrop | AdmittedRow | LaneWork
+"""What a lane takes. All but `LaneWork` become one row of a batch each, and share batches."""
+PictureItem = AdmittedRequest | AdmittedCrop
+"""What is prepared from pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +148,8 @@ class Timings:
 class Answer:
     """What a lane makes of one item. `batch` is what it was computed in.
 
-    Of a picture, `prediction` is the task's own type; of a row it is the output's rows by name, and `image_size` None.
+    Of a picture or a crop, `prediction` is the task's own type, and `image_size` its own; of a row it is the output's
+    rows by name, of a `LaneWork` what that returned, and `image_size` is None.
     `queued_at` and `ended_at` are moments on `time.monotonic`'s clock.
     """
 

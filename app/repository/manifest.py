@@ -61,7 +61,8 @@ class Manifest(BaseModel):
         description="What the model may be computed in without losing quality; `int8` has a file of its own.",
     )
     labels: list[str] | str = Field(
-        default_factory=list, description="Class names, or a dictionary's characters, in the model's order, or a text file with one a line."
+        default_factory=list,
+        description="Class names, or a dictionary's characters, in the model's order, or a text file with one a line.",
     )
     versions: Literal["latest"] | list[Version] = "latest"
     traffic: dict[Version, float] = Field(

@@ -69,6 +69,14 @@ requests = _counter(
     "roo_requests", "Pictures, and rows of tensors, answered, by outcome.", "source", "model", "version", "outcome"
 )
 request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
+crops = _counter(
+    "roo_crops",
+    "Parts of pictures, answered by themselves, by outcome.",
+    "source",
+    "model",
+    "version",
+    "outcome",
+)
 stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "version", "stage")
 batch_size = _histogram(
     "roo_batch_size", "Pictures computed together.", "model", "version", unit="", buckets=BATCH_SIZES

@@ -61,7 +61,9 @@ def target_size(upright: Size, spec: InputSpec) -> Size:
     if spec.resize == "stretch":
         return spec.size
     if spec.resize == "fit_height":
-        return Size(min(spec.size.width, math.ceil(spec.size.height * upright.width / upright.height)), spec.size.height)
+        return Size(
+            min(spec.size.width, math.ceil(spec.size.height * upright.width / upright.height)), spec.size.height
+        )
     if isinstance(spec.resize_to, Size):
         return spec.resize_to
     whole = math.floor if spec.rounding == "floor" else round

@@ -146,9 +146,7 @@ def _mean_within(shares: NDArray[np.float32], corners: NDArray[Any]) -> float:
     return float(cv2.mean(shares[low[1] : high[1] + 1, low[0] : high[0] + 1], mask)[0])
 
 
-def _in_original(
-    quad: NDArray[np.float32], shape: tuple[int, ...], placement: Placement
-) -> NDArray[np.float32]:
+def _in_original(quad: NDArray[np.float32], shape: tuple[int, ...], placement: Placement) -> NDArray[np.float32]:
     """Corners in cells of a map [h, w] as whole pixels of the original, clipped to it, clockwise from the top left."""
     cells = np.array([shape[1], shape[0]], np.float64)
     offset = np.array([placement.offset_x, placement.offset_y])
