@@ -1,7 +1,6 @@
 """Two answers to one picture, drawn side by side: what only one of them says has a colour of its own."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -71,16 +70,7 @@ def _coloured(first: Detections, second: Detections) -> list[tuple[Detections, l
 def _with_differences_above(found: Detections, colours: list[Colour]) -> tuple[Detections, list[Colour]]:
     """In the order in which the first lies above all others."""
     order = sorted(range(len(colours)), key=lambda index: colours[index] == SAME)
-    masks = found.masks and replace(found.masks, masks=tuple(found.masks.masks[index] for index in order), told=())
-    chosen = Detections(
-        found.boxes[order],
-        found.scores[order],
-        found.class_ids[order],
-        tuple(found.labels[index] for index in order),
-        None if found.barcodes is None else tuple(found.barcodes[index] for index in order),
-        masks,
-    )
-    return chosen, [colours[index] for index in order]
+    return found.take(order), [colours[index] for index in order]
 
 
 def _strip(width: int, title: str = "") -> Canvas:

@@ -51,9 +51,13 @@ class Placement:
 
     def to_original(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes float32 [n, 4] (x0, y0, x1, y1) in pixels of the input to pixels of the original, clipped to it."""
-        offset = np.array([self.offset_x, self.offset_y] * 2, np.float32)
-        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
-        return np.asarray(np.clip((boxes - offset) / scale, 0, np.array(self.size * 2, np.float32)), np.float32)
+        corners = self.points_to_original(boxes.reshape(-1, 2)).reshape(boxes.shape)
+        return np.asarray(np.clip(corners, 0, np.array(self.size * 2, np.float32)), np.float32)
+
+    def points_to_original(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points float32 [..., 2] (x, y) in pixels of the input to pixels of the original, wherever they lie."""
+        offset = np.array([self.offset_x, self.offset_y], np.float32)
+        return np.asarray((points - offset) / np.array([self.scale_x, self.scale_y], np.float32), np.float32)
 
 
 def target_size(upright: Size, spec: InputSpec) -> Size:

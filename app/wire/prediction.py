@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,14 @@ from app.vision.segmentation import UNKNOWN, Segmentation
 from app.vision.tasks import Coordinates
 from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
 from app.wire.masks import AnyMask, to_masks
+from app.wire.places import Keypoint, to_keypoints, to_polygons
 
 AnyPrediction = Detections | Classification | Segmentation
 """What the tasks answer."""
 
 Box = tuple[float, float, float, float]
 Boxes = NDArray[np.float32]
+Polygon = Annotated[list[float], Field(min_length=8, max_length=8)]
 
 _PIXEL_DECIMALS, _SHARE_DECIMALS = 1, 6
 
@@ -64,6 +66,19 @@ class Detection(BaseModel):
     format: str | None = Field(None, description="That barcode's kind, for example `Code 128` or `QR Code`.")
     codes: list[Code] = Field([], description="Every barcode on it, from top to bottom.")
     mask: AnyMask | None = Field(None, description="What of the picture belongs to it, where the model tells masks.")
+    keypoints: list[Keypoint] | None = Field(
+        None, description="Its points in the order of the model's names, where the model finds some."
+    )
+    polygon: Polygon | None = Field(
+        None,
+        description="Where the model finds turned boxes: its corners x1, y1, …, x4, y4 in `coordinates`, clockwise as "
+        "one sees them, along the longer side first; `box` is the upright one around it, within the picture.",
+    )
+    angle: float | None = Field(
+        None,
+        description="With `polygon`: the direction from its first corner to the second, in degrees clockwise from the "
+        "right, -90 to below 90.",
+    )
 
 
 class ClassScore(BaseModel):
@@ -135,6 +150,9 @@ class Prediction(BaseModel):
         "pixels", description="Of all boxes here: pixels of the upright picture, or 0 to 1 of its width and height."
     )
     detections: list[Detection] | None = None
+    skeleton: list[tuple[int, int]] | None = Field(
+        None, description="With `keypoints`: which of a detection's points lines are drawn between, counted from 0."
+    )
     classes: list[ClassScore] | None = None
     segmentation: Segmented | None = None
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
@@ -209,10 +227,17 @@ def _to_detections(found: Detections, labels: tuple[str, ...], size: Size | None
     if found.masks is not None:
         for detection, mask in zip(detections, to_masks(found.masks, size), strict=True):
             detection["mask"] = mask
+    if found.keypoints is not None:
+        for detection, points in zip(detections, to_keypoints(found.keypoints, size), strict=True):
+            detection["keypoints"] = points
+    if found.oriented is not None:
+        for detection, turned in zip(detections, to_polygons(found.oriented, size), strict=True):
+            detection |= turned
     count = Counter(found.labels)
     texts = [code.text for read in codes for code in read]
     inventory = {"counts": {label: count[label] for label in labels}, "texts": texts}
-    return {"detections": detections, "inventory": inventory}
+    skeleton = {} if found.keypoints is None else {"skeleton": found.keypoints.links}
+    return {"detections": detections, **skeleton, "inventory": inventory}
 
 
 def _to_code(code: Barcode) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.commands.output.masks import to_masks
+from app.commands.output.places import to_keypoints, to_oriented
 from app.errors import InvalidRequest
 from app.vision import drawing, image, segmentation
 from app.vision.barcodes import Barcode
@@ -51,7 +52,8 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
     barcodes = tuple(tuple(Barcode(code.text, code.format) for code in item.codes) for item in prediction.detections)
     size = Size(prediction.image.width, prediction.image.height)
     masks = to_masks(prediction.detections, size, prediction.coordinates == "normalized")
-    return Detections(boxes, scores, class_ids, labels, barcodes, masks)
+    places = to_keypoints(prediction, pixels[:2]), to_oriented(prediction.detections, pixels[:2])
+    return Detections(boxes, scores, class_ids, labels, barcodes, masks, *places)
 
 
 def _to_segmentation(found: Segmented, pixels: NDArray[np.float32]) -> Segmentation:

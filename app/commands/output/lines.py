@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
+from app.commands.output.places import places_in_shares
 from app.vision.image import Size
 from app.wire.masks import AnyMask, MaskPng, Polygons
 from app.wire.prediction import Box, Prediction, relative
@@ -54,7 +55,13 @@ def in_shares(prediction: Prediction) -> Prediction:
     changed: dict[str, Any] = {"coordinates": "normalized"}
     if prediction.detections is not None:
         changed["detections"] = [
-            found.model_copy(update={"box": share_of(found.box, size), "mask": _mask_in_shares(found.mask, size)})
+            found.model_copy(
+                update={
+                    "box": share_of(found.box, size),
+                    "mask": _mask_in_shares(found.mask, size),
+                    **places_in_shares(found, size),
+                }
+            )
             for found in prediction.detections
         ]
     if (parts := prediction.segmentation) is not None:
