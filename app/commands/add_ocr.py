@@ -77,7 +77,7 @@ def _recognition(origin: str) -> dict[str, Any]:
             "size": [3200, 48],
             "resize": "fit_height",
             "pad": _MIDDLE_GREY,
-            "varying": {"multiple_of": 32, "least": 32},
+            "varying": {"multiple_of": 32, "least": 320},
             **_PIXELS,
         },
         "text_recognition": {"blank": "first", "space": True},

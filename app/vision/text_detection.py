@@ -21,12 +21,12 @@ _SHORTEST_SIDE = 3  # whole pixels of the original: a quad with a side of no mor
 class TextDetectionSpec(TaskSpec):
     """The manifest's section for `task: text_detection`.
 
-    The output is how likely each place belongs to the inner part of a line, [1, h, w] or [h, w] of 0 to 1; h and w need
-    not be the input's. What is above `threshold` and hangs together is a line, `dilation` thickens it by a pixel first.
-    It is kept if its shorter side has at least `min_size` pixels of the map and the mean over it (`score_mode`: over its
-    smallest rectangle, `fast`, or its outline, `slow`) is at least `score_threshold`, and grown on all sides by its
-    area over its circumference times `unclip_ratio`. Of one picture at most `max_candidates` are looked at and at
-    most `max_lines` answered. `output` names the output to read, where the graph has several.
+    The output is how likely each place belongs to the inner part of a line, [1, h, w] or [h, w] of 0 to 1; h and w
+    need not be the input's. What is above `threshold` and hangs together is a line; `dilation` thickens it by a pixel
+    first. It is kept if its shorter side has at least `min_size` pixels of the map and the mean over it is at least
+    `score_threshold` (`score_mode`: over its smallest rectangle, `fast`, or within its outline, `slow`), and then grown
+    on all sides by its area over its circumference times `unclip_ratio`. Of one picture at most `max_candidates` are
+    looked at and at most `max_lines` answered. `output` names the output to read, where the graph has several.
     """
 
     threshold: float = Field(default=0.3, gt=0, lt=1)

@@ -12,8 +12,8 @@ class VaryingSize(BaseModel):
     """The manifest's `input.varying`: the input is as large as the picture wants it, `input.size` at most.
 
     Sides are multiples of `multiple_of`. With `resize: stretch` the picture keeps its size, but for a shorter side of
-    less than `least`, which is enlarged to that; each side is then rounded to the nearest multiple (PP-OCR's detectors).
-    With `resize: fit_height` the width is rounded up and at least `least` (recognisers of lines).
+    less than `least`, which is enlarged to that; each side is then rounded to the nearest multiple (as PP-OCR's
+    detectors want it). With `resize: fit_height` the width is rounded up and at least `least` (recognisers of lines).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -41,7 +41,8 @@ def test_a_leaning_line_is_straightened() -> None:
 @pytest.mark.parametrize("corners", [quad(3, 3, 3, 3), quad(79, 59, 80, 60), quad(5, 5, 25, 5)], ids=str)
 def test_quads_without_area_give_at_least_a_pixel(corners: np.ndarray) -> None:
     crop = quad_crop(PICTURE, corners)
-    assert min(crop.shape[:2]) >= 1 and crop.dtype == np.uint8
+    assert min(crop.shape[:2]) >= 1
+    assert crop.dtype == np.uint8
 
 
 def test_a_quad_over_the_edge_repeats_it() -> None:
