@@ -142,14 +142,17 @@ async def test_while_a_sink_is_away_the_backlog_waits_and_then_everything_is_the
 
 async def test_what_goes_elsewhere_still_proves_that_a_sink_is_back(service: InferenceService) -> None:
     """All messages name a reply_to, so that nothing proves the results queue, which never failed."""
-    async with Broker([*QUEUES, "private"]) as bus, Hook() as hook:
-        async with working(service, bus, **hook.settings) as worker:
-            hook.always = 503
-            await put(bus, (picture(colour, name, reply_to="private") for name, colour in colours().items()))
-            await until_async(lambda: worker.status.halted)
-            hook.always = None
-            await all_settled(bus)
-            await until_async(lambda: not worker.status.halted)
+    async with (
+        Broker([*QUEUES, "private"]) as bus,
+        Hook() as hook,
+        working(service, bus, **hook.settings) as worker,
+    ):
+        hook.always = 503
+        await put(bus, (picture(colour, name, reply_to="private") for name, colour in colours().items()))
+        await until_async(lambda: worker.status.halted)
+        hook.always = None
+        await all_settled(bus)
+        await until_async(lambda: not worker.status.halted)
 
 
 async def test_a_wrong_key_is_said_clearly_and_asked_about_ever_more_seldom(service: InferenceService) -> None:
@@ -249,10 +252,9 @@ async def test_a_result_too_large_for_a_sink_is_stored_as_a_blob_or_is_a_dead_le
 
 async def test_outcomes_are_counted_by_sink(service: InferenceService) -> None:
     before = kept("webhook")
-    async with Broker(QUEUES) as bus, Hook() as hook:
-        async with working(service, bus, **hook.settings):
-            await put(bus, [picture((1, 2, 3), "one")])
-            await all_settled(bus)
+    async with Broker(QUEUES) as bus, Hook() as hook, working(service, bus, **hook.settings):
+        await put(bus, [picture((1, 2, 3), "one")])
+        await all_settled(bus)
     assert kept("webhook") == before + 1
 
 
