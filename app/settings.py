@@ -187,7 +187,7 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
         if self.has_sinks and not self.queue:
             raise ValueError(
-                "ROO_COSMOS_… and ROO_WEBHOOK_… are for the results of messages, and there is no ROO_QUEUE"
+                "ROO_COSMOS_ENDPOINT and ROO_WEBHOOK_URL are for the results of messages: set ROO_QUEUE, or neither"
             )
         self._check_callers()
         self._check_entra()
