@@ -105,6 +105,13 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
         "in pieces.",
     )
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
+    response_cache_bytes: int = Field(
+        0, ge=0, description="Memory for answers that are given again to who sends the same picture; 0 means none."
+    )
+    response_cache_seconds: float = Field(3600.0, gt=0, description="Oldest such answer, in seconds.")
+    response_cache_shared: bool = Field(
+        False, description="Whether callers with different keys or tokens get each other's answers of the cache."
+    )
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
     upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
     min_upload_rate: int = Field(
@@ -180,7 +187,7 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
         if self.has_sinks and not self.queue:
             raise ValueError(
-                "ROO_COSMOS_… and ROO_WEBHOOK_… are for the results of messages, and there is no ROO_QUEUE"
+                "ROO_COSMOS_ENDPOINT and ROO_WEBHOOK_URL are for the results of messages: set ROO_QUEUE, or neither"
             )
         self._check_callers()
         self._check_entra()
@@ -244,11 +251,13 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
         return self.entra_issuer or ""
 
     def memory(self, lanes: int) -> int:
-        """Most bytes of resident memory: all that may be in flight is, and all that may be decoded or drawn.
+        """Most bytes of resident memory: all that may be in flight is, all that may be decoded or drawn, and all
+        answers that may be kept.
 
         An upper bound for the bundled model on a CPU; `benchmarks/pressure.py` measures against it.
         """
-        return IDLE_BYTES + lanes * LANE_BYTES + self.max_inflight_bytes + self.max_decode_bytes
+        pictures = self.max_inflight_bytes + self.max_decode_bytes
+        return IDLE_BYTES + lanes * LANE_BYTES + pictures + self.response_cache_bytes
 
 
 def load_settings(**overrides: object) -> Settings:

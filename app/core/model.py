@@ -1,5 +1,6 @@
 """A model as the lanes see it: a task bound to an engine, in three verbs."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,9 @@ is short again, it takes twice as many.
 """
 
 
+_LOADINGS = itertools.count()
+
+
 class Prepared(NamedTuple):
     """Where a picture came to lie in its row, and how many seconds of that its decoding took; a caller's own row has no
     placement.
@@ -84,6 +88,8 @@ class Model:
         """
         self.name = name
         self.version = version
+        self.loading = next(_LOADINGS)
+        """Another for each model that is loaded, of whatever name."""
         self.task = task
         self._input_spec = input_spec
         self.engine = engines[0]
