@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 import app as package
 from app.api import control as model_control
-from app.api import dead_letters, documentation, inference, operations, problems, releases
+from app.api import dead_letters, documentation, inference, operations, problems, releases, session
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
 from app.api.console import routes as console_page
@@ -104,6 +104,7 @@ def create_app(
     examples = examples if predict else None
     if examples is not None:
         app.include_router(console_page.router(service.registry, examples))
+        app.include_router(session.router(queues))
     app.include_router(documentation.router(console=examples is not None))
     return app
 
