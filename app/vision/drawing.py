@@ -42,11 +42,12 @@ def canvas_size(size: Size) -> Size:
 
 def draw(
     picture: Picture,
-    prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition,
+    prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition | None,
     size: Size | None = None,
     colours: Sequence[Colour] | None = None,
 ) -> NDArray[np.uint8]:
-    """The picture with the prediction on it: uint8 [height, width, 3] RGB, of `size` or `canvas_size`.
+    """The picture with the prediction on it, where there is one: uint8 [height, width, 3] RGB, of `size` or else
+    `canvas_size`.
 
     A class has the same colour on every picture, unless `colours` has one for each detection. `picture` itself is not
     changed.
@@ -59,6 +60,8 @@ def draw(
     else:
         way = cv2.INTER_AREA if across <= 1 and down <= 1 else cv2.INTER_CUBIC
         canvas = np.asarray(cv2.resize(picture.pixels, size, interpolation=way), np.uint8)
+    if prediction is None:
+        return canvas
     stretch = np.array([across, down] * 2, np.float32)
     pen = Pen.for_picture(size)
     if isinstance(prediction, Detections):
