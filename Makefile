@@ -12,7 +12,7 @@ PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture console-pictures train lock notice clean
+.PHONY: help run demo demo-rollout test test-engines test-training test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture console-pictures train lock notice clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,10 @@ test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/$(PYTEST)
 
 test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 7 GB
-	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models/shelf/test_training.py tests/commands/test_export.py
+	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/commands/test_export.py
+
+test-training: $(ENGINES)/.engines ## Run the tests of training, in the same environment
+	$(ENGINES)/bin/pytest tests/models/shelf
 
 test-parity: $(ENGINES)/.engines ## Compare foreign models with their families' own code, in the same environment
 	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/pytest -W ignore tests/parity
