@@ -1,4 +1,4 @@
-"""The commands of `python -m models.shelf.training`: all, render, train, export, quantize, evaluate, examples."""
+"""The commands of `python -m models.shelf.training`."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ from models.shelf.training.examples import write_examples
 from models.shelf.training.export import export
 from models.shelf.training.manifest import write_manifest
 from models.shelf.training.pools import Split
-from models.shelf.training.session import carry_out
+from models.shelf.training.session import Tracked, carry_out
 from models.shelf.training.team import MemberLost
 from models.shelf.training.train import Run, TrainingPlan, load_plan, resume
 
@@ -42,12 +42,30 @@ def _train(arguments: argparse.Namespace) -> bool:
     data, generated = tuple(arguments.data or ()), arguments.generated
     labels = dict(pair.partition("=")[::2] for pair in arguments.label)
     wanted = Wanted(data, labels, generated, arguments.scenes[0], held_out, arguments.threads)
-    first = carry_out(wanted, arguments.work, _plan(arguments), arguments.steps, arguments.resume, arguments.weights)
+    told = Tracked(arguments.tracking, arguments.experiment, _asked_data(arguments)) if arguments.tracking else None
+    plan = _plan(arguments)
+    first = carry_out(wanted, arguments.work, plan, arguments.steps, arguments.resume, arguments.weights, told)
     if first:
         seen = seen_in(arguments.work)
         trained = {"steps": _trained(arguments.work).step, "scenes": len(seen.files), "digest": seen.digest}
         write_whole(arguments.work / "trained.json", json.dumps(trained))
     return first
+
+
+def _asked_data(arguments: argparse.Namespace) -> str:
+    """What was asked for, without the signatures of addresses."""
+    return " ".join(place.partition("?")[0] for place in arguments.data or ["drawn scenes"])
+
+
+def _track(arguments: argparse.Namespace) -> None:
+    from models.shelf.training.tracking import Teller  # MLflow's client is needed only here
+
+    if not arguments.tracking:
+        raise DataRefused("Where to? --tracking URI.")
+    tracked = Tracked(arguments.tracking, arguments.experiment, _asked_data(arguments))
+    teller = Teller(arguments.work, tracked.tracking(arguments.work, _trained(arguments.work).plan, 1))
+    teller.catch_up()
+    teller.end(failed=False)
 
 
 def _plan(arguments: argparse.Namespace) -> TrainingPlan:
@@ -117,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
         "all": (_all, "render, train, export, evaluate"),
         "render": (_render_all, "render the data sets"),
         "train": (_train, "train on generated scenes, or on --data"),
+        "track": (_track, "tell MLflow what it missed of a run"),
         "export": (_export, "write model.onnx, model.int8.onnx and model.yaml"),
         "quantize": (_quantize, "write model.int8.onnx again, and its digest"),
         "evaluate": (_evaluate, "measure on held-out scenes"),
@@ -140,6 +159,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--generated", type=float, default=0.0, help="share of drawn scenes beside --data, 0 to 1")
         command.add_argument("--plan", type=Path, help="fields of the plan of training, as JSON")
+        command.add_argument("--tracking", help="MLflow's URI (https://…, azureml://…) to tell of the run")
+        command.add_argument("--experiment", default="shelf", help="its experiment there")
         command.add_argument("--seed", type=int, help="the same one gives the same losses")
         command.add_argument("--rate", type=float, help="highest learning rate")
         command.add_argument("--shards", type=int, help="parts of a batch; at least the number of processes")
