@@ -16,9 +16,9 @@ from app.errors import RequestError
 from app.telemetry import metrics, tracing
 from app.telemetry.tracing import Stage
 from app.vision import crops, image
-from app.vision.crops import Region
 from app.vision.decode_memory import decode_bytes
 from app.vision.image import Picture
+from app.vision.region import Region
 
 FULL_BATCHES = 2
 """As many batches for each lane are asked for at once: one is computed while the next waits."""

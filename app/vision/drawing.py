@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.drawing_shapes import draw_box, draw_keypoints, draw_polygon
+from app.vision.drawing_text import draw_lines
 from app.vision.image import Picture, Size
 from app.vision.instance_masks import Masks
 from app.vision.pen import INK_LIGHT, LINE, Canvas, Colour, Pen, fill, readable_on
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 
 Names = tuple[str, ...]
 
@@ -39,11 +42,12 @@ def canvas_size(size: Size) -> Size:
 
 def draw(
     picture: Picture,
-    prediction: Detections | Classification | Segmentation,
+    prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition | None,
     size: Size | None = None,
     colours: Sequence[Colour] | None = None,
 ) -> NDArray[np.uint8]:
-    """The picture with the prediction on it: uint8 [height, width, 3] RGB, of `size` or `canvas_size`.
+    """The picture with the prediction on it, where there is one: uint8 [height, width, 3] RGB, of `size` or else
+    `canvas_size`.
 
     A class has the same colour on every picture, unless `colours` has one for each detection. `picture` itself is not
     changed.
@@ -56,6 +60,8 @@ def draw(
     else:
         way = cv2.INTER_AREA if across <= 1 and down <= 1 else cv2.INTER_CUBIC
         canvas = np.asarray(cv2.resize(picture.pixels, size, interpolation=way), np.uint8)
+    if prediction is None:
+        return canvas
     stretch = np.array([across, down] * 2, np.float32)
     pen = Pen.for_picture(size)
     if isinstance(prediction, Detections):
@@ -65,6 +71,12 @@ def draw(
             whole = picture.located(np.array([[0, 0, *picture.size]], np.float32))[0] * stretch
             _paint_masks(canvas, prediction.masks, colours, whole)
         _draw_detections(canvas, located, colours, pen)
+        return canvas
+    if isinstance(prediction, TextDetection):
+        _draw_text(canvas, prediction, picture, stretch, pen)
+        return canvas
+    if isinstance(prediction, TextRecognition):
+        _draw_panel(canvas, (prediction.text,), [0], [prediction.score], pen)
         return canvas
     if isinstance(prediction, Segmentation):
         _paint(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch)
@@ -99,6 +111,13 @@ def colour_of(class_id: int) -> Colour:
     lightness, saturation = ((0.55, 0.85), (0.68, 0.90), (0.44, 0.80))[class_id // 5 % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, saturation)
     return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _draw_text(canvas: Canvas, found: TextDetection, picture: Picture, stretch: NDArray[np.float32], pen: Pen) -> None:
+    corners = found.quads.reshape(-1, 4)  # two points each, which is what `located` takes
+    quads = (picture.located(corners) * stretch).reshape(-1, 4, 2)
+    places = range(len(quads))
+    draw_lines(canvas, quads, [str(place + 1) for place in places], list(map(colour_of, places)), pen)
 
 
 def _draw_detections(canvas: Canvas, found: Detections, colours: Sequence[Colour], pen: Pen) -> None:

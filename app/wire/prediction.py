@@ -15,11 +15,14 @@ from app.vision.detection import Detections
 from app.vision.image import Size
 from app.vision.segmentation import UNKNOWN, Segmentation
 from app.vision.tasks import Coordinates
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
 from app.wire.masks import AnyMask, to_masks
 from app.wire.places import Keypoint, to_keypoints, to_polygons
+from app.wire.text import ReadText, TextLine, to_lines, to_text
 
-AnyPrediction = Detections | Classification | Segmentation
+AnyPrediction = Detections | Classification | Segmentation | TextDetection | TextRecognition
 """What the tasks answer."""
 
 Box = tuple[float, float, float, float]
@@ -138,7 +141,9 @@ class TimingsMs(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer to one picture. `detections`, `classes` or `segmentation`, as the model's task is; others are null."""
+    """The answer to one picture. `detections`, `classes`, `segmentation`, `lines` or `text`, as the model's task is;
+    others are null.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE]})
 
@@ -149,12 +154,18 @@ class Prediction(BaseModel):
     coordinates: Coordinates = Field(
         "pixels", description="Of all boxes here: pixels of the upright picture, or 0 to 1 of its width and height."
     )
+    region: Box | None = Field(
+        None,
+        description="The part of the picture that was asked about, if any: x1, y1, x2, y2 in `coordinates`.",
+    )
     detections: list[Detection] | None = None
     skeleton: list[tuple[int, int]] | None = Field(
         None, description="With `keypoints`: which of a detection's points lines are drawn between, counted from 0."
     )
     classes: list[ClassScore] | None = None
     segmentation: Segmented | None = None
+    lines: list[TextLine] | None = Field(None, description="Lines of text in the order they are read.")
+    text: ReadText | None = Field(None, description="What the picture, one line of text, says.")
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
     batch_size: int = Field(description="How many pictures were computed together with this one, itself included.")
     timings_ms: TimingsMs
@@ -173,6 +184,7 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
         "request_id": result.request_id,
         "image": {"width": result.image_size.width, "height": result.image_size.height},
         "coordinates": "pixels" if size is None else "normalized",
+        "region": None if result.region is None else _to_boxes(np.array([result.region], np.float32), size)[0],
         **_to_task(result.prediction, result.labels, size),
         "batch_size": result.batch_size,
         "timings_ms": _to_timings(result.timings, result.total),
@@ -195,11 +207,15 @@ def _to_boxes(boxes: Boxes, size: Size | None) -> list[list[float]]:
 
 
 def _to_task(prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None) -> dict[str, Any]:
-    nothing = {"detections": None, "classes": None, "segmentation": None, "inventory": None}
+    nothing = dict.fromkeys(("detections", "classes", "segmentation", "lines", "text", "inventory"))
     if isinstance(prediction, Classification):
         return nothing | {"classes": _to_classes(prediction)}
     if isinstance(prediction, Segmentation):
         return nothing | {"segmentation": _to_segmentation(prediction, size)}
+    if isinstance(prediction, TextDetection):
+        return nothing | {"lines": to_lines(prediction, size)}
+    if isinstance(prediction, TextRecognition):
+        return nothing | {"text": to_text(prediction)}
     return nothing | _to_detections(prediction, labels, size)
 
 
