@@ -64,10 +64,8 @@ def test_a_turned_box_is_drawn_and_pointed_at_as_it_lies(page: Page, server: Ser
     corners = np.array(red["polygon"]).reshape(4, 2)
     for x, y in (corners + np.roll(corners, -1, axis=0)) / 2:
         assert is_drawn(page, x, y)
-    x0, y0, x1, y1 = red["box"]
-    assert not is_drawn(
-        page, x1 - 1, (y0 + y1) / 2 - 20
-    )  # on the upright box, where that is no corner of the turned one
+    _, y0, x1, y1 = red["box"]
+    assert not is_drawn(page, x1 - 1, (y0 + y1) / 2 - 20)  # on the upright box's side
     place = json.loads(page.locator("canvas").get_attribute("data-place") or "")
     tip = page.locator(".tip")
     for (x, y), words in ((PARTS["red"][0], "red · 0.90"), ((x1 - 2, y0 + 2), "")):
