@@ -1,5 +1,7 @@
 """A model as the lanes see it: a task bound to an engine, in three verbs."""
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from app.core.device_path import DevicePath
-from app.core.request import AdmittedCrop, AdmittedRequest, AdmittedRow, InferenceRequest, PictureItem
+from app.core.request import AdmittedCrop, AdmittedRequest, AdmittedRow, InferenceRequest, Item, LaneWork, PictureItem
 from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines.base import Array, Engine, TensorEngine, TensorSpec
 from app.engines.buckets import bucket, padded, padded_on_device
@@ -42,6 +44,9 @@ RECOVERY_BATCHES = 100
 """After so many full batches that fitted, a limit that was lowered for want of memory is doubled; each time that memory
 is short again, it takes twice as many.
 """
+
+
+_LOADINGS = itertools.count()
 
 
 class Prepared(NamedTuple):
@@ -83,6 +88,8 @@ class Model:
         """
         self.name = name
         self.version = version
+        self.loading = next(_LOADINGS)
+        """Another for each model that is loaded, of whatever name."""
         self.task = task
         self._input_spec = input_spec
         self.engine = engines[0]
@@ -156,10 +163,11 @@ class Model:
         if isinstance(admitted, AdmittedRow):
             out[...] = admitted.row
             return Prepared(None, 0.0)
+        spec = self.input_spec.for_picture(_asked(admitted))
         if isinstance(admitted, AdmittedCrop):
             with self.memory.hold(admitted.picture.pixels[..., 0].size):  # a large one is halved before it is resized
-                return Prepared(preprocessing.prepare(admitted.picture, self.input_spec, out), 0.0)
-        data, header, spec = admitted.request.image, admitted.header, self.input_spec
+                return Prepared(preprocessing.prepare(admitted.picture, spec, out), 0.0)
+        data, header = admitted.request.image, admitted.header
         target = self._target(header, admitted.region)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
@@ -168,6 +176,28 @@ class Model:
             if admitted.region is not None:
                 picture = crops.cut(picture, admitted.region)
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
+
+    @property
+    def has_varying_rows(self) -> bool:
+        """Whether the input's size follows the picture's."""
+        return self._input_spec is not None and self._input_spec.varying is not None
+
+    def row_shape_of(self, admitted: Item) -> tuple[int, ...]:
+        """The shape of this picture's row of a batch: the model's, but where the input's size follows the picture's."""
+        if isinstance(admitted, AdmittedRow):
+            return self.row_shape
+        assert not isinstance(admitted, LaneWork)
+        return self.input_spec.for_picture(_asked(admitted)).shape
+
+    def rows_for(self, buffer: Array, admitted: Item) -> Array:
+        """The rows that `buffer`, one of `empty_batch` or the beginning of one, has for pictures like this: the same
+        number, and the shape that it wants.
+        """
+        shape = self.row_shape_of(admitted)
+        if shape == buffer.shape[1:]:
+            return buffer
+        rows = len(buffer)
+        return buffer.reshape(-1)[: rows * math.prod(shape)].reshape(rows, *shape)
 
     def prepare_row(self, admitted: PictureItem, out: Array) -> Placement:
         """`prepare` for those who ask only where the picture came to lie."""
@@ -260,9 +290,10 @@ class Model:
 
     def _target(self, header: ImageHeader, region: Region | None) -> Size | None:
         """What a reduced decode must still cover."""
+        spec, whole = self.input_spec, header.upright
         if region is None:
-            return preprocessing.decoding_target(header.upright, self.input_spec)
-        return crops.covering(header.upright, [region], self.input_spec)
+            return preprocessing.decoding_target(whole, spec.for_picture(whole))
+        return crops.covering(whole, [region], spec)
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:
@@ -280,19 +311,23 @@ class Model:
         self.give_back(buffer)
 
     def warm_up_batch(self, batch: Array) -> None:
-        """Compute one batch on every device; raises as `warm_up` does."""
+        """Compute one batch on every device, as large as a specimen's; raises as `warm_up` does."""
+        batch = self.specimen_rows(batch)
         for engine in self._engines:
             rows = self._warm_up_size(engine, batch)[0]
             self._check_outputs(rows)
             self.row_output_bytes = sum(row.nbytes for row in rows.values())
+
+    def specimen_rows(self, buffer: Array) -> Array:
+        """`rows_for` the picture that models are tried with."""
+        return self.rows_for(buffer, _specimen()) if self.takes_pictures else buffer
 
     def answer_specimens(self, batch: Array, lane: int = 0) -> None:
         """Answer as many pictures as `batch` has rows, as a lane would; where it takes none, the rows as they are."""
         if not self.takes_pictures:
             self.compute(batch, lane)
             return
-        data = image.specimen()
-        admitted = AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+        admitted, batch = _specimen(), self.specimen_rows(batch)
         placements = [self.prepare_row(admitted, row) for row in batch]
         for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
             self.finish(rows, placement, admitted)
@@ -355,3 +390,15 @@ class Model:
                     )
             chunks.append({name: rows[: len(chunk)] for name, rows in outputs.items()})
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _specimen() -> AdmittedRequest:
+    data = image.specimen()
+    return AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+
+
+def _asked(admitted: PictureItem) -> Size:
+    """The size of what is asked about, in pixels of the upright original."""
+    if isinstance(admitted, AdmittedCrop):
+        return admitted.picture.size
+    return admitted.header.upright if admitted.region is None else admitted.region.size

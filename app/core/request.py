@@ -1,5 +1,6 @@
 """What goes into the core and what comes out."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,11 +53,22 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
+class Caching:
+    """What a caller allows of answers from before: none older than `max_age` seconds, 0 none at all; and whether its
+    own may be kept for the next.
+    """
+
+    caller: str
+    max_age: float = math.inf
+    store: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceRequest:
     """One picture to be understood. `image` is encoded; `model` and `version` None mean the default ones.
 
     Requests with one `key`, a robot's for one, are answered by one version where several share the traffic; what has
-    none goes by its `request_id`, so that its repetition meets the same version.
+    none goes by its `request_id`, so that its repetition meets the same version. Without `caching` it is computed.
     """
 
     image: bytes
@@ -68,6 +80,7 @@ class InferenceRequest:
     source: str = "http"
     flow: Flow = EVEN
     key: str | None = None
+    caching: Caching | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +170,10 @@ class Timings:
     finish: float
 
 
+NO_TIME = Timings(0.0, 0.0, 0.0, 0.0, 0.0)
+"""Of what was not computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a lane makes of one item. `batch` is what it was computed in.
@@ -182,7 +199,7 @@ class InferenceResult:
     `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
     arrival to answer; `options` are the request's, `region` is the part of the picture that it asked about, `tiles` how
     many that was divided into, where it was. `levels` and `memory` are what drawing on the picture asks of the model,
-    which may be gone by then.
+    which may be gone by then. `age` is in seconds where it was computed for another request, `timings` of which are 0.
     """
 
     request_id: str
@@ -199,6 +216,7 @@ class InferenceResult:
     tiles: int | None = None
     levels: Levels = FULL_RANGE
     memory: WorkingMemory | None = None
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

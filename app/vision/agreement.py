@@ -12,6 +12,8 @@ from app.vision.instance_masks import Masks
 from app.vision.mask_formats import whole
 from app.vision.oriented_boxes import OrientedBoxes, intersection_over_union
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 
 OVERLAP = 0.5
 """Boxes of one class whose intersection is at least this part of their union are one detection, if their masks are so
@@ -79,7 +81,25 @@ def compare(first: Any, second: Any) -> Agreement:
             return Agreement(first.class_map.size)
         alike = int(np.count_nonzero(first.class_map == second.class_map))
         return Agreement(first.class_map.size, alike)
+    if isinstance(first, TextRecognition):
+        same = int(first.text == second.text)
+        return Agreement(1, same, shifts=(abs(first.score - second.score),), changed=1 - same)
+    if isinstance(first, TextDetection):
+        return _lines(first, second)
     return _classifications(first, second)
+
+
+def _lines(first: TextDetection, second: TextDetection) -> Agreement:
+    """Lines are alike where the upright boxes around them are."""
+    pairs = _pairs(_overlaps(_around(first.quads), _around(second.quads)))
+    same = len(pairs)
+    lost, gained = len(first.scores) - same, len(second.scores) - same
+    shifts = tuple(abs(float(first.scores[one]) - float(second.scores[other])) for one, other in pairs)
+    return Agreement(same + lost + gained, same, lost, gained, shifts)
+
+
+def _around(quads: np.ndarray) -> np.ndarray:
+    return np.concatenate((quads.min(axis=1), quads.max(axis=1)), axis=1)
 
 
 def _classifications(first: Classification, second: Classification) -> Agreement:

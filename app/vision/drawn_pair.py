@@ -11,6 +11,8 @@ from app.vision.drawing import draw
 from app.vision.image import Picture, Size
 from app.vision.pen import INK_LIGHT, Canvas, Colour, Pen, fill
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 
 SAME, CHANGED, LOST, GAINED = (150, 156, 164), (250, 204, 21), (239, 68, 36), (14, 165, 233)
 """Colours of detections that both have, that have another class in the other answer, and that the first or the second
@@ -23,7 +25,7 @@ _DARK = (17, 20, 26)
 _PEN = Pen(line=1, margin=8, text=17)
 _GAP = 6
 
-Prediction = Detections | Classification | Segmentation
+Prediction = Detections | Classification | Segmentation | TextDetection | TextRecognition
 
 
 def side_size(size: Size) -> Size:

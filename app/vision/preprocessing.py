@@ -64,6 +64,10 @@ def target_size(upright: Size, spec: InputSpec) -> Size:
     """The size that the whole picture is resized to, or would be before a crop; at least 1 x 1."""
     if spec.resize == "stretch":
         return spec.size
+    if spec.resize == "fit_height":
+        return Size(
+            min(spec.size.width, math.ceil(spec.size.height * upright.width / upright.height)), spec.size.height
+        )
     if isinstance(spec.resize_to, Size):
         return spec.resize_to
     whole = math.floor if spec.rounding == "floor" else round
@@ -96,6 +100,8 @@ def decoding_target(upright: Size, spec: InputSpec) -> Size | None:
 
 def device_problem(spec: InputSpec) -> str | None:
     """Why `device_preprocessing` cannot prepare what this says, or None where it can."""
+    if spec.varying is not None or spec.resize == "fit_height":
+        return "its input follows each picture's sides"
     if spec.reduce == "none" or spec.antialias:
         return "its manifest wants every pixel as its family's own code makes it"
     if spec.channels not in ("rgb", "bgr"):
@@ -134,7 +140,7 @@ def geometry(
         left, top = -window.left, -window.top
     elif spec.resize == "center_crop":
         cut, content = _crop(decoded, target, spec.size), spec.size
-    elif spec.align == "center":
+    elif spec.align == "center" and spec.resize != "fit_height":
         left, top = (spec.size.width - target.width) // 2, (spec.size.height - target.height) // 2
     # Cuts are at whole pixels and reductions round up, so the scale is what it came to, not what was asked for.
     scale_x, scale_y = (_scale(length, side, spec) for length, side in _lengths(cut, content))

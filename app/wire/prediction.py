@@ -15,11 +15,14 @@ from app.vision.detection import Detections
 from app.vision.image import Size
 from app.vision.segmentation import UNKNOWN, Segmentation
 from app.vision.tasks import Coordinates
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
 from app.wire.masks import AnyMask, to_masks
 from app.wire.places import Keypoint, to_keypoints, to_polygons
+from app.wire.text import ReadText, TextLine, to_lines, to_text
 
-AnyPrediction = Detections | Classification | Segmentation
+AnyPrediction = Detections | Classification | Segmentation | TextDetection | TextRecognition
 """What the tasks answer."""
 
 Box = tuple[float, float, float, float]
@@ -138,7 +141,9 @@ class TimingsMs(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer to one picture. `detections`, `classes` or `segmentation`, as the model's task is; others are null."""
+    """The answer to one picture. `detections`, `classes`, `segmentation`, `lines` or `text`, as the model's task is;
+    others are null.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE]})
 
@@ -162,6 +167,8 @@ class Prediction(BaseModel):
     )
     classes: list[ClassScore] | None = None
     segmentation: Segmented | None = None
+    lines: list[TextLine] | None = Field(None, description="Lines of text in the order they are read.")
+    text: ReadText | None = Field(None, description="What the picture, one line of text, says.")
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
     batch_size: int = Field(description="How many pictures were computed together with this one, itself included.")
     timings_ms: TimingsMs
@@ -204,11 +211,15 @@ def _to_boxes(boxes: Boxes, size: Size | None) -> list[list[float]]:
 
 
 def _to_task(prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None) -> dict[str, Any]:
-    nothing = {"detections": None, "classes": None, "segmentation": None, "inventory": None}
+    nothing = dict.fromkeys(("detections", "classes", "segmentation", "lines", "text", "inventory"))
     if isinstance(prediction, Classification):
         return nothing | {"classes": _to_classes(prediction)}
     if isinstance(prediction, Segmentation):
         return nothing | {"segmentation": _to_segmentation(prediction, size)}
+    if isinstance(prediction, TextDetection):
+        return nothing | {"lines": to_lines(prediction, size)}
+    if isinstance(prediction, TextRecognition):
+        return nothing | {"text": to_text(prediction)}
     return nothing | _to_detections(prediction, labels, size)
 
 

@@ -15,6 +15,8 @@ from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.image import Size
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 from app.wire.prediction import AnyPrediction, Prediction, Segmented
 
 
@@ -42,6 +44,11 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
     pixels = np.array(sides * 2, np.float32)
     if prediction.segmentation is not None:
         return _to_segmentation(prediction.segmentation, pixels)
+    if prediction.lines is not None:
+        quads = np.array([line.polygon for line in prediction.lines], np.float32).reshape(-1, 4, 2) * pixels[:2]
+        return TextDetection(quads, np.array([line.score for line in prediction.lines], np.float32))
+    if prediction.text is not None:
+        return TextRecognition(prediction.text.text, prediction.text.score)
     found = prediction.detections if prediction.detections is not None else prediction.classes or []
     scores = np.array([item.score for item in found], np.float32)
     class_ids = np.array([item.class_id for item in found], np.int64)

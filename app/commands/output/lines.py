@@ -10,6 +10,7 @@ from app.commands.output.places import places_in_shares
 from app.vision.image import Size
 from app.wire.masks import AnyMask, MaskPng, Polygons
 from app.wire.prediction import Box, Prediction, relative
+from app.wire.text import TextLine
 
 _DECIMALS = 6
 
@@ -70,6 +71,8 @@ def in_shares(prediction: Prediction) -> Prediction:
         segments = [part.model_copy(update={"box": share_of(part.box, size)}) for part in parts.segments]
         whole = parts.map.model_copy(update={"box": share_of(parts.map.box, size)})
         changed["segmentation"] = parts.model_copy(update={"segments": segments, "map": whole})
+    if prediction.lines is not None:
+        changed["lines"] = [line.model_copy(update={"polygon": _quad_share(line, size)}) for line in prediction.lines]
     return prediction.model_copy(update=changed)
 
 
@@ -79,6 +82,11 @@ def _mask_in_shares(mask: AnyMask | None, size: Size) -> AnyMask | None:
         rings = [(np.array(ring).reshape(-1, 2) / unit).round(_DECIMALS).reshape(-1) for ring in mask.polygons]
         return Polygons(polygons=[ring.tolist() for ring in rings])
     return mask.model_copy(update={"box": share_of(mask.box, size)}) if isinstance(mask, MaskPng) else mask
+
+
+def _quad_share(line: TextLine, size: Size) -> list[float]:
+    shares: list[float] = (np.array(line.polygon) / np.array(size * 4, np.float64)).round(_DECIMALS).tolist()
+    return shares
 
 
 def share_of(box: Box, size: Size) -> Box:
