@@ -158,6 +158,9 @@ class Prediction(BaseModel):
         None,
         description="The part of the picture that was asked about, if any: x1, y1, x2, y2 in `coordinates`.",
     )
+    tiles: int | None = Field(
+        None, description="Into how many tiles the picture was divided, if it was; the whole is not among them."
+    )
     detections: list[Detection] | None = None
     skeleton: list[tuple[int, int]] | None = Field(
         None, description="With `keypoints`: which of a detection's points lines are drawn between, counted from 0."
@@ -185,6 +188,7 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
         "image": {"width": result.image_size.width, "height": result.image_size.height},
         "coordinates": "pixels" if size is None else "normalized",
         "region": None if result.region is None else _to_boxes(np.array([result.region], np.float32), size)[0],
+        "tiles": result.tiles,
         **_to_task(result.prediction, result.labels, size),
         "batch_size": result.batch_size,
         "timings_ms": _to_timings(result.timings, result.total),
