@@ -106,19 +106,19 @@ lock: $(VENV)/.dev $(BIN)/uv ## Renew the locks from pyproject.toml
 	printf 'uv>=0.13\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate -o requirements-uv.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu -o requirements-cpu.lock pyproject.toml
+		--extra cpu --extra cosmos -o requirements-cpu.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cuda --extra torch -o requirements-cuda.lock pyproject.toml
+		--extra cuda --extra cosmos --extra torch -o requirements-cuda.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cuda -o requirements-cuda-slim.lock pyproject.toml
+		--extra cuda --extra cosmos -o requirements-cuda-slim.lock pyproject.toml
 	printf 'grpcio-tools>=1.70\nsetuptools>=77\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate -o requirements-build.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra bench --extra dev -o requirements-dev.lock pyproject.toml
+		--extra cpu --extra cosmos --extra bench --extra dev -o requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra openvino -o requirements-openvino.lock pyproject.toml
+		--extra cpu --extra cosmos --extra openvino -o requirements-openvino.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra bench --extra dev --extra openvino --extra torch --extra train --extra parity \
+		--extra cpu --extra cosmos --extra bench --extra dev --extra openvino --extra torch --extra train --extra parity \
 		-o requirements-engines.lock pyproject.toml
 	printf 'mlflow==3.17.2\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate --python-version 3.11 -o requirements-mlflow.lock -
