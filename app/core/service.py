@@ -30,7 +30,7 @@ from app.core.request import (
 )
 from app.core.response_cache import ResponseCache
 from app.core.shadow import Keep, Shadows
-from app.core.tiled import Plan, TiledPictures
+from app.core.tiled import TiledPictures
 from app.engines.base import Array
 from app.errors import (
     CannotLoad,
@@ -161,25 +161,25 @@ class InferenceService:
     async def _infer(self, request: InferenceRequest, permit: Permit, model: Model, started: float) -> InferenceResult:
         header, region = self.limits.check(request.image, model, request.options)
         model.task.check_options(request.options)
-        plan = tiled.plan(model, request.options, header.upright, region, self.limits.tiles)
         admitted = AdmittedRequest(request, header, tracing.sampled_context(), region)
         cache, caching = self.cache, request.caching
         if cache is None or caching is None:
-            return await self._compute(admitted, plan, permit, model, started)
+            return await self._compute(admitted, permit, model, started)
         key = await cache.key_of(request, caching, model)
         if (kept := cache.find(key, caching, model)) is not None:
             return kept.answer_to(request, model, started)
-        result = await self._compute(admitted, plan, permit, model, started)
+        result = await self._compute(admitted, permit, model, started)
         cache.keep(key, caching, result)
         return result
 
     async def _compute(
-        self, admitted: AdmittedRequest, plan: Plan | None, permit: Permit, model: Model, started: float
+        self, admitted: AdmittedRequest, permit: Permit, model: Model, started: float
     ) -> InferenceResult:
-        request = admitted.request
+        request, header = admitted.request, admitted.header
+        plan = tiled.plan(model, request.options, header.upright, admitted.region, self.limits.tiles)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
         self._refuse_hopeless(model, permit.priority, deadline, 1 if plan is None else len(plan.regions))
-        permit.take_picture(model, admitted.header.pixels, shared=self.registry.several)
+        permit.take_picture(model, header.pixels, shared=self.registry.several)
         if plan is None:
             (answer,) = await self._asking.all([admitted], permit.priority, model, deadline, request.flow)
         else:
