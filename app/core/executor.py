@@ -295,8 +295,10 @@ def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], sta
     metrics.batch_size.record(len(rows), labels)
     metrics.batch_fill.record(len(rows) / model.max_batch_size, labels)
     model.raise_limit(len(rows))
-    members = tuple(row.waiter.item.trace for row in rows if row.waiter.item.trace is not None)
-    batch = BatchTrace(model.name, model.version, len(rows), model.computed_rows(len(rows)), started, seconds, members)
+    # Of a picture's crops many may be in one batch.
+    members = {row.item.trace.span_id: row.item.trace for row in rows if row.item.trace is not None}
+    bucket, traces = model.computed_rows(len(rows)), tuple(members.values())
+    batch = BatchTrace(model.name, model.version, len(rows), bucket, started, seconds, traces)
     for row, output in zip(rows, outputs, strict=True):
         _finish(model, row, output, batch)
 

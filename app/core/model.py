@@ -277,7 +277,7 @@ class Model:
 
             def grey() -> Picture:
                 if isinstance(admitted, AdmittedCrop):
-                    held.enter_context(self.memory.hold(crop_grey_bytes(admitted.picture.pixels[..., 0].size)))
+                    held.enter_context(self.memory.hold(_grey_bytes_of(admitted.picture)))
                     return crops.grey(admitted.picture)
                 taken = grey_bytes(admitted.header, len(request.image), self.input_spec.range)
                 held.enter_context(self.memory.hold(taken))
@@ -395,6 +395,11 @@ class Model:
 def _specimen() -> AdmittedRequest:
     data = image.specimen()
     return AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+
+
+def _grey_bytes_of(crop: Picture) -> int:
+    height, width, channels = crop.pixels.shape
+    return crop_grey_bytes(height * width, channels == 4)
 
 
 def _asked(admitted: PictureItem) -> Size:

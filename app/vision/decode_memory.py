@@ -20,6 +20,8 @@ _THIN = 40 << 20
 """What the coefficients of a JPEG that is one pixel wide come to, whose blocks are mostly edge."""
 _FILE_COPIES = 2
 """The file itself, lent to the decoder, and what that reads of it at once."""
+_LAID_ON_WHITE = 16
+"""Bytes for each pixel of a transparent crop while it is laid on white."""
 _SOUGHT, _SOUGHT_AGAIN = 5, 24
 """Bytes for each pixel of a crop in which barcodes are sought, and of one that is also enlarged or turned."""
 
@@ -56,10 +58,12 @@ def grey_bytes(header: ImageHeader, file_bytes: int, levels: Levels = FULL_RANGE
     return max(decoding, written + max(turned, _sought(pixels))) + _FILE_COPIES * file_bytes + _BESIDE
 
 
-def crop_grey_bytes(pixels: int) -> int:
-    """Most bytes that are taken at once while a decoded crop of so many pixels is made grey and barcodes are read."""
-    laid_on_white = 13 * pixels  # four copies of its colours, of which one is the result
-    return max(laid_on_white, pixels + _sought(pixels)) + _BESIDE
+def crop_grey_bytes(pixels: int, transparent: bool) -> int:
+    """Most bytes that are taken at once while `crops.grey` makes a crop of so many pixels grey, which has perhaps an
+    alpha channel, and barcodes are read in the result.
+    """
+    laying_on_white = _LAID_ON_WHITE * pixels if transparent else pixels
+    return max(laying_on_white, pixels + _sought(pixels)) + _BESIDE
 
 
 def worst_bytes(pixels: int, file_bytes: int) -> int:

@@ -10,6 +10,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
+from tests.fixtures.bright_squares import add_bright_model
 from tests.fixtures.models import add_slow_colour_model
 from tests.fixtures.pictures import solid
 from tests.fixtures.queue import picture, put
@@ -74,6 +75,21 @@ def test_a_request_continues_its_callers_trace(repository: Path) -> None:
         assert (request.kind, said["url.path"]) == (Span.SPAN_KIND_SERVER, "/v1/models/colour/predict")
         assert (said["http.response.status_code"], said["http.request.method"]) == ("200", "POST")
         until(lambda: TRACE in server.log)  # its line carries the trace as well
+
+
+def test_a_picture_in_tiles_is_one_trace(tmp_path: Path) -> None:
+    add_bright_model(tmp_path)
+    with collecting() as collector, serving(tmp_path, exporting(collector)) as server:
+        with server.client() as client:
+            content, headers = solid((9, 9, 9), (600, 400)), {"traceparent": TRACEPARENT}
+            answer = client.post("/v1/predict", content=content, params={"tiles": "256"}, headers=headers)
+        assert answer.json()["tiles"] == 6
+        until(lambda: len(traced(collector)) >= 4)
+    spans = traced(collector)
+    assert {span.name for span in spans} == {"POST /v1/predict", "cut", "crops bright", "join"}
+    assert all(reaches_sender(span, spans) for span in spans)
+    (asked,) = collector.named("crops bright")
+    assert texts(asked.attributes)["roo.crops"] == "7"
 
 
 def test_pictures_of_one_batch_are_linked_to_it_and_it_to_them(slow: Path) -> None:

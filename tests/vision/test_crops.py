@@ -1,5 +1,7 @@
 """Parts of decoded pictures: where they lie, what they show, what they take."""
 
+import tracemalloc
+
 import cv2
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.vision import crops, image
+from app.vision.decode_memory import crop_grey_bytes
 from app.vision.image import Picture, Size
 from app.vision.input_spec import InputSpec
 from app.vision.preprocessing import prepare
@@ -97,6 +100,18 @@ def test_grey_of_a_crop_is_what_the_whole_picture_gives_in_that_place() -> None:
     # The decoder rounds otherwise.
     np.testing.assert_allclose(found.pixels, image.decode_grey(data, header).pixels[7:63, 11:71].astype(int), atol=1)
     assert found.size == (60, 56)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_making_a_crop_grey_takes_no_more_than_is_said(channels: int) -> None:
+    crop = Picture(noise(1_500, 1_500, channels), Size(1_500, 1_500))
+    tracemalloc.start()
+    try:
+        crops.grey(crop)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert crop.pixels[..., 0].size <= peak <= crop_grey_bytes(1_500 * 1_500, channels == 4)
 
 
 def test_grey_of_a_transparent_crop_is_laid_on_white() -> None:
