@@ -96,6 +96,7 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
         448 * MIB, ge=1 * MIB, description="Memory that decoded pictures may take at once, in bytes; others wait."
     )
     max_images_per_request: int = Field(32, ge=1, description="Most pictures in one request.")
+    max_tiles: int = Field(256, ge=1, le=4096, description="Most tiles that one picture is divided into.")
     max_inflight: int = Field(256, ge=1, description="Pictures admitted and not yet answered.")
     max_inflight_bytes: int = Field(
         256 * MIB,
@@ -144,8 +145,16 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
     entra_roles: Names = Field(
         (), description="Roles or scopes of which a token must hold one, with commas; empty means none is asked for."
     )
+    entra_viewer_roles: Names = Field(
+        (), description="Roles or scopes with which a token may also look at dead letters, with commas."
+    )
+    entra_operator_roles: Names = Field(
+        (), description="Roles or scopes with which a token may also resubmit and drop dead letters, with commas."
+    )
     entra_admin_roles: Names = Field(
-        (), description="Roles or scopes with which a token may also load and unload models, with commas."
+        (),
+        description="Roles or scopes with which a token may also load and unload models, and all of the above, with "
+        "commas.",
     )
     metrics_open: bool = Field(False, description="Whether /metrics is answered without a key or token.")
     rate_limit: float = Field(0.0, ge=0, description="Requests a second for each caller and replica; 0 means no limit.")
@@ -157,6 +166,10 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
     )
     bulk_share: float = Field(
         0.1, ge=0, lt=1, description="Share of the lanes' time that bulk work keeps while people wait."
+    )
+    audit_log: Path | None = Field(
+        None,
+        description="File that a line of JSON is added to for all that operators do; the log has them in any case.",
     )
     drain_delay: float = Field(
         0.0, ge=0, description="Seconds that HTTP still accepts requests after SIGTERM while /readyz already says no."
@@ -213,7 +226,15 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
     def _check_entra(self) -> None:
         ways = (self.entra_tenant is not None) + (self.entra_issuer is not None)
         if "entra" not in self.auth:
-            if ways or self.entra_audience or self.entra_roles or self.entra_admin_roles:
+            if ways or any(
+                (
+                    self.entra_audience,
+                    self.entra_roles,
+                    self.entra_viewer_roles,
+                    self.entra_operator_roles,
+                    self.entra_admin_roles,
+                )
+            ):
                 raise ValueError(
                     "Entra ID is set up, but ROO_AUTH does not ask for its tokens: set it to entra or keys+entra"
                 )

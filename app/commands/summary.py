@@ -17,6 +17,10 @@ def summary(prediction: dict[str, Any]) -> str:
     if prediction.get("segmentation") is not None:
         parts = [f"{item['label']} {item['share']:.1%}" for item in prediction["segmentation"]["segments"]]
         return ", ".join(parts) or "nothing found"
+    if prediction.get("lines") is not None:
+        return f"{len(prediction['lines'])} lines of text" if prediction["lines"] else "nothing found"
+    if (read := prediction.get("text")) is not None:
+        return f"{printable(read['text'])} {read['score']:.2f}" if read["text"] else "nothing found"
     counts = Counter(item["label"] for item in prediction.get("detections") or [])
     texts = [printable(text) for text in (prediction.get("inventory") or {}).get("texts", [])]
     return ", ".join([f"{count} {label}" for label, count in sorted(counts.items())] + texts) or "nothing found"

@@ -180,6 +180,16 @@ def record_stages(stages: Iterable[Stage], batch: BatchTrace | None) -> None:
         span.end(_nanoseconds(stage.started_at + stage.seconds + offset))
 
 
+def record_crops(started_at: float, model: str, version: str, count: int) -> None:
+    """One child of the current span for all of a picture's crops that one model was asked about until now."""
+    if not trace.get_current_span().is_recording():
+        return
+    offset = time.time() - time.monotonic()
+    said: dict[str, str | int] = {"roo.model": model, "roo.version": version, "roo.crops": count}
+    span = _tracer.start_span(f"crops {model}", attributes=said, start_time=_nanoseconds(started_at + offset))
+    span.end(_nanoseconds(time.time()))
+
+
 def _join(span: Span, batch: BatchTrace, offset: float) -> None:
     """One span for the batch, linked to all its members; each member's own span is linked to it."""
     if batch.span is None:
