@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 _NO_TEXT = re.compile("[\udc80-\udcff]")
@@ -19,7 +20,33 @@ def summary(prediction: dict[str, Any]) -> str:
         return ", ".join(parts) or "nothing found"
     counts = Counter(item["label"] for item in prediction.get("detections") or [])
     texts = [printable(text) for text in (prediction.get("inventory") or {}).get("texts", [])]
-    return ", ".join([f"{count} {label}" for label, count in sorted(counts.items())] + texts) or "nothing found"
+    found = ", ".join([f"{count} {label}" for label, count in sorted(counts.items())] + texts) or "nothing found"
+    return "; ".join([found, *_steps(prediction)])
+
+
+def _steps(prediction: dict[str, Any]) -> Iterator[str]:
+    """Of a chain: how often each step said what of crops, and how many it did not ask about, or failed on."""
+    said: dict[str, Counter[str]] = {}
+    for item in prediction.get("detections") or []:
+        _count(item, said)
+    for step in prediction.get("chain") or []:
+        crops = step["crops"]
+        if crops is None or not crops["found"]:
+            continue
+        words = [f"{count} {printable(label)}" for label, count in sorted(said.get(step["name"], Counter()).items())]
+        if crops["failed"]:
+            words.append(f"{crops['failed']} failed")
+        if crops["asked"] < crops["found"]:
+            words.append(f"{crops['found'] - crops['asked']} not asked about")
+        yield f"{step['name']}: {', '.join(words) or 'nothing found'}"
+
+
+def _count(item: dict[str, Any], said: dict[str, Counter[str]]) -> None:
+    for name, answer in (item.get("steps") or {}).items():
+        found = answer.get("detections") or (answer.get("classes") or [])[:1]
+        said.setdefault(name, Counter()).update(one["label"] for one in found)
+        for inner in answer.get("detections") or []:
+            _count(inner, said)
 
 
 def printable(text: str) -> str:

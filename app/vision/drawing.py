@@ -18,8 +18,13 @@ from app.vision.segmentation import Segmentation
 
 Names = tuple[str, ...]
 
+Notes = Sequence[Sequence[str]]
+
 DRAWN_PIXELS = 3840 * 2160
 """Most pixels of a drawn picture: as many as a large screen shows."""
+
+MOST_NOTES = 6
+"""Lines below one box."""
 
 _GOLDEN_ANGLE = 0.381966
 _FIRST_HUE = 0.57
@@ -42,11 +47,12 @@ def draw(
     prediction: Detections | Classification | Segmentation,
     size: Size | None = None,
     colours: Sequence[Colour] | None = None,
+    notes: Notes = (),
 ) -> NDArray[np.uint8]:
     """The picture with the prediction on it: uint8 [height, width, 3] RGB, of `size` or `canvas_size`.
 
-    A class has the same colour on every picture, unless `colours` has one for each detection. `picture` itself is not
-    changed.
+    A class has the same colour on every picture, unless `colours` has one for each detection. `notes` has for each
+    detection lines that are written below its box, where there are any. `picture` itself is not changed.
     """
     size = canvas_size(picture.size) if size is None else size
     height, width = picture.pixels.shape[:2]
@@ -65,6 +71,7 @@ def draw(
             whole = picture.located(np.array([[0, 0, *picture.size]], np.float32))[0] * stretch
             _paint_masks(canvas, prediction.masks, colours, whole)
         _draw_detections(canvas, located, colours, pen)
+        _draw_notes(canvas, located, notes, colours, pen)
         return canvas
     if isinstance(prediction, Segmentation):
         _paint(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch)
@@ -146,6 +153,24 @@ def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colo
         top = max(0, min(round(box[1]), canvas_height - height))
     fill(canvas, left, top, left + width, top + height, colour)
     pen.write(canvas, text, left + pen.margin, top + pen.margin, readable_on(colour))
+
+
+def _draw_notes(canvas: Canvas, found: Detections, notes: Notes, colours: Sequence[Colour], pen: Pen) -> None:
+    """What others say of each box, on a dark plate below it, or inside its lower edge where there is no room."""
+    canvas_height, canvas_width = canvas.shape[:2]
+    for lines, box, colour in reversed(list(zip(notes, found.boxes.tolist(), colours, strict=False))):
+        texts = [pen.shortened(line, canvas_width - 2 * pen.margin - pen.line) for line in lines[:MOST_NOTES]]
+        if not texts:
+            continue
+        line_height = round(LINE * pen.text)
+        width = max(map(pen.width_of, texts)) + 2 * pen.margin + pen.line
+        height = line_height * len(texts) + 2 * pen.margin
+        left = max(0, min(round(box[0]), canvas_width - width))
+        top = max(0, min(round(box[3]), canvas_height - height))
+        fill(canvas, left, top, left + width, top + height, INK_DARK)
+        fill(canvas, left, top, left + pen.line, top + height, colour)
+        for index, text in enumerate(texts):
+            pen.write(canvas, text, left + pen.line + pen.margin, top + pen.margin + index * line_height, INK_LIGHT)
 
 
 def _paint(canvas: Canvas, found: Segmentation, box: NDArray[np.float32]) -> None:

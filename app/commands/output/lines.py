@@ -8,7 +8,7 @@ import numpy as np
 from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.vision.image import Size
 from app.wire.masks import AnyMask, MaskPng, Polygons
-from app.wire.prediction import Box, Prediction, relative
+from app.wire.prediction import Box, CropPrediction, Detection, Prediction, Segmented, relative
 
 _DECIMALS = 6
 
@@ -53,15 +53,32 @@ def in_shares(prediction: Prediction) -> Prediction:
     size = Size(prediction.image.width, prediction.image.height)
     changed: dict[str, Any] = {"coordinates": "normalized"}
     if prediction.detections is not None:
-        changed["detections"] = [
-            found.model_copy(update={"box": share_of(found.box, size), "mask": _mask_in_shares(found.mask, size)})
-            for found in prediction.detections
-        ]
-    if (parts := prediction.segmentation) is not None:
-        segments = [part.model_copy(update={"box": share_of(part.box, size)}) for part in parts.segments]
-        whole = parts.map.model_copy(update={"box": share_of(parts.map.box, size)})
-        changed["segmentation"] = parts.model_copy(update={"segments": segments, "map": whole})
+        changed["detections"] = [_detection_in_shares(found, size) for found in prediction.detections]
+    if prediction.segmentation is not None:
+        changed["segmentation"] = _segmented_in_shares(prediction.segmentation, size)
     return prediction.model_copy(update=changed)
+
+
+def _detection_in_shares(found: Detection, size: Size) -> Detection:
+    changed: dict[str, Any] = {"box": share_of(found.box, size), "mask": _mask_in_shares(found.mask, size)}
+    if found.steps is not None:
+        changed["steps"] = {name: _crop_in_shares(said, size) for name, said in found.steps.items()}
+    return found.model_copy(update=changed)
+
+
+def _crop_in_shares(said: CropPrediction, size: Size) -> CropPrediction:
+    changed: dict[str, Any] = {"crop": share_of(said.crop, size)}
+    if said.detections is not None:
+        changed["detections"] = [_detection_in_shares(found, size) for found in said.detections]
+    if said.segmentation is not None:
+        changed["segmentation"] = _segmented_in_shares(said.segmentation, size)
+    return said.model_copy(update=changed)
+
+
+def _segmented_in_shares(parts: Segmented, size: Size) -> Segmented:
+    segments = [part.model_copy(update={"box": share_of(part.box, size)}) for part in parts.segments]
+    whole = parts.map.model_copy(update={"box": share_of(parts.map.box, size)})
+    return parts.model_copy(update={"segments": segments, "map": whole})
 
 
 def _mask_in_shares(mask: AnyMask | None, size: Size) -> AnyMask | None:
