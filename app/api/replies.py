@@ -26,6 +26,8 @@ from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
 
 MANY_DETECTIONS = 500
+POINTS_A_DETECTION = 3
+"""So many keypoints take as long to be written as a detection does."""
 """So many take the event loop a millisecond to write; ten thousand would take it 27."""
 AT_ONCE_BYTES = 64 * 1024
 """A larger answer is waited for until the client has taken most of it, so that its room is held for so long."""
@@ -199,10 +201,16 @@ async def _written(shape: Callable[[InferenceResult], dict[str, Any]], result: I
     """In JSON; a long result in a thread, which lets the event loop have its turn while it makes the objects."""
     found = result.prediction
     if isinstance(found, Detections) and (
-        result.chain is not None or found.masks is not None or len(found.labels) > MANY_DETECTIONS
+        result.chain is not None or found.masks is not None or _told(found) > MANY_DETECTIONS
     ):
         return await asyncio.to_thread(lambda: to_json(shape(result)))
     return to_json(shape(result))
+
+
+def _told(found: Detections) -> int:
+    """How many objects are made of it: a detection's, and a smaller one for each of its points."""
+    points = 0 if found.keypoints is None else len(found.keypoints.names)
+    return len(found.labels) * (1 + points // POINTS_A_DETECTION)
 
 
 def _raise_common(answers: Sequence[object]) -> None:

@@ -6,14 +6,27 @@ deadline, flow and source; models are leased for the length of the request, so t
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
 from app.core.admission import Permit
 from app.core.crops import Crops
-from app.core.findings import FINDS, NAMES, Finding, Part, cut_again, fitting, found_in, moved, named
+from app.core.findings import (
+    FINDS,
+    NAMES,
+    Finding,
+    Part,
+    count,
+    cut_again,
+    fitting,
+    found_in,
+    moved,
+    named,
+    straightened,
+    straightened_bytes,
+)
 from app.core.model import Model
 from app.core.registry import Registry
 from app.core.request import (
@@ -106,7 +119,7 @@ class _Run:
         followers = self._pipeline.after(first)
         if not followers:
             return ()
-        nested: Nested = tuple({} for _ in whole.prediction.labels)
+        nested: Nested = tuple({} for _ in range(count(whole.prediction)))
         findings = list(found_in(whole.prediction, nested, Region(0, 0, *whole.image_size)))
         places = {name: self._chosen(name, findings) for name in followers}
         regions = list(dict.fromkeys(region for found in places.values() for _, region in found))
@@ -133,6 +146,29 @@ class _Run:
         """Ask a step's model about these parts, and then the steps that are on it."""
         if not crops:
             return
+        if self._pipeline.steps[name].crop == "quad":
+            async with self._straightened(name, crops) as straight:
+                await self._ask(name, straight)
+        else:
+            await self._ask(name, crops)
+
+    @asynccontextmanager
+    async def _straightened(
+        self, name: str, crops: Sequence[tuple[Finding, Part]]
+    ) -> AsyncIterator[Sequence[tuple[Finding, Part]]]:
+        """What lies within turned boxes, for the length of the `with` block."""
+        size = sum(straightened_bytes(finding) for finding, _ in crops)
+        self._permit.take_bytes(size)
+        try:
+
+            def straighten() -> list[tuple[Finding, Part]]:
+                return [(finding, straightened(finding, part)) for finding, part in crops]
+
+            yield await self._crops.work(self._request, straighten, self._permit, self._models[name])
+        finally:
+            self._permit.give_back_bytes(size)
+
+    async def _ask(self, name: str, crops: Sequence[tuple[Finding, Part]]) -> None:
         started, model = time.monotonic(), self._models[name]
         options = self._pipeline.steps[name].options.as_options()
         if model.task.name in FINDS:
@@ -185,7 +221,7 @@ def _answer_of(region: Region, answer: Answer | RequestError, model: Model) -> C
     if isinstance(answer, RequestError):
         return CropAnswer(region, model.task.labels, error=answer)
     prediction = moved(answer.prediction, region)
-    nested: Nested = tuple({} for _ in prediction.labels) if model.task.name in FINDS else ()
+    nested: Nested = tuple({} for _ in range(count(prediction))) if model.task.name in FINDS else ()
     return CropAnswer(region, model.task.labels, prediction, nested=nested)
 
 

@@ -176,11 +176,14 @@ class Executor:
             self._capacity.end(lane.number, 0)
 
     def _infer(self, model: Model, waiters: list[Waiter], lane: _Lane) -> int:
-        """Prepare, compute, answer; returns how many were computed."""
-        tensor, rows = self._prepare(model, waiters, lane.buffer(model))
-        if rows:
-            self._compute(model, tensor, rows, lane)
-        return len(rows)
+        """Prepare, compute, answer, those alike together; returns how many were computed."""
+        computed = 0
+        for alike in _alike(model, waiters):
+            tensor, rows = self._prepare(model, alike, model.rows_for(lane.buffer(model), alike[0].item))
+            if rows:
+                self._compute(model, tensor, rows, lane)
+            computed += len(rows)
+        return computed
 
     def _prepare(self, model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Tensor, list[_Row]]:
         """Prepare a batch on the device where the model has a way there; else, or if that fails, in the buffer.
@@ -225,6 +228,16 @@ class Executor:
         elif failure is Failure.DEVICE and self._capacity.device_failure is None:
             self._capacity.lose_device(first_line(error))
             log.critical("the device of %s is lost, only a restart helps: %s", model, first_line(error))
+
+
+def _alike(model: Model, waiters: list[Waiter]) -> list[list[Waiter]]:
+    """Those whose rows have one shape, together: all, but where the input's size follows the picture's."""
+    if not model.has_varying_rows:
+        return [waiters]
+    groups: dict[tuple[int, ...], list[Waiter]] = {}
+    for waiter in waiters:
+        groups.setdefault(model.row_shape_of(waiter.item), []).append(waiter)
+    return list(groups.values())
 
 
 def _prepare_on_host(model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Array, list[_Row]]:

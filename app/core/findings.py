@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.core.request import CropAnswer, Nested
 from app.repository.pipeline import Step, Where
@@ -14,15 +15,20 @@ from app.vision.crops import Region, region_of
 from app.vision.detection import Detections
 from app.vision.header import Size
 from app.vision.image import Picture
+from app.vision.quads import Quads, quad_crop
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
 from app.vision.turning import turned
 
-FINDS = ("detection",)
+FINDS = ("detection", "text_detection")
 """Tasks whose answers have boxes, of which crops can be made."""
-HAS_PLACES = ("detection", "segmentation")
+HAS_PLACES = (*FINDS, "segmentation")
 """Tasks whose answers have places in the picture."""
 NAMES = ("classification",)
 """Tasks that say of a crop what it is, by which a next step is chosen, or the crop turned."""
+
+_NEIGHBOURS = 2
+"""Pixels around a turned box from which those at its edges are interpolated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class Part:
 class Finding:
     """What a step may ask about: its `box` in pixels of the whole picture, what it is and how surely, and the place
     `into` which answers about it go. It was found `within` this region; `picture` is that one's pixels, where they have
-    been cut out.
+    been cut out. `quad` float32 [4, 2] are the corners of a turned box.
     """
 
     box: tuple[float, ...]
@@ -46,14 +52,29 @@ class Finding:
     into: dict[str, CropAnswer]
     within: Region
     picture: Picture | None = None
+    quad: NDArray[np.float32] | None = None
 
 
 def found_in(prediction: Any, nested: Nested, within: Region, picture: Picture | None = None) -> Iterator[Finding]:
     """What a detector found in a region, with a place of `nested` for answers to each."""
-    assert isinstance(prediction, Detections)
-    rows = zip(prediction.boxes.tolist(), prediction.labels, prediction.scores.tolist(), nested, strict=True)
-    for box, label, score, into in rows:
-        yield Finding(tuple(box), label, score, into, within, picture)
+    labels: tuple[str, ...]
+    quads: Quads | None
+    if isinstance(prediction, TextDetection):
+        labels, quads = ("",) * len(prediction.scores), prediction.quads
+        boxes = np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1)
+    else:
+        assert isinstance(prediction, Detections)
+        labels, boxes = prediction.labels, prediction.boxes
+        quads = None if prediction.oriented is None else prediction.oriented.polygons
+    rows = zip(boxes.tolist(), labels, prediction.scores.tolist(), nested, strict=True)
+    for index, (box, label, score, into) in enumerate(rows):
+        quad = None if quads is None else quads[index]
+        yield Finding(tuple(box), label, score, into, within, picture, quad)
+
+
+def count(prediction: Any) -> int:
+    """How many things a detector found."""
+    return len(prediction.scores)
 
 
 def named(finding: Finding, part: Part, prediction: Any) -> Finding:
@@ -74,6 +95,22 @@ def fitting(step: Step, findings: Sequence[Finding]) -> list[tuple[Finding, Regi
     return sorted(kept, key=lambda pair: -pair[0].score)
 
 
+def straightened(finding: Finding, part: Part) -> Part:
+    """Of a part around a turned box what lies within that, as PP-OCR does it: see `quads.quad_crop`."""
+    assert finding.quad is not None
+    corners = finding.quad - np.array(part.region[:2], np.float32)
+    located = part.picture.located(corners.reshape(2, 4)).reshape(4, 2)
+    pixels = quad_crop(part.picture.pixels, located)
+    return Part(part.region, Picture(pixels, Size(pixels.shape[1], pixels.shape[0])))
+
+
+def straightened_bytes(finding: Finding) -> int:
+    """Most bytes that `straightened` makes."""
+    assert finding.quad is not None
+    sides = np.linalg.norm(finding.quad - np.roll(finding.quad, -1, axis=0), axis=1)
+    return 4 * int(max(1.0, sides[0], sides[2])) * int(max(1.0, sides[1], sides[3]))
+
+
 def cut_again(step: Step, finding: Finding, region: Region) -> Picture:
     """The pixels of a region of the crop that something was found in, turned as the step says for what it is."""
     assert finding.picture is not None
@@ -81,19 +118,32 @@ def cut_again(step: Step, finding: Finding, region: Region) -> Picture:
     if region != finding.within:
         inner = Region(region.left - left, region.top - top, region.right - left, region.bottom - top)
         picture = crops.cut(picture, inner)
-    return turned(picture, step.turn.get(finding.label, 0))
+    turns = finding.score >= step.turn_min_score
+    return turned(picture, step.turn.get(finding.label, 0) if turns else 0)
 
 
 def moved(prediction: Any, region: Region) -> Any:
     """A crop's prediction with its boxes where they lie in the whole picture."""
     shift = np.array([region.left, region.top] * 2, np.float32)
     if isinstance(prediction, Detections):
-        return replace(prediction, boxes=prediction.boxes + shift)
+        return _detections_moved(prediction, shift)
+    if isinstance(prediction, TextDetection):
+        return replace(prediction, quads=prediction.quads + shift[:2])
     if isinstance(prediction, Segmentation):
         left, top, right, bottom = prediction.map_box
         box = (left + region.left, top + region.top, right + region.left, bottom + region.top)
         return replace(prediction, boxes=prediction.boxes + shift, map_box=box)
     return prediction
+
+
+def _detections_moved(found: Detections, shift: NDArray[np.float32]) -> Detections:
+    points, oriented = found.keypoints, found.oriented
+    return replace(
+        found,
+        boxes=found.boxes + shift,
+        keypoints=None if points is None else replace(points, points=points.points + shift[:2]),
+        oriented=None if oriented is None else replace(oriented, polygons=oriented.polygons + shift[:2]),
+    )
 
 
 def _fits(where: Where, finding: Finding) -> bool:
@@ -107,6 +157,8 @@ def _fits(where: Where, finding: Finding) -> bool:
 def _region(step: Step, finding: Finding) -> Region | None:
     left, top, right, bottom = finding.box
     across, down = (right - left) * step.margin, (bottom - top) * step.margin
+    if step.crop == "quad":
+        across, down = across + _NEIGHBOURS, down + _NEIGHBOURS
     edges, within = (left - across, top - down, right + across, bottom + down), finding.within
     region = region_of(edges, Size(within.right, within.bottom))
     if region is None:

@@ -1,5 +1,6 @@
 """A model as the lanes see it: a task bound to an engine, in three verbs."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from app.core.device_path import DevicePath
-from app.core.request import AdmittedCrop, AdmittedRequest, AdmittedRow, InferenceRequest, PictureItem
+from app.core.request import AdmittedCrop, AdmittedRequest, AdmittedRow, InferenceRequest, Item, LaneWork, PictureItem
 from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines.base import Array, Engine, TensorEngine, TensorSpec
 from app.engines.buckets import bucket, padded, padded_on_device
@@ -18,7 +19,7 @@ from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest, InvalidRequest
 from app.vision import crops, image, preprocessing
 from app.vision.decode_memory import crop_grey_bytes, decode_bytes, grey_bytes
-from app.vision.image import ImageHeader, Picture
+from app.vision.image import ImageHeader, Picture, Size
 from app.vision.preprocessing import InputSpec, Placement
 from app.vision.tasks import AnyTask
 
@@ -155,15 +156,38 @@ class Model:
         if isinstance(admitted, AdmittedRow):
             out[...] = admitted.row
             return Prepared(None, 0.0)
+        spec = self.input_spec.for_picture(_upright(admitted))
         if isinstance(admitted, AdmittedCrop):
-            return Prepared(preprocessing.prepare(admitted.picture, self.input_spec, out), 0.0)
-        data, header, spec = admitted.request.image, admitted.header, self.input_spec
+            return Prepared(preprocessing.prepare(admitted.picture, spec, out), 0.0)
+        data, header = admitted.request.image, admitted.header
         target = preprocessing.decoding_target(header.upright, spec)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
             picture = image.decode(data, header, target, spec.range, spec.has_alpha)
             seconds = time.monotonic() - started
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
+
+    @property
+    def has_varying_rows(self) -> bool:
+        """Whether the input's size follows the picture's."""
+        return self._input_spec is not None and self._input_spec.varying is not None
+
+    def row_shape_of(self, admitted: Item) -> tuple[int, ...]:
+        """The shape of this picture's row of a batch: the model's, but where the input's size follows the picture's."""
+        if isinstance(admitted, AdmittedRow):
+            return self.row_shape
+        assert not isinstance(admitted, LaneWork)
+        return self.input_spec.for_picture(_upright(admitted)).shape
+
+    def rows_for(self, buffer: Array, admitted: Item) -> Array:
+        """The rows that `buffer`, one of `empty_batch` or the beginning of one, has for pictures like this: the same
+        number, and the shape that it wants.
+        """
+        shape = self.row_shape_of(admitted)
+        if shape == buffer.shape[1:]:
+            return buffer
+        rows = len(buffer)
+        return buffer.reshape(-1)[: rows * math.prod(shape)].reshape(rows, *shape)
 
     def prepare_row(self, admitted: PictureItem, out: Array) -> Placement:
         """`prepare` for those who ask only where the picture came to lie."""
@@ -173,12 +197,12 @@ class Model:
 
     def decoded_pixels(self, header: ImageHeader) -> int:
         """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
-        factor = image.reduction(header, preprocessing.decoding_target(header.upright, self.input_spec))
+        factor = image.reduction(header, self._decoding_target(header))
         return -(-header.size.width // factor) * -(-header.size.height // factor)
 
     def working_bytes(self, header: ImageHeader, file_bytes: int) -> int:
         """Most bytes that any step takes at once for a picture of so many bytes."""
-        target = preprocessing.decoding_target(header.upright, self.input_spec)
+        target = self._decoding_target(header)
         levels, alpha = self.input_spec.range, self.input_spec.has_alpha
         return max(decode_bytes(header, file_bytes, target, levels, alpha), grey_bytes(header, file_bytes, levels))
 
@@ -259,22 +283,29 @@ class Model:
         self.give_back(buffer)
 
     def warm_up_batch(self, batch: Array) -> None:
-        """Compute one batch on every device; raises as `warm_up` does."""
+        """Compute one batch on every device, as large as a specimen's; raises as `warm_up` does."""
+        batch = self.specimen_rows(batch)
         for engine in self._engines:
             rows = self._warm_up_size(engine, batch)[0]
             self._check_outputs(rows)
             self.row_output_bytes = sum(row.nbytes for row in rows.values())
+
+    def specimen_rows(self, buffer: Array) -> Array:
+        """`rows_for` the picture that models are tried with."""
+        return self.rows_for(buffer, _specimen()) if self.takes_pictures else buffer
 
     def answer_specimens(self, batch: Array, lane: int = 0) -> None:
         """Answer as many pictures as `batch` has rows, as a lane would; where it takes none, the rows as they are."""
         if not self.takes_pictures:
             self.compute(batch, lane)
             return
-        data = image.specimen()
-        admitted = AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+        admitted, batch = _specimen(), self.specimen_rows(batch)
         placements = [self.prepare_row(admitted, row) for row in batch]
         for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
             self.finish(rows, placement, admitted)
+
+    def _decoding_target(self, header: ImageHeader) -> Size | None:
+        return preprocessing.decoding_target(header.upright, self.input_spec.for_picture(header.upright))
 
     def _try_to_answer(self, batch: Array) -> None:
         try:
@@ -334,3 +365,12 @@ class Model:
                     )
             chunks.append({name: rows[: len(chunk)] for name, rows in outputs.items()})
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _specimen() -> AdmittedRequest:
+    data = image.specimen()
+    return AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+
+
+def _upright(admitted: PictureItem) -> Size:
+    return admitted.picture.size if isinstance(admitted, AdmittedCrop) else admitted.header.upright

@@ -25,7 +25,7 @@ def check(
                 before = asked[step.on]
                 _check_alike(step, asked[name], [asked[other] for other in list(asked)[1:-1]])
                 _check_names(step, before)
-                if step.turn or (step.on in turned and before.manifest.task in NAMES):
+                if step.turn or step.crop == "quad" or (step.on in turned and before.manifest.task in NAMES):
                     turned.add(name)
                 _check_turned(step, asked[name], name in turned)
             _check_followers(chain.pipeline, name, asked[name].manifest.task)
@@ -81,17 +81,28 @@ def _check_names(step: Step, before: ModelEntry) -> None:
             known = ", ".join(before.labels[:20]) + (" …" if len(before.labels) > 20 else "")
             raise ValueError(f"{place}: {before.name} has no class {unknown[0]!r}; it has {known}")
     if before.manifest.task in NAMES:
-        if step.margin:
-            raise ValueError(f"margin: {step.on} tells classes, so that its crops are looked at again; remove it")
-    elif step.turn:
+        if step.margin or step.crop == "quad":
+            field = "margin" if step.margin else "crop"
+            raise ValueError(f"{field}: {step.on} tells classes, so that its crops are looked at again; remove it")
+        return
+    if step.crop == "quad" and not _has_quads(before):
+        raise ValueError(f"crop: {before.name} finds upright boxes alone; use `crop: box`")
+    if step.crop == "quad" and step.margin:
+        raise ValueError("margin: is for upright boxes; remove it, or use `crop: box`")
+    if step.turn:
         raise ValueError(f"turn: goes by the class of a crop, and the task of {before.name} is {before.manifest.task}")
+
+
+def _has_quads(entry: ModelEntry) -> bool:
+    spec = entry.manifest.detection
+    return entry.manifest.task == "text_detection" or (spec is not None and spec.rotated)
 
 
 def _check_turned(step: Step, entry: ModelEntry, turned: bool) -> None:
     if turned and entry.manifest.task in HAS_PLACES:
         raise ValueError(
             f"the task of {step.model} is {entry.manifest.task}, and where it finds something in a crop that was "
-            "turned could not be told in the picture's pixels; remove `turn`"
+            "turned could not be told in the picture's pixels; remove `turn` and `crop: quad`"
         )
 
 

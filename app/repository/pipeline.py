@@ -39,7 +39,7 @@ class AskedModel(NamedTuple):
 class Where(BaseModel):
     """Which of the things that were found are cut out: all conditions together."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     classes: Annotated[list[str], Field(min_length=1, max_length=1000)] | None = Field(
         None, description="Only these classes of the step's model that it is `on`, by name."
@@ -69,18 +69,21 @@ class StepOptions(BaseModel):
 class Step(BaseModel):
     """One model of a chain, and what it is asked about."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     model: str = Field(description="`NAME`, `NAME:VERSION` or `NAME:STAGE`.")
     on: Name | None = Field(None, description="The step whose findings are cut out; the first has none.")
     where: Where = Where()
     max_crops: int = Field(32, ge=1, le=MOST_CROPS, description="At most so many of a picture, best first.")
     margin: float = Field(0.0, ge=0, le=1, description="So much of its sides is added around a box, at each side.")
-    crop: Literal["box"] = "box"
+    crop: Literal["box", "quad"] = Field(
+        "box", description="What is cut out: the upright box, or what lies within a turned one, straightened."
+    )
     turn: dict[str, Degrees] = Field(
         default_factory=dict,
         description="Class of the step that it is `on` → degrees that the crop is turned clockwise.",
     )
+    turn_min_score: Share = Field(0.0, description="With `turn`: only where that class scores at least this.")
     options: StepOptions = StepOptions()
 
     @model_validator(mode="after")
@@ -161,7 +164,7 @@ def _check_place(name: str, step: Step, above: list[str], steps: dict[str, Step]
     if not above:
         if step.on is not None:
             raise ValueError(f"{said}: the first step is asked about the whole picture; remove `on`")
-        for field in ("where", "max_crops", "margin", "turn"):
+        for field in ("where", "max_crops", "margin", "crop", "turn", "turn_min_score"):
             if field in step.model_fields_set:
                 raise ValueError(f"{said}: the first step is asked about the whole picture; remove `{field}`")
         return

@@ -35,6 +35,11 @@ class Masks:
     masks: tuple[Mask, ...]
     told: tuple[Told, ...]
 
+    def take(self, order: Sequence[int]) -> "Masks":
+        """Those of them, in that order."""
+        told = tuple(self.told[index] for index in order) if self.told else ()
+        return Masks(self.grid, tuple(self.masks[index] for index in order), told)
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,19 @@ from app.vision.detection import Detections
 from app.vision.image import Size
 from app.vision.segmentation import UNKNOWN, Segmentation
 from app.vision.tasks import Coordinates
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
 from app.wire.masks import AnyMask, to_masks
+from app.wire.places import Keypoint, to_keypoints, to_polygons
+from app.wire.text import ReadText, TextLine, to_lines, to_text
 
-AnyPrediction = Detections | Classification | Segmentation
+AnyPrediction = Detections | Classification | Segmentation | TextDetection | TextRecognition
 """What the tasks answer."""
 
 Box = tuple[float, float, float, float]
 Boxes = NDArray[np.float32]
+Polygon = Annotated[list[float], Field(min_length=8, max_length=8)]
 
 _PIXEL_DECIMALS, _SHARE_DECIMALS = 1, 6
 
@@ -64,6 +69,19 @@ class Detection(BaseModel):
     format: str | None = Field(None, description="That barcode's kind, for example `Code 128` or `QR Code`.")
     codes: list[Code] = Field([], description="Every barcode on it, from top to bottom.")
     mask: AnyMask | None = Field(None, description="What of the picture belongs to it, where the model tells masks.")
+    keypoints: list[Keypoint] | None = Field(
+        None, description="Its points in the order of the model's names, where the model finds some."
+    )
+    polygon: Polygon | None = Field(
+        None,
+        description="Where the model finds turned boxes: its corners x1, y1, …, x4, y4 in `coordinates`, clockwise as "
+        "one sees them, along the longer side first; `box` is the upright one around it, within the picture.",
+    )
+    angle: float | None = Field(
+        None,
+        description="With `polygon`: the direction from its first corner to the second, in degrees clockwise from the "
+        "right, -90 to below 90.",
+    )
     steps: "dict[str, CropPrediction] | None" = Field(
         None,
         description="Of a chain: what its other steps say of this one's crop, by their names; none where none asked.",
@@ -126,12 +144,25 @@ class TimingsMs(BaseModel):
     total: float
 
 
+class Line(TextLine):
+    """A line of text that was found."""
+
+    steps: "dict[str, CropPrediction] | None" = Field(
+        None, description="Of a chain: what its other steps say of this line's crop, as of a detection's."
+    )
+
+
 class TaskAnswer(BaseModel):
     """What a model says of a picture or a crop: of these the one that its task is about, the others are null."""
 
     detections: list[Detection] | None = None
+    skeleton: list[tuple[int, int]] | None = Field(
+        None, description="With `keypoints`: which of a detection's points lines are drawn between, counted from 0."
+    )
     classes: list[ClassScore] | None = None
     segmentation: Segmented | None = None
+    lines: list[Line] | None = Field(None, description="Lines of text in the order they are read.")
+    text: ReadText | None = Field(None, description="What the picture, one line of text, says.")
 
 
 class StepError(BaseModel):
@@ -170,7 +201,9 @@ class ChainStep(BaseModel):
 
 
 class Prediction(TaskAnswer):
-    """The answer to one picture. `detections`, `classes` or `segmentation`, as the model's task is; others are null."""
+    """The answer to one picture. `detections`, `classes`, `segmentation`, `lines` or `text`, as the model's task is;
+    others are null.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE]})
 
@@ -191,6 +224,7 @@ class Prediction(TaskAnswer):
 
 
 Detection.model_rebuild()
+Line.model_rebuild()
 
 
 def to_wire(result: InferenceResult) -> dict[str, Any]:
@@ -256,15 +290,25 @@ def to_crop(answer: CropAnswer, size: Size | None) -> dict[str, Any]:
 def _to_task(
     prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None, nested: Nested | None = None
 ) -> dict[str, Any]:
-    nothing = {"detections": None, "classes": None, "segmentation": None, "inventory": None}
+    nothing = dict.fromkeys(("detections", "classes", "segmentation", "lines", "text", "inventory"))
     if isinstance(prediction, Classification):
         return nothing | {"classes": _to_classes(prediction)}
     if isinstance(prediction, Segmentation):
         return nothing | {"segmentation": _to_segmentation(prediction, size)}
+    if isinstance(prediction, TextRecognition):
+        return nothing | {"text": to_text(prediction)}
+    if isinstance(prediction, TextDetection):
+        return nothing | {"lines": _with_steps(to_lines(prediction, size), nested, size)}
     told = _to_detections(prediction, labels, size)
-    for detection, steps in zip(told["detections"], nested or (), strict=bool(nested)):
-        detection["steps"] = {name: to_crop(answer, size) for name, answer in steps.items()}
+    _with_steps(told["detections"], nested, size)
     return nothing | told
+
+
+def _with_steps(found: list[dict[str, Any]], nested: Nested | None, size: Size | None) -> list[dict[str, Any]]:
+    """The same things found, each with what a chain's steps say of it."""
+    for thing, steps in zip(found, nested or (), strict=bool(nested)):
+        thing["steps"] = {name: to_crop(answer, size) for name, answer in steps.items()}
+    return found
 
 
 def _to_classes(found: Classification) -> list[dict[str, Any]]:
@@ -291,10 +335,17 @@ def _to_detections(found: Detections, labels: tuple[str, ...], size: Size | None
     if found.masks is not None:
         for detection, mask in zip(detections, to_masks(found.masks, size), strict=True):
             detection["mask"] = mask
+    if found.keypoints is not None:
+        for detection, points in zip(detections, to_keypoints(found.keypoints, size), strict=True):
+            detection["keypoints"] = points
+    if found.oriented is not None:
+        for detection, turned in zip(detections, to_polygons(found.oriented, size), strict=True):
+            detection |= turned
     count = Counter(found.labels)
     texts = [code.text for read in codes for code in read]
     inventory = {"counts": {label: count[label] for label in labels}, "texts": texts}
-    return {"detections": detections, "inventory": inventory}
+    skeleton = {} if found.keypoints is None else {"skeleton": found.keypoints.links}
+    return {"detections": detections, **skeleton, "inventory": inventory}
 
 
 def _to_code(code: Barcode) -> dict[str, Any]:

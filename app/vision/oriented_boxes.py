@@ -1,0 +1,111 @@
+"""Boxes that are turned: their corners, how far two of them overlap, and the suppression of those that do."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from app.vision.preprocessing import Placement
+
+Array = NDArray[Any]
+_COLUMNS = 128
+"""So many boxes are compared with all better ones at once, which bounds the memory."""
+_EPSILON = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class OrientedBoxes:
+    """`polygons` float32 [n, 4, 2]: the corners as x, y in pixels of the upright original, not cut off at its edges,
+    clockwise as one sees them, along the longer side first; `angles` float32 [n]: the direction from the first corner
+    to the second, in degrees clockwise from the right, -90 to below 90.
+    """
+
+    polygons: NDArray[np.float32]
+    angles: NDArray[np.float32]
+
+    def take(self, order: Any) -> "OrientedBoxes":
+        """Those boxes, in that order."""
+        return OrientedBoxes(self.polygons[order], self.angles[order])
+
+
+def corners(turned: Array) -> NDArray[np.float32]:
+    """Of boxes [n, 5] as centre x, y, width, height and angle in radians, clockwise: float32 [n, 4, 2], from the corner
+    that would be the upper left one clockwise.
+    """
+    turned = turned.astype(np.float64)
+    cos, sin = np.cos(turned[:, 4]), np.sin(turned[:, 4])
+    across = np.stack((cos, sin), axis=1) * turned[:, 2:3] / 2
+    down = np.stack((-sin, cos), axis=1) * turned[:, 3:4] / 2
+    centre = turned[:, :2]
+    found = (centre - across - down, centre + across - down, centre + across + down, centre - across + down)
+    return np.stack(found, axis=1).astype(np.float32)
+
+
+def around(polygons: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The upright boxes [n, 4] (x0, y0, x1, y1) around polygons [n, k, 2]."""
+    return np.concatenate((polygons.min(axis=1), polygons.max(axis=1)), axis=1)
+
+
+def placed(turned: Array, placement: Placement) -> OrientedBoxes:
+    """Boxes as `corners` takes them, in pixels of the input, as boxes on the picture."""
+    return of_polygons(placement.points_to_original(corners(turned)))
+
+
+def of_polygons(polygons: NDArray[np.float32]) -> OrientedBoxes:
+    """Rectangles by their corners [n, 4, 2], clockwise from any of them."""
+    first = polygons[:, 1] - polygons[:, 0]
+    second = polygons[:, 2] - polygons[:, 1]
+    longer = (first**2).sum(axis=1) >= (second**2).sum(axis=1)
+    along = np.where(longer[:, None], first, second)
+    # Of the two opposite directions of that side, the one to the right or straight up.
+    backwards = (along[:, 0] < 0) | ((along[:, 0] == 0) & (along[:, 1] > 0))
+    starts = np.where(longer, 0, 1) + np.where(backwards, 2, 0)
+    order = (starts[:, None] + np.arange(4)) % 4
+    along = np.where(backwards[:, None], -along, along)
+    angles = np.degrees(np.arctan2(along[:, 1], along[:, 0]))
+    return OrientedBoxes(np.take_along_axis(polygons, order[..., None], axis=1), angles.astype(np.float32))
+
+
+def survivors(turned: Array, class_ids: Array, threshold: float) -> NDArray[np.intp]:
+    """Of boxes as `corners` takes them, best first, the places of those whose probabilistic IoU with every better one
+    of their class is at most `threshold` (Llerena et al. 2021, arXiv 2106.06072): the fast suppression of YOLACT (Bolya
+    et al. 2019, arXiv 1904.02689), in which those that are suppressed suppress as well. So do Ultralytics.
+    """
+    count, kept = len(turned), []
+    means, covariances = turned[:, :2].astype(np.float64), _covariances(turned)
+    for start in range(0, count, _COLUMNS):
+        end = min(count, start + _COLUMNS)
+        overlaps = _probabilistic_iou(means[:end], covariances[:, :end], means[start:end], covariances[:, start:end])
+        better = np.arange(end)[:, None] < np.arange(start, end)
+        same = class_ids[:end, None] == class_ids[start:end]
+        kept.append(start + np.flatnonzero(~((overlaps > threshold) & better & same).any(axis=0)))
+    return np.concatenate(kept) if kept else np.zeros(0, np.intp)
+
+
+def intersection_over_union(first: Array, second: Array) -> float:
+    """Of two convex polygons [k, 2]; 0 where neither has an area."""
+    first, second = first.astype(np.float32), second.astype(np.float32)
+    shared = float(cv2.intersectConvexConvex(first, second)[0])
+    union = cv2.contourArea(first) + cv2.contourArea(second) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def _covariances(turned: Array) -> NDArray[np.float64]:
+    """Of the Gaussians that stand for boxes: [3, n], the variances of x and y, and their covariance."""
+    across, down = turned[:, 2].astype(np.float64) ** 2 / 12, turned[:, 3].astype(np.float64) ** 2 / 12
+    cos, sin = np.cos(turned[:, 4].astype(np.float64)), np.sin(turned[:, 4].astype(np.float64))
+    return np.stack((across * cos**2 + down * sin**2, across * sin**2 + down * cos**2, (across - down) * cos * sin))
+
+
+def _probabilistic_iou(some: Array, some_spreads: Array, others: Array, other_spreads: Array) -> NDArray[np.float64]:
+    """1 minus the Hellinger distance of each Gaussian from each other: [n, m]."""
+    a, b, c = (one[:, None] + other for one, other in zip(some_spreads, other_spreads, strict=True))
+    x, y = np.moveaxis(some[:, None] - others, -1, 0)
+    both = a * b - c**2
+    apart = (a * y**2 + b * x**2) / (both + _EPSILON) / 4 - c * x * y / (both + _EPSILON) / 2
+    own = [np.maximum(one[0] * one[1] - one[2] ** 2, 0) for one in (some_spreads, other_spreads)]
+    unlike = np.log(both / (4 * np.sqrt(own[0][:, None] * own[1]) + _EPSILON) + _EPSILON) / 2
+    bhattacharyya = np.clip(apart + unlike, _EPSILON, 100)
+    return np.asarray(1 - np.sqrt(1 - np.exp(-bhattacharyya) + _EPSILON))
