@@ -31,7 +31,7 @@ class Drawn(Output):
         """Draw it."""
         header = image.read_header(content)
         picture = image.decode(content, header, drawing.canvas_size(header.upright))
-        found = answered.prediction.detections or []
+        found = answered.prediction.detections or answered.prediction.lines or []
         lines = [notes(one.model_dump(include={"steps"})["steps"] or {}) for one in found]
         canvas = drawing.draw(picture, to_arrays(answered.prediction), notes=lines)
         try:
