@@ -66,7 +66,9 @@ class QueueSettings(BaseSettings):
         {},
         description="Sessions received at once, where a queue has any: for all, or `QUEUE=COUNT` with commas.",
     )
-    result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
+    result_bytes: int = Field(
+        200_000, ge=1000, description="Largest result that is sent in a message or posted, in bytes."
+    )
     results_container: SecretStr | None = Field(
         None, description="URL of the blob container for larger results and annotated pictures; may hold a signature."
     )

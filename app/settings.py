@@ -17,6 +17,7 @@ from app.host import cgroup
 from app.models_settings import ModelsSettings
 from app.queue_settings import QueueSettings
 from app.setting_types import Names, Port
+from app.sink_settings import SinkSettings
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -27,7 +28,7 @@ GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class Settings(QueueSettings, ModelsSettings):
+class Settings(QueueSettings, SinkSettings, ModelsSettings):
     """All that can be set; unknown `ROO_*` variables are refused, so that a misspelt one is not silently ignored."""
 
     model_config = SettingsConfigDict(env_prefix="ROO_", frozen=True, extra="forbid")
@@ -177,6 +178,10 @@ class Settings(QueueSettings, ModelsSettings):
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
         if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
+        if self.has_sinks and not self.queue:
+            raise ValueError(
+                "ROO_COSMOS_… and ROO_WEBHOOK_… are for the results of messages, and there is no ROO_QUEUE"
+            )
         self._check_callers()
         self._check_entra()
         self._check_production()

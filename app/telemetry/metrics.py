@@ -154,6 +154,9 @@ queue_depth = _observed(
 queue_connected = _observed("roo_queue_connected", "1 while there is a link to the queue.", "queue")
 queue_halted = _observed("roo_queue_halted", "1 while nothing is received because results or pictures fail.", "queue")
 
+sink_results = _counter("roo_sink_results", "Results that were to be kept by a sink, by outcome.", "sink", "outcome")
+sink_seconds = _histogram("roo_sink", "Time that keeping a result took, all tries included.", "sink")
+
 # What is loaded, and on what.
 device = _observed("roo_device", "1 for the device in use.", "device", "asked")
 model_info = _observed("roo_model_info", "1 for every loaded model.", "model", "version", "engine", "device")

@@ -133,6 +133,13 @@ def sending(entity: str) -> AbstractContextManager[Span]:
     return _tracer.start_as_current_span(f"send {entity}", None, SpanKind.PRODUCER, _messaging(entity, "send"))
 
 
+def keeping(sink: str) -> AbstractContextManager[Span]:
+    """The span of storing a result beside the results queue; what is made inside the block can carry it."""
+    if _propagator is None:
+        return NOTHING
+    return _tracer.start_as_current_span(f"keep {sink}", None, SpanKind.CLIENT)
+
+
 def settling(queue: str, verb: str) -> AbstractContextManager[Span]:
     """The span of settling a message."""
     if _propagator is None:
