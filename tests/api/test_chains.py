@@ -27,6 +27,7 @@ from tests.fixtures.chains import (
 )
 from tests.fixtures.models import add_colour_model
 from tests.fixtures.server import Server, serving
+from tests.fixtures.waiting import until
 from tests.telemetry.collector import Collector, collecting
 
 COLOURS = {1: (220, 10, 20), 6: (30, 200, 40), 11: (50, 60, 180)}
@@ -162,8 +163,6 @@ def test_the_command_line(server: Server, models: Path, tmp_path: Path, remote: 
 
 
 def test_the_trace_shows_each_step(client: httpx.Client, collector: Collector) -> None:
-    from tests.fixtures.waiting import until
-
     trace = "0af7651916cd43dd8448eb211c80319c"
     client.post("/v1/predict", content=cells(COLOURS), headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
 
@@ -185,7 +184,7 @@ def test_a_changed_chain_is_loaded_and_a_wrong_one_is_not(tmp_path: Path) -> Non
     add_cells_model(tmp_path)
     write_pipeline(tmp_path / "chain", ONE_STEP)
     with (
-        serving(tmp_path, model_control="open", load="on_demand", lanes=1) as server,
+        serving(tmp_path, model_control="open", load="on-demand", lanes=1) as server,
         server.client() as client,
     ):
 
@@ -210,7 +209,7 @@ def test_a_changed_chain_is_loaded_and_a_wrong_one_is_not(tmp_path: Path) -> Non
         assert (answer.json()["version"], len(answer.json()["chain"])) == ("2", 1)
 
         (tmp_path / "chain" / "pipeline.yaml").write_text("steps: [")
-        assert change("load", "chain").status_code == 409
+        assert change("load", "chain").status_code == 422
         assert client.post("/v1/models/chain/predict", content=cells({})).status_code == 200  # the state before
         assert client.get("/v1/models").json()["failed"][0]["serving"] is True
 
