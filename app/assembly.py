@@ -11,6 +11,7 @@ from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
 from app.core.limits import PictureLimits
 from app.core.registry import Registry
+from app.core.response_cache import ResponseCache
 from app.core.retirement import Retirement
 from app.core.rollouts import Rollouts
 from app.core.service import InferenceService
@@ -115,7 +116,13 @@ def _service(
     limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
     admission = Admission(budget, capacity.retry_after)
     keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
-    return InferenceService(registry, batcher, admission, capacity, limits, keep)
+    service = InferenceService(registry, batcher, admission, capacity, limits, keep)
+    if settings.response_cache_bytes:
+        per_caller = settings.auth != "none" and not settings.response_cache_shared
+        service.cache = ResponseCache(
+            settings.response_cache_bytes, settings.response_cache_seconds, per_caller=per_caller
+        )
+    return service
 
 
 def _control(settings: Settings, registry: Registry, retirement: Retirement) -> ModelControl:

@@ -22,7 +22,6 @@ from app.core.findings import (
     cut_again,
     fitting,
     found_in,
-    moved,
     named,
     straightened,
     straightened_bytes,
@@ -45,7 +44,8 @@ from app.errors import Draining, Loading, ModelNotFound, Overloaded, RequestErro
 from app.repository.pipeline import ChainEntry, Pipeline, Step
 from app.telemetry import asked, metrics, tracing
 from app.vision import image
-from app.vision.crops import Region
+from app.vision.header import Size
+from app.vision.region import Region
 from app.vision.tasks import Options
 
 AskWhole = Callable[[InferenceRequest, Permit, Model], Awaitable[InferenceResult]]
@@ -72,7 +72,8 @@ class Chains:
         Raises what the first model's answer raises, `ModelNotFound` where a model has gone, and `DeadlineExceeded`; a
         crop that fails by itself has its error in its place. Cancelled, nothing of it waits any more.
         """
-        request = replace(request, deadline=request.deadline or Deadline.after(self._timeout))
+        deadline = request.deadline or Deadline.after(self._timeout)
+        request = replace(request, deadline=deadline, caching=None)  # what is kept is a model's answer
         with _counted(chain, request), ExitStack() as leases:
             models = {
                 name: await self._lease(chain, step, request, leases) for name, step in chain.pipeline.steps.items()
@@ -109,6 +110,7 @@ class _Run:
         options = _told(self._request.options, self._pipeline.steps[first].options.as_options())
         with self._traced(first):
             whole = await ask_whole(self._of_step(first, options), self._permit, self._models[first])
+        self._size = whole.image_size
         self._results[first] = StepResult(first, whole.model, whole.version, 1, 1, 0, 1, whole.timings, whole.total)
         nested = await self._ask_on(first, whole)
         steps = [self._results.get(name) or self._unasked(name) for name in self._pipeline.steps]
@@ -171,8 +173,6 @@ class _Run:
     async def _ask(self, name: str, crops: Sequence[tuple[Finding, Part]]) -> None:
         started, model = time.monotonic(), self._models[name]
         options = self._pipeline.steps[name].options.as_options()
-        if model.task.name in FINDS:
-            options = replace(options, masks="none")  # they would have to be told in pixels of the whole picture
         request = self._of_step(name, options)
         with self._traced(name, len(crops)):
             answers = await self._crops.ask(request, [part.picture for _, part in crops], self._permit, model)
@@ -182,7 +182,7 @@ class _Run:
         self._note(name, answers, time.monotonic() - started)
         findings: list[Finding] = []
         for (finding, part), answer in zip(crops, answers, strict=True):
-            finding.into[name] = said = _answer_of(part.region, answer, model)
+            finding.into[name] = said = _answer_of(part.region, answer, model, self._size)
             findings += _next_findings(model, finding, part, said)
         await _together(self._step_on(follower, findings) for follower in self._pipeline.after(name))
 
@@ -217,10 +217,10 @@ class _Run:
         )
 
 
-def _answer_of(region: Region, answer: Answer | RequestError, model: Model) -> CropAnswer:
+def _answer_of(region: Region, answer: Answer | RequestError, model: Model, whole: Size) -> CropAnswer:
     if isinstance(answer, RequestError):
         return CropAnswer(region, model.task.labels, error=answer)
-    prediction = moved(answer.prediction, region)
+    prediction = model.task.moved(answer.prediction, region, whole)
     nested: Nested = tuple({} for _ in range(count(prediction))) if model.task.name in FINDS else ()
     return CropAnswer(region, model.task.labels, prediction, nested=nested)
 

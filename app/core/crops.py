@@ -17,9 +17,9 @@ from app.errors import RequestError
 from app.telemetry import metrics, tracing
 from app.telemetry.tracing import Stage
 from app.vision import crops, image
-from app.vision.crops import Region
 from app.vision.decode_memory import decode_bytes
 from app.vision.image import Picture
+from app.vision.region import Region
 
 Done = TypeVar("Done")
 

@@ -1,7 +1,7 @@
 """What a chain's step found, and which of it the next one asks about."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,11 @@ from app.core.request import CropAnswer, Nested
 from app.repository.pipeline import Step, Where
 from app.vision import crops
 from app.vision.classification import Classification
-from app.vision.crops import Region, region_of
 from app.vision.detection import Detections
 from app.vision.header import Size
 from app.vision.image import Picture
 from app.vision.quads import Quads, quad_crop
-from app.vision.segmentation import Segmentation
+from app.vision.region import Region, region_of
 from app.vision.text_detection import TextDetection
 from app.vision.turning import turned
 
@@ -120,30 +119,6 @@ def cut_again(step: Step, finding: Finding, region: Region) -> Picture:
         picture = crops.cut(picture, inner)
     turns = finding.score >= step.turn_min_score
     return turned(picture, step.turn.get(finding.label, 0) if turns else 0)
-
-
-def moved(prediction: Any, region: Region) -> Any:
-    """A crop's prediction with its boxes where they lie in the whole picture."""
-    shift = np.array([region.left, region.top] * 2, np.float32)
-    if isinstance(prediction, Detections):
-        return _detections_moved(prediction, shift)
-    if isinstance(prediction, TextDetection):
-        return replace(prediction, quads=prediction.quads + shift[:2])
-    if isinstance(prediction, Segmentation):
-        left, top, right, bottom = prediction.map_box
-        box = (left + region.left, top + region.top, right + region.left, bottom + region.top)
-        return replace(prediction, boxes=prediction.boxes + shift, map_box=box)
-    return prediction
-
-
-def _detections_moved(found: Detections, shift: NDArray[np.float32]) -> Detections:
-    points, oriented = found.keypoints, found.oriented
-    return replace(
-        found,
-        boxes=found.boxes + shift,
-        keypoints=None if points is None else replace(points, points=points.points + shift[:2]),
-        oriented=None if oriented is None else replace(oriented, polygons=oriented.polygons + shift[:2]),
-    )
 
 
 def _fits(where: Where, finding: Finding) -> bool:

@@ -89,6 +89,15 @@ out_of_memory = _counter("roo_out_of_memory", "Batches that did not fit into the
 lane_restarts = _counter("roo_lane_restarts", "Lanes that died and were replaced.")
 waiting = _observed("roo_waiting", "Pictures queued for a lane.", "priority")
 oldest_waiting = _observed("roo_oldest_waiting", "How long the longest-queued picture has waited.", unit="s")
+response_cache = _counter(
+    "roo_response_cache",
+    "Pictures whose answers were looked for among those from before.",
+    "model",
+    "version",
+    "outcome",
+)
+response_cache_held = _observed("roo_response_cache_held", "Memory that answers from before take.", unit="By")
+response_cache_entries = _observed("roo_response_cache_entries", "Answers from before that are kept.")
 in_flight = _observed("roo_in_flight", "Pictures admitted and not yet answered.")
 permits_free = _observed("roo_permits_free", "Pictures more that would be admitted now.", "priority")
 picture_seconds = _observed(

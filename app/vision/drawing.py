@@ -47,12 +47,13 @@ def canvas_size(size: Size) -> Size:
 
 def draw(
     picture: Picture,
-    prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition,
+    prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition | None,
     size: Size | None = None,
     colours: Sequence[Colour] | None = None,
     notes: Notes = (),
 ) -> NDArray[np.uint8]:
-    """The picture with the prediction on it: uint8 [height, width, 3] RGB, of `size` or `canvas_size`.
+    """The picture with the prediction on it, where there is one: uint8 [height, width, 3] RGB, of `size` or else
+    `canvas_size`.
 
     A class has the same colour on every picture, unless `colours` has one for each detection. `notes` has for each
     detection lines that are written below its box, where there are any. `picture` itself is not changed.
@@ -65,6 +66,8 @@ def draw(
     else:
         way = cv2.INTER_AREA if across <= 1 and down <= 1 else cv2.INTER_CUBIC
         canvas = np.asarray(cv2.resize(picture.pixels, size, interpolation=way), np.uint8)
+    if prediction is None:
+        return canvas
     stretch = np.array([across, down] * 2, np.float32)
     pen = Pen.for_picture(size)
     if isinstance(prediction, Detections):
@@ -137,7 +140,8 @@ def _draw_detections(canvas: Canvas, found: Detections, colours: Sequence[Colour
         for index in ranked:
             draw_keypoints(canvas, found.keypoints, index, colours[index], pen)
     for index in ranked:
-        _draw_plate(canvas, boxes[index], _caption(found, index), float(found.scores[index]), colours[index], pen)
+        top = _upper_left(found, index, boxes[index])
+        _draw_plate(canvas, top, _caption(found, index), float(found.scores[index]), colours[index], pen)
 
 
 def _on_canvas(picture: Picture, found: Detections, across: float, down: float) -> Detections:
@@ -153,23 +157,33 @@ def _draw_outline(canvas: Canvas, found: Detections, index: int, box: list[float
         draw_polygon(canvas, found.oriented.polygons[index], colour, pen)
 
 
+def _upper_left(found: Detections, index: int, box: list[float]) -> tuple[float, float]:
+    """Where a plate lies: of a turned box at its highest corner, from which an upright one's may be far."""
+    if found.oriented is None:
+        return box[0], box[1]
+    x, y = min(found.oriented.polygons[index].tolist(), key=lambda corner: corner[1])
+    return x, y
+
+
 def _caption(found: Detections, index: int) -> str:
     """The label; or, of more use to a reader, what the barcodes on it say."""
     codes = found.barcodes[index] if found.barcodes else ()
     return " · ".join(code.text for code in codes) or found.labels[index]
 
 
-def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colour: Colour, pen: Pen) -> None:
-    """The label on a plate above the box, or inside its upper edge where there is no room; never out of the picture."""
+def _draw_plate(canvas: Canvas, at: tuple[float, float], label: str, score: float, colour: Colour, pen: Pen) -> None:
+    """The label on a plate above a box whose upper left corner is given, or inside its upper edge where there is no
+    room; never out of the picture.
+    """
     canvas_height, canvas_width = canvas.shape[:2]
     ending = f" {score:.0%}"
     room = canvas_width - 2 * pen.margin
     text = (pen.shortened(label, room - pen.width_of(ending)) + ending).strip()
     width, height = pen.width_of(text) + 2 * pen.margin, round(LINE * pen.text) + 2 * pen.margin
-    left = max(0, min(round(box[0]), canvas_width - width))
-    top = round(box[1]) - height
+    left = max(0, min(round(at[0]), canvas_width - width))
+    top = round(at[1]) - height
     if top < 0:
-        top = max(0, min(round(box[1]), canvas_height - height))
+        top = max(0, min(round(at[1]), canvas_height - height))
     fill(canvas, left, top, left + width, top + height, colour)
     pen.write(canvas, text, left + pen.margin, top + pen.margin, readable_on(colour))
 

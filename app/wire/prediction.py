@@ -214,6 +214,10 @@ class Prediction(TaskAnswer):
     coordinates: Coordinates = Field(
         "pixels", description="Of all boxes here: pixels of the upright picture, or 0 to 1 of its width and height."
     )
+    region: Box | None = Field(
+        None,
+        description="The part of the picture that was asked about, if any: x1, y1, x2, y2 in `coordinates`.",
+    )
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
     batch_size: int = Field(
         description="How many pictures were computed together with this one, itself included; of a chain, by its first "
@@ -241,6 +245,7 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
         "request_id": result.request_id,
         "image": {"width": result.image_size.width, "height": result.image_size.height},
         "coordinates": "pixels" if size is None else "normalized",
+        "region": None if result.region is None else _to_boxes(np.array([result.region], np.float32), size)[0],
         **_to_task(result.prediction, result.labels, size, nested),
         "batch_size": result.batch_size,
         "timings_ms": _to_timings(result.timings, result.total),

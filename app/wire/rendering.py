@@ -32,14 +32,16 @@ class Renderer:
         self,
         data: bytes,
         header: ImageHeader,
-        prediction: AnyPrediction,
+        prediction: AnyPrediction | None,
         media_type: DrawnType,
         deadline: Deadline,
         levels: Levels = FULL_RANGE,
         memory: WorkingMemory | None = None,
         notes: Notes = (),
     ) -> bytes:
-        """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in, encoded; `notes` as there.
+        """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in where there is one.
+
+        `notes` are lines below the boxes.
 
         `levels` are what becomes black and white of sixteen bits; `memory` is what the picture has to wait for, where
         it is bounded. Raises `DeadlineExceeded` at the deadline, or at once
@@ -68,14 +70,14 @@ class _Drawing:
         self,
         data: bytes,
         header: ImageHeader,
-        prediction: AnyPrediction,
+        prediction: AnyPrediction | None,
         media_type: DrawnType,
         levels: Levels,
         memory: WorkingMemory,
         notes: Notes,
     ) -> None:
         self._notes = notes
-        self._work: tuple[bytes, AnyPrediction] | None = (data, prediction)
+        self._work: tuple[bytes, AnyPrediction | None] | None = (data, prediction)
         self._header = header
         self._media_type = media_type
         self._levels = levels
@@ -94,7 +96,7 @@ class _Drawing:
         with self._memory.hold(drawing_bytes(self._header, len(work[0]), self._levels)):
             return self._drawn(*work)
 
-    def _drawn(self, data: bytes, prediction: AnyPrediction) -> bytes:
+    def _drawn(self, data: bytes, prediction: AnyPrediction | None) -> bytes:
         if self._abandoned.is_set():
             return b""
         picture = image.decode(data, self._header, drawing.canvas_size(self._header.upright), self._levels)

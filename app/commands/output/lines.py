@@ -53,7 +53,10 @@ def to_object(answered: Answered, *, normalized: bool) -> dict[str, Any]:
 def in_shares(prediction: Prediction) -> Prediction:
     """A prediction in pixels with its boxes as shares of the picture instead."""
     size = Size(prediction.image.width, prediction.image.height)
-    return prediction.model_copy(update={"coordinates": "normalized", **_answer_in_shares(prediction, size)})
+    changed = {"coordinates": "normalized", **_answer_in_shares(prediction, size)}
+    if prediction.region is not None:
+        changed["region"] = share_of(prediction.region, size)
+    return prediction.model_copy(update=changed)
 
 
 def _answer_in_shares(answer: TaskAnswer, size: Size) -> dict[str, Any]:
