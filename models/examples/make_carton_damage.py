@@ -3,6 +3,7 @@
 Its weights are random. What it says of a carton means nothing; it shows what a chain does.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ def network(seed: int = 38) -> onnx.ModelProto:
     """Three convolutions, a mean and a layer: `image` float32 [batch, 3, 64, 64] → `logits` [batch, 2]."""
     random = np.random.default_rng(seed)
     nodes, weights, value = [], [], "image"
-    for number, (before, after) in enumerate(zip(CHANNELS, CHANNELS[1:], strict=False)):
+    for number, (before, after) in enumerate(pairwise(CHANNELS)):
         kernel = random.normal(0, np.sqrt(2 / (9 * before)), (after, before, 3, 3)).astype(np.float32)
         weights.append(numpy_helper.from_array(kernel, f"kernel{number}"))
         nodes.append(
