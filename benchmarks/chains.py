@@ -64,11 +64,11 @@ async def _press(port: int, pictures: list[bytes], way: str, concurrency: int, s
         while loop.time() < ends:
             await (_ask_chain if way == CHAIN else _ask_one_by_one)(client, pictures[number % len(pictures)])
             number += 1
-            answered += begins <= loop.time() < ends
+            answered += begins <= loop.time()
 
     async with httpx.AsyncClient(base_url=f"http://{_HOST}:{port}", timeout=60) as client:
         await asyncio.gather(*(caller(client, number) for number in range(concurrency)))
-    return answered / seconds
+    return answered / (loop.time() - begins)  # what was under way at the end is waited for
 
 
 async def _ask(client: httpx.AsyncClient, model: str, picture: bytes, **options: Any) -> dict[str, Any]:
