@@ -11,6 +11,7 @@ from typing import Any
 from app.core import tiled
 from app.core.admission import Admission, Permit
 from app.core.asking import Asking
+from app.core.chains import Chains
 from app.core.crops import Crops
 from app.core.executor import ModelCapacity, PictureBatcher
 from app.core.limits import PictureLimits
@@ -74,10 +75,12 @@ class InferenceService:
         self._batcher = batcher
         self._asking = Asking(batcher)
         self.crops = Crops(self._asking, registry, capacity, limits)
+        self._chains = Chains(registry, self.crops, self.infer, self.bring, limits.timeout)
         self._tiled = TiledPictures(self.crops, self._asking)
 
     async def infer(self, request: InferenceRequest, permit: Permit, leased: Model | None = None) -> InferenceResult:
-        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back.
+        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back. Where
+        the request names a chain, its models are asked one after the other.
 
         `leased` is the model where the caller has a lease of it; else the one that answers for the request's has one
         for the length of the call. Raises the `RequestError` that says why not. Cancelling the call frees its lane;
@@ -85,6 +88,8 @@ class InferenceService:
         """
         started = time.monotonic()
         if leased is None:
+            if (chain := self.registry.chain(request.model, request.version)) is not None:
+                return await self._chains.infer(chain, request, permit)
             await self.bring(request.model, request.deadline, request.source)
         with self._counted(request, leased) as (model, counted):
             result = await self._infer(request, permit, model, started)
