@@ -105,6 +105,13 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
         "in pieces.",
     )
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
+    response_cache_bytes: int = Field(
+        0, ge=0, description="Memory for answers that are given again to who sends the same picture; 0 means none."
+    )
+    response_cache_seconds: float = Field(3600.0, gt=0, description="Oldest such answer, in seconds.")
+    response_cache_shared: bool = Field(
+        False, description="Whether callers with different keys or tokens get each other's answers of the cache."
+    )
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
     upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
     min_upload_rate: int = Field(
@@ -137,8 +144,16 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
     entra_roles: Names = Field(
         (), description="Roles or scopes of which a token must hold one, with commas; empty means none is asked for."
     )
+    entra_viewer_roles: Names = Field(
+        (), description="Roles or scopes with which a token may also look at dead letters, with commas."
+    )
+    entra_operator_roles: Names = Field(
+        (), description="Roles or scopes with which a token may also resubmit and drop dead letters, with commas."
+    )
     entra_admin_roles: Names = Field(
-        (), description="Roles or scopes with which a token may also load and unload models, with commas."
+        (),
+        description="Roles or scopes with which a token may also load and unload models, and all of the above, with "
+        "commas.",
     )
     metrics_open: bool = Field(False, description="Whether /metrics is answered without a key or token.")
     rate_limit: float = Field(0.0, ge=0, description="Requests a second for each caller and replica; 0 means no limit.")
@@ -150,6 +165,10 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
     )
     bulk_share: float = Field(
         0.1, ge=0, lt=1, description="Share of the lanes' time that bulk work keeps while people wait."
+    )
+    audit_log: Path | None = Field(
+        None,
+        description="File that a line of JSON is added to for all that operators do; the log has them in any case.",
     )
     drain_delay: float = Field(
         0.0, ge=0, description="Seconds that HTTP still accepts requests after SIGTERM while /readyz already says no."
@@ -180,7 +199,7 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
         if self.has_sinks and not self.queue:
             raise ValueError(
-                "ROO_COSMOS_… and ROO_WEBHOOK_… are for the results of messages, and there is no ROO_QUEUE"
+                "ROO_COSMOS_ENDPOINT and ROO_WEBHOOK_URL are for the results of messages: set ROO_QUEUE, or neither"
             )
         self._check_callers()
         self._check_entra()
@@ -206,7 +225,15 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
     def _check_entra(self) -> None:
         ways = (self.entra_tenant is not None) + (self.entra_issuer is not None)
         if "entra" not in self.auth:
-            if ways or self.entra_audience or self.entra_roles or self.entra_admin_roles:
+            if ways or any(
+                (
+                    self.entra_audience,
+                    self.entra_roles,
+                    self.entra_viewer_roles,
+                    self.entra_operator_roles,
+                    self.entra_admin_roles,
+                )
+            ):
                 raise ValueError(
                     "Entra ID is set up, but ROO_AUTH does not ask for its tokens: set it to entra or keys+entra"
                 )
@@ -244,11 +271,13 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
         return self.entra_issuer or ""
 
     def memory(self, lanes: int) -> int:
-        """Most bytes of resident memory: all that may be in flight is, and all that may be decoded or drawn.
+        """Most bytes of resident memory: all that may be in flight is, all that may be decoded or drawn, and all
+        answers that may be kept.
 
         An upper bound for the bundled model on a CPU; `benchmarks/pressure.py` measures against it.
         """
-        return IDLE_BYTES + lanes * LANE_BYTES + self.max_inflight_bytes + self.max_decode_bytes
+        pictures = self.max_inflight_bytes + self.max_decode_bytes
+        return IDLE_BYTES + lanes * LANE_BYTES + pictures + self.response_cache_bytes
 
 
 def load_settings(**overrides: object) -> Settings:

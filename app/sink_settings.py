@@ -4,7 +4,7 @@ import base64
 import binascii
 from pathlib import Path
 from typing import Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
@@ -53,12 +53,17 @@ class SinkSettings(BaseSettings):
             if self.cosmos_key is not None:
                 raise ValueError("ROO_COSMOS_KEY is set, but there is no ROO_COSMOS_ENDPOINT")
             return self
-        url = _parts("ROO_COSMOS_ENDPOINT", self.cosmos_endpoint)
+        if wrong := _wrong_with(self.cosmos_endpoint):
+            raise ValueError(f"ROO_COSMOS_ENDPOINT {wrong}")
+        url = urlsplit(self.cosmos_endpoint)
         if url.path not in ("", "/") or url.query:
             raise ValueError("ROO_COSMOS_ENDPOINT is the account's address alone: https://NAME.documents.azure.com")
-        for name, said in (("DATABASE", self.cosmos_database), ("CONTAINER", self.cosmos_container)):
-            if said is None or set(said) & set("/\\?#") or said != said.strip():
-                raise ValueError(f"ROO_COSMOS_{name} is no name: it may not hold / \\ ? # nor begin or end with spaces")
+        for name in (self.cosmos_database, self.cosmos_container):
+            if name is None or set(name) & set("/\\?#") or name != name.strip():
+                raise ValueError(
+                    "ROO_COSMOS_DATABASE or ROO_COSMOS_CONTAINER is no name: neither may hold / \\ ? # nor begin or "
+                    "end with spaces"
+                )
         if self.cosmos_key is None and url.scheme == "http":
             raise ValueError("ROO_COSMOS_ENDPOINT is http, over which no token is sent: set ROO_COSMOS_KEY, or https")
         if self.cosmos_key is not None and not _is_base64(self.cosmos_key.get_secret_value()):
@@ -70,9 +75,14 @@ class SinkSettings(BaseSettings):
         secrets = (self.webhook_secret is not None) + (self.webhook_secret_file is not None)
         if self.webhook_url is None:
             if secrets or self.webhook_hosts:
-                raise ValueError("ROO_WEBHOOK_SECRET, _SECRET_FILE or _HOSTS is set, but there is no ROO_WEBHOOK_URL")
+                raise ValueError(
+                    "ROO_WEBHOOK_SECRET, ROO_WEBHOOK_SECRET_FILE or ROO_WEBHOOK_HOSTS is set, but there is no "
+                    "ROO_WEBHOOK_URL"
+                )
             return self
-        host = str(_parts("ROO_WEBHOOK_URL", self.webhook_url.get_secret_value()).hostname)
+        if wrong := _wrong_with(self.webhook_url.get_secret_value()):
+            raise ValueError(f"ROO_WEBHOOK_URL {wrong}")
+        host = str(urlsplit(self.webhook_url.get_secret_value()).hostname)
         if secrets != 1:
             raise ValueError("ROO_WEBHOOK_URL needs either ROO_WEBHOOK_SECRET or ROO_WEBHOOK_SECRET_FILE to sign with")
         if self.webhook_hosts and host not in {name.lower() for name in self.webhook_hosts}:
@@ -80,18 +90,18 @@ class SinkSettings(BaseSettings):
         return self
 
 
-def _parts(variable: str, text: str) -> SplitResult:
-    """A URL that leads to one host over https; nothing of it is quoted, for it may hold a secret."""
+def _wrong_with(text: str) -> str:
+    """Why it is no URL that leads to one host over https, empty where it is; quotes nothing, it may hold a secret."""
     try:
         url = urlsplit(text)
         _ = url.port  # reading it checks it
     except ValueError:
-        raise ValueError(f"{variable} is not a URL") from None
+        return "is not a URL"
     if not url.hostname or url.fragment or "@" in url.netloc or not text.isascii() or any(map(str.isspace, text)):
-        raise ValueError(f"{variable} is not the URL of a host: without user, fragment and spaces")
+        return "is not the URL of a host, without user, fragment and spaces"
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname)):
-        raise ValueError(f"{variable} must begin with https://; http:// is for a stand-in on this machine")
-    return url
+        return "must begin with https://; http:// is for a stand-in on this machine"
+    return ""
 
 
 def _is_base64(key: str) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from app.core.request import AdmittedRequest, PictureItem
 from app.engines.base import Array
@@ -58,13 +58,13 @@ class DevicePath:
     def prepare(self, pictures: Sequence[PictureItem], buffer: Array, on_host: HostPreparation) -> PreparedBatch:
         """Prepare pictures into rows on the device.
 
-        What the device cannot decode, or failed to, or what is decoded already, is prepared by `on_host` into rows of
-        `buffer` and copied; so it is the CPU that says which pictures are damaged. Raises only what concerns the whole
-        batch: no memory for it, or a device that is lost.
+        What the device cannot decode, or failed to, and what is a part of a picture is prepared by `on_host` into rows
+        of `buffer` and copied; so it is the CPU that says which pictures are damaged. Raises only what concerns the
+        whole batch: no memory for it, or a device that is lost.
         """
         import torch
 
-        files = {place: item for place, item in enumerate(pictures) if isinstance(item, AdmittedRequest)}
+        files = {place: item for place, item in enumerate(pictures) if _is_whole(item)}
         chunks = [_Chunk(places, [self._encoded(files[p].request.image) for p in places]) for places in _chunks(files)]
         with self._turns.take():
             rows = self._preprocessing.empty_batch(len(pictures))
@@ -169,6 +169,10 @@ def _chunks(pictures: Mapping[int, AdmittedRequest]) -> Iterator[list[int]]:
         pixels += pictures[place].header.pixels
     if chunk:
         yield chunk
+
+
+def _is_whole(item: PictureItem) -> TypeGuard[AdmittedRequest]:
+    return isinstance(item, AdmittedRequest) and item.region is None
 
 
 def _suits(picture: AdmittedRequest) -> bool:

@@ -317,7 +317,7 @@ def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace
         finish=ended - started,
     )
     queued_at = row.waiter.enqueued_at
-    size = None if row.placement is None else row.placement.size
+    size = None if isinstance(row.item, AdmittedRow) else row.item.size
     row.waiter.answer(Answer(prediction, size, batch.size, timings, batch, queued_at, ended))
 
 

@@ -8,6 +8,8 @@ from app.vision import image
 from app.vision.decode_memory import decode_bytes, worst_bytes
 from app.vision.image import ImageHeader
 from app.vision.image_header import LONGEST_SIDE
+from app.vision.region import Region, asked_region
+from app.vision.tasks import DEFAULTS, Options
 
 MOST_DECLARED = 4
 """How many times as many pixels as are decoded a reduced JPEG may declare: all of its coded data takes its time."""
@@ -21,19 +23,22 @@ class PictureLimits:
     pixels: int
     timeout: float
 
-    def check(self, data: bytes, model: Model) -> ImageHeader:
-        """Bytes first, then the pixels that the header declares, and what decoding them takes; nothing is decoded.
+    def check(self, data: bytes, model: Model, options: Options = DEFAULTS) -> tuple[ImageHeader, Region | None]:
+        """Bytes first, then the pixels that the header declares and the part that is asked about, then what decoding
+        takes; nothing is decoded.
 
         Raises `PayloadTooLarge`, `UnsupportedImage`, `InvalidImage`, `ImageTooLarge`, or `InvalidRequest` for a model
-        that takes no pictures.
+        that takes no pictures and for a region outside of the picture.
         """
         _ = model.input_spec
         if len(data) > self.image_bytes:
             raise PayloadTooLarge(f"The picture has {len(data)} bytes; at most {self.image_bytes} are taken.")
         header = image.read_header(data)
-        self._check_pixels(header, model)
-        _check_memory(header, len(data), model)
-        return header
+        normalized = options.coordinates == "normalized"
+        region = None if options.region is None else asked_region(options.region, normalized, header.upright)
+        self._check_pixels(header, model, region)
+        _check_memory(header, len(data), model, region)
+        return header, region
 
     def check_whole(self, header: ImageHeader, file_bytes: int, model: Model) -> None:
         """Check a picture of which parts are asked about: for that it is decoded at its full size.
@@ -50,9 +55,9 @@ class PictureLimits:
                 "smaller one, or an ordinary JPEG (baseline, not progressive)."
             )
 
-    def _check_pixels(self, header: ImageHeader, model: Model) -> None:
-        limit = self.pixels
-        if header.pixels > limit and (header.pixels > MOST_DECLARED * limit or model.decoded_pixels(header) > limit):
+    def _check_pixels(self, header: ImageHeader, model: Model, region: Region | None) -> None:
+        limit, pixels = self.pixels, header.pixels
+        if pixels > limit and (pixels > MOST_DECLARED * limit or model.decoded_pixels(header, region) > limit):
             raise ImageTooLarge(
                 f"The picture declares {header.size.width} x {header.size.height} pixels; at most {limit} in all are "
                 "decoded. Send a smaller one, or an ordinary JPEG, which is decoded at a reduced size."
@@ -64,9 +69,11 @@ class PictureLimits:
             )
 
 
-def _check_memory(header: ImageHeader, file_bytes: int, model: Model) -> None:
+def _check_memory(header: ImageHeader, file_bytes: int, model: Model, region: Region | None) -> None:
     most = model.memory.limit
-    if worst_bytes(header.pixels, file_bytes) > most and (needed := model.working_bytes(header, file_bytes)) > most:
+    if worst_bytes(header.pixels, file_bytes) <= most:
+        return
+    if (needed := model.working_bytes(header, file_bytes, region)) > most:
         raise ImageTooLarge(
             f"Decoding this picture of {header.size.width} x {header.size.height} pixels would take {needed >> 20} "
             f"MiB of memory; at most {most >> 20} are used. Send a smaller one, or an ordinary JPEG (baseline, not "

@@ -1,5 +1,6 @@
 """A model as the lanes see it: a task bound to an engine, in three verbs."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from app.vision import crops, image, preprocessing
 from app.vision.decode_memory import crop_grey_bytes, decode_bytes, grey_bytes
 from app.vision.image import ImageHeader, Picture, Size
 from app.vision.preprocessing import InputSpec, Placement
+from app.vision.region import Region
 from app.vision.tasks import AnyTask
 
 if TYPE_CHECKING:
@@ -42,6 +44,9 @@ RECOVERY_BATCHES = 100
 """After so many full batches that fitted, a limit that was lowered for want of memory is doubled; each time that memory
 is short again, it takes twice as many.
 """
+
+
+_LOADINGS = itertools.count()
 
 
 class Prepared(NamedTuple):
@@ -83,6 +88,8 @@ class Model:
         """
         self.name = name
         self.version = version
+        self.loading = next(_LOADINGS)
+        """Another for each model that is loaded, of whatever name."""
         self.task = task
         self._input_spec = input_spec
         self.engine = engines[0]
@@ -156,15 +163,17 @@ class Model:
         if isinstance(admitted, AdmittedRow):
             out[...] = admitted.row
             return Prepared(None, 0.0)
-        spec = self.input_spec.for_picture(_upright(admitted))
+        spec = self.input_spec.for_picture(_asked(admitted))
         if isinstance(admitted, AdmittedCrop):
             return Prepared(preprocessing.prepare(admitted.picture, spec, out), 0.0)
         data, header = admitted.request.image, admitted.header
-        target = preprocessing.decoding_target(header.upright, spec)
+        target = self._target(header, admitted.region)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
             picture = image.decode(data, header, target, spec.range, spec.has_alpha)
             seconds = time.monotonic() - started
+            if admitted.region is not None:
+                picture = crops.cut(picture, admitted.region)
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
 
     @property
@@ -177,7 +186,7 @@ class Model:
         if isinstance(admitted, AdmittedRow):
             return self.row_shape
         assert not isinstance(admitted, LaneWork)
-        return self.input_spec.for_picture(_upright(admitted)).shape
+        return self.input_spec.for_picture(_asked(admitted)).shape
 
     def rows_for(self, buffer: Array, admitted: Item) -> Array:
         """The rows that `buffer`, one of `empty_batch` or the beginning of one, has for pictures like this: the same
@@ -195,14 +204,16 @@ class Model:
         assert placement is not None
         return placement
 
-    def decoded_pixels(self, header: ImageHeader) -> int:
-        """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
-        factor = image.reduction(header, self._decoding_target(header))
+    def decoded_pixels(self, header: ImageHeader, region: Region | None = None) -> int:
+        """How many pixels `prepare` decodes of a picture, of which a part may be asked about: fewer than it has where a
+        JPEG is reduced meanwhile.
+        """
+        factor = image.reduction(header, self._target(header, region))
         return -(-header.size.width // factor) * -(-header.size.height // factor)
 
-    def working_bytes(self, header: ImageHeader, file_bytes: int) -> int:
-        """Most bytes that any step takes at once for a picture of so many bytes."""
-        target = self._decoding_target(header)
+    def working_bytes(self, header: ImageHeader, file_bytes: int, region: Region | None = None) -> int:
+        """Most bytes that any step takes at once for a picture of so many bytes, of which a part may be asked about."""
+        target = self._target(header, region)
         levels, alpha = self.input_spec.range, self.input_spec.has_alpha
         return max(decode_bytes(header, file_bytes, target, levels, alpha), grey_bytes(header, file_bytes, levels))
 
@@ -247,8 +258,9 @@ class Model:
     def finish(
         self, rows: Mapping[str, Array], placement: Placement | None, admitted: PictureItem | AdmittedRow
     ) -> Any:
-        """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again. The
-        outputs of a caller's own row are given as they are.
+        """Turn one picture's output rows into the task's prediction, in pixels of the whole picture; the task may look
+        again at the picture, or at the part that was asked about. The outputs of a caller's own row are given as they
+        are.
         """
         if isinstance(admitted, AdmittedRow):
             return rows
@@ -263,9 +275,20 @@ class Model:
                     return crops.grey(admitted.picture)
                 taken = grey_bytes(admitted.header, len(request.image), self.input_spec.range)
                 held.enter_context(self.memory.hold(taken))
-                return image.decode_grey(request.image, admitted.header, self.input_spec.range)
+                whole = image.decode_grey(request.image, admitted.header, self.input_spec.range)
+                return whole if admitted.region is None else crops.cut(whole, admitted.region)
 
-            return self.task.refine(prediction, grey, request.options)
+            prediction = self.task.refine(prediction, grey, request.options)
+        region = None if isinstance(admitted, AdmittedCrop) else admitted.region
+        return prediction if region is None else self.task.moved(prediction, region, admitted.size)
+
+    def _target(self, header: ImageHeader, region: Region | None) -> Size | None:
+        """What a reduced decode must still cover."""
+        asked = header.upright if region is None else region.size
+        spec = self.input_spec.for_picture(asked)
+        if region is None:
+            return preprocessing.decoding_target(asked, spec)
+        return crops.covering(header.upright, [region], spec)
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:
@@ -303,9 +326,6 @@ class Model:
         placements = [self.prepare_row(admitted, row) for row in batch]
         for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
             self.finish(rows, placement, admitted)
-
-    def _decoding_target(self, header: ImageHeader) -> Size | None:
-        return preprocessing.decoding_target(header.upright, self.input_spec.for_picture(header.upright))
 
     def _try_to_answer(self, batch: Array) -> None:
         try:
@@ -372,5 +392,8 @@ def _specimen() -> AdmittedRequest:
     return AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
 
 
-def _upright(admitted: PictureItem) -> Size:
-    return admitted.picture.size if isinstance(admitted, AdmittedCrop) else admitted.header.upright
+def _asked(admitted: PictureItem) -> Size:
+    """The size of what is asked about, in pixels of the upright original."""
+    if isinstance(admitted, AdmittedCrop):
+        return admitted.picture.size
+    return admitted.header.upright if admitted.region is None else admitted.region.size

@@ -1,5 +1,6 @@
 """What goes into the core and what comes out."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ from opentelemetry.trace import SpanContext
 
 from app.core.working_memory import WorkingMemory
 from app.engines.base import Array
+from app.errors import RequestError
 from app.telemetry.tracing import BatchTrace
 from app.vision.image import FULL_RANGE, ImageHeader, Levels, Picture, Size
+from app.vision.region import Region
 from app.vision.tasks import DEFAULTS, Options
 
 
@@ -51,11 +54,22 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
+class Caching:
+    """What a caller allows of answers from before: none older than `max_age` seconds, 0 none at all; and whether its
+    own may be kept for the next.
+    """
+
+    caller: str
+    max_age: float = math.inf
+    store: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceRequest:
     """One picture to be understood. `image` is encoded; `model` and `version` None mean the default ones.
 
     Requests with one `key`, a robot's for one, are answered by one version where several share the traffic; what has
-    none goes by its `request_id`, so that its repetition meets the same version.
+    none goes by its `request_id`, so that its repetition meets the same version. Without `caching` it is computed.
     """
 
     image: bytes
@@ -67,6 +81,7 @@ class InferenceRequest:
     source: str = "http"
     flow: Flow = EVEN
     key: str | None = None
+    caching: Caching | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +91,13 @@ class AdmittedRequest:
     request: InferenceRequest
     header: ImageHeader
     trace: SpanContext | None = None
+    region: Region | None = None
+    """The part that is asked about, where it is not all of the picture."""
+
+    @property
+    def size(self) -> Size:
+        """Of the upright original, to which the answer's coordinates belong."""
+        return self.header.upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +134,11 @@ class AdmittedCrop:
     picture: Picture
     trace: SpanContext | None = None
 
+    @property
+    def size(self) -> Size:
+        """The crop's own."""
+        return self.picture.size
+
 
 @dataclass(frozen=True, slots=True)
 class LaneWork:
@@ -144,6 +171,10 @@ class Timings:
     finish: float
 
 
+NO_TIME = Timings(0.0, 0.0, 0.0, 0.0, 0.0)
+"""Of what was not computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a lane makes of one item. `batch` is what it was computed in.
@@ -163,12 +194,59 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class CropAnswer:
+    """What one step says of one crop: a prediction, its boxes in pixels of the whole upright picture, or an error.
+
+    `region` is the crop's place in that picture. Of a prediction that found things, `nested` has for each of them what
+    other steps say, by their names; `labels` are all that the step's model knows.
+    """
+
+    region: Region
+    labels: tuple[str, ...]
+    prediction: Any = None
+    error: RequestError | None = None
+    nested: "Nested" = ()
+
+
+Nested = Sequence[dict[str, CropAnswer]]
+"""For each thing found, in their order: what was said of its crop, by step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step did for one request: of so many that were `found` to fit its conditions it `asked` about those, of
+    which some `failed`; `limit` is the most that it would. `timings` are each crop's on average, `total` is from its
+    first question to its last answer, in seconds.
+    """
+
+    name: str
+    model: str
+    version: str
+    found: int
+    asked: int
+    failed: int
+    limit: int
+    timings: Timings
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChainResult:
+    """All steps in the order of their file, and what they say of each thing that the first one found."""
+
+    steps: Sequence[StepResult]
+    nested: Nested
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceResult:
     """The answer to one request.
 
     `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
-    arrival to answer; `options` are the request's. `levels` and `memory` are what drawing on the picture asks of the
-    model, which may be gone by then.
+    arrival to answer; `options` are the request's, `region` is the part of the picture that it asked about. `levels`
+    and `memory` are what drawing on the picture asks of the model, which may be gone by then. `age` is in seconds where
+    it was computed for another request, `timings` of which are 0. `chain` is what the other models of a chain say,
+    where one was asked.
     """
 
     request_id: str
@@ -181,8 +259,11 @@ class InferenceResult:
     timings: Timings
     total: float
     options: Options = DEFAULTS
+    region: Region | None = None
     levels: Levels = FULL_RANGE
     memory: WorkingMemory | None = None
+    chain: ChainResult | None = None
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

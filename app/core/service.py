@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from app.core.admission import Admission, Permit
 from app.core.asking import Asking
+from app.core.chains import Chains
 from app.core.crops import Crops
 from app.core.executor import ModelCapacity, PictureBatcher
 from app.core.limits import PictureLimits
@@ -26,6 +28,7 @@ from app.core.request import (
     TensorRequest,
     TensorResult,
 )
+from app.core.response_cache import ResponseCache
 from app.core.shadow import Keep, Shadows
 from app.engines.base import Array
 from app.errors import (
@@ -62,15 +65,19 @@ class InferenceService:
         self.admission = admission
         self.capacity = capacity
         self.limits = limits
+        self.cache: ResponseCache | None = None
+        """Answers from before, for requests that take such."""
         self.on_demand: Callable[[str], Future[Any]] | None = None
         """Loads a model that is away, by its name."""
         self.shadows = Shadows(registry, batcher, admission, keep)
         self._batcher = batcher
         self._asking = Asking(batcher)
         self.crops = Crops(self._asking, registry, capacity, limits)
+        self._chains = Chains(registry, self.crops, self.infer, self.bring, limits.timeout)
 
     async def infer(self, request: InferenceRequest, permit: Permit, leased: Model | None = None) -> InferenceResult:
-        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back.
+        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back. Where
+        the request names a chain, its models are asked one after the other.
 
         `leased` is the model where the caller has a lease of it; else the one that answers for the request's has one
         for the length of the call. Raises the `RequestError` that says why not. Cancelling the call frees its lane;
@@ -78,9 +85,14 @@ class InferenceService:
         """
         started = time.monotonic()
         if leased is None:
+            if (chain := self.registry.chain(request.model, request.version)) is not None:
+                return await self._chains.infer(chain, request, permit)
             await self.bring(request.model, request.deadline, request.source)
-        with self._counted(request, leased) as model:
-            return await self._infer(request, permit, model, started)
+        with self._counted(request, leased) as (model, counted):
+            result = await self._infer(request, permit, model, started)
+            if result.age is not None:
+                counted.success = "cached"
+            return result
 
     async def infer_tensors(self, request: TensorRequest, permit: Permit, leased: Model | None = None) -> TensorResult:
         """Compute the rows of a graph's own input, in the batches of whatever else the model is asked.
@@ -91,7 +103,7 @@ class InferenceService:
         started = time.monotonic()
         if leased is None:
             await self.bring(request.model, request.deadline, request.source)
-        with self._counted(request, leased, len(request.rows)) as model:
+        with self._counted(request, leased, len(request.rows)) as (model, _):
             _check_rows(request, model)
             answers = await self._infer_rows(request, permit, model, started)
             return TensorResult(request.request_id, model.name, model.version, _by_output(answers, model))
@@ -124,17 +136,17 @@ class InferenceService:
     @contextmanager
     def _counted(
         self, request: InferenceRequest | TensorRequest, leased: Model | None, count: int = 1
-    ) -> Iterator[Model]:
+    ) -> Iterator[tuple[Model, "_Counted"]]:
         """The model that is asked, leased; so many pictures or rows are counted by their outcome."""
-        outcome, labels = "defect", (request.source, "", "")
+        outcome, labels, counted = "defect", (request.source, "", ""), _Counted()
         key = request.key or request.request_id
         lease = self.registry.lease(request.model, request.version, key) if leased is None else nullcontext(leased)
         try:
             with lease as model:
                 labels = (request.source, model.name, model.version)
                 asked.note(model.name, model.version)
-                yield model
-            outcome = "ok"
+                yield model, counted
+            outcome = counted.success
         except RequestError as error:
             outcome = error.code
             raise
@@ -149,12 +161,26 @@ class InferenceService:
         return self._batcher.refuse_waiting(lambda admitted: admitted.request.source == source)
 
     async def _infer(self, request: InferenceRequest, permit: Permit, model: Model, started: float) -> InferenceResult:
-        header = self.limits.check(request.image, model)
+        header, region = self.limits.check(request.image, model, request.options)
         model.task.check_options(request.options)
+        admitted = AdmittedRequest(request, header, tracing.sampled_context(), region)
+        cache, caching = self.cache, request.caching
+        if cache is None or caching is None:
+            return await self._compute(admitted, permit, model, started)
+        key = await cache.key_of(request, caching, model)
+        if (kept := cache.find(key, caching, model)) is not None:
+            return kept.answer_to(request, model, started)
+        result = await self._compute(admitted, permit, model, started)
+        cache.keep(key, caching, result)
+        return result
+
+    async def _compute(
+        self, admitted: AdmittedRequest, permit: Permit, model: Model, started: float
+    ) -> InferenceResult:
+        request = admitted.request
         deadline = request.deadline or Deadline.after(self.limits.timeout)
         self._refuse_hopeless(model, permit.priority, deadline)
-        permit.take_picture(model, header.pixels, shared=self.registry.several)
-        admitted = AdmittedRequest(request, header, tracing.sampled_context())
+        permit.take_picture(model, admitted.header.pixels, shared=self.registry.several)
         (answer,) = await self._asking.all([admitted], permit.priority, model, deadline, request.flow)
         assert answer.image_size is not None
         result = InferenceResult(
@@ -168,6 +194,7 @@ class InferenceService:
             timings=answer.timings,
             total=time.monotonic() - started,
             options=request.options,
+            region=admitted.region,
             levels=model.input_spec.range,
             memory=model.memory,
         )
@@ -210,6 +237,13 @@ class InferenceService:
                 "The queue is too long for this deadline. Try again later or allow more time.",
                 retry_after=max(1.0, wait),
             )
+
+
+@dataclass(slots=True)
+class _Counted:
+    """As what a request is counted that is answered."""
+
+    success: str = "ok"
 
 
 def _check_rows(request: TensorRequest, model: Model) -> None:

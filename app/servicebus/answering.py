@@ -31,6 +31,7 @@ from app.servicebus.results import Bodies, Replies
 from app.settings import usable_cores
 from app.telemetry import tracing
 from app.vision import image
+from app.wire.notes import notes_of
 from app.wire.rendering import Renderer
 
 SOURCE = "queue"
@@ -209,7 +210,14 @@ class Answering:
             return None
         header = image.read_header(picture)
         drawn = await self._renderer.draw(
-            picture, header, result.prediction, options.annotate, deadline, result.levels, result.memory
+            picture,
+            header,
+            result.prediction,
+            options.annotate,
+            deadline,
+            result.levels,
+            result.memory,
+            notes_of(result),
         )
         return await self._blobs.store(_name(result, options.annotate.rpartition("/")[2]), drawn, options.annotate)
 

@@ -10,6 +10,7 @@ from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
 from app.servicebus.credit import WINDOW_SHARE, Credit
 from app.servicebus.depth import QueueDepth
+from app.servicebus.desk import Desk
 from app.servicebus.failure_reports import FailureReports
 from app.servicebus.intake import Intake, LinkIntake
 from app.servicebus.keeping import Keeping
@@ -42,6 +43,7 @@ class QueueFront:
         self._keeping = Keeping(opening.of_settings(settings, self._connection.credential))
         self._credit = Credit(service, settings.queue_held)
         self.workers = [self._worker(queue) for queue in settings.queues]
+        self.desk = Desk(self._connection, self.workers, self._blobs, settings.max_image_bytes)
 
     def __str__(self) -> str:
         return "; ".join(str(worker.status) for worker in self.workers)
@@ -63,6 +65,7 @@ class QueueFront:
     async def close(self) -> None:
         """Disconnect; for after `stop`."""
         await asyncio.gather(*(worker.close() for worker in self.workers))
+        await self.desk.close()
         await self._outboxes.close()
         await self._blobs.close()
         await self._keeping.close()

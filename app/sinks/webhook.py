@@ -1,5 +1,6 @@
 """A webhook: every answer is posted, signed, to one URL of the operator's."""
 
+import io
 import math
 import socket
 import time
@@ -59,7 +60,7 @@ class Webhook:
     async def _post(self, finding: Finding) -> None:
         try:
             async with self._opened().post(
-                self._url, data=finding.body, headers=self._headers(finding), allow_redirects=False
+                self._url, data=io.BytesIO(finding.body), headers=self._headers(finding), allow_redirects=False
             ) as response:
                 self._judge(response)
         except (aiohttp.ClientError, OSError) as error:

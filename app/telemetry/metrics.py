@@ -68,6 +68,7 @@ rpc_seconds = _histogram(
 requests = _counter(
     "roo_requests", "Pictures, and rows of tensors, answered, by outcome.", "source", "model", "version", "outcome"
 )
+chains = _counter("roo_chains", "Pictures that were sent through a chain, by outcome.", "source", "chain", "outcome")
 request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
 crops = _counter(
     "roo_crops",
@@ -88,6 +89,15 @@ out_of_memory = _counter("roo_out_of_memory", "Batches that did not fit into the
 lane_restarts = _counter("roo_lane_restarts", "Lanes that died and were replaced.")
 waiting = _observed("roo_waiting", "Pictures queued for a lane.", "priority")
 oldest_waiting = _observed("roo_oldest_waiting", "How long the longest-queued picture has waited.", unit="s")
+response_cache = _counter(
+    "roo_response_cache",
+    "Pictures whose answers were looked for among those from before.",
+    "model",
+    "version",
+    "outcome",
+)
+response_cache_held = _observed("roo_response_cache_held", "Memory that answers from before take.", unit="By")
+response_cache_entries = _observed("roo_response_cache_entries", "Answers from before that are kept.")
 in_flight = _observed("roo_in_flight", "Pictures admitted and not yet answered.")
 permits_free = _observed("roo_permits_free", "Pictures more that would be admitted now.", "priority")
 picture_seconds = _observed(

@@ -11,28 +11,10 @@ from app.vision import eight_bits, preprocessing
 from app.vision.header import ImageHeader, Size
 from app.vision.image import Picture
 from app.vision.input_spec import InputSpec
+from app.vision.region import Region
 
 COPIED_SHARE = 0.5
 """Of a picture's pixels: where crops have fewer in all, they are copied, and the picture is let go."""
-
-
-class Region(NamedTuple):
-    """A part of an upright picture, in whole pixels of the original: from `left`, `top` to before `right`, `bottom`."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-    @property
-    def size(self) -> Size:
-        """Its sides in pixels of the original."""
-        return Size(self.right - self.left, self.bottom - self.top)
-
-    @property
-    def pixels(self) -> int:
-        """How many pixels of the original it covers."""
-        return self.size.width * self.size.height
 
 
 class CutBytes(NamedTuple):
@@ -40,22 +22,6 @@ class CutBytes(NamedTuple):
 
     kept: int
     copied: int
-
-
-def region_of(box: Sequence[float], picture: Size) -> Region | None:
-    """The whole pixels that a box (x0, y0, x1, y1) touches, within an upright picture of that size; None where it
-    touches none, or is not finite.
-    """
-    if not all(map(math.isfinite, box)):
-        return None
-    left, top, right, bottom = box
-    region = Region(
-        max(0, math.floor(left)),
-        max(0, math.floor(top)),
-        min(picture.width, math.ceil(right)),
-        min(picture.height, math.ceil(bottom)),
-    )
-    return region if region.right > region.left and region.bottom > region.top else None
 
 
 def cut(picture: Picture, region: Region) -> Picture:

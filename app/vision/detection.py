@@ -16,9 +16,11 @@ from app.vision.decoders.base import Candidates, OutputDecoder, strongest
 from app.vision.decoders.registry import decoder_for
 from app.vision.detection_spec import DetectionSpec
 from app.vision.detections import Detections
+from app.vision.header import Size
 from app.vision.instance_masks import Chosen, Masks
 from app.vision.keypoints import Keypoints
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import Grey, Options, Outputs, refuse
 
 __all__ = ["DetectionSpec", "DetectionTask", "Detections"]
@@ -106,6 +108,11 @@ class DetectionTask:
             return prediction
         codes = dict(zip(coded, read_barcodes(grey(), prediction.boxes[coded], self.spec.reading), strict=True))
         return replace(prediction, barcodes=tuple(codes.get(index, ()) for index in range(len(prediction.labels))))
+
+    def moved(self, prediction: Detections, region: Region, whole: Size) -> Detections:
+        """See `Task.moved`."""
+        found = prediction.moved((1, 1), (region.left, region.top))
+        return replace(found, masks=found.masks and instance_masks.moved(found.masks, region, whole))
 
     def _only(self, found: Candidates, class_ids: NDArray[np.int64]) -> Candidates:
         """The best `max_candidates` of these classes."""

@@ -76,9 +76,9 @@ def read(
         scores = None if spec.scores is None else outputs[spec.scores][rows].astype(np.float32)
     if not np.isfinite(points).all() or (scores is not None and np.isnan(scores).any()):
         raise EngineFailure("The model's answer for this picture holds keypoints that are not finite.")
-    if normalized:
-        points = points * np.array(placement.model_size, np.float32)
     if scores is not None:
         scores = np.clip(sigmoid(scores) if spec.apply_sigmoid else scores, 0, 1)
-    placed = np.clip(placement.points_to_original(points), 0, np.array(placement.size, np.float32))
+    with np.errstate(over="ignore"):  # a point farther away than any number is at the picture's edge
+        points = points * np.array(placement.model_size if normalized else (1, 1), np.float32)
+        placed = np.clip(placement.points_to_original(points), 0, np.array(placement.size, np.float32))
     return Keypoints(placed, scores, spec.names, spec.links)

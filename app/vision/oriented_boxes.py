@@ -13,6 +13,8 @@ Array = NDArray[Any]
 _COLUMNS = 128
 """So many boxes are compared with all better ones at once, which bounds the memory."""
 _EPSILON = 1e-7
+_FARTHEST = np.float32(2**24)
+"""Corners are no farther outside than float32 can count pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,9 @@ def around(polygons: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def placed(turned: Array, placement: Placement) -> OrientedBoxes:
     """Boxes as `corners` takes them, in pixels of the input, as boxes on the picture."""
-    return of_polygons(placement.points_to_original(corners(turned)))
+    with np.errstate(over="ignore"):
+        polygons = placement.points_to_original(corners(turned))
+    return of_polygons(np.clip(polygons, -_FARTHEST, _FARTHEST))
 
 
 def of_polygons(polygons: NDArray[np.float32]) -> OrientedBoxes:

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import InvalidManifest, InvalidRequest
+from app.vision.header import Size
 from app.vision.image import Picture
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """One picture's rows of a model's outputs by name, in the graph's order, each without the batch dimension."""
@@ -27,6 +29,8 @@ MaskFormat = Literal["polygon", "rle", "uncompressed_rle", "png"]
 MaskWish = Literal["polygon", "rle", "uncompressed_rle", "png", "none"]
 """The same, or that they are not even made."""
 
+Box = tuple[float, float, float, float]
+
 P_co = TypeVar("P_co", covariant=True)
 
 
@@ -36,7 +40,8 @@ class Options:
 
     Thresholds are 0 to 1; counts are positive. `classes` are names or numbers of those that are answered.
     `coordinates` is how boxes are told, not how they are found: a prediction's own are pixels always. `masks` is how
-    each detection's mask is told.
+    each detection's mask is told. `region` is the part of the picture that is asked about: x, y, width, height in
+    `coordinates`.
     """
 
     score_threshold: float | None = None
@@ -48,6 +53,7 @@ class Options:
     class_agnostic: bool | None = None
     coordinates: Coordinates | None = None
     masks: MaskWish | None = None
+    region: Box | None = None
 
 
 DEFAULTS = Options()
@@ -82,6 +88,9 @@ class Task(Protocol[P_co]):
 
         Takes and returns a prediction of `finish`.
         """
+
+    def moved(self, prediction: Any, region: Region, whole: Size) -> Any:
+        """A prediction of a part of a picture in the coordinates of the whole, which is of that upright size."""
 
 
 AnyTask = Task[Any]

@@ -1,7 +1,7 @@
 """Text detection: where a picture's lines of text are, by differentiable binarization (https://arxiv.org/abs/1911.08947)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import cv2
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from app.errors import EngineFailure, InvalidManifest
+from app.vision.header import Size
 from app.vision.preprocessing import Placement
 from app.vision.quads import Quads, grown, ordered_corners, reading_order, smallest_quad
+from app.vision.region import Region
 from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output, refuse
 
 _GROWN_BY = 2  # pixels of the map that a line's shorter side must have gained at least (PP-OCR)
@@ -104,6 +106,10 @@ class TextDetectionTask:
     def refine(self, prediction: TextDetection, grey: Callable[[], Grey], options: Options) -> TextDetection:
         """Nothing to look at again."""
         return prediction
+
+    def moved(self, prediction: TextDetection, region: Region, whole: Size) -> TextDetection:
+        """See `Task.moved`."""
+        return replace(prediction, quads=prediction.quads + np.array((region.left, region.top), np.float32))
 
     def _lines(
         self, shares: NDArray[np.float32], threshold: float, placement: Placement

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from app.errors import EngineFailure, InvalidManifest
+from app.vision.header import Size
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output, refuse
 
 
@@ -88,6 +90,10 @@ class TextRecognitionTask:
 
     def refine(self, prediction: TextRecognition, grey: Callable[[], Grey], options: Options) -> TextRecognition:
         """Nothing to look at again."""
+        return prediction
+
+    def moved(self, prediction: TextRecognition, region: Region, whole: Size) -> TextRecognition:
+        """It has no place."""
         return prediction
 
     def _shares(self, table: NDArray[np.float32], best: NDArray[np.intp]) -> NDArray[np.float32]:

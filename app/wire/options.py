@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.vision.tasks import Coordinates, MaskWish, Options
+from app.vision.tasks import Box, Coordinates, MaskWish, Options
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -45,6 +45,35 @@ Classes = Annotated[
 ]
 
 
+def read_region(value: Any) -> Any:
+    """Four numbers of text with commas between; a list is left as it is."""
+    found = tuple(value.split(",")) if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or len(found) != 4:
+        raise PydanticCustomError("region_form", "is four numbers with commas between: x,y,width,height")
+    return found
+
+
+def _check_region(region: Box) -> Box:
+    if region[2] <= 0 or region[3] <= 0:
+        raise PydanticCustomError("region_empty", "width and height, the last two of its four numbers, must be above 0")
+    return region
+
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_REGION_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^[^,]+,[^,]+,[^,]+,[^,]+$"},
+        {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+    ]
+}
+RegionOption = Annotated[
+    tuple[_Number, _Number, _Number, _Number],
+    BeforeValidator(read_region),
+    AfterValidator(_check_region),
+    WithJsonSchema(_REGION_SCHEMA),
+]
+
+
 class RequestOptions(BaseModel):
     """What every request may change; what is left out has the model's own value."""
 
@@ -77,6 +106,12 @@ class RequestOptions(BaseModel):
         description="How masks are told, where the model gives some: outlines, COCO's run lengths (compressed as its "
         "tools do it, or as numbers), or a PNG each; with `none` they are not made.",
     )
+    region: RegionOption | None = Field(
+        None,
+        description="Only this part of the picture: x, y, width and height with commas between or as a list, in "
+        "`coordinates`. The answer is as if the part had been sent, its boxes and masks in the whole picture's "
+        "coordinates. What goes over an edge of the picture ends there.",
+    )
     deadline_ms: int | None = Field(
         None, ge=1, le=3_600_000, description="An answer later than this is of no use; it is refused instead."
     )
@@ -93,4 +128,5 @@ class RequestOptions(BaseModel):
             class_agnostic=self.class_agnostic,
             coordinates=self.coordinates,
             masks=self.masks,
+            region=self.region,
         )

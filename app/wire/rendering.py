@@ -11,6 +11,7 @@ from app.errors import DeadlineExceeded, NotAcceptable
 from app.vision import drawing, image
 from app.vision.drawing_memory import drawing_bytes
 from app.vision.image import FULL_RANGE, ImageHeader, Levels
+from app.wire.notes import Notes
 from app.wire.prediction import AnyPrediction
 
 DrawnType = Literal["image/jpeg", "image/png"]
@@ -31,13 +32,16 @@ class Renderer:
         self,
         data: bytes,
         header: ImageHeader,
-        prediction: AnyPrediction,
+        prediction: AnyPrediction | None,
         media_type: DrawnType,
         deadline: Deadline,
         levels: Levels = FULL_RANGE,
         memory: WorkingMemory | None = None,
+        notes: Notes = (),
     ) -> bytes:
-        """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in, encoded.
+        """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in where there is one.
+
+        `notes` are lines below the boxes.
 
         `levels` are what becomes black and white of sixteen bits; `memory` is what the picture has to wait for, where
         it is bounded. Raises `DeadlineExceeded` at the deadline, or at once
@@ -45,7 +49,7 @@ class Renderer:
         """
         if deadline.remaining() <= 0:
             raise _late()
-        work = _Drawing(data, header, prediction, media_type, levels, memory or WorkingMemory(UNBOUNDED))
+        work = _Drawing(data, header, prediction, media_type, levels, memory or WorkingMemory(UNBOUNDED), notes)
         try:
             async with asyncio.timeout(deadline.remaining()):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -66,12 +70,14 @@ class _Drawing:
         self,
         data: bytes,
         header: ImageHeader,
-        prediction: AnyPrediction,
+        prediction: AnyPrediction | None,
         media_type: DrawnType,
         levels: Levels,
         memory: WorkingMemory,
+        notes: Notes,
     ) -> None:
-        self._work: tuple[bytes, AnyPrediction] | None = (data, prediction)
+        self._notes = notes
+        self._work: tuple[bytes, AnyPrediction | None] | None = (data, prediction)
         self._header = header
         self._media_type = media_type
         self._levels = levels
@@ -90,13 +96,13 @@ class _Drawing:
         with self._memory.hold(drawing_bytes(self._header, len(work[0]), self._levels)):
             return self._drawn(*work)
 
-    def _drawn(self, data: bytes, prediction: AnyPrediction) -> bytes:
+    def _drawn(self, data: bytes, prediction: AnyPrediction | None) -> bytes:
         if self._abandoned.is_set():
             return b""
         picture = image.decode(data, self._header, drawing.canvas_size(self._header.upright), self._levels)
         if self._abandoned.is_set():
             return b""
-        canvas = drawing.draw(picture, prediction)
+        canvas = drawing.draw(picture, prediction, notes=self._notes)
         del picture
         if self._abandoned.is_set():
             return b""

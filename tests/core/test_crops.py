@@ -19,8 +19,8 @@ from app.engines.base import Array
 from app.errors import DeadlineExceeded, EngineFailure, ImageTooLarge, InvalidImage, Overloaded, RequestError
 from app.telemetry import metrics
 from app.vision import image
-from app.vision.crops import Region
 from app.vision.image import Picture
+from app.vision.region import Region
 from tests.fixtures.engines import Gate, MeanColourEngine, shows
 from tests.fixtures.models import COLOURS
 from tests.fixtures.pictures import Colour, solid

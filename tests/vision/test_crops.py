@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.vision import crops, image
-from app.vision.crops import Region, region_of
 from app.vision.image import Picture, Size
 from app.vision.input_spec import InputSpec
 from app.vision.preprocessing import prepare
+from app.vision.region import Region, region_of
 from tests.vision.pictures import STORED, exif, file_of, photograph
 
 

@@ -9,8 +9,8 @@ from app.vision.input_spec import InputSpec
 from app.vision.preprocessing import prepare
 
 
-def area(**varying: int) -> InputSpec:
-    return InputSpec.model_validate({"size": [1984, 1984], "resize": "stretch", "varying": varying})
+def area(largest: int = 1984, **varying: int) -> InputSpec:
+    return InputSpec.model_validate({"size": [largest, largest], "resize": "stretch", "varying": varying})
 
 
 def line(**changes: Any) -> InputSpec:
@@ -38,15 +38,15 @@ def test_areas_keep_their_size_within_bounds(picture: tuple[int, int], wanted: t
     ("picture", "wanted"),
     [
         ((4000, 3000), (1984, 1504)),
-        ((1200, 400), (1984, 736)),
-        ((4000, 1000), (1984, 736)),
+        ((1200, 400), (2208, 736)),
+        ((4000, 1000), (2944, 736)),
         ((2000, 1600), (1984, 1600)),
     ],
 )
 def test_the_longer_side_is_reduced_before_the_shorter_is_enlarged(
     picture: tuple[int, int], wanted: tuple[int, int]
 ) -> None:
-    assert area(multiple_of=32, least=736, most=2000).for_picture(Size(*picture)).size == wanted
+    assert area(2944, multiple_of=32, least=736, most=2000).for_picture(Size(*picture)).size == wanted
 
 
 @pytest.mark.parametrize(

@@ -38,4 +38,5 @@ def test_no_class_at_all_is_said_in_words(said: Any) -> None:
 def test_every_option_of_the_tasks_can_be_asked_for() -> None:
     wanted = {"score_threshold": 0.1, "iou_threshold": 0.2, "max_detections": 3, "top_k": 4, "read_barcodes": True}
     more = {"classes": ("a",), "class_agnostic": True, "coordinates": "normalized", "masks": "png"}
+    more["region"] = (1, 2, 3, 4)
     assert RequestOptions(**wanted, **more).vision_options() == Options(**wanted, **more)
