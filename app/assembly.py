@@ -113,7 +113,7 @@ def _service(
     settings: Settings, registry: Registry, batcher: PictureBatcher, capacity: ModelCapacity
 ) -> InferenceService:
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
-    limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
+    limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout, settings.max_tiles)
     admission = Admission(budget, capacity.retry_after)
     keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
     service = InferenceService(registry, batcher, admission, capacity, limits, keep)

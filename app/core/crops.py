@@ -58,8 +58,8 @@ class Crops:
         Raises `Overloaded` where there is no room, `ImageTooLarge`, and what a lane raises for a picture.
         """
         header, spec = admitted.header, model.input_spec
-        self._limits.check_whole(header, len(admitted.request.image), model)
         at_least = crops.covering(header.upright, regions, spec) if reduce else None
+        self._limits.check_cut(header, len(admitted.request.image), model, at_least)
         taken = crops.cut_bytes(header, regions, image.reduction(header, at_least), spec.has_alpha)
         permit.take_bytes(taken.kept)
         try:

@@ -243,10 +243,10 @@ class InferenceResult:
     """The answer to one request.
 
     `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
-    arrival to answer; `options` are the request's, `region` is the part of the picture that it asked about. `levels`
-    and `memory` are what drawing on the picture asks of the model, which may be gone by then. `age` is in seconds where
-    it was computed for another request, `timings` of which are 0. `chain` is what the other models of a chain say,
-    where one was asked.
+    arrival to answer; `options` are the request's, `region` is the part of the picture that it asked about, `tiles` how
+    many that was divided into, where it was. `levels` and `memory` are what drawing on the picture asks of the model,
+    which may be gone by then. `age` is in seconds where it was computed for another request, `timings` of which are 0.
+    `chain` is what the other models of a chain say, where one was asked.
     """
 
     request_id: str
@@ -260,6 +260,7 @@ class InferenceResult:
     total: float
     options: Options = DEFAULTS
     region: Region | None = None
+    tiles: int | None = None
     levels: Levels = FULL_RANGE
     memory: WorkingMemory | None = None
     chain: ChainResult | None = None

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from app.core import tiled
 from app.core.admission import Admission, Permit
 from app.core.asking import Asking
 from app.core.chains import Chains
@@ -30,6 +31,7 @@ from app.core.request import (
 )
 from app.core.response_cache import ResponseCache
 from app.core.shadow import Keep, Shadows
+from app.core.tiled import TiledPictures
 from app.engines.base import Array
 from app.errors import (
     CannotLoad,
@@ -74,6 +76,7 @@ class InferenceService:
         self._asking = Asking(batcher)
         self.crops = Crops(self._asking, registry, capacity, limits)
         self._chains = Chains(registry, self.crops, self.infer, self.bring, limits.timeout)
+        self._tiled = TiledPictures(self.crops, self._asking)
 
     async def infer(self, request: InferenceRequest, permit: Permit, leased: Model | None = None) -> InferenceResult:
         """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back. Where
@@ -177,11 +180,16 @@ class InferenceService:
     async def _compute(
         self, admitted: AdmittedRequest, permit: Permit, model: Model, started: float
     ) -> InferenceResult:
-        request = admitted.request
+        request, header = admitted.request, admitted.header
+        plan = tiled.plan(model, request.options, header.upright, admitted.region, self.limits.tiles)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
-        self._refuse_hopeless(model, permit.priority, deadline)
-        permit.take_picture(model, admitted.header.pixels, shared=self.registry.several)
-        (answer,) = await self._asking.all([admitted], permit.priority, model, deadline, request.flow)
+        self._refuse_hopeless(model, permit.priority, deadline, 1 if plan is None else len(plan.regions))
+        permit.take_picture(model, header.pixels, shared=self.registry.several)
+        if plan is None:
+            (answer,) = await self._asking.all([admitted], permit.priority, model, deadline, request.flow)
+        else:
+            timed = replace(admitted, request=replace(request, deadline=deadline))
+            answer = await self._tiled.answer(timed, plan, permit, model)
         assert answer.image_size is not None
         result = InferenceResult(
             request_id=request.request_id,
@@ -195,11 +203,15 @@ class InferenceService:
             total=time.monotonic() - started,
             options=request.options,
             region=admitted.region,
+            tiles=None if plan is None else plan.count,
             levels=model.input_spec.range,
             memory=model.memory,
         )
-        record(request.source, model, answer, started, result.total, admitted.trace)
-        self.shadows.offer(admitted, result)
+        if plan is None:
+            record(request.source, model, answer, started, result.total, admitted.trace)
+            self.shadows.offer(admitted, result)
+        else:  # its spans are there, and no candidate would do as much work again
+            record(request.source, model, answer, started, result.total, None)
         return result
 
     async def _infer_rows(self, request: TensorRequest, permit: Permit, model: Model, started: float) -> list[Answer]:
@@ -225,14 +237,15 @@ class InferenceService:
         permit.take_picture(model, 0, shared=self.registry.several, count=count)
         permit.take_bytes(size)
 
-    def _refuse_hopeless(self, model: Model, priority: Priority, deadline: Deadline) -> None:
+    def _refuse_hopeless(self, model: Model, priority: Priority, deadline: Deadline, rows: int = 1) -> None:
         """What cannot be answered in time by the measured speed is refused now, not after having waited for nothing."""
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceeded("The deadline had passed when the request arrived.")
-        if self._batcher.idle_lanes(model) or not self.capacity.may_exceed(remaining):
+        others = (rows - 1) * self.capacity.seconds(model) / max(1, self.capacity.lanes) if rows > 1 else 0.0
+        if not others and (self._batcher.idle_lanes(model) or not self.capacity.may_exceed(remaining)):
             return
-        if (wait := self.capacity.wait(model, priority)) > remaining:
+        if (wait := self.capacity.wait(model, priority) + others) > remaining:
             raise Overloaded(
                 "The queue is too long for this deadline. Try again later or allow more time.",
                 retry_after=max(1.0, wait),

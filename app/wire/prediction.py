@@ -218,6 +218,9 @@ class Prediction(TaskAnswer):
         None,
         description="The part of the picture that was asked about, if any: x1, y1, x2, y2 in `coordinates`.",
     )
+    tiles: int | None = Field(
+        None, description="Into how many tiles the picture was divided, if it was; the whole is not among them."
+    )
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
     batch_size: int = Field(
         description="How many pictures were computed together with this one, itself included; of a chain, by its first "
@@ -246,6 +249,7 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
         "image": {"width": result.image_size.width, "height": result.image_size.height},
         "coordinates": "pixels" if size is None else "normalized",
         "region": None if result.region is None else _to_boxes(np.array([result.region], np.float32), size)[0],
+        "tiles": result.tiles,
         **_to_task(result.prediction, result.labels, size, nested),
         "batch_size": result.batch_size,
         "timings_ms": _to_timings(result.timings, result.total),

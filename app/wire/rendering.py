@@ -41,11 +41,9 @@ class Renderer:
     ) -> bytes:
         """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in where there is one.
 
-        `notes` are lines below the boxes.
-
         `levels` are what becomes black and white of sixteen bits; `memory` is what the picture has to wait for, where
-        it is bounded. Raises `DeadlineExceeded` at the deadline, or at once
-        where it has passed, `NotAcceptable` where the format cannot hold the picture, and `InvalidImage`.
+        it is bounded; `notes` has lines to be written below each box. Raises `DeadlineExceeded` at the deadline, or at
+        once where it has passed, `NotAcceptable` where the format cannot hold the picture, and `InvalidImage`.
         """
         if deadline.remaining() <= 0:
             raise _late()

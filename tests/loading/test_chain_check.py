@@ -1,14 +1,17 @@
 """Chains that cannot be served: said when they are loaded, with the step and what to do."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.assembly import build
+from app.commands import signing
 from app.errors import InvalidManifest, StartupError
 from app.loading.chains import unfit
 from app.repository import repository
+from app.repository.signatures import Trust
 from app.settings import Settings
 from tests.fixtures.chains import ONE_STEP, add_cells_model, add_chain, write_pipeline
 from tests.fixtures.models import add_colour_model, write_manifest
@@ -151,3 +154,52 @@ def test_a_chain_alone_is_no_repository(tmp_path: Path) -> None:
     write_pipeline(tmp_path / "chain", ONE_STEP)
     with pytest.raises(StartupError, match="holds a chain, which asks other models"):
         repository.survey(tmp_path / "chain", "chain")
+
+
+def test_what_changes_in_the_repository_is_picked_up(tmp_path: Path) -> None:
+    add_chain(tmp_path)
+    core = build(settings(tmp_path, repository_poll=3600))
+    core.load()
+    poller, registry = core.poller, core.service.registry
+    assert poller is not None
+
+    def look() -> None:
+        for _ in range(3):
+            poller.look()
+
+    try:
+        assert list(registry.chains) == ["chain"]
+        write_pipeline(tmp_path / "chain", {"find": FIND}, version=2)
+        write_pipeline(tmp_path / "another", ONE_STEP)
+        look()
+        assert {name: chain.pipeline.version for name, chain in registry.chains.items()} == {
+            "another": "1",
+            "chain": "2",
+        }
+        (tmp_path / "another" / "pipeline.yaml").unlink()
+        shutil.rmtree(tmp_path / "colour")
+        look()
+        assert list(registry.chains) == ["chain"]
+        shutil.rmtree(tmp_path / "cells")
+        look()
+        assert registry.chains == {}
+        assert "asks cells" in registry.failures["chain"]
+    finally:
+        poller.stop()
+        core.control.stop()
+        core.executor.stop(10)
+
+
+def test_a_signature_covers_a_chain(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    add_chain(root)
+    key = tmp_path / "key"
+    signing.generate(key)
+    for name in ("cells", "colour", "chain"):
+        signing.sign(root, name, key)
+    trust = Trust.read(tmp_path / "key.pub")
+    found = repository.survey(root, None, trust)
+    assert found.failures == {}
+    assert found.chains[0].signed_by == next(iter(trust.keys))
+    write_pipeline(root / "chain", {"find": FIND})
+    assert "was changed after it was signed" in str(repository.survey(root, None, trust).failures["chain"])
