@@ -8,6 +8,8 @@ DETECTION_EXAMPLE: dict[str, Any] = {
     "request_id": "7c0e6b7e6f3c4a6f9a4a0c3c4c0d9f55",
     "image": {"width": 1280, "height": 720},
     "coordinates": "pixels",
+    "region": None,
+    "tiles": None,
     "detections": [
         {
             "label": "carton",
@@ -48,6 +50,8 @@ SEGMENTATION_EXAMPLE: dict[str, Any] = {
     "request_id": "0b0f6f0f5f5c4c0b8f0d5a0d3e6c1a77",
     "image": {"width": 1280, "height": 640},
     "coordinates": "pixels",
+    "region": None,
+    "tiles": None,
     "detections": None,
     "classes": None,
     "segmentation": {

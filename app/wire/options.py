@@ -154,12 +154,14 @@ class RequestOptions(BaseModel):
     )
     region: RegionOption | None = Field(
         None,
+        examples=["400,200,640,480"],
         description="Only this part of the picture: x, y, width and height with commas between or as a list, in "
         "`coordinates`. The answer is as if the part had been sent, its boxes and masks in the whole picture's "
         "coordinates. What goes over an edge of the picture ends there.",
     )
     tiles: TilesOption | None = Field(
         None,
+        examples=["640,0.2"],
         description="Of a picture that is larger: look at it in square tiles of `size` pixels, each of which shares "
         "`overlap` of its side with the next (0.2 where left out), and with `whole_too` (true where left out) at the "
         "whole picture as well. As `640`, `640,0.2` or `640,0.2,false`, in JSON as an object too; `none` looks at the "

@@ -8,6 +8,7 @@ import logging
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,12 +18,13 @@ from PIL import Image
 from app.core import device_path
 from app.core.device_path import DevicePath
 from app.core.model import Decoding, Model
-from app.core.request import AdmittedRequest, InferenceRequest
+from app.core.request import AdmittedCrop, AdmittedRequest, Answer, InferenceRequest, Priority
 from app.engines import catalog, devices
 from app.engines.base import Array
 from app.errors import DeadlineExceeded, DeviceUnavailable, EngineUnavailable, InvalidImage
 from app.loading import decode_placement
-from app.vision.image import read_header
+from app.vision.image import Picture, Size, read_header
+from app.vision.region import Region
 from tests.engines.conftest import need
 from tests.fixtures.engines import SIZE, Gate, MeanColourEngine, mean_colours
 from tests.fixtures.pictures import Colour, solid
@@ -128,6 +130,39 @@ def test_only_ordinary_jpegs_are_decoded_there(place: "torch.device") -> None:
     assert [place for place, _ in batch.placed] == [0, 3, 1]
     ((damaged, error),) = batch.failures
     assert (damaged, type(error)) == (2, InvalidImage)
+
+
+def test_parts_of_pictures_are_prepared_on_the_host_beside_whole_ones(place: "torch.device") -> None:
+    """Crops, which are decoded already, and pictures of which a part is asked about."""
+    two = np.zeros((40, 80, 3), np.uint8)
+    two[:, :40], two[:, 40:] = RED, BLUE
+    whole = admitted(file_of(two, "JPEG", quality=100, subsampling=0))
+    part = replace(whole, region=Region(48, 4, 76, 36))
+    crop = AdmittedCrop(whole.request, Picture(np.full((9, 7, 3), GREEN, np.uint8), Size(7, 9)))
+    model = with_path(MeanColourEngine(), place)
+    assert model.device_path is not None
+    items = [part, admitted(jpeg(RED)), crop]
+    batch = model.device_path.prepare(items, model.empty_batch(), model.prepare_row)
+    assert batch.failures == []
+    found, sizes = colours(batch), {number: tuple(placement.size) for number, placement in batch.placed}
+    assert near(found[0], BLUE)
+    assert near(found[1], RED)
+    assert near(found[2], GREEN)
+    assert sizes == {0: (28, 32), 1: (64, 48), 2: (7, 9)}
+
+
+async def test_work_of_lanes_and_crops_go_with_pictures_over_the_device(place: "torch.device") -> None:
+    engine = TensorColourEngine()
+    picture = admitted(jpeg(BLUE))
+    with (
+        running_core(with_path(engine, place), lanes=2) as core,
+        core.service.registry.lease() as model,
+        core.admission.permit(Priority.INTERACTIVE) as permit,
+    ):
+        async with core.service.crops.cut(picture, [Region(0, 0, 8, 8)] * 3, permit, model) as cut:
+            answers = await core.service.crops.ask(picture.request, cut, permit, model)
+    assert all(isinstance(answer, Answer) for answer in answers)
+    assert sum(engine.on_device) == 3
 
 
 PHOTO = file_of(photograph(160, 120), "JPEG")
