@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from app.errors import RooError
 from app.repository.sources.files import write_whole
@@ -40,8 +41,7 @@ def _train(arguments: argparse.Namespace) -> bool:
     """Whether this process speaks for all that have trained."""
     held_out = tuple(str(path) for path in (arguments.val, arguments.test) if path is not None)
     data, generated = tuple(arguments.data or ()), arguments.generated
-    labels = dict(pair.partition("=")[::2] for pair in arguments.label)
-    wanted = Wanted(data, labels, generated, arguments.scenes[0], held_out, arguments.threads)
+    wanted = Wanted(data, _labels(arguments), generated, arguments.scenes[0], held_out, arguments.threads)
     told = Tracked(arguments.tracking, arguments.experiment, _asked_data(arguments)) if arguments.tracking else None
     plan = _plan(arguments)
     first = carry_out(wanted, arguments.work, plan, arguments.steps, arguments.resume, arguments.weights, told)
@@ -58,14 +58,47 @@ def _asked_data(arguments: argparse.Namespace) -> str:
 
 
 def _track(arguments: argparse.Namespace) -> None:
-    from models.shelf.training.tracking import Teller  # MLflow's client is needed only here
+    from models.shelf.training.tracking import Teller, telling  # MLflow's client is needed only here
 
-    if not arguments.tracking:
-        raise DataRefused("Where to? --tracking URI.")
-    tracked = Tracked(arguments.tracking, arguments.experiment, _asked_data(arguments))
+    tracked = Tracked(_tracking(arguments), arguments.experiment, _asked_data(arguments))
     teller = Teller(arguments.work, tracked.tracking(arguments.work, _trained(arguments.work).plan, 1))
-    teller.catch_up()
-    teller.end(failed=False)
+    with telling(tracked.uri):
+        teller.catch_up()
+        teller.end(failed=False)
+
+
+def _gate(arguments: argparse.Namespace) -> None:
+    from models.shelf.training.gating import gate  # MLflow's client and pycocotools are needed only here
+
+    gate(
+        arguments.work,
+        arguments.folder,
+        arguments.test or drawn(arguments.work, "test", arguments.scenes[2], arguments.threads),
+        _validation(arguments),
+        _labels(arguments),
+        arguments.push,
+        arguments.tracking,
+    )
+
+
+def _alias(arguments: argparse.Namespace) -> None:
+    from models.shelf.training.release import go_back, promote  # MLflow's client is needed only here
+    from models.shelf.training.tracking import client_of, telling
+
+    with telling(_tracking(arguments)) as uri:
+        move = go_back if arguments.back else promote
+        version = move(client_of(uri), arguments.folder.resolve().name)
+    Console().print(f"champion is version {version}", highlight=False)
+
+
+def _tracking(arguments: argparse.Namespace) -> str:
+    if not arguments.tracking:
+        raise DataRefused("Where is MLflow? --tracking URI.")
+    return str(arguments.tracking)
+
+
+def _labels(arguments: argparse.Namespace) -> dict[str, str]:
+    return dict(pair.partition("=")[::2] for pair in arguments.label)
 
 
 def _plan(arguments: argparse.Namespace) -> TrainingPlan:
@@ -136,6 +169,8 @@ def _parser() -> argparse.ArgumentParser:
         "render": (_render_all, "render the data sets"),
         "train": (_train, "train on generated scenes, or on --data"),
         "track": (_track, "tell MLflow what it missed of a run"),
+        "gate": (_gate, "compare with what is served; what is better is registered and pushed"),
+        "promote": (_alias, "give MLflow's alias `champion` to the candidate, or --back"),
         "export": (_export, "write model.onnx, model.int8.onnx and model.yaml"),
         "quantize": (_quantize, "write model.int8.onnx again, and its digest"),
         "evaluate": (_evaluate, "measure on held-out scenes"),
@@ -161,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--plan", type=Path, help="fields of the plan of training, as JSON")
         command.add_argument("--tracking", help="MLflow's URI (https://…, azureml://…) to tell of the run")
         command.add_argument("--experiment", default="shelf", help="its experiment there")
+        command.add_argument("--push", help="where serving pulls from: a folder or azblob://…; `gate` pushes there")
+        command.add_argument("--back", action="store_true", help="give `champion` back to what was it before")
         command.add_argument("--seed", type=int, help="the same one gives the same losses")
         command.add_argument("--rate", type=float, help="highest learning rate")
         command.add_argument("--shards", type=int, help="parts of a batch; at least the number of processes")

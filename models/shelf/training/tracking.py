@@ -8,7 +8,8 @@ import json
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,17 @@ def client_of(uri: str) -> MlflowClient:
         raise DataRefused(f"--tracking {uri}: {_short(error)} (azureml:// needs the package azureml-mlflow)") from None
 
 
+@contextmanager
+def telling(uri: str) -> Iterator[str]:
+    """A block in which MLflow has to answer: raises `DataRefused` where it does not."""
+    try:
+        yield uri
+    except _FAILURES as error:
+        raise DataRefused(
+            f"MLflow at {uri} does not take it: {_short(error)}. The same command goes on there."
+        ) from None
+
+
 class Teller:
     """Tells the records of `folder`'s journal to MLflow, each once; a run that was begun there is gone on with."""
 
@@ -68,6 +80,14 @@ class Teller:
         same = kept.get("uri") == tracking.uri
         self._run_id: str | None = kept["run_id"] if same else None
         self._told: int = kept["told"] if same else 0
+
+    @classmethod
+    def of(cls, folder: Path, uri: str) -> "Teller":
+        """That of a training that was told there already; raises `DataRefused` where it was not."""
+        teller = cls(folder, Tracking(uri, "", {}, "", ""))
+        if teller._run_id is None:
+            raise DataRefused(f"{folder} was not told to {uri}: train with --tracking, or tell it by `track` first.")
+        return teller
 
     @property
     def run_id(self) -> str:
