@@ -5,7 +5,7 @@ import { texts } from "./texts.js";
 
 /** @typedef {[number, number, number, number]} Box  x1, y1, x2, y2 in pixels of the upright picture. */
 /** @typedef {{label: string, classId: number, score: number, box: Box | null, codes: string[],
- *   corners: import("./places.js").Point[] | null, keypoints: import("./places.js").Keypoints | null}} Mark */
+ *   corners?: import("./places.js").Point[] | null, keypoints?: import("./places.js").Keypoints | null}} Mark */
 
 const MOST_CHARACTERS = 100_000;
 
