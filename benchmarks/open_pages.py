@@ -1,6 +1,7 @@
 """What open pages of the console's live view cost the service: `python -m benchmarks.open_pages`."""
 
 import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def main() -> None:
     with serving(MODELS) as server:
         for pages in (0, 1, 100):
             share, events = asyncio.run(_measure(server, pages))
-            print(f"{pages:>4} pages: {share:.2%} of a core, {events:.1f} events each in {MEASURED_SECONDS:.0f} s")
+            told = f"{pages:>4} pages: {share:.2%} of a core, {events:.1f} events each in {MEASURED_SECONDS:.0f} s"
+            sys.stdout.write(f"{told}\n")
 
 
 async def _measure(server: Server, pages: int) -> tuple[float, float]:

@@ -17,7 +17,6 @@ export class LiveView {
 
   constructor() {
     document.addEventListener("visibilitychange", () => this.load());
-    addEventListener("hashchange", () => this.load());
     new ResizeObserver(() => this.#draw()).observe(byId("live-rate"));
   }
 
@@ -28,6 +27,12 @@ export class LiveView {
     this.#open?.abort();
     this.#open = looked ? new AbortController() : null;
     if (this.#open) this.#listen(this.#open.signal);
+  }
+
+  /** Nobody looks any more. */
+  leave() {
+    this.#open?.abort();
+    this.#open = null;
   }
 
   /** @param {AbortSignal} signal */
