@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -25,26 +26,26 @@ def main() -> None:
 
 
 async def _measure(server: Server, pages: int) -> tuple[float, float]:
-    came: list[float] = []
+    came = Counter[str]()
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=None, limits=limits) as client:
         looking = [asyncio.create_task(_look(client, server.url, came)) for _ in range(pages)]
         await asyncio.sleep(SETTLE_SECONDS)
-        began, before, seen = time.monotonic(), _cpu_seconds(server.process.pid), len(came)
+        began, before, seen = time.monotonic(), _cpu_seconds(server.process.pid), came.total()
         await asyncio.sleep(MEASURED_SECONDS)
         share = (_cpu_seconds(server.process.pid) - before) / (time.monotonic() - began)
-        events = (len(came) - seen) / max(1, pages)
+        events = (came.total() - seen) / max(1, pages)
         for task in looking:
             task.cancel()
         await asyncio.gather(*looking, return_exceptions=True)
     return share, events
 
 
-async def _look(client: httpx.AsyncClient, url: str, came: list[float]) -> None:
+async def _look(client: httpx.AsyncClient, url: str, came: Counter[str]) -> None:
     async with client.stream("GET", f"{url}/console/live") as answer:
         async for line in answer.aiter_lines():
             if line.startswith("data: "):
-                came.append(time.monotonic())
+                came[url] += 1
 
 
 def _cpu_seconds(process: int) -> float:
