@@ -9,10 +9,12 @@ from app.core.batcher import Batcher
 from app.core.capacity import Capacity
 from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
+from app.core.limits import PictureLimits
 from app.core.registry import Registry
+from app.core.response_cache import ResponseCache
 from app.core.retirement import Retirement
 from app.core.rollouts import Rollouts
-from app.core.service import InferenceService, PictureLimits
+from app.core.service import InferenceService
 from app.engines.devices import Device
 from app.host import cgroup
 from app.loading import routes
@@ -21,7 +23,6 @@ from app.loading.polling import Poller
 from app.loading.serving import Serving
 from app.loading.start import Start
 from app.monitoring.differing import DifferingPictures
-from app.repository import repository
 from app.repository.repository import ModelEntry
 from app.settings import MIB, Settings
 
@@ -61,6 +62,7 @@ class Core:
         start.models.clear()  # from now on the registry holds them, and lets them go
         for name, reason in start.failures.items():
             registry.fail(name, reason)
+        self.control.chains.start(start.chains, [entry for entry in start.known if entry.name not in start.failures])
         self.executor.start(start.serving.lanes)
         registry.complete()
         self.control.start(start.serving, [entry for entry in self.entries if entry.name in registry.names()])
@@ -70,7 +72,8 @@ class Core:
 
 
 def build(settings: Settings, model: str | None = None) -> Core:
-    """Put the core together from settings and the model repository, of which only `model` where one is named.
+    """Put the core together from settings and the model repository, of which only `model` where one is named, or, of a
+    chain, those that it asks.
 
     Raises `StartupError` where they do not fit.
     """
@@ -81,7 +84,7 @@ def build(settings: Settings, model: str | None = None) -> Core:
     entries = (
         start.read(settings.models_dir, settings.model_name)
         if model is None
-        else [repository.read_model(settings.models_dir, model, serving.trust)]
+        else start.read_one(settings.models_dir, model)
     )
     _check_memory(settings, serving.lanes)
     fixed = settings.traffic if model is None else {}
@@ -110,10 +113,16 @@ def _service(
     settings: Settings, registry: Registry, batcher: PictureBatcher, capacity: ModelCapacity
 ) -> InferenceService:
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
-    limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
+    limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout, settings.max_tiles)
     admission = Admission(budget, capacity.retry_after)
     keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
-    return InferenceService(registry, batcher, admission, capacity, limits, keep)
+    service = InferenceService(registry, batcher, admission, capacity, limits, keep)
+    if settings.response_cache_bytes:
+        per_caller = settings.auth != "none" and not settings.response_cache_shared
+        service.cache = ResponseCache(
+            settings.response_cache_bytes, settings.response_cache_seconds, per_caller=per_caller
+        )
+    return service
 
 
 def _control(settings: Settings, registry: Registry, retirement: Retirement) -> ModelControl:

@@ -218,6 +218,12 @@ class ResultTooLarge(MessageError):
     code = "result_too_large"
 
 
+class ResultRefused(MessageError):
+    """A sink takes results, but will never take this one."""
+
+    code = "result_refused"
+
+
 class StorageUnavailable(MessageError):
     """The blob storage does not answer, or asks for patience."""
 

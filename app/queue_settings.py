@@ -72,7 +72,9 @@ class QueueSettings(BaseSettings):
         "viewers and operators (keys with the scope `viewer` or `operator`, tokens with a role of "
         "`ROO_ENTRA_VIEWER_ROLES` or `ROO_ENTRA_OPERATOR_ROLES`), or whoever may ask (`open`).",
     )
-    result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
+    result_bytes: int = Field(
+        200_000, ge=1000, description="Largest result that is sent in a message or posted, in bytes."
+    )
     results_container: SecretStr | None = Field(
         None, description="URL of the blob container for larger results and annotated pictures; may hold a signature."
     )

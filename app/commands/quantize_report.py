@@ -16,6 +16,8 @@ _THINGS = {
     "detection": "detections that are the same (label, half overlap)",
     "classification": "best labels that are the same",
     "segmentation": "places of the maps that are the same",
+    "text_detection": "lines that are the same (half overlap)",
+    "text_recognition": "texts that are the same",
 }
 
 

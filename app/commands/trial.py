@@ -15,6 +15,8 @@ from app.vision.image import ImageHeader, Picture
 from app.vision.preprocessing import Placement
 from app.vision.segmentation import Segmentation
 from app.vision.tasks import Options
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 from app.wire.prediction import AnyPrediction
 
 _BEST = 3
@@ -67,7 +69,7 @@ class Trial:
 def run(model: Model, sample: Sample) -> Trial:
     """Have a warm model answer; raises what `Model.prepare` and `Model.finish` raise."""
     admitted = AdmittedRequest(InferenceRequest(sample.data, request_id="try"), sample.header)
-    row = model.empty_batch()[:1]
+    row = model.rows_for(model.empty_batch()[:1], admitted)
     placement = model.prepare_row(admitted, row[0])
     (outputs,) = model.compute(row)
     return Trial(outputs, placement, model.finish(outputs, placement, admitted))
@@ -87,6 +89,10 @@ def in_words(prediction: AnyPrediction) -> str:
     if isinstance(prediction, Segmentation):
         parts = zip(prediction.labels, prediction.shares.tolist(), strict=True)
         return ", ".join(f"{label} {share:.0%}" for label, share in list(parts)[:_BEST]) or "nothing"
+    if isinstance(prediction, TextDetection):
+        return f"{len(prediction.scores)} lines of text" if len(prediction.scores) else "nothing"
+    if isinstance(prediction, TextRecognition):
+        return f"{prediction.text} {prediction.score:.2f}" if prediction.text else "nothing"
     scored = list(zip(prediction.labels, prediction.scores.tolist(), strict=True))
     best = ", ".join(f"{label} {score:.2f}" for label, score in scored[:_BEST])
     if isinstance(prediction, Classification) or not scored:
@@ -97,4 +103,8 @@ def in_words(prediction: AnyPrediction) -> str:
 
 def found_something(prediction: AnyPrediction) -> bool:
     """Whether there is anything to look at."""
+    if isinstance(prediction, TextDetection):
+        return len(prediction.scores) > 0
+    if isinstance(prediction, TextRecognition):
+        return bool(prediction.text)
     return len(prediction.labels) > 0

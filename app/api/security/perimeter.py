@@ -40,6 +40,8 @@ _MAY_BE_SENT = (
     "X-Request-Id",
 )
 _MAY_BE_READ = (
+    "Age",
+    "Cache-Status",
     "Inference-Header-Content-Length",
     "Retry-After",
     "Roo-Model",

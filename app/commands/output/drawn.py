@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.commands.output.masks import to_masks
+from app.commands.output.places import to_keypoints, to_oriented
 from app.errors import InvalidRequest
 from app.vision import drawing, image, segmentation
 from app.vision.barcodes import Barcode
@@ -14,6 +15,9 @@ from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.image import Size
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
+from app.wire.notes import notes
 from app.wire.prediction import AnyPrediction, Prediction, Segmented
 
 
@@ -27,7 +31,9 @@ class Drawn(Output):
         """Draw it."""
         header = image.read_header(content)
         picture = image.decode(content, header, drawing.canvas_size(header.upright))
-        canvas = drawing.draw(picture, to_arrays(answered.prediction))
+        found = answered.prediction.detections or answered.prediction.lines or []
+        lines = [notes(one.model_dump(include={"steps"})["steps"] or {}) for one in found]
+        canvas = drawing.draw(picture, to_arrays(answered.prediction), notes=lines)
         try:
             file = drawing.encode(canvas, "image/jpeg")
         except ValueError as error:
@@ -41,6 +47,11 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
     pixels = np.array(sides * 2, np.float32)
     if prediction.segmentation is not None:
         return _to_segmentation(prediction.segmentation, pixels)
+    if prediction.lines is not None:
+        quads = np.array([line.polygon for line in prediction.lines], np.float32).reshape(-1, 4, 2) * pixels[:2]
+        return TextDetection(quads, np.array([line.score for line in prediction.lines], np.float32))
+    if prediction.text is not None:
+        return TextRecognition(prediction.text.text, prediction.text.score)
     found = prediction.detections if prediction.detections is not None else prediction.classes or []
     scores = np.array([item.score for item in found], np.float32)
     class_ids = np.array([item.class_id for item in found], np.int64)
@@ -51,7 +62,8 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
     barcodes = tuple(tuple(Barcode(code.text, code.format) for code in item.codes) for item in prediction.detections)
     size = Size(prediction.image.width, prediction.image.height)
     masks = to_masks(prediction.detections, size, prediction.coordinates == "normalized")
-    return Detections(boxes, scores, class_ids, labels, barcodes, masks)
+    places = to_keypoints(prediction, pixels[:2]), to_oriented(prediction.detections, pixels[:2])
+    return Detections(boxes, scores, class_ids, labels, barcodes, masks, *places)
 
 
 def _to_segmentation(found: Segmented, pixels: NDArray[np.float32]) -> Segmentation:

@@ -9,10 +9,13 @@ from app.commands.summary import text_of
 from app.wire.prediction import Prediction
 
 _BOX = ("x1", "y1", "x2", "y2")
+_CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
 COLUMNS = {
     "detection": ("label", "class_id", "score", *_BOX, "text", "format", "other_texts"),
     "classification": ("label", "class_id", "score"),
     "segmentation": ("label", "class_id", "share", *_BOX),
+    "text_detection": ("score", *_CORNERS),
+    "text_recognition": ("text", "score"),
 }
 """By task, behind the picture's `file`, `width` and `height`."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - what they are about
@@ -56,3 +59,7 @@ def _rows(prediction: Prediction) -> Iterator[tuple[Cell, ...]]:
         yield chosen.label, chosen.class_id, chosen.score
     for part in prediction.segmentation.segments if prediction.segmentation else []:
         yield part.label, part.class_id, part.share, *part.box
+    for line in prediction.lines or []:
+        yield line.score, *line.polygon
+    if prediction.text is not None:
+        yield prediction.text.text, prediction.text.score

@@ -63,6 +63,10 @@ export const texts = {
   classes: (count, who) => `${count} classes · ${who}`,
   /** @param {number} count @param {string} who */
   segments: (count, who) => `${count} classes on the picture · ${who}`,
+  /** @param {number} count @param {string} who */
+  lines: (count, who) => `${count} lines of text · ${who}`,
+  /** @param {number} number */
+  line: (number) => `line ${number}`,
   /** @param {string} what */
   drawn: (what) => `Picture with what was found: ${what}. Plus, minus and 0 zoom, arrows move.`,
   nothing: "nothing",
