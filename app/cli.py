@@ -275,12 +275,22 @@ def top(
 def demo(
     pictures: Annotated[int, typer.Option(min=1, help="So many are put on the queue.")] = 200,
     models_dir: ModelsDir = None,
+    stay: Annotated[
+        bool | None,
+        typer.Option(help="Leave the console there until Ctrl+C; by default in a terminal.", show_default=False),
+    ] = None,
 ) -> None:
-    """See the queue at work: a Service Bus in memory, the service, and pictures sent to it; a table at the end."""
+    """See the queue at work: a Service Bus in memory, the service, pictures sent to it; a table and the console."""
     from app.bench import demo as command
     from app.settings import load_settings
 
-    sys.exit(OK if command.run(pictures, load_settings(models_dir=models_dir)) else FAILED)
+    sys.exit(
+        OK
+        if command.run(
+            pictures, load_settings(models_dir=models_dir), stay=sys.stdout.isatty() if stay is None else stay
+        )
+        else FAILED
+    )
 
 
 @cli.command()

@@ -19,6 +19,7 @@ from app.api.app import create_app
 from app.api.body import UploadLimits
 from app.api.console.examples import Examples
 from app.api.dead_letters import QueueAccess
+from app.api.live import Live, Sample
 from app.api.security import perimeter
 from app.api.security.perimeter import Perimeter
 from app.assembly import Core, build
@@ -138,6 +139,7 @@ async def _serve(
         await _until(stop, queue)
         _end_within(settings.grace_period, writer)
     finally:
+        operations.live.close()
         finished = await _drain(core, server, http, queue, rpc, settings)
         watching.cancel()
         releasing.cancel()
@@ -162,14 +164,15 @@ class _Operations:
 
     audit: Audit
     queues: QueueAccess | None
+    live: Live
 
     @classmethod
     def of(cls, core: Core, settings: Settings) -> "_Operations":
         """Raises `StartupError` where the audit log cannot be written."""
-        audit = Audit(settings.audit_log)
+        audit, live = Audit(settings.audit_log), Live(Sample(core.health))
         if not settings.queue or not settings.worker or settings.queue_control == "off":
-            return cls(audit, None)
-        return cls(audit, QueueAccess(settings.queue_control, core.start.serving.memory))
+            return cls(audit, None, live)
+        return cls(audit, QueueAccess(settings.queue_control, core.start.serving.memory), live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +328,7 @@ def _http_server(
         examples=_examples(settings) if settings.console else None,
         queues=operations.queues,
         audit=operations.audit,
+        live=operations.live,
         predict=settings.http,
     )
     return HttpServer(app, settings)

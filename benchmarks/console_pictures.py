@@ -36,6 +36,7 @@ def main() -> None:
             for look, options in LOOKS.items():
                 page_url = f"{server.url}/console/"
                 _photograph(browser, page_url, FOLDER / f"console-{look}.jpg", options, try_it)
+                _photograph(browser, f"{page_url}#live", FOLDER / f"console-live-{look}.jpg", options, live)
                 _photograph(browser, f"{page_url}#queue", FOLDER / f"console-queue-{look}.jpg", options, queue)
             browser.close()
 
@@ -65,6 +66,18 @@ def try_it(page: Page) -> None:
     page.get_by_role("button", name="shelf-2.jpg").click()
     page.locator(".summary", has_text="version").wait_for()
     page.locator(".found button", has_text=" · ").nth(3).hover()  # one of them is brought out
+
+
+def live(page: Page) -> None:
+    """Some traffic, and what the page says of it."""
+    page.evaluate(
+        """async () => {
+            const example = (await (await fetch("examples")).json())[0];
+            const blob = await (await fetch(`examples/${example.model}/${encodeURIComponent(example.name)}`)).blob();
+            for (let number = 0; number < 40; number += 1) await fetch("../v1/predict", { method: "POST", body: blob });
+        }"""
+    )
+    page.locator("#live-latency td", has_text="ms").first.wait_for()
 
 
 def queue(page: Page) -> None:

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _QUIET = frozenset({"/livez", "/readyz", "/startupz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 """Asked every few seconds by platforms: a line and a span for each would drown the others."""
+_UNTIMED = frozenset({"/console/live"})
+"""Takes as long as somebody looks, which is nobody's latency."""
 _FAILED = 500
 _MOST_PATH = 200
 
@@ -46,7 +48,8 @@ class AccessLogMiddleware:
 
 def _tell(scope: Scope, method: str, seconds: float, level: int, answered: Mapping[str, str]) -> None:
     route, status = _route(scope), _status(scope)
-    metrics.http_seconds.record(seconds, (method, route, status), tracing.sampled_context())
+    if route not in _UNTIMED:
+        metrics.http_seconds.record(seconds, (method, route, status), tracing.sampled_context())
     said: logs.Fields = {"method": method, "route": route, "status": status, "duration_ms": round(seconds * 1e3, 2)}
     fields = {**said, **answered}
     logs.tell(log, level, f"{method} {_path(scope)} {status}", fields)

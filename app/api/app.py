@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 import app as package
 from app.api import control as model_control
 from app.api import dead_letters, documentation, inference, operations, problems, releases, session
+from app.api import live as live_figures
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
 from app.api.console import routes as console_page
@@ -55,11 +56,13 @@ def create_app(
     examples: Examples | None = None,
     queues: dead_letters.QueueAccess | None = None,
     audit: Audit | None = None,
+    live: live_figures.Live | None = None,
     predict: bool = True,
 ) -> FastAPI:
     """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask,
     `control` and `rollouts` change what is served. With `examples` there is a console, which offers these pictures;
-    `queues` lets people look at dead letters and work them off, which `audit` keeps.
+    `queues` lets people look at dead letters and work them off, which `audit` keeps; `live` tells pages the figures of
+    now.
 
     Without `predict` there are only probes, metrics, the list of models, and what changes it.
     """
@@ -105,6 +108,8 @@ def create_app(
     if examples is not None:
         app.include_router(console_page.router(service.registry, examples))
         app.include_router(session.router(queues))
+        if live is not None:
+            app.include_router(live_figures.router(live))
     app.include_router(documentation.router(console=examples is not None))
     return app
 

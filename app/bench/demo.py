@@ -6,6 +6,7 @@ A Service Bus of our own, the service as a process beside it, pictures put on th
 import asyncio
 import contextlib
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -49,30 +50,38 @@ class Tally:
         self.texts.update((reply.body.get("inventory") or {}).get("texts", []))
 
 
-def run(count: int, settings: Settings) -> bool:
-    """Send `count` pictures and one that is none; True where all is as it should be."""
+def run(count: int, settings: Settings, *, stay: bool) -> bool:
+    """Send `count` pictures and one that is none; True where all is as it should be.
+
+    At the end the console's address is named; with `stay` it can be used until Ctrl+C.
+    """
     with sigterm_as_exit(), tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_run(count, settings, Path(folder)))
+        return asyncio.run(_run(count, settings, Path(folder), stay=stay))
 
 
-async def _run(count: int, settings: Settings, folder: Path) -> bool:
+async def _run(count: int, settings: Settings, folder: Path, *, stay: bool) -> bool:
     broker = Broker([f"{JOBS},lock=30", f"{RESULTS},dedup=600"], limits=BrokerLimits(max_message_size=4 << 20))
     async with broker:
         console.print("a Service Bus for development, in memory, and the service beside it ...")
         with _serve(broker, settings, folder) as service:
-            await asyncio.to_thread(service.wait_until_ready, "/readyz")
+            port, _ = await asyncio.to_thread(service.wait_until_ready, "/readyz")
             began = time.monotonic()
             tally = await _send_and_wait(broker, _pictures(settings, count), count)
             seconds = time.monotonic() - began
             dead = await _dead_letter(broker)
+            _print(count, seconds, tally, dead)
+            await _show_console(port, stay=stay)
             await asyncio.to_thread(service.stop)
-    _print(count, seconds, tally, dead)
     return len(tally.latencies) == len(tally.result_ids) == count and dead is not None
 
 
 def _serve(broker: Broker, settings: Settings, folder: Path) -> Child:
     environment = environment_with(
-        ROO_SERVICEBUS_CONNECTION_STRING=broker.connection_string, ROO_QUEUE=JOBS, ROO_RESULTS_QUEUE=RESULTS
+        ROO_SERVICEBUS_CONNECTION_STRING=broker.connection_string,
+        ROO_QUEUE=JOBS,
+        ROO_RESULTS_QUEUE=RESULTS,
+        ROO_QUEUE_CONTROL="open",
+        ROO_CONSOLE="true",
     )
     options = ["--host", "127.0.0.1", "--port", "0", "--models-dir", str(settings.models_dir.absolute())]
     return Child("service", ["app", "serve", *options], folder, environment=environment)
@@ -120,6 +129,16 @@ async def _dead_letter(broker: Broker) -> str | None:
                     return f"{entry.message_id}: {entry.reason}: {entry.description}"
                 await asyncio.sleep(0.05)
     return None
+
+
+async def _show_console(port: int, *, stay: bool) -> None:
+    """Until Ctrl+C, where somebody stays: the message that is no picture lies there, and can be sent again."""
+    sys.stdout.write(f"The console: http://127.0.0.1:{port}/console/#queue\n")
+    sys.stdout.flush()
+    if stay:
+        console.print("The message that is no picture lies there. Ctrl+C ends the service.")
+        with contextlib.suppress(asyncio.CancelledError):  # what asyncio makes of Ctrl+C
+            await asyncio.Event().wait()
 
 
 def _print(count: int, seconds: float, tally: Tally, dead: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The figures that people look at, in the terminal (`roo-vision top`) and in the console, made in one place of metrics.
+"""The figures that people look at, in the terminal (`roo-vision top`) and in the console, made of metrics in one place.
 
 Times are seconds, sizes bytes, rates a second; None is what cannot be told.
 """

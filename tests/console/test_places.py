@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def is_drawn(page: Page, x: float, y: float) -> bool:
     """Whether the first class's colour is within a pixel or two of a place of the picture."""
-    place = json.loads(page.locator("canvas").first.get_attribute("data-place") or "")
+    place = json.loads(page.locator("#panes canvas").get_attribute("data-place") or "")
     left, top = (place[edge] + way * place["scale"] for edge, way in (("left", x), ("top", y)))
     values = page.evaluate(
         """([x, y]) => {
@@ -57,7 +57,7 @@ def test_points_that_are_seen_are_drawn_with_the_lines_between_them(page: Page, 
 
 
 def test_a_turned_box_is_drawn_and_pointed_at_as_it_lies(page: Page, server: Server, parts: bytes) -> None:
-    opened(page, server).locator("select").first.select_option("turned")
+    opened(page, server).locator("#panes select").select_option("turned")
     drop(page, "a.png", parts)
     answered(page)
     red = next(found for found in answer(page)["detections"] if found["label"] == "red")
@@ -66,11 +66,11 @@ def test_a_turned_box_is_drawn_and_pointed_at_as_it_lies(page: Page, server: Ser
         assert is_drawn(page, x, y)
     _, y0, x1, y1 = red["box"]
     assert not is_drawn(page, x1 - 1, (y0 + y1) / 2 - 20)  # on the upright box's side
-    place = json.loads(page.locator("canvas").first.get_attribute("data-place") or "")
-    tip = page.locator(".tip").first
+    place = json.loads(page.locator("#panes canvas").get_attribute("data-place") or "")
+    tip = page.locator("#panes .tip")
     for (x, y), words in ((PARTS["red"][0], "red · 0.90"), ((x1 - 2, y0 + 2), "")):
         position = {"x": place["left"] + x * place["scale"], "y": place["top"] + y * place["scale"]}
-        page.locator("canvas").first.hover(position=position)  # type: ignore[arg-type]
+        page.locator("#panes canvas").hover(position=position)  # type: ignore[arg-type]
         if words:
             expect(tip).to_have_text(words)
         else:

@@ -23,7 +23,10 @@ export function filtered(prediction, threshold) {
 /** @param {any} prediction @returns {Mark[]} */
 export function marksOf(prediction) {
   if (prediction.lines) return prediction.lines.map(lineOf);
-  if (prediction.text) return [{ label: prediction.text.text, classId: 0, score: prediction.text.score, box: null, codes: [] }];
+  if (prediction.text) {
+    const { text: label, score } = prediction.text;
+    return [{ label, classId: 0, score, box: null, codes: [], corners: null, keypoints: null }];
+  }
   const found = prediction.detections ?? prediction.classes ?? prediction.segmentation?.segments ?? [];
   return found.map((/** @type {any} */ one) => ({
     label: one.label,
@@ -41,7 +44,7 @@ function lineOf({ polygon, score }, index) {
   const xs = polygon.filter((/** @type {number} */ _, /** @type {number} */ place) => place % 2 === 0);
   const ys = polygon.filter((/** @type {number} */ _, /** @type {number} */ place) => place % 2 === 1);
   const box = /** @type {Box} */ ([Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)]);
-  return { label: texts.line(index + 1), classId: index, score, box, codes: [] };
+  return { label: texts.line(index + 1), classId: index, score, box, codes: [], corners: cornersOf({ polygon }), keypoints: null };
 }
 
 /** @param {any} prediction @param {any} whole  Before the slider. */

@@ -1,10 +1,8 @@
 // @ts-check
 // Asks for the API key once, and keeps it in this tab.
+import { byId } from "./elements.js";
 import { key } from "./service.js";
 import { texts } from "./texts.js";
-
-/** @template {HTMLElement} T @param {string} id @returns {T} */
-const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 /** @type {HTMLDialogElement} */ const dialog = byId("key-dialog");
 /** @type {HTMLInputElement} */ const input = byId("key-input");

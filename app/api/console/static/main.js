@@ -1,5 +1,6 @@
 // @ts-check
 import { installKey } from "./key_dialog.js";
+import { LiveView } from "./live_view.js";
 import { ModelsView } from "./models_view.js";
 import { QueueView } from "./queue_view.js";
 import { watchStatus } from "./status.js";
@@ -8,7 +9,7 @@ import { TryIt } from "./try_it.js";
 import { installViews } from "./views.js";
 
 fillIn(document);
-const views = { try: new TryIt(), models: new ModelsView(), queue: new QueueView() };
+const views = { try: new TryIt(), models: new ModelsView(), live: new LiveView(), queue: new QueueView() };
 const reload = () => Promise.all(Object.values(views).map((view) => view.load()));
 installKey(reload);
 watchStatus(/** @type {HTMLElement} */ (document.getElementById("status")), reload);

@@ -1,11 +1,11 @@
 // @ts-check
 // "Models": what is served, by what and where it computes, and why; and what is not served.
+import { byId, element, say } from "./elements.js";
 import { served, Trouble } from "./service.js";
 import { texts } from "./texts.js";
 
 export class ModelsView {
-  #list = /** @type {HTMLElement} */ (document.getElementById("models-list"));
-  #trouble = /** @type {HTMLElement} */ (document.getElementById("models-trouble"));
+  #list = byId("models-list");
 
   /** Ask again. */
   async load() {
@@ -15,17 +15,11 @@ export class ModelsView {
       if (failed.length) parts.push(failures(failed));
       if (away.length) parts.push(element("p", texts.notLoaded(away.join(", "))));
       this.#list.replaceChildren(...parts);
-      this.#say("");
+      say(byId("models-trouble"), "");
     } catch (error) {
       if (!(error instanceof Trouble)) throw error;
-      this.#say(error.message);
+      say(byId("models-trouble"), error.message);
     }
-  }
-
-  /** @param {string} sentence */
-  #say(sentence) {
-    this.#trouble.textContent = sentence;
-    this.#trouble.hidden = !sentence;
   }
 }
 
@@ -81,11 +75,4 @@ function failures(failed) {
   const card = element("article", element("h3", texts.notServed), element("ul", ...rows));
   card.className = "pane trouble";
   return card;
-}
-
-/** @param {string} tag @param {(Node | string)[]} children */
-function element(tag, ...children) {
-  const made = document.createElement(tag);
-  made.append(...children);
-  return made;
 }

@@ -88,6 +88,46 @@ export const texts = {
   /** @param {string} names */
   notLoaded: (names) => `Loaded when they are asked for: ${names}`,
 
+  live: "Live",
+  liveTraffic: "Traffic",
+  liveCore: "Core",
+  liveLatency: "Latency",
+  liveStage: "Stage",
+  liveSettled: "Settled a second",
+  liveEngine: "Engine",
+  liveDevice: "Device",
+  livePictures: "Pictures a second",
+  liveWhy: "Precision, and why it computes so, is in Models.",
+  liveReadiness: "Readiness",
+  liveLost: "The connection to the service was lost; connecting again by itself. What is shown is of before.",
+  liveRequests: "HTTP requests a second",
+  liveFailed: "Pictures failed (count)",
+  liveLanes: "Lanes",
+  liveBatch: "Batch size, mean",
+  liveFill: "Batch fill, mean",
+  liveWaiting: "Waiting / in flight",
+  liveOldest: "Oldest waiting",
+  liveMemory: "Memory",
+  liveConnected: "connected",
+  liveDisconnected: "not connected",
+  /** @param {string} rate */
+  liveRate: (rate) => `${rate} pictures a second`,
+  /** @param {string} source */
+  liveSource: (source) => `Pictures a second, ${source}`,
+  /** @param {string} gpu */
+  liveGpu: (gpu) => `GPU ${gpu}`,
+  /** @param {string} now @param {string} most */
+  liveChart: (now, most) => `Pictures a second over the last minutes: ${now} now, ${most} at most.`,
+  /** @type {Record<string, string>} */
+  stages: {
+    total: "whole",
+    queue: "waiting for a lane",
+    decode: "decoding",
+    prepare: "preparing",
+    compute: "computing",
+    finish: "finishing",
+  },
+
   queue: "Queue",
   queueName: "Queue",
   queueState: "State",
@@ -201,4 +241,28 @@ export function inBytes(bytes) {
 /** @param {string | null} moment  As ISO 8601 says it. */
 export function inTime(moment) {
   return moment === null ? "" : new Date(moment).toLocaleString();
+}
+
+const NOTHING = "–";
+
+/** @param {number | null} value */
+export function inAmount(value) {
+  return value === null ? NOTHING : value.toFixed(value < 100 ? 1 : 0).replace(/\.0$/, "");
+}
+
+/** @param {number | null} value */
+export function inSeconds(value) {
+  if (value === null) return NOTHING;
+  return value < 1 ? `${(value * 1000).toFixed(1)} ms` : texts.seconds(value);
+}
+
+/** @param {number | null} value */
+export function inShare(value) {
+  return value === null ? NOTHING : `${Math.round(value * 100)} %`;
+}
+
+/** @param {number | null} value @param {number | null} limit */
+export function inMemory(value, limit) {
+  const parts = [value, limit].filter((one) => one !== null).map((one) => inBytes(one));
+  return parts.join(" / ") || NOTHING;
 }

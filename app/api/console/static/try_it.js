@@ -1,5 +1,6 @@
 // @ts-check
 // "Try it": a picture, one model or two beside each other, and a threshold.
+import { byId } from "./elements.js";
 import { askForKey } from "./key_dialog.js";
 import { Pane } from "./pane.js";
 import { readPicture } from "./picture.js";
@@ -7,9 +8,6 @@ import { exampleFile, examples, key, targets, Trouble } from "./service.js";
 import { installSources } from "./sources.js";
 import { inBytes, texts } from "./texts.js";
 import { View } from "./view.js";
-
-/** @template {HTMLElement} T @param {string} id @returns {T} */
-const byId = (id) => /** @type {T} */ (document.getElementById(id));
 
 export class TryIt {
   #view = new View();

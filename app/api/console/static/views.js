@@ -2,8 +2,9 @@
 // Which part of the page is shown: the address says it after `#`, so that it can be linked to and gone back to.
 
 /** Views by what the address calls them; the first is shown where it names none. Of each there are a section
- * `NAME-view` and a link `#NAME`; who comes to one has it loaded anew.
- * @param {Record<string, {load: () => unknown}>} views */
+ * `NAME-view` and a link `#NAME`; who comes to one has it loaded anew, and the others
+ * are told that nobody looks at them.
+ * @param {Record<string, {load: () => unknown, leave?: () => unknown}>} views */
 export function installViews(views) {
   const names = Object.keys(views);
   const show = () => {
@@ -18,6 +19,10 @@ export function installViews(views) {
     }
     return shown;
   };
-  addEventListener("hashchange", () => views[show()].load());
+  addEventListener("hashchange", () => {
+    const shown = show();
+    for (const name of names) if (name !== shown) views[name].leave?.();
+    views[shown].load();
+  });
   show();
 }
