@@ -153,6 +153,21 @@ param bulkShare int = 10
 @description('Queue that results are sent to.')
 param resultsQueue string = 'results'
 
+@description('Cosmos DB account of this resource group, where results are kept too. Empty: none.')
+param cosmosAccountName string = ''
+
+@description('Database of that account.')
+param cosmosDatabase string = 'robots'
+
+@description('Container in that database, which must be there already; partitioned by /id, or as docs/queue.md says.')
+param cosmosContainer string = 'results'
+
+@description('URL (https) that results are posted to as well, without a token in it; needs keyVaultName. Empty: none.')
+param webhookUrl string = ''
+
+@description('Secret of the vault that signs what is posted, one or several a line, of at least 16 characters each.')
+param webhookSecret string = 'roo-vision-webhook'
+
 @description('Whether the registry is made here. Otherwise it must be in this resource group.')
 param createRegistry bool = true
 
@@ -414,12 +429,23 @@ module roles 'infra/roles.bicep' = {
     registryName: registryName
     keyVaultName: keyVaultName
     apiKeysSecret: apiKeysSecret
+    webhookSecret: empty(webhookUrl) ? '' : webhookSecret
     storageAccountName: storageName
     picturesContainer: picturesContainer
     modelsAccountName: modelsAccountName
     modelsContainer: modelsContainer
   }
   dependsOn: [bus, newRegistry, storage, models]
+}
+
+module cosmosRole 'infra/cosmos-role.bicep' = if (!empty(cosmosAccountName)) {
+  name: '${name}-cosmos-role'
+  params: {
+    worker: workerIdentity.properties.principalId
+    accountName: cosmosAccountName
+    database: cosmosDatabase
+    container: cosmosContainer
+  }
 }
 
 // ── Environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -581,6 +607,22 @@ var storageVariables = empty(storageName)
       { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
     ]
 
+var cosmosVariables = !worker || empty(cosmosAccountName)
+  ? []
+  : [
+      { name: 'ROO_COSMOS_ENDPOINT', value: 'https://${cosmosAccountName}.${cloud.cosmos}' }
+      { name: 'ROO_COSMOS_DATABASE', value: cosmosDatabase }
+      { name: 'ROO_COSMOS_CONTAINER', value: cosmosContainer }
+    ]
+
+var webhook = worker && keys && !empty(webhookUrl)
+var webhookVariables = !webhook
+  ? []
+  : [
+      { name: 'ROO_WEBHOOK_URL', value: webhookUrl }
+      { name: 'ROO_WEBHOOK_SECRET_FILE', value: '/mnt/webhook/secret' }
+    ]
+
 var modelsUrl = 'https://${modelsAccountName}.blob.${az.environment().suffixes.storage}/${modelsContainer}'
 
 // A share takes the place of what would be pulled.
@@ -633,6 +675,40 @@ var trustSecrets = empty(trustedKeys)
       {
         name: 'trusted-keys'
         value: trustedKeys
+      }
+    ]
+
+var webhookSecrets = !webhook
+  ? []
+  : [
+      {
+        name: 'webhook'
+        keyVaultUrl: 'https://${keyVaultName}${az.environment().suffixes.keyvaultDns}/secrets/${webhookSecret}'
+        identity: scalerIdentity.id
+      }
+    ]
+
+var webhookMounts = !webhook
+  ? []
+  : [
+      {
+        volumeName: 'webhook'
+        mountPath: '/mnt/webhook'
+      }
+    ]
+
+var webhookVolumes = !webhook
+  ? []
+  : [
+      {
+        name: 'webhook'
+        storageType: 'Secret'
+        secrets: [
+          {
+            secretRef: 'webhook'
+            path: 'secret'
+          }
+        ]
       }
     ]
 
@@ -804,7 +880,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
           identity: scalerIdentity.id
         }
       ]
-      secrets: concat(keySecrets, trustSecrets)
+      secrets: concat(keySecrets, trustSecrets, webhookSecrets)
       ingress: {
         external: externalIngress
         targetPort: port
@@ -844,6 +920,8 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             tenantVariables,
             issuerVariables,
             storageVariables,
+            cosmosVariables,
+            webhookVariables,
             modelsVariables,
             shareVariables,
             trustVariables,
@@ -854,7 +932,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             cpu: json(size.cpu)
             memory: size.memory
           }
-          volumeMounts: concat(secretMounts, trustMounts, modelsMounts)
+          volumeMounts: concat(secretMounts, trustMounts, webhookMounts, modelsMounts)
           probes: [
             {
               type: 'Startup'
@@ -889,7 +967,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
           ]
         }
       ]
-      volumes: concat(secretVolumes, trustVolumes, modelsVolumes)
+      volumes: concat(secretVolumes, trustVolumes, webhookVolumes, modelsVolumes)
       scale: {
         minReplicas: minReplicas
         maxReplicas: mostOfShare

@@ -167,6 +167,10 @@ def predict(
     region: Annotated[
         str | None, typer.Option(help="Only this part of each picture: x,y,width,height in pixels.")
     ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(help="Look at large pictures in tiles: size in pixels, or size,overlap (0 to 1); none: never."),
+    ] = None,
     normalized: Annotated[
         bool, typer.Option("--normalized", help="Boxes as 0 to 1 of the picture, in JSON and CSV.")
     ] = False,
@@ -200,6 +204,7 @@ def predict(
         max_detections=max_detections,
         masks=masks,
         region=region,
+        tiles=tiles,
     )
     if others := left_out(pictures):
         typer.echo(f"roo-vision: {printable(others)}.", err=True)

@@ -96,6 +96,7 @@ class Settings(QueueSettings, SinkSettings, ModelsSettings):
         448 * MIB, ge=1 * MIB, description="Memory that decoded pictures may take at once, in bytes; others wait."
     )
     max_images_per_request: int = Field(32, ge=1, description="Most pictures in one request.")
+    max_tiles: int = Field(256, ge=1, le=4096, description="Most tiles that one picture is divided into.")
     max_inflight: int = Field(256, ge=1, description="Pictures admitted and not yet answered.")
     max_inflight_bytes: int = Field(
         256 * MIB,

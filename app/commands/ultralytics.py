@@ -55,8 +55,8 @@ def read(metadata: Mapping[str, str], outputs: tuple[str, ...], named: bool = Fa
     reasons += (f"its metadata says: task {kind} by Ultralytics{', so ' + told if told else ''}",)
     if kind == "segment" and "masks" not in section:
         reasons += ("boxes alone are answered: an output with the prototypes of the masks is missing",)
-    if kind == "pose" and "keypoints" not in section:
-        reasons += ("boxes alone are answered: how many keypoints there are is not said",)
+    if kind == "pose":
+        reasons += _of_keypoints(section.get("keypoints"))
     return Told(_TASKS[kind], labels, _size(metadata), "ultralytics", section, pixels, reasons)
 
 
@@ -79,6 +79,15 @@ def _detector(
     if kind == "pose" and len(points) == 2 and points[1] in (2, 3):
         section["keypoints"] = _keypoints(metadata, points[0]) | ({"dimensions": 2} if points[1] == 2 else {})
     return section, {}
+
+
+def _of_keypoints(section: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if section is None:
+        return ("boxes alone are answered: how many keypoints there are is not said",)
+    if section["names"] == "coco":
+        return ("so many keypoints of a person are COCO's",)
+    numbered = section["names"][0] == "0"
+    return ("its keypoints have numbers for names: write others into model.yaml, and a skeleton",) if numbered else ()
 
 
 def _keypoints(metadata: Mapping[str, str], count: int) -> dict[str, Any]:

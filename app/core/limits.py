@@ -6,7 +6,7 @@ from app.core.model import Model
 from app.errors import ImageTooLarge, PayloadTooLarge
 from app.vision import image
 from app.vision.decode_memory import decode_bytes, worst_bytes
-from app.vision.image import ImageHeader
+from app.vision.image import ImageHeader, Size
 from app.vision.image_header import LONGEST_SIDE
 from app.vision.region import Region, asked_region
 from app.vision.tasks import DEFAULTS, Options
@@ -17,11 +17,14 @@ MOST_DECLARED = 4
 
 @dataclass(frozen=True, slots=True)
 class PictureLimits:
-    """What one picture may be, and how long one request may take (seconds) where it names no deadline."""
+    """What one picture may be, how long one request may take (seconds) where it names no deadline, and into how many
+    tiles its picture may be divided.
+    """
 
     image_bytes: int
     pixels: int
     timeout: float
+    tiles: int = 256
 
     def check(self, data: bytes, model: Model, options: Options = DEFAULTS) -> tuple[ImageHeader, Region | None]:
         """Bytes first, then the pixels that the header declares and the part that is asked about, then what decoding
@@ -40,16 +43,18 @@ class PictureLimits:
         _check_memory(header, len(data), model, region)
         return header, region
 
-    def check_whole(self, header: ImageHeader, file_bytes: int, model: Model) -> None:
-        """Check a picture of which parts are asked about: for that it is decoded at its full size.
+    def check_cut(self, header: ImageHeader, file_bytes: int, model: Model, at_least: Size | None = None) -> None:
+        """Check a picture of which parts are cut: for that it is decoded at its full size, or so that it covers
+        `at_least`.
 
         Raises `ImageTooLarge`.
         """
         what = f"The picture is {header.size.width} x {header.size.height} pixels; to be cut, it is decoded at its full"
-        if header.pixels > self.pixels:
+        factor = image.reduction(header, at_least)
+        if header.pixels > self.pixels * factor**2:
             raise ImageTooLarge(f"{what} size, and at most {self.pixels} pixels are. Send a smaller one.")
         spec, most = model.input_spec, model.memory.limit
-        if (needed := decode_bytes(header, file_bytes, None, spec.range, spec.has_alpha)) > most:
+        if (needed := decode_bytes(header, file_bytes, at_least, spec.range, spec.has_alpha)) > most:
             raise ImageTooLarge(
                 f"{what} size. That would take {needed >> 20} MiB of memory; at most {most >> 20} are used. Send a "
                 "smaller one, or an ordinary JPEG (baseline, not progressive)."

@@ -165,7 +165,8 @@ class Model:
             return Prepared(None, 0.0)
         spec = self.input_spec.for_picture(_asked(admitted))
         if isinstance(admitted, AdmittedCrop):
-            return Prepared(preprocessing.prepare(admitted.picture, spec, out), 0.0)
+            with self.memory.hold(admitted.picture.pixels[..., 0].size):  # a large one is halved before it is resized
+                return Prepared(preprocessing.prepare(admitted.picture, spec, out), 0.0)
         data, header = admitted.request.image, admitted.header
         target = self._target(header, admitted.region)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
@@ -265,8 +266,13 @@ class Model:
         if isinstance(admitted, AdmittedRow):
             return rows
         assert placement is not None
+        return self.complete(self.task.finish(rows, placement, admitted.request.options), admitted)
+
+    def complete(self, prediction: Any, admitted: PictureItem) -> Any:
+        """What the task says of a picture, or of the part that is asked about, once it has looked again: in pixels of
+        the whole picture.
+        """
         request = admitted.request
-        prediction = self.task.finish(rows, placement, request.options)
         with ExitStack() as held:
 
             def grey() -> Picture:
@@ -284,11 +290,10 @@ class Model:
 
     def _target(self, header: ImageHeader, region: Region | None) -> Size | None:
         """What a reduced decode must still cover."""
-        asked = header.upright if region is None else region.size
-        spec = self.input_spec.for_picture(asked)
+        spec, whole = self.input_spec, header.upright
         if region is None:
-            return preprocessing.decoding_target(asked, spec)
-        return crops.covering(header.upright, [region], spec)
+            return preprocessing.decoding_target(whole, spec.for_picture(whole))
+        return crops.covering(whole, [region], spec)
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:

@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from app.core import tiled
 from app.core.admission import Admission, Permit
 from app.core.asking import Asking
+from app.core.chains import Chains
 from app.core.crops import Crops
 from app.core.executor import ModelCapacity, PictureBatcher
 from app.core.limits import PictureLimits
@@ -29,6 +31,7 @@ from app.core.request import (
 )
 from app.core.response_cache import ResponseCache
 from app.core.shadow import Keep, Shadows
+from app.core.tiled import TiledPictures
 from app.engines.base import Array
 from app.errors import (
     CannotLoad,
@@ -72,9 +75,12 @@ class InferenceService:
         self._batcher = batcher
         self._asking = Asking(batcher)
         self.crops = Crops(self._asking, registry, capacity, limits)
+        self._chains = Chains(registry, self.crops, self.infer, self.bring, limits.timeout)
+        self._tiled = TiledPictures(self.crops, self._asking)
 
     async def infer(self, request: InferenceRequest, permit: Permit, leased: Model | None = None) -> InferenceResult:
-        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back.
+        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back. Where
+        the request names a chain, its models are asked one after the other.
 
         `leased` is the model where the caller has a lease of it; else the one that answers for the request's has one
         for the length of the call. Raises the `RequestError` that says why not. Cancelling the call frees its lane;
@@ -82,11 +88,13 @@ class InferenceService:
         """
         started = time.monotonic()
         if leased is None:
+            if (chain := self.registry.chain(request.model, request.version)) is not None:
+                return await self._chains.infer(chain, request, permit)
             await self.bring(request.model, request.deadline, request.source)
         with self._counted(request, leased) as (model, counted):
             result = await self._infer(request, permit, model, started)
             if result.age is not None:
-                counted.success = "cached"
+                counted.pictures = 0  # it says nothing of the version, and is counted as a hit
             return result
 
     async def infer_tensors(self, request: TensorRequest, permit: Permit, leased: Model | None = None) -> TensorResult:
@@ -133,7 +141,7 @@ class InferenceService:
         self, request: InferenceRequest | TensorRequest, leased: Model | None, count: int = 1
     ) -> Iterator[tuple[Model, "_Counted"]]:
         """The model that is asked, leased; so many pictures or rows are counted by their outcome."""
-        outcome, labels, counted = "defect", (request.source, "", ""), _Counted()
+        outcome, labels, counted = "defect", (request.source, "", ""), _Counted(count)
         key = request.key or request.request_id
         lease = self.registry.lease(request.model, request.version, key) if leased is None else nullcontext(leased)
         try:
@@ -141,7 +149,7 @@ class InferenceService:
                 labels = (request.source, model.name, model.version)
                 asked.note(model.name, model.version)
                 yield model, counted
-            outcome = counted.success
+            outcome = "ok"
         except RequestError as error:
             outcome = error.code
             raise
@@ -149,7 +157,7 @@ class InferenceService:
             outcome = "cancelled"
             raise
         finally:
-            metrics.requests.add(count, (*labels, outcome))
+            metrics.requests.add(counted.pictures, (*labels, outcome))
 
     def refuse_waiting(self, source: str) -> int:
         """Answer what no lane has taken yet from one front with `Draining`; returns how many there were."""
@@ -172,11 +180,16 @@ class InferenceService:
     async def _compute(
         self, admitted: AdmittedRequest, permit: Permit, model: Model, started: float
     ) -> InferenceResult:
-        request = admitted.request
+        request, header = admitted.request, admitted.header
+        plan = tiled.plan(model, request.options, header.upright, admitted.region, self.limits.tiles)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
-        self._refuse_hopeless(model, permit.priority, deadline)
-        permit.take_picture(model, admitted.header.pixels, shared=self.registry.several)
-        (answer,) = await self._asking.all([admitted], permit.priority, model, deadline, request.flow)
+        self._refuse_hopeless(model, permit.priority, deadline, 1 if plan is None else len(plan.regions))
+        permit.take_picture(model, header.pixels, shared=self.registry.several)
+        if plan is None:
+            (answer,) = await self._asking.all([admitted], permit.priority, model, deadline, request.flow)
+        else:
+            timed = replace(admitted, request=replace(request, deadline=deadline))
+            answer = await self._tiled.answer(timed, plan, permit, model)
         assert answer.image_size is not None
         result = InferenceResult(
             request_id=request.request_id,
@@ -190,11 +203,15 @@ class InferenceService:
             total=time.monotonic() - started,
             options=request.options,
             region=admitted.region,
+            tiles=None if plan is None else plan.count,
             levels=model.input_spec.range,
             memory=model.memory,
         )
-        record(request.source, model, answer, started, result.total, admitted.trace)
-        self.shadows.offer(admitted, result)
+        if plan is None:
+            record(request.source, model, answer, started, result.total, admitted.trace)
+            self.shadows.offer(admitted, result)
+        else:  # its spans are there, and no candidate would do as much work again
+            record(request.source, model, answer, started, result.total, None)
         return result
 
     async def _infer_rows(self, request: TensorRequest, permit: Permit, model: Model, started: float) -> list[Answer]:
@@ -220,14 +237,15 @@ class InferenceService:
         permit.take_picture(model, 0, shared=self.registry.several, count=count)
         permit.take_bytes(size)
 
-    def _refuse_hopeless(self, model: Model, priority: Priority, deadline: Deadline) -> None:
+    def _refuse_hopeless(self, model: Model, priority: Priority, deadline: Deadline, rows: int = 1) -> None:
         """What cannot be answered in time by the measured speed is refused now, not after having waited for nothing."""
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceeded("The deadline had passed when the request arrived.")
-        if self._batcher.idle_lanes(model) or not self.capacity.may_exceed(remaining):
+        others = (rows - 1) * self.capacity.seconds(model) / max(1, self.capacity.lanes) if rows > 1 else 0.0
+        if not others and (self._batcher.idle_lanes(model) or not self.capacity.may_exceed(remaining)):
             return
-        if (wait := self.capacity.wait(model, priority)) > remaining:
+        if (wait := self.capacity.wait(model, priority) + others) > remaining:
             raise Overloaded(
                 "The queue is too long for this deadline. Try again later or allow more time.",
                 retry_after=max(1.0, wait),
@@ -236,9 +254,9 @@ class InferenceService:
 
 @dataclass(slots=True)
 class _Counted:
-    """As what a request is counted that is answered."""
+    """How many pictures or rows of a request are counted."""
 
-    success: str = "ok"
+    pictures: int
 
 
 def _check_rows(request: TensorRequest, model: Model) -> None:

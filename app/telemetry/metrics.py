@@ -11,6 +11,7 @@ from app.telemetry.instruments import Counter, Gauge, Histogram, Instrument, Obs
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+TILES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 AGREEMENTS = (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 SHIFTS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -68,6 +69,7 @@ rpc_seconds = _histogram(
 requests = _counter(
     "roo_requests", "Pictures, and rows of tensors, answered, by outcome.", "source", "model", "version", "outcome"
 )
+chains = _counter("roo_chains", "Pictures that were sent through a chain, by outcome.", "source", "chain", "outcome")
 request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
 crops = _counter(
     "roo_crops",
@@ -77,6 +79,7 @@ crops = _counter(
     "version",
     "outcome",
 )
+tiles = _histogram("roo_tiles", "Tiles that a picture was divided into.", "model", "version", unit="", buckets=TILES)
 stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "version", "stage")
 batch_size = _histogram(
     "roo_batch_size", "Pictures computed together.", "model", "version", unit="", buckets=BATCH_SIZES

@@ -1,6 +1,6 @@
 """Object detection: what a model's heads say, as boxes on the picture that was sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,19 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import EngineFailure
-from app.vision import instance_masks, keypoints, oriented_boxes
+from app.vision import instance_masks, keypoints, oriented_boxes, seams
 from app.vision.barcodes import read_barcodes
 from app.vision.class_names import ClassNames
 from app.vision.decoders.base import Candidates, OutputDecoder, strongest
 from app.vision.decoders.registry import decoder_for
 from app.vision.detection_spec import DetectionSpec
 from app.vision.detections import Detections
+from app.vision.detections_of_parts import of_parts, put_together
 from app.vision.header import Size
 from app.vision.instance_masks import Chosen, Masks
 from app.vision.keypoints import Keypoints
 from app.vision.preprocessing import Placement
 from app.vision.region import Region
-from app.vision.tasks import Grey, Options, Outputs, refuse
+from app.vision.seams import Seen
+from app.vision.tasks import Grey, Options, Outputs, Part, refuse
+from app.vision.tiling import Tiles
 
 __all__ = ["DetectionSpec", "DetectionTask", "Detections"]
 
@@ -113,6 +116,21 @@ class DetectionTask:
         """See `Task.moved`."""
         found = prediction.moved((1, 1), (region.left, region.top))
         return replace(found, masks=found.masks and instance_masks.moved(found.masks, region, whole))
+
+    @property
+    def tiles(self) -> Tiles | None:
+        """See `JoiningTask.tiles`."""
+        return self.spec.tiles
+
+    def join(self, parts: Sequence[Part], size: Size, options: Options) -> Detections:
+        """What tiles saw of one object becomes one detection, as `seams` has it, on the whole picture."""
+        most = self.spec.max_detections if options.max_detections is None else options.max_detections
+        agnostic = self.spec.class_agnostic if options.class_agnostic is None else options.class_agnostic
+        found = of_parts([(part.prediction, part.region) for part in parts], size)
+        classes = np.zeros_like(found.class_ids) if agnostic and self.spec.nms else found.class_ids
+        tiles = np.repeat(np.arange(len(parts)), [len(part.prediction.labels) for part in parts])
+        seen = Seen(found.boxes, found.scores, classes, tiles, [part.region for part in parts], size)
+        return put_together(found, seams.join(seen, most), size)
 
     def _only(self, found: Candidates, class_ids: NDArray[np.int64]) -> Candidates:
         """The best `max_candidates` of these classes."""

@@ -10,6 +10,7 @@ from app.vision.keypoint_spec import KeypointSpec
 from app.vision.mask_spec import MaskSpec
 from app.vision.symbologies import Format, Reading
 from app.vision.tasks import TaskSpec
+from app.vision.tiling import Tiles
 
 BoxFormat = Literal["xyxy", "cxcywh", "xywh", "yxyx"]
 Column = Literal["box", "score", "class", "image"]
@@ -72,6 +73,8 @@ class DetectionSpec(TaskSpec):
     With `rotated` boxes are oriented: centre, width and height, and the last of the extras is the angle in radians by
     which they are turned clockwise, from the right. They suppress each other by how much they overlap as they lie.
 
+    With `tiles`, pictures that are larger than one are looked at tile by tile; see `Tiles`.
+
     With `masks`, each detection has a mask; see `MaskSpec`. With `keypoints`, each has points; see `KeypointSpec`.
 
     With `read_barcodes`, codes on the detections of `barcode_labels` are read: of `barcode_formats` (all common ones,
@@ -96,6 +99,7 @@ class DetectionSpec(TaskSpec):
     strides: tuple[int, ...] = (8, 16, 32)
     cell_offset: float = Field(default=0.0, ge=0, le=1)
     bins: int = Field(default=8, ge=2, le=64)
+    tiles: Tiles | None = None
     score_threshold: float = Field(default=0.25, ge=0, le=1)
     iou_threshold: float = Field(default=0.45, ge=0, le=1)
     max_detections: int = Field(default=100, ge=1)

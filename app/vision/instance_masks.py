@@ -94,13 +94,44 @@ def read(spec: MaskSpec, told: MaskFormat, outputs: Outputs, chosen: Chosen, pla
     return Masks(grid, found, _told(found, told, grid, size))
 
 
-def moved(found: Masks, region: Region, whole: Size) -> Masks:
-    """Masks of a part of a picture on a grid over the whole, whose cells are as large as theirs."""
-    across, down = region.size.width / found.grid.width, region.size.height / found.grid.height
-    grid = Size(max(1, round(whole.width / across)), max(1, round(whole.height / down)))
+def moved(found: Masks, region: Region, whole: Size, grid: Size | None = None) -> Masks:
+    """Masks of a part of a picture on a grid over the whole; its cells are as large as theirs where none is given."""
+    if grid is None:
+        across, down = region.size.width / found.grid.width, region.size.height / found.grid.height
+        grid = Size(max(1, round(whole.width / across)), max(1, round(whole.height / down)))
     masks = tuple(_on_grid(mask, found.grid, region, grid, whole) for mask in found.masks)
     told = tuple(_told_elsewhere(one, mask, grid, region) for one, mask in zip(found.told, masks, strict=True))
     return Masks(grid, masks, told)
+
+
+def joined(found: Masks, members: Sequence[Sequence[int]], size: Size) -> Masks:
+    """A mask of each group of them, of a picture of that size: all that belongs to any of the group."""
+    masks, told = [], []
+    for group in members:
+        mask, one = found.masks[group[0]], found.told[group[0]]
+        if len(group) > 1:
+            mask = _united([found.masks[place] for place in group])
+            (one,) = _told([mask], _format_of(one), found.grid, size)
+        masks.append(mask)
+        told.append(one)
+    return Masks(found.grid, tuple(masks), tuple(told))
+
+
+def _united(masks: Sequence[Mask]) -> Mask:
+    left, top = min(mask.left for mask in masks), min(mask.top for mask in masks)
+    right = max(mask.left + mask.bits.shape[1] for mask in masks)
+    bottom = max(mask.top + mask.bits.shape[0] for mask in masks)
+    bits = np.zeros((bottom - top, right - left), np.uint8)
+    for mask in masks:
+        height, width = mask.bits.shape
+        bits[mask.top - top :, mask.left - left :][:height, :width] |= mask.bits
+    return Mask(left, top, bits)
+
+
+def _format_of(told: Told) -> MaskFormat:
+    if isinstance(told, Rle):
+        return "rle" if isinstance(told.counts, str) else "uncompressed_rle"
+    return "png" if isinstance(told, MaskFile) else "polygon"
 
 
 def _on_grid(mask: Mask, own: Size, region: Region, grid: Size, whole: Size) -> Mask:

@@ -1,5 +1,6 @@
 """Boxes that are turned: their corners, how far two of them overlap, and the suppression of those that do."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,13 +79,17 @@ def survivors(turned: Array, class_ids: Array, threshold: float) -> NDArray[np.i
     et al. 2019, arXiv 1904.02689), in which those that are suppressed suppress as well. So do Ultralytics.
     """
     count, kept = len(turned), []
-    means, covariances = turned[:, :2].astype(np.float64), _covariances(turned)
+    means, spreads = turned[:, :2].astype(np.float64), _covariances(turned)
+    # The overlap is 1 - sqrt(1 - exp(-distance)): of most pairs the distance of the middles alone is too much.
+    farthest = -math.log(1 + _EPSILON - (1 - threshold) ** 2)
     for start in range(0, count, _COLUMNS):
-        end = min(count, start + _COLUMNS)
-        overlaps = _probabilistic_iou(means[:end], covariances[:, :end], means[start:end], covariances[:, start:end])
-        better = np.arange(end)[:, None] < np.arange(start, end)
-        same = class_ids[:end, None] == class_ids[start:end]
-        kept.append(start + np.flatnonzero(~((overlaps > threshold) & better & same).any(axis=0)))
+        these = slice(start, min(count, start + _COLUMNS))
+        apart = _apart(means[: these.stop], spreads[:, : these.stop], means[these], spreads[:, these])
+        better = np.arange(these.stop)[:, None] < np.arange(start, these.stop)
+        one, other = np.nonzero((apart < farthest) & better & (class_ids[: these.stop, None] == class_ids[these]))
+        distances = apart[one, other] + _unlikeness(spreads[:, one], spreads[:, start + other])
+        lost = other[np.maximum(distances, _EPSILON) < farthest]
+        kept.append(np.setdiff1d(np.arange(start, these.stop), start + lost))
     return np.concatenate(kept) if kept else np.zeros(0, np.intp)
 
 
@@ -103,13 +108,15 @@ def _covariances(turned: Array) -> NDArray[np.float64]:
     return np.stack((across * cos**2 + down * sin**2, across * sin**2 + down * cos**2, (across - down) * cos * sin))
 
 
-def _probabilistic_iou(some: Array, some_spreads: Array, others: Array, other_spreads: Array) -> NDArray[np.float64]:
-    """1 minus the Hellinger distance of each Gaussian from each other: [n, m]."""
+def _apart(some: Array, some_spreads: Array, others: Array, other_spreads: Array) -> NDArray[np.float64]:
+    """The part of the Bhattacharyya distances of some Gaussians from others that their means make: [n, m]."""
     a, b, c = (one[:, None] + other for one, other in zip(some_spreads, other_spreads, strict=True))
     x, y = np.moveaxis(some[:, None] - others, -1, 0)
-    both = a * b - c**2
-    apart = (a * y**2 + b * x**2) / (both + _EPSILON) / 4 - c * x * y / (both + _EPSILON) / 2
+    return np.asarray((a * y**2 + b * x**2 - 2 * c * x * y) / (4 * (a * b - c**2 + _EPSILON)))
+
+
+def _unlikeness(some_spreads: Array, other_spreads: Array) -> NDArray[np.float64]:
+    """The part that their covariances make, of pairs: [n], 0 and more."""
+    a, b, c = some_spreads + other_spreads
     own = [np.maximum(one[0] * one[1] - one[2] ** 2, 0) for one in (some_spreads, other_spreads)]
-    unlike = np.log(both / (4 * np.sqrt(own[0][:, None] * own[1]) + _EPSILON) + _EPSILON) / 2
-    bhattacharyya = np.clip(apart + unlike, _EPSILON, 100)
-    return np.asarray(1 - np.sqrt(1 - np.exp(-bhattacharyya) + _EPSILON))
+    return np.asarray(np.log((a * b - c**2) / (4 * np.sqrt(own[0] * own[1]) + _EPSILON) + _EPSILON) / 2)

@@ -1,8 +1,8 @@
 """What every task has in common: what a request may change, a section of the manifest, and the protocol."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from app.vision.header import Size
 from app.vision.image import Picture
 from app.vision.preprocessing import Placement
 from app.vision.region import Region
+from app.vision.tiling import Tiles, TilesWish
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """One picture's rows of a model's outputs by name, in the graph's order, each without the batch dimension."""
@@ -41,7 +42,7 @@ class Options:
     Thresholds are 0 to 1; counts are positive. `classes` are names or numbers of those that are answered.
     `coordinates` is how boxes are told, not how they are found: a prediction's own are pixels always. `masks` is how
     each detection's mask is told. `region` is the part of the picture that is asked about: x, y, width, height in
-    `coordinates`.
+    `coordinates`. `tiles` is how it, or the whole picture, is divided into parts that are looked at by themselves.
     """
 
     score_threshold: float | None = None
@@ -54,6 +55,7 @@ class Options:
     coordinates: Coordinates | None = None
     masks: MaskWish | None = None
     region: Box | None = None
+    tiles: TilesWish | None = None
 
 
 DEFAULTS = Options()
@@ -94,6 +96,26 @@ class Task(Protocol[P_co]):
 
 
 AnyTask = Task[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A task's prediction of a part of a picture, in the part's own coordinates."""
+
+    prediction: Any
+    region: Region
+
+
+@runtime_checkable
+class JoiningTask(Protocol):
+    """A task that can put what it says of a picture's parts together."""
+
+    @property
+    def tiles(self) -> Tiles | None:
+        """How pictures are divided where the request does not say it."""
+
+    def join(self, parts: Sequence[Part], size: Size, options: Options) -> Any:
+        """One prediction of parts that overlap, of a picture of that upright size, in which their regions lie."""
 
 
 def refuse(options: Options, names: tuple[str, ...], why: str) -> None:

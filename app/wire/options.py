@@ -1,11 +1,22 @@
 """What a request may change."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from app.vision.tasks import Box, Coordinates, MaskWish, Options
+from app.vision.tiling import LARGEST_SIDE, LEAST_SIDE, Tiles, TilesWish
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -74,6 +85,41 @@ RegionOption = Annotated[
 ]
 
 
+def read_tiles(value: Any) -> Any:
+    """`size`, or `size,overlap`, or `size,overlap,whole_too`; what is none of these is for `pydantic` to refuse."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"size": value}
+    if isinstance(value, str) and value != "none":
+        parts = [part.strip() for part in value.split(",")]
+        if len(parts) > 3:
+            raise PydanticCustomError("tiles_form", "is size, or size,overlap, or size,overlap,whole_too, or none")
+        return dict(zip(("size", "overlap", "whole_too"), parts, strict=False))
+    return value
+
+
+def _tiles_text(tiles: TilesWish) -> str:
+    """As `read_tiles` reads it."""
+    if isinstance(tiles, str):
+        return tiles
+    return f"{tiles.size},{tiles.overlap},{str(tiles.whole_too).lower()}"
+
+
+_TILES_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": LEAST_SIDE, "maximum": LARGEST_SIDE},
+        {"type": "string", "pattern": r"^(none|[1-9]\d{2,3}(,0\.\d{1,3}(,(true|false))?)?)$"},
+        {key: value for key, value in Tiles.model_json_schema().items() if key != "title"},
+    ]
+}
+TilesOption = Annotated[
+    Annotated[Tiles, Tag("tiles")] | Annotated[Literal["none"], Tag("none")],
+    Discriminator(lambda value: "none" if value == "none" else "tiles"),
+    BeforeValidator(read_tiles),
+    PlainSerializer(_tiles_text),
+    WithJsonSchema(_TILES_SCHEMA),
+]
+
+
 class RequestOptions(BaseModel):
     """What every request may change; what is left out has the model's own value."""
 
@@ -112,6 +158,13 @@ class RequestOptions(BaseModel):
         "`coordinates`. The answer is as if the part had been sent, its boxes and masks in the whole picture's "
         "coordinates. What goes over an edge of the picture ends there.",
     )
+    tiles: TilesOption | None = Field(
+        None,
+        description="Of a picture that is larger: look at it in square tiles of `size` pixels, each of which shares "
+        "`overlap` of its side with the next (0.2 where left out), and with `whole_too` (true where left out) at the "
+        "whole picture as well. As `640`, `640,0.2` or `640,0.2,false`, in JSON as an object too; `none` looks at the "
+        "whole picture alone. Barcodes are read once.",
+    )
     deadline_ms: int | None = Field(
         None, ge=1, le=3_600_000, description="An answer later than this is of no use; it is refused instead."
     )
@@ -129,4 +182,5 @@ class RequestOptions(BaseModel):
             coordinates=self.coordinates,
             masks=self.masks,
             region=self.region,
+            tiles=self.tiles,
         )

@@ -64,6 +64,15 @@ def test_points_as_shares_of_the_picture(server: Server) -> None:
     ]
 
 
+def test_points_of_a_part_of_the_picture_are_the_whole_ones(server: Server) -> None:
+    with server.client() as client:
+        answer = client.post("/v1/predict", content=pictured(*JOINTS), params={"region": "160,0,160,160"}).json()
+    base, _, wrist, tip = answer["detections"][0]["keypoints"]
+    assert (base["score"], wrist["score"], tip["score"]) == (0, 1, 1)
+    assert (wrist["x"], wrist["y"]) == pytest.approx(PLACES["wrist"], abs=1)
+    assert (tip["x"], tip["y"]) == pytest.approx(PLACES["tip"], abs=1)
+
+
 def test_a_point_that_is_guessed_is_answered_but_not_drawn(server: Server) -> None:
     picture = pictured("base", "wrist", "tip")
     with server.client() as client:

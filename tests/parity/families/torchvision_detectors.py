@@ -199,7 +199,7 @@ def _family(name: str, model: Callable[[], nn.Module], options: str, classes: in
 
     return Family(
         name, export, options, _reference(model), SOURCE, classes=classes, threshold=THRESHOLD,
-        pictures=pictures_for_masks if masks else few_pictures, masks=masks,
+        pictures=pictures_for_masks if masks or keypoints else few_pictures, masks=masks,
     )  # fmt: skip
 
 

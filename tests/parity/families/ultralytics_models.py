@@ -132,7 +132,8 @@ def _family(name: str, configuration: str, options: str = "", nms: bool | None =
     more = {"retina_masks": True} if masks else {}  # masks of the picture's own pixels
     reference = _reference(model, iou=IOU, max_det=300, **({"nms": False} if nms is False else {}), **more)
     options = f"--like ultralytics {options}".strip()
-    pictures = partial(pictures_for_masks, 2**19) if masks else few_pictures
+    # Of a detection that has more than a box a small picture tells enough, and masks of large ones are coarser.
+    pictures = partial(pictures_for_masks, 2**19) if "extras" in options else few_pictures
     return Family(name, write, options, reference, SOURCE, classes, THRESHOLD, pictures=pictures, masks=masks)
 
 

@@ -1,9 +1,11 @@
 // @ts-check
 // A prediction as it is shown: what the slider leaves of it, what is drawn, what is listed.
+import { cornersOf, keypointsOf } from "./places.js";
 import { texts } from "./texts.js";
 
 /** @typedef {[number, number, number, number]} Box  x1, y1, x2, y2 in pixels of the upright picture. */
-/** @typedef {{label: string, classId: number, score: number, box: Box | null, codes: string[]}} Mark */
+/** @typedef {{label: string, classId: number, score: number, box: Box | null, codes: string[],
+ *   corners: import("./places.js").Point[] | null, keypoints: import("./places.js").Keypoints | null}} Mark */
 
 const MOST_CHARACTERS = 100_000;
 
@@ -29,6 +31,8 @@ export function marksOf(prediction) {
     score: one.score ?? one.share,
     box: one.box ?? null,
     codes: (one.codes ?? []).map((/** @type {any} */ code) => code.text),
+    corners: cornersOf(one),
+    keypoints: keypointsOf(one, prediction.skeleton ?? []),
   }));
 }
 
