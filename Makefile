@@ -4,6 +4,8 @@ VENV ?= .venv
 ENGINES ?= .venv-engines
 CLIENTS := .venv-clients
 MLFLOW ?= .venv-mlflow
+# Those of tests/models/shelf that need PyTorch; `make test` runs the others.
+TRAINING := training.py torchrun.py checkpoints.py tracking.py gate.py
 BIN := $(VENV)/bin
 # Files of tests that run at a time; most of what they do is to wait for processes. In their own order the long ones come
 # early, by the number of their tests they would come last.
@@ -13,7 +15,7 @@ PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-training test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-chains bench-telemetry bench-pressure bench-peers bench-protocols bench-tiles gpu-check dashboard-picture top-picture console-pictures train lock notice clean
+.PHONY: help run demo demo-rollout demo-training test test-engines test-training test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-chains bench-telemetry bench-pressure bench-peers bench-protocols bench-tiles gpu-check dashboard-picture top-picture console-pictures train lock notice clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +29,9 @@ demo: $(VENV)/.cpu ## See the queue at work: Service Bus in memory, the service,
 demo-rollout: $(VENV)/.dev ## See a good version get all the traffic and a bad one be taken back, with a plot of the shares
 	$(BIN)/python -m benchmarks.rollout_demo
 
+demo-training: $(VENV)/.train $(MLFLOW)/.mlflow ## See two processes train, one killed, a gate, and the better version served: a page with plots
+	$(BIN)/python -m benchmarks.training_demo --mlflow $(MLFLOW)/bin/python
+
 test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/$(PYTEST)
 
@@ -34,7 +39,7 @@ test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO
 	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/commands/test_export.py
 
 test-training: $(ENGINES)/.engines $(MLFLOW)/.mlflow ## Run the tests of training, in the same environment, with a real MLflow server
-	PATH="$(abspath $(MLFLOW))/bin:$$PATH" REQUIRE_MLFLOW=1 $(ENGINES)/bin/pytest tests/models/shelf
+	PATH="$(abspath $(MLFLOW))/bin:$$PATH" REQUIRE_MLFLOW=1 $(ENGINES)/bin/pytest $(addprefix tests/models/shelf/test_,$(TRAINING))
 
 test-parity: $(ENGINES)/.engines ## Compare foreign models with their families' own code, in the same environment
 	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/pytest -W ignore tests/parity

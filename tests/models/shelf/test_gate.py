@@ -29,7 +29,7 @@ from models.shelf.training.metrics import Pictures, average_precision
 from models.shelf.training.release import go_back, promote
 from models.shelf.training.tracking import client_of
 from tests.fixtures.blob_storage import Storage, blob_storage
-from tests.fixtures.mlflow_program import MlflowProgram, mlflow_program
+from tests.fixtures.mlflow_program import MlflowProgram
 from tests.models.shelf.scenes import drawn
 from tests.models.shelf.torchrun import command, trained
 
@@ -114,12 +114,6 @@ def test_figures_are_those_of_pycocotools(versions: ModelEntry, held_out: Path) 
     assert ours["mAP50"] == pytest.approx(theirs["mAP50"], abs=1e-4)
     assert ours["mAP50-95"] == pytest.approx(theirs["mAP50-95"], abs=1e-4)
     assert ours["mAP50 label"] == pytest.approx(theirs["classes"]["label"]["mAP50"], abs=1e-4)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowProgram]:
-    with mlflow_program(tmp_path_factory.mktemp("mlflow")) as program:
-        yield program
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Training told to a real MLflow server, which is killed in the middle."""
 
 import io
-from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -13,16 +12,10 @@ pytest.importorskip("mlflow")
 from models.shelf.training.coco import DataRefused
 from models.shelf.training.journal import Journal
 from models.shelf.training.tracking import Following, Teller, Tracking, client_of
-from tests.fixtures.mlflow_program import MlflowProgram, mlflow_program
+from tests.fixtures.mlflow_program import MlflowProgram
 from tests.fixtures.waiting import until
 from tests.models.shelf.scenes import drawn
 from tests.models.shelf.torchrun import command, losses, trained, training
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowProgram]:
-    with mlflow_program(tmp_path_factory.mktemp("mlflow")) as program:
-        yield program
 
 
 def history(server: MlflowProgram, experiment: str, metric: str = "class_loss") -> dict[int, float]:
