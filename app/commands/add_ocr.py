@@ -81,11 +81,12 @@ def _entries(files: OcrFiles, prefix: str) -> list[_Entry]:
 
 
 def _detection(origin: str) -> dict[str, Any]:
-    """As RapidOCR's config.yaml has it: sides as they are, but the shorter one at least 736."""
+    """As RapidOCR's config.yaml has it: the longer side at most 2000, the shorter one then at least 736."""
+    varying = {"multiple_of": 32, "least": 736, "most": 2000}
     return {
         "task": "text_detection",
         "description": f"Where lines of text are (PP-OCR), from {origin}.",
-        "input": {"size": [1984, 1984], "resize": "stretch", "varying": {"multiple_of": 32, "least": 736}, **_PIXELS},
+        "input": {"size": [2944, 2944], "resize": "stretch", "varying": varying, **_PIXELS},
         "text_detection": {"threshold": 0.3, "score_threshold": 0.5, "unclip_ratio": 1.6, "dilation": True},
         "batching": {"max_size": 1},
     }
