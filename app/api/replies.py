@@ -207,9 +207,8 @@ def _with_id(identifier: str | None, result: InferenceResult) -> dict[str, Any]:
 async def _written(shape: Callable[[InferenceResult], dict[str, Any]], result: InferenceResult) -> bytes:
     """In JSON; a long result in a thread, which lets the event loop have its turn while it makes the objects."""
     found = result.prediction
-    if isinstance(found, Detections) and (
-        result.chain is not None or found.masks is not None or _told(found) > MANY_DETECTIONS
-    ):
+    many = isinstance(found, Detections) and (found.masks is not None or _told(found) > MANY_DETECTIONS)
+    if many or result.chain is not None:
         return await asyncio.to_thread(lambda: to_json(shape(result)))
     return to_json(shape(result))
 

@@ -15,6 +15,8 @@ from app.vision.detection import Detections
 class Result:
     """As much of a result as is looked at."""
 
+    chain = None
+
     def __init__(self, count: int) -> None:
         boxes, scores = np.zeros((count, 4), np.float32), np.zeros(count, np.float32)
         self.prediction = Detections(boxes, scores, np.zeros(count, np.int64), ("box",) * count)
