@@ -94,7 +94,7 @@ class InferenceService:
         with self._counted(request, leased) as (model, counted):
             result = await self._infer(request, permit, model, started)
             if result.age is not None:
-                counted.success = "cached"
+                counted.pictures = 0  # it says nothing of the version, and is counted as a hit
             return result
 
     async def infer_tensors(self, request: TensorRequest, permit: Permit, leased: Model | None = None) -> TensorResult:
@@ -141,7 +141,7 @@ class InferenceService:
         self, request: InferenceRequest | TensorRequest, leased: Model | None, count: int = 1
     ) -> Iterator[tuple[Model, "_Counted"]]:
         """The model that is asked, leased; so many pictures or rows are counted by their outcome."""
-        outcome, labels, counted = "defect", (request.source, "", ""), _Counted()
+        outcome, labels, counted = "defect", (request.source, "", ""), _Counted(count)
         key = request.key or request.request_id
         lease = self.registry.lease(request.model, request.version, key) if leased is None else nullcontext(leased)
         try:
@@ -149,7 +149,7 @@ class InferenceService:
                 labels = (request.source, model.name, model.version)
                 asked.note(model.name, model.version)
                 yield model, counted
-            outcome = counted.success
+            outcome = "ok"
         except RequestError as error:
             outcome = error.code
             raise
@@ -157,7 +157,7 @@ class InferenceService:
             outcome = "cancelled"
             raise
         finally:
-            metrics.requests.add(count, (*labels, outcome))
+            metrics.requests.add(counted.pictures, (*labels, outcome))
 
     def refuse_waiting(self, source: str) -> int:
         """Answer what no lane has taken yet from one front with `Draining`; returns how many there were."""
@@ -254,9 +254,9 @@ class InferenceService:
 
 @dataclass(slots=True)
 class _Counted:
-    """As what a request is counted that is answered."""
+    """How many pictures or rows of a request are counted."""
 
-    success: str = "ok"
+    pictures: int
 
 
 def _check_rows(request: TensorRequest, model: Model) -> None:

@@ -9,7 +9,7 @@ from app.repository.repository import ModelEntry
 
 
 def check(
-    chain: ChainEntry, models: Mapping[str, ModelEntry], chains: Collection[str], failures: Mapping[str, str]
+    chain: ChainEntry, models: Mapping[str, ModelEntry], chains: Collection[str], failures: Mapping[str, object]
 ) -> None:
     """Raise `InvalidManifest` that names the step and what is wrong: a model that is not there, or has `failures`, one
     that cannot do its part, classes that it does not know, options that it cannot obey; `chains` are names of chains.
@@ -34,7 +34,7 @@ def check(
 
 
 def _model_of(
-    own: str, step: Step, models: Mapping[str, ModelEntry], chains: Collection[str], failures: Mapping[str, str]
+    own: str, step: Step, models: Mapping[str, ModelEntry], chains: Collection[str], failures: Mapping[str, object]
 ) -> ModelEntry:
     name, version = step.asked
     if name == own:

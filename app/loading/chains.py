@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def unfit(
-    chains: Iterable[ChainEntry], models: Mapping[str, ModelEntry], failures: Mapping[str, str]
+    chains: Iterable[ChainEntry], models: Mapping[str, ModelEntry], failures: Mapping[str, object]
 ) -> dict[str, InvalidManifest]:
     """What is wrong with each of these chains that does not fit the models; `failures` are why others are not there."""
     chains = list(chains)

@@ -136,12 +136,12 @@ class Answering:
             result.request_id,
             self.breaker,
         )
-        if entity is None:
-            return
-        body = bodies.within(self._limits.result_bytes)
-        with tracing.sending(entity):
-            reply = results.message_of(message, result, body, job.options.robot_id)
-            await self._send(entity, reply, len(body))
+        if entity is not None:
+            body = bodies.within(self._limits.result_bytes)
+            with tracing.sending(entity):
+                reply = results.message_of(message, result, body, job.options.robot_id)
+                await self._send(entity, reply, len(body))
+        self._keeping.forget(results.result_id(result.request_id, result.model, result.version))
 
     def _destination(self, message: ServiceBusReceivedMessage, request_id: str) -> str | None:
         """Where the result goes beside the sinks, or None where it goes to these alone.

@@ -1,5 +1,6 @@
 """Chains that cannot be served: said when they are loaded, with the step and what to do."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from app.loading.chains import unfit
 from app.repository import repository
 from app.repository.signatures import Trust
 from app.settings import Settings
+from tests.commands.test_cli import roo
 from tests.fixtures.chains import ONE_STEP, add_cells_model, add_chain, write_pipeline
 from tests.fixtures.models import add_colour_model, write_manifest
 
@@ -203,3 +205,18 @@ def test_a_signature_covers_a_chain(tmp_path: Path) -> None:
     assert found.chains[0].signed_by == next(iter(trust.keys))
     write_pipeline(root / "chain", {"find": FIND})
     assert "was changed after it was signed" in str(repository.survey(root, None, trust).failures["chain"])
+
+
+def test_the_commands_list_show_and_check_chains(tmp_path: Path) -> None:
+    add_chain(tmp_path)
+    where = ("--models-dir", tmp_path)
+    listed = roo("models", "list", *where)
+    assert listed.returncode == 0, listed.stderr
+    assert "chain" in listed.stdout
+    assert json.loads(roo("models", "show", "chain", *where).stdout)["steps"]["colour"]["max_crops"] == 32
+    assert "✓ chain: chain" in roo("models", "check", tmp_path).stdout
+    write_pipeline(tmp_path / "chain", {"find": {"model": "absent"}})
+    for command in (("list", *where), ("check", tmp_path), ("check", tmp_path / "chain")):
+        done = roo("models", *command)
+        assert done.returncode == 1
+        assert "asks absent, and there is no such model" in " ".join(done.stdout.split())
