@@ -15,7 +15,7 @@ PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout demo-training test test-engines test-training test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-chains bench-telemetry bench-pressure bench-peers bench-protocols bench-tiles gpu-check dashboard-picture top-picture console-pictures train lock notice clean
+.PHONY: help run demo demo-rollout demo-training test test-engines test-training test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-chains bench-ocr bench-telemetry bench-pressure bench-peers bench-protocols bench-tiles gpu-check dashboard-picture top-picture console-pictures train lock notice clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -82,6 +82,9 @@ bench-engines: $(ENGINES)/.engines ## Measure the bundled model served by each e
 
 bench-chains: $(ENGINES)/.engines ## Measure a chain of two models beside a plain loop, and beside crops asked one by one
 	$(ENGINES)/bin/python -m benchmarks.chains
+
+bench-ocr: $(ENGINES)/.engines ## Measure text read by the chain of PP-OCR's models beside rapidocr itself
+	$(ENGINES)/bin/python -m benchmarks.ocr
 
 bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 	$(BIN)/python -m benchmarks.telemetry_run
