@@ -21,6 +21,7 @@ from app.core.request import Deadline, InferenceRequest, InferenceResult
 from app.core.service import InferenceService
 from app.vision import image
 from app.vision.detection import Detections
+from app.vision.maps import Maps
 from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
 
@@ -190,7 +191,8 @@ def _with_id(identifier: str | None, result: InferenceResult) -> dict[str, Any]:
 async def _written(shape: Callable[[InferenceResult], dict[str, Any]], result: InferenceResult) -> bytes:
     """In JSON; a long result in a thread, which lets the event loop have its turn while it makes the objects."""
     found = result.prediction
-    if isinstance(found, Detections) and (found.masks is not None or len(found.labels) > MANY_DETECTIONS):
+    many = isinstance(found, Detections) and (found.masks is not None or len(found.labels) > MANY_DETECTIONS)
+    if many or isinstance(found, Maps):
         return await asyncio.to_thread(lambda: to_json(shape(result)))
     return to_json(shape(result))
 

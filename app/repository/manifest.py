@@ -12,12 +12,17 @@ from app.repository.labels import read_names
 from app.repository.route import Route
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
+from app.vision.embedding import EmbeddingSpec, EmbeddingTask
+from app.vision.maps import MapsSpec, MapsTask
 from app.vision.preprocessing import InputSpec
 from app.vision.raw_outputs import RawOutputs
 from app.vision.segmentation import SegmentationSpec, SegmentationTask
 from app.vision.tasks import AnyTask
 
 FILE_NAME = "model.yaml"
+
+NO_LABELS = ("embedding", "maps", "tensors")
+"""Tasks that may do without labels."""
 
 Described = TypeVar("Described", bound=BaseModel)
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
@@ -49,7 +54,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    task: Literal["detection", "classification", "segmentation", "tensors"]
+    task: Literal["detection", "classification", "segmentation", "embedding", "maps", "tensors"]
     like: str | None = Field(None, description="A family of models whose fields are the defaults of this manifest.")
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
@@ -79,6 +84,8 @@ class Manifest(BaseModel):
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
     segmentation: SegmentationSpec = SegmentationSpec()
+    embedding: EmbeddingSpec = EmbeddingSpec()
+    maps: MapsSpec = MapsSpec()
     batching: Batching = Batching()
     sha256: dict[Version, Sha256 | dict[str, Sha256]] = Field(
         default_factory=dict, description="Version → digest of its model file, or of each of its files by name."
@@ -103,7 +110,9 @@ class Manifest(BaseModel):
             return self
         if self.input is None:
             raise ValueError("input: is missing; add it")
-        if not self.labels:
+        if self.task == "embedding" and self.labels:
+            raise ValueError("task is embedding, which has no classes; remove labels")
+        if not self.labels and self.task not in NO_LABELS:
             raise ValueError("labels must list at least one class")
         if isinstance(self.labels, list) and not all(map(str.strip, self.labels)):
             raise ValueError("labels must give every class a name; one is blank")
@@ -128,6 +137,10 @@ class Manifest(BaseModel):
             return SegmentationTask(self.segmentation, labels)
         if self.task == "tensors":
             return RawOutputs(labels)
+        if self.task == "embedding":
+            return EmbeddingTask(self.embedding)
+        if self.task == "maps":
+            return MapsTask(self.maps, labels)
         return ClassificationTask(self.classification, labels)
 
 

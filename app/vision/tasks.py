@@ -27,6 +27,12 @@ MaskFormat = Literal["polygon", "rle", "uncompressed_rle", "png"]
 MaskWish = Literal["polygon", "rle", "uncompressed_rle", "png", "none"]
 """The same, or that they are not even made."""
 
+EmbeddingFormat = Literal["json", "float32", "float16"]
+"""How an embedding's numbers are told: as JSON, or in base64 as little-endian numbers of so many bits."""
+
+MapSize = Literal["model", "original"]
+"""How large maps are: as the model's output, or as the upright picture."""
+
 P_co = TypeVar("P_co", covariant=True)
 
 
@@ -36,7 +42,8 @@ class Options:
 
     Thresholds are 0 to 1; counts are positive. `classes` are names or numbers of those that are answered.
     `coordinates` is how boxes are told, not how they are found: a prediction's own are pixels always. `masks` is how
-    each detection's mask is told.
+    each detection's mask is told. `normalize` is whether an embedding's length becomes 1, `embedding_format` how its
+    numbers are told; `map_size` is how large maps are.
     """
 
     score_threshold: float | None = None
@@ -48,6 +55,9 @@ class Options:
     class_agnostic: bool | None = None
     coordinates: Coordinates | None = None
     masks: MaskWish | None = None
+    normalize: bool | None = None
+    embedding_format: EmbeddingFormat | None = None
+    map_size: MapSize | None = None
 
 
 DEFAULTS = Options()
@@ -85,6 +95,14 @@ class Task(Protocol[P_co]):
 
 
 AnyTask = Task[Any]
+
+
+OF_VECTORS = ("normalize", "embedding_format")
+"""Options that only an embedding can obey."""
+OF_MAPS = ("map_size",)
+"""Options that only maps can obey."""
+OF_BOXES = ("iou_threshold", "max_detections", "class_agnostic", "masks")
+"""Options that only a detection can obey."""
 
 
 def refuse(options: Options, names: tuple[str, ...], why: str) -> None:

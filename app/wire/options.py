@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.vision.tasks import Coordinates, MaskWish, Options
+from app.vision.tasks import Coordinates, EmbeddingFormat, MapSize, MaskWish, Options
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -77,6 +77,17 @@ class RequestOptions(BaseModel):
         description="How masks are told, where the model gives some: outlines, COCO's run lengths (compressed as its "
         "tools do it, or as numbers), or a PNG each; with `none` they are not made.",
     )
+    normalize: bool | None = Field(
+        None, description="Whether an embedding's length becomes 1 (L2); as the model's manifest says where left out."
+    )
+    embedding_format: EmbeddingFormat | None = Field(
+        None,
+        description="How an embedding's numbers are told: as JSON, or as little-endian numbers of 32 or 16 bits in "
+        "base64.",
+    )
+    map_size: MapSize | None = Field(
+        None, description="How large maps are told: as the model's output is, or as the upright picture."
+    )
     deadline_ms: int | None = Field(
         None, ge=1, le=3_600_000, description="An answer later than this is of no use; it is refused instead."
     )
@@ -93,4 +104,7 @@ class RequestOptions(BaseModel):
             class_agnostic=self.class_agnostic,
             coordinates=self.coordinates,
             masks=self.masks,
+            normalize=self.normalize,
+            embedding_format=self.embedding_format,
+            map_size=self.map_size,
         )

@@ -12,13 +12,16 @@ from app.core.request import InferenceResult, Timings
 from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.embedding import Embedding
 from app.vision.image import Size
+from app.vision.maps import Maps
 from app.vision.segmentation import UNKNOWN, Segmentation
 from app.vision.tasks import Coordinates
 from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
 from app.wire.masks import AnyMask, to_masks
+from app.wire.values import ValueMap, Vector, to_maps, to_vector
 
-AnyPrediction = Detections | Classification | Segmentation
+AnyPrediction = Detections | Classification | Segmentation | Embedding | Maps
 """What the tasks answer."""
 
 Box = tuple[float, float, float, float]
@@ -123,7 +126,9 @@ class TimingsMs(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer to one picture. `detections`, `classes` or `segmentation`, as the model's task is; others are null."""
+    """The answer to one picture. `detections`, `classes`, `segmentation`, `embedding` or `maps`, as the model's task
+    is; others are null.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE]})
 
@@ -137,6 +142,8 @@ class Prediction(BaseModel):
     detections: list[Detection] | None = None
     classes: list[ClassScore] | None = None
     segmentation: Segmented | None = None
+    embedding: Vector | None = None
+    maps: list[ValueMap] | None = Field(None, description="One for each of the model's channels.")
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
     batch_size: int = Field(description="How many pictures were computed together with this one, itself included.")
     timings_ms: TimingsMs
@@ -177,11 +184,15 @@ def _to_boxes(boxes: Boxes, size: Size | None) -> list[list[float]]:
 
 
 def _to_task(prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None) -> dict[str, Any]:
-    nothing = {"detections": None, "classes": None, "segmentation": None, "inventory": None}
+    nothing = dict.fromkeys(("detections", "classes", "segmentation", "embedding", "maps", "inventory"))
     if isinstance(prediction, Classification):
         return nothing | {"classes": _to_classes(prediction)}
     if isinstance(prediction, Segmentation):
         return nothing | {"segmentation": _to_segmentation(prediction, size)}
+    if isinstance(prediction, Embedding):
+        return nothing | {"embedding": to_vector(prediction)}
+    if isinstance(prediction, Maps):
+        return nothing | {"maps": to_maps(prediction, _to_boxes(np.array([prediction.map_box], np.float32), size)[0])}
     return nothing | _to_detections(prediction, labels, size)
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.commands.output.masks import to_masks
+from app.commands.output.values import to_embedding, to_maps
 from app.errors import InvalidRequest
 from app.vision import drawing, image, segmentation
 from app.vision.barcodes import Barcode
@@ -41,6 +42,10 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
     pixels = np.array(sides * 2, np.float32)
     if prediction.segmentation is not None:
         return _to_segmentation(prediction.segmentation, pixels)
+    if prediction.embedding is not None:
+        return to_embedding(prediction.embedding)
+    if prediction.maps:
+        return to_maps(prediction.maps, pixels)
     found = prediction.detections if prediction.detections is not None else prediction.classes or []
     scores = np.array([item.score for item in found], np.float32)
     class_ids = np.array([item.class_id for item in found], np.int64)

@@ -61,6 +61,8 @@ def in_shares(prediction: Prediction) -> Prediction:
         segments = [part.model_copy(update={"box": share_of(part.box, size)}) for part in parts.segments]
         whole = parts.map.model_copy(update={"box": share_of(parts.map.box, size)})
         changed["segmentation"] = parts.model_copy(update={"segments": segments, "map": whole})
+    if prediction.maps is not None:
+        changed["maps"] = [chart.model_copy(update={"box": share_of(chart.box, size)}) for chart in prediction.maps]
     return prediction.model_copy(update=changed)
 
 
