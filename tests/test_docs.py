@@ -19,6 +19,8 @@ from app.repository.manifest import Manifest
 from app.telemetry import metrics
 from app.vision.classification import ClassificationSpec
 from app.vision.detection import DetectionSpec
+from app.vision.embedding import EmbeddingSpec
+from app.vision.maps import MapsSpec
 from app.vision.mask_spec import MaskSpec
 from app.vision.preprocessing import InputSpec
 from app.vision.segmentation import SegmentationSpec
@@ -173,7 +175,9 @@ def test_no_metric_is_served_that_is_not_declared(server: Server) -> None:
     assert {"roo_ready", "roo_pending_seconds", "http_server_request_duration_seconds"} <= served
 
 
-@pytest.mark.parametrize("section", [InputSpec, DetectionSpec, MaskSpec, ClassificationSpec, SegmentationSpec])
+@pytest.mark.parametrize(
+    "section", [InputSpec, DetectionSpec, MaskSpec, ClassificationSpec, SegmentationSpec, EmbeddingSpec, MapsSpec]
+)
 def test_every_field_of_the_manifest_is_documented(section: type[BaseModel]) -> None:
     text = (ROOT / "docs" / "models.md").read_text()
     documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE))))
@@ -185,8 +189,10 @@ def test_the_documented_manifest_is_one() -> None:
     whole, *parts = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     manifest = yaml.safe_load(whole)
     assert Manifest.model_validate(manifest).task == "detection"
-    for part in parts:
-        assert Manifest.model_validate({**manifest, **yaml.safe_load(part)}).detection is not None
+    for text in parts:
+        part = yaml.safe_load(text)
+        shown = Manifest.model_validate(part if "task" in part else {**manifest, **part})
+        assert getattr(shown, shown.task) is not None
 
 
 def test_the_api_description_is_what_the_documentation_page_shows(server: Server) -> None:

@@ -81,7 +81,7 @@ def export_model(
 def add_model(
     file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],
     task: Annotated[
-        Literal["classification", "detection", "segmentation"] | None,
+        Literal["classification", "detection", "segmentation", "embedding", "maps"] | None,
         typer.Option(help="What the model does; the graph's metadata may say it."),
     ] = None,
     labels: Annotated[

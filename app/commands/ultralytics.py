@@ -9,7 +9,7 @@ from typing import Any, Literal
 from app.errors import InvalidManifest
 from app.vision.image import Size
 
-Task = Literal["classification", "detection", "segmentation"]
+Task = Literal["classification", "detection", "segmentation", "embedding", "maps"]
 
 _TASKS: dict[str, Task] = {
     "detect": "detection",
