@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 ENGINES ?= .venv-engines
 CLIENTS := .venv-clients
+MLFLOW ?= .venv-mlflow
 BIN := $(VENV)/bin
 # Files of tests that run at a time; most of what they do is to wait for processes. In their own order the long ones come
 # early, by the number of their tests they would come last.
@@ -12,7 +13,7 @@ PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture console-pictures train lock notice clean
+.PHONY: help run demo demo-rollout test test-engines test-training test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture console-pictures train lock notice clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +31,10 @@ test: $(VENV)/.dev ## Run all the tests
 	$(BIN)/$(PYTEST)
 
 test-engines: $(ENGINES)/.engines ## Run the tests that need PyTorch or OpenVINO, in an environment of 7 GB
-	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/models/shelf/test_training.py tests/commands/test_export.py
+	REQUIRE_ENGINES=1 $(ENGINES)/bin/pytest tests/engines tests/commands/test_export.py
+
+test-training: $(ENGINES)/.engines $(MLFLOW)/.mlflow ## Run the tests of training, in the same environment, with a real MLflow server
+	PATH="$(abspath $(MLFLOW))/bin:$$PATH" REQUIRE_MLFLOW=1 $(ENGINES)/bin/pytest tests/models/shelf
 
 test-parity: $(ENGINES)/.engines ## Compare foreign models with their families' own code, in the same environment
 	REQUIRE_PARITY=1 HF_HUB_OFFLINE=1 $(ENGINES)/bin/pytest -W ignore tests/parity
@@ -102,20 +106,22 @@ lock: $(VENV)/.dev $(BIN)/uv ## Renew the locks from pyproject.toml
 	printf 'uv>=0.13\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate -o requirements-uv.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu -o requirements-cpu.lock pyproject.toml
+		--extra cpu --extra cosmos -o requirements-cpu.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cuda --extra torch -o requirements-cuda.lock pyproject.toml
+		--extra cuda --extra cosmos --extra torch -o requirements-cuda.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cuda -o requirements-cuda-slim.lock pyproject.toml
+		--extra cuda --extra cosmos -o requirements-cuda-slim.lock pyproject.toml
 	printf 'grpcio-tools>=1.70\nsetuptools>=77\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--no-annotate -o requirements-build.lock -
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra bench --extra dev -o requirements-dev.lock pyproject.toml
+		--extra cpu --extra cosmos --extra bench --extra dev -o requirements-dev.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra openvino -o requirements-openvino.lock pyproject.toml
+		--extra cpu --extra cosmos --extra openvino -o requirements-openvino.lock pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
-		--extra cpu --extra bench --extra dev --extra openvino --extra torch --extra train --extra parity \
+		--extra cpu --extra cosmos --extra bench --extra dev --extra openvino --extra torch --extra train --extra parity \
 		-o requirements-engines.lock pyproject.toml
+	printf 'mlflow==3.17.2\n' | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --python-version 3.11 -o requirements-mlflow.lock -
 	for wanted in tests/clients/*.in; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 			--python-version 3.11 --no-annotate -o $${wanted%.in}.lock $$wanted || exit; \
@@ -125,7 +131,7 @@ notice: $(VENV)/.dev ## Write NOTICE anew from the locks: packages and their lic
 	$(BIN)/python .docker/notice.py > NOTICE.new && mv NOTICE.new NOTICE
 
 clean: ## Remove the virtual environment and what was built
-	rm -rf $(VENV) $(ENGINES) $(CLIENTS) .venv-peers build dist out *.egg-info
+	rm -rf $(VENV) $(ENGINES) $(CLIENTS) $(MLFLOW) .venv-peers build dist out *.egg-info
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -159,6 +165,12 @@ $(ENGINES)/.engines: $(BIN)/uv requirements-engines.lock requirements-parity-alo
 	$(call install,$(ENGINES)/bin/python,requirements-engines.lock)
 	$(ENGINES)/bin/pip install --quiet --no-deps --no-build-isolation --require-hashes -r requirements-parity-alone.lock
 	$(ENGINES)/bin/pip install --quiet --no-deps -e .
+	touch $@
+
+# The server that the tests of training tell of their runs; training itself has the client alone.
+$(MLFLOW)/.mlflow: $(BIN)/uv requirements-mlflow.lock
+	$(PYTHON) -m venv --clear $(MLFLOW)
+	$(call install,$(MLFLOW)/bin/python,requirements-mlflow.lock)
 	touch $@
 
 $(CLIENTS)/%/.installed: tests/clients/%.lock $(BIN)/uv

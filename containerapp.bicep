@@ -153,6 +153,23 @@ param bulkShare int = 10
 @description('Queue that results are sent to.')
 param resultsQueue string = 'results'
 
+@description('Cosmos DB account of this resource group, where results are kept too. Empty: none.')
+param cosmosAccountName string = ''
+
+@description('Database of that account.')
+param cosmosDatabase string = 'robots'
+
+@description('Container in that database, which must be there already; partitioned by /id, or as docs/queue.md says.')
+param cosmosContainer string = 'results'
+
+@description('URL (https) that results are posted to as well. Empty: none.')
+@secure()
+param webhookUrl string = ''
+
+@description('Secret that posted results are signed with; at least 16 characters.')
+@secure()
+param webhookSecret string = ''
+
 @description('Whether the registry is made here. Otherwise it must be in this resource group.')
 param createRegistry bool = true
 
@@ -422,6 +439,16 @@ module roles 'infra/roles.bicep' = {
   dependsOn: [bus, newRegistry, storage, models]
 }
 
+module cosmosRole 'infra/cosmos-role.bicep' = if (!empty(cosmosAccountName)) {
+  name: '${name}-cosmos-role'
+  params: {
+    worker: workerIdentity.properties.principalId
+    accountName: cosmosAccountName
+    database: cosmosDatabase
+    container: cosmosContainer
+  }
+}
+
 // ── Environment ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 resource logs 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (createEnvironment) {
@@ -581,6 +608,21 @@ var storageVariables = empty(storageName)
       { name: 'ROO_RESULTS_CONTAINER', value: 'https://${storageName}.blob.${az.environment().suffixes.storage}/${resultsQueue}' }
     ]
 
+var cosmosVariables = !worker || empty(cosmosAccountName)
+  ? []
+  : [
+      { name: 'ROO_COSMOS_ENDPOINT', value: 'https://${cosmosAccountName}.${cloud.cosmos}' }
+      { name: 'ROO_COSMOS_DATABASE', value: cosmosDatabase }
+      { name: 'ROO_COSMOS_CONTAINER', value: cosmosContainer }
+    ]
+
+var webhookVariables = !worker || empty(webhookUrl)
+  ? []
+  : [
+      { name: 'ROO_WEBHOOK_URL', secretRef: 'webhook-url' }
+      { name: 'ROO_WEBHOOK_SECRET', secretRef: 'webhook-secret' }
+    ]
+
 var modelsUrl = 'https://${modelsAccountName}.blob.${az.environment().suffixes.storage}/${modelsContainer}'
 
 // A share takes the place of what would be pulled.
@@ -633,6 +675,19 @@ var trustSecrets = empty(trustedKeys)
       {
         name: 'trusted-keys'
         value: trustedKeys
+      }
+    ]
+
+var webhookSecrets = !worker || empty(webhookUrl)
+  ? []
+  : [
+      {
+        name: 'webhook-url'
+        value: webhookUrl
+      }
+      {
+        name: 'webhook-secret'
+        value: webhookSecret
       }
     ]
 
@@ -804,7 +859,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
           identity: scalerIdentity.id
         }
       ]
-      secrets: concat(keySecrets, trustSecrets)
+      secrets: concat(keySecrets, trustSecrets, webhookSecrets)
       ingress: {
         external: externalIngress
         targetPort: port
@@ -844,6 +899,8 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             tenantVariables,
             issuerVariables,
             storageVariables,
+            cosmosVariables,
+            webhookVariables,
             modelsVariables,
             shareVariables,
             trustVariables,

@@ -20,6 +20,7 @@ from pathlib import Path
 IMPORTED = (
     "aiohttp",
     "azure.core.pipeline.transport",
+    "azure.cosmos.aio",
     "azure.identity.aio",
     "azure.servicebus.aio.management",
     "azure.storage.blob.aio",

@@ -9,10 +9,12 @@ from app.core.batcher import Batcher
 from app.core.capacity import Capacity
 from app.core.executor import Executor, ModelCapacity, PictureBatcher
 from app.core.health import Health
+from app.core.limits import PictureLimits
 from app.core.registry import Registry
+from app.core.response_cache import ResponseCache
 from app.core.retirement import Retirement
 from app.core.rollouts import Rollouts
-from app.core.service import InferenceService, PictureLimits
+from app.core.service import InferenceService
 from app.engines.devices import Device
 from app.host import cgroup
 from app.loading import routes
@@ -110,10 +112,16 @@ def _service(
     settings: Settings, registry: Registry, batcher: PictureBatcher, capacity: ModelCapacity
 ) -> InferenceService:
     budget = Budget(settings.max_inflight, settings.max_inflight_bytes, settings.max_inflight_pixels)
-    limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout)
+    limits = PictureLimits(settings.max_image_bytes, settings.max_pixels, settings.request_timeout, settings.max_tiles)
     admission = Admission(budget, capacity.retry_after)
     keep = None if settings.shadow_dir is None else DifferingPictures(settings.shadow_dir).keep
-    return InferenceService(registry, batcher, admission, capacity, limits, keep)
+    service = InferenceService(registry, batcher, admission, capacity, limits, keep)
+    if settings.response_cache_bytes:
+        per_caller = settings.auth != "none" and not settings.response_cache_shared
+        service.cache = ResponseCache(
+            settings.response_cache_bytes, settings.response_cache_seconds, per_caller=per_caller
+        )
+    return service
 
 
 def _control(settings: Settings, registry: Registry, retirement: Retirement) -> ModelControl:

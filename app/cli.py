@@ -176,6 +176,13 @@ def predict(
         Literal["model", "original"] | None,
         typer.Option(help="How large maps are: as the model's output, or as the picture.", show_default=False),
     ] = None,
+    region: Annotated[
+        str | None, typer.Option(help="Only this part of each picture: x,y,width,height in pixels.")
+    ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(help="Look at large pictures in tiles: size in pixels, or size,overlap (0 to 1); none: never."),
+    ] = None,
     normalized: Annotated[
         bool, typer.Option("--normalized", help="Boxes as 0 to 1 of the picture, in JSON and CSV.")
     ] = False,
@@ -211,6 +218,8 @@ def predict(
         normalize=l2,
         embedding_format=embedding_format,
         map_size=map_size,
+        region=region,
+        tiles=tiles,
     )
     if others := left_out(pictures):
         typer.echo(f"roo-vision: {printable(others)}.", err=True)

@@ -145,6 +145,25 @@ class CannotLoad(CallerError):
     code = "cannot_load"
 
 
+class LetterNotFound(CallerError):
+    """There is no such dead letter, or no such queue."""
+
+    code = "letter_not_found"
+
+
+class NoPicture(CallerError):
+    """A message has no picture that could be shown, or it could not be fetched."""
+
+    code = "no_picture"
+
+
+class QueueUnavailable(CallerError):
+    """The broker does not answer, or says no."""
+
+    code = "queue_unavailable"
+    retryable = True
+
+
 class UnsupportedEncoding(CallerError):
     """The body is packed in a way that is not read (`Content-Encoding`); what is in it nobody knows."""
 
@@ -197,6 +216,12 @@ class ResultTooLarge(MessageError):
     """The result does not fit into a message, and there is no container for large ones."""
 
     code = "result_too_large"
+
+
+class ResultRefused(MessageError):
+    """A sink takes results, but will never take this one."""
+
+    code = "result_refused"
 
 
 class StorageUnavailable(MessageError):

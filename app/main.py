@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from app.api.app import create_app
 from app.api.body import UploadLimits
 from app.api.console.examples import Examples
+from app.api.dead_letters import QueueAccess
 from app.api.security import perimeter
 from app.api.security.perimeter import Perimeter
 from app.assembly import Core, build
@@ -29,6 +30,7 @@ from app.otel_settings import load_otel_settings
 from app.repository.sources.start import Brought, bring
 from app.settings import Settings
 from app.telemetry import logs, process, setup
+from app.telemetry.audit import Audit
 
 if TYPE_CHECKING:
     from app.rpc.server import RpcServer
@@ -71,6 +73,7 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     if brought is not None:
         settings = settings.model_copy(update={"models_dir": brought.folder})
     core = build(settings)
+    operations = _Operations.of(core, settings)
     if brought is not None:
         _note(brought, core)
     telemetry = setup.install(core.device.name, load_otel_settings(), writer)
@@ -80,9 +83,9 @@ def _serve_logged(settings: Settings, writer: logs.Writer) -> bool:
     try:
         with listen(settings) as listener:
             around = perimeter.build(settings)
-            server = _http_server(core, settings, telemetry, around)
+            server = _http_server(core, settings, telemetry, around, operations)
             with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-                computed = runner.run(_serve(core, server, listener, around, settings, writer))
+                computed = runner.run(_serve(core, server, listener, around, settings, writer, operations))
     finally:
         telemetry.shutdown()
     return computed and core.health.started().ok and not core.control.busy
@@ -115,6 +118,7 @@ async def _serve(
     around: Perimeter,
     settings: Settings,
     writer: logs.Writer,
+    operations: "_Operations",
 ) -> bool:
     """Returns whether the lanes had finished when the service ended."""
     stop = stop_event()
@@ -128,6 +132,8 @@ async def _serve(
         await _load(core, stop)
         if not stop.is_set():
             queue = _start_queue(core, settings)
+            if queue is not None and operations.queues is not None:
+                operations.queues.desk = queue.front.desk
             log.info("ready on port %d", listener.getsockname()[1])
         await _until(stop, queue)
         _end_within(settings.grace_period, writer)
@@ -148,6 +154,22 @@ async def _until(stop: asyncio.Event, queue: "_Queue | None") -> None:
     stopping.cancel()
     if queue.task.done():
         queue.task.result()
+
+
+@dataclass(frozen=True, slots=True)
+class _Operations:
+    """What operators do here, and the way to the queues' dead letters where they may go there."""
+
+    audit: Audit
+    queues: QueueAccess | None
+
+    @classmethod
+    def of(cls, core: Core, settings: Settings) -> "_Operations":
+        """Raises `StartupError` where the audit log cannot be written."""
+        audit = Audit(settings.audit_log)
+        if not settings.queue or not settings.worker or settings.queue_control == "off":
+            return cls(audit, None)
+        return cls(audit, QueueAccess(settings.queue_control, core.start.serving.memory))
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +303,9 @@ def _examples(settings: Settings) -> Examples:
     return Examples(settings.models_dir, settings.model_name, settings.max_image_bytes)
 
 
-def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry, around: Perimeter) -> HttpServer:
+def _http_server(
+    core: Core, settings: Settings, telemetry: setup.Telemetry, around: Perimeter, operations: _Operations
+) -> HttpServer:
     limits = UploadLimits(
         settings.max_image_bytes,
         settings.max_body_bytes,
@@ -299,6 +323,8 @@ def _http_server(core: Core, settings: Settings, telemetry: setup.Telemetry, aro
         control=core.control,
         rollouts=core.rollouts,
         examples=_examples(settings) if settings.console else None,
+        queues=operations.queues,
+        audit=operations.audit,
         predict=settings.http,
     )
     return HttpServer(app, settings)

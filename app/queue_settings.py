@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
-from typing import Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings
@@ -66,7 +66,15 @@ class QueueSettings(BaseSettings):
         {},
         description="Sessions received at once, where a queue has any: for all, or `QUEUE=COUNT` with commas.",
     )
-    result_bytes: int = Field(200_000, ge=1000, description="Largest result that is sent in a message, in bytes.")
+    queue_control: Literal["off", "operator", "open"] = Field(
+        "operator",
+        description="Who may look at the queue's dead letters over HTTP, and send them again or drop them: nobody, "
+        "viewers and operators (keys with the scope `viewer` or `operator`, tokens with a role of "
+        "`ROO_ENTRA_VIEWER_ROLES` or `ROO_ENTRA_OPERATOR_ROLES`), or whoever may ask (`open`).",
+    )
+    result_bytes: int = Field(
+        200_000, ge=1000, description="Largest result that is sent in a message or posted, in bytes."
+    )
     results_container: SecretStr | None = Field(
         None, description="URL of the blob container for larger results and annotated pictures; may hold a signature."
     )

@@ -17,6 +17,7 @@ from app.host import cgroup
 from app.models_settings import ModelsSettings
 from app.queue_settings import QueueSettings
 from app.setting_types import Names, Port
+from app.sink_settings import SinkSettings
 
 MIB = 2**20
 RECEIVED_SHARE = 1.25
@@ -27,7 +28,7 @@ GUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-class Settings(QueueSettings, ModelsSettings):
+class Settings(QueueSettings, SinkSettings, ModelsSettings):
     """All that can be set; unknown `ROO_*` variables are refused, so that a misspelt one is not silently ignored."""
 
     model_config = SettingsConfigDict(env_prefix="ROO_", frozen=True, extra="forbid")
@@ -95,6 +96,7 @@ class Settings(QueueSettings, ModelsSettings):
         448 * MIB, ge=1 * MIB, description="Memory that decoded pictures may take at once, in bytes; others wait."
     )
     max_images_per_request: int = Field(32, ge=1, description="Most pictures in one request.")
+    max_tiles: int = Field(256, ge=1, le=4096, description="Most tiles that one picture is divided into.")
     max_inflight: int = Field(256, ge=1, description="Pictures admitted and not yet answered.")
     max_inflight_bytes: int = Field(
         256 * MIB,
@@ -104,6 +106,13 @@ class Settings(QueueSettings, ModelsSettings):
         "in pieces.",
     )
     max_inflight_pixels: int = Field(2_000_000_000, ge=1, description="Declared pixels admitted and not yet answered.")
+    response_cache_bytes: int = Field(
+        0, ge=0, description="Memory for answers that are given again to who sends the same picture; 0 means none."
+    )
+    response_cache_seconds: float = Field(3600.0, gt=0, description="Oldest such answer, in seconds.")
+    response_cache_shared: bool = Field(
+        False, description="Whether callers with different keys or tokens get each other's answers of the cache."
+    )
     request_timeout: float = Field(30.0, gt=0, description="Deadline of a request that names none, in seconds.")
     upload_timeout: float = Field(30.0, gt=0, description="Time a client has to send its request body, in seconds.")
     min_upload_rate: int = Field(
@@ -136,8 +145,16 @@ class Settings(QueueSettings, ModelsSettings):
     entra_roles: Names = Field(
         (), description="Roles or scopes of which a token must hold one, with commas; empty means none is asked for."
     )
+    entra_viewer_roles: Names = Field(
+        (), description="Roles or scopes with which a token may also look at dead letters, with commas."
+    )
+    entra_operator_roles: Names = Field(
+        (), description="Roles or scopes with which a token may also resubmit and drop dead letters, with commas."
+    )
     entra_admin_roles: Names = Field(
-        (), description="Roles or scopes with which a token may also load and unload models, with commas."
+        (),
+        description="Roles or scopes with which a token may also load and unload models, and all of the above, with "
+        "commas.",
     )
     metrics_open: bool = Field(False, description="Whether /metrics is answered without a key or token.")
     rate_limit: float = Field(0.0, ge=0, description="Requests a second for each caller and replica; 0 means no limit.")
@@ -149,6 +166,10 @@ class Settings(QueueSettings, ModelsSettings):
     )
     bulk_share: float = Field(
         0.1, ge=0, lt=1, description="Share of the lanes' time that bulk work keeps while people wait."
+    )
+    audit_log: Path | None = Field(
+        None,
+        description="File that a line of JSON is added to for all that operators do; the log has them in any case.",
     )
     drain_delay: float = Field(
         0.0, ge=0, description="Seconds that HTTP still accepts requests after SIGTERM while /readyz already says no."
@@ -177,6 +198,10 @@ class Settings(QueueSettings, ModelsSettings):
             raise ValueError("ROO_MAX_INFLIGHT_PIXELS must be at least ROO_MAX_PIXELS")
         if (self.grpc_tls_cert_file is None) != (self.grpc_tls_key_file is None):
             raise ValueError("ROO_GRPC_TLS_CERT_FILE and ROO_GRPC_TLS_KEY_FILE go together: set both, or neither")
+        if self.has_sinks and not self.queue:
+            raise ValueError(
+                "ROO_COSMOS_ENDPOINT and ROO_WEBHOOK_URL are for the results of messages: set ROO_QUEUE, or neither"
+            )
         self._check_callers()
         self._check_entra()
         self._check_production()
@@ -201,7 +226,15 @@ class Settings(QueueSettings, ModelsSettings):
     def _check_entra(self) -> None:
         ways = (self.entra_tenant is not None) + (self.entra_issuer is not None)
         if "entra" not in self.auth:
-            if ways or self.entra_audience or self.entra_roles or self.entra_admin_roles:
+            if ways or any(
+                (
+                    self.entra_audience,
+                    self.entra_roles,
+                    self.entra_viewer_roles,
+                    self.entra_operator_roles,
+                    self.entra_admin_roles,
+                )
+            ):
                 raise ValueError(
                     "Entra ID is set up, but ROO_AUTH does not ask for its tokens: set it to entra or keys+entra"
                 )
@@ -239,11 +272,13 @@ class Settings(QueueSettings, ModelsSettings):
         return self.entra_issuer or ""
 
     def memory(self, lanes: int) -> int:
-        """Most bytes of resident memory: all that may be in flight is, and all that may be decoded or drawn.
+        """Most bytes of resident memory: all that may be in flight is, all that may be decoded or drawn, and all
+        answers that may be kept.
 
         An upper bound for the bundled model on a CPU; `benchmarks/pressure.py` measures against it.
         """
-        return IDLE_BYTES + lanes * LANE_BYTES + self.max_inflight_bytes + self.max_decode_bytes
+        pictures = self.max_inflight_bytes + self.max_decode_bytes
+        return IDLE_BYTES + lanes * LANE_BYTES + pictures + self.response_cache_bytes
 
 
 def load_settings(**overrides: object) -> Settings:

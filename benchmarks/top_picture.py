@@ -7,8 +7,9 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from app.commands.top import Interval, Source, view
+from app.commands.top import Source, view
 from app.settings import Settings
+from app.telemetry.readings import Interval
 from tests.fixtures.server import serving
 
 ROOT = Path(__file__).parents[1]

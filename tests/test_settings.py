@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app import models_settings, queue_settings, settings
+from app import models_settings, queue_settings, settings, sink_settings
 from app.errors import StartupError
 from app.settings import Settings, environment_with, load_client_settings, load_settings, the_queue
 
@@ -156,6 +156,45 @@ def test_what_cannot_be_said_of_queues_is_refused(together: dict[str, object], w
         load_settings(**together, results_queue="results", servicebus_namespace="n.servicebus.windows.net")
 
 
+COSMOS = {"cosmos_endpoint": "https://n.documents.azure.com", "cosmos_database": "d", "cosmos_container": "c"}
+HOOK = {"webhook_url": "https://hooks.example.com/in?token=hidden", "webhook_secret": "0123456789abcdef"}
+
+
+@pytest.mark.parametrize(
+    ("together", "words"),
+    [
+        ({"cosmos_endpoint": "https://n.documents.azure.com"}, "go together: set all"),
+        ({"cosmos_key": "aGlkZGVu"}, "there is no ROO_COSMOS_ENDPOINT"),
+        ({**COSMOS, "cosmos_endpoint": "http://n.documents.azure.com"}, "must begin with https://"),
+        ({**COSMOS, "cosmos_endpoint": "http://127.0.0.1:8081"}, "no token is sent: set ROO_COSMOS_KEY"),
+        ({**COSMOS, "cosmos_endpoint": "https://n.documents.azure.com/d"}, "account's address alone"),
+        ({**COSMOS, "cosmos_endpoint": "n.documents.azure.com"}, "is not the URL of a host"),
+        ({**COSMOS, "cosmos_container": "a/b"}, "ROO_COSMOS_CONTAINER is no name"),
+        ({**COSMOS, "cosmos_key": "hidden!"}, "in base64"),
+        ({"webhook_secret": "0123456789abcdef"}, "there is no ROO_WEBHOOK_URL"),
+        ({"webhook_url": HOOK["webhook_url"]}, "to sign with"),
+        ({**HOOK, "webhook_secret_file": "/secret"}, "needs either"),
+        ({**HOOK, "webhook_url": "http://hooks.example.com/?hidden"}, "must begin with https://"),
+        ({**HOOK, "webhook_url": "https://me:hidden@hooks.example.com/"}, "without user"),
+        ({**HOOK, "webhook_url": "https://[hidden"}, "ROO_WEBHOOK_URL is not a URL"),
+        ({**HOOK, "webhook_hosts": "other.example.com"}, "'hooks.example.com', which is none of ROO_WEBHOOK_HOSTS"),
+        ({**HOOK, "queue": ""}, "set ROO_QUEUE, or neither"),
+    ],
+)
+def test_what_cannot_be_said_of_sinks_is_refused_and_no_secret_is_told(together: dict[str, str], words: str) -> None:
+    bus = {"queue": "jobs", "servicebus_namespace": "n.servicebus.windows.net"} if "queue" not in together else {}
+    with pytest.raises(StartupError, match=words) as error:
+        load_settings(**{**bus, **together})
+    assert "hidden" not in str(error.value)
+
+
+def test_secrets_of_sinks_are_in_no_text() -> None:
+    known = load_settings(queue="jobs", servicebus_namespace="n.servicebus.windows.net", **HOOK, **COSMOS)
+    assert known.has_sinks
+    assert "hidden" not in repr(known)
+    assert HOOK["webhook_secret"] not in repr(known)
+
+
 def test_queues_have_a_model_a_share_and_sessions_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROO_SERVICEBUS_NAMESPACE", "n.servicebus.windows.net")
     monkeypatch.setenv("ROO_QUEUE", "urgent, normal, shots/subscriptions/bulk")
@@ -183,7 +222,7 @@ def test_who_asks_about_one_queue_of_several_names_it(monkeypatch: pytest.Monkey
 
 def test_every_refusal_names_the_variables() -> None:
     """Whoever starts the service sets `ROO_*` variables, and knows no fields."""
-    tree = ast.parse("".join(map(inspect.getsource, (settings, queue_settings, models_settings))))
+    tree = ast.parse("".join(map(inspect.getsource, (settings, queue_settings, models_settings, sink_settings))))
     raised = [node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call)]
     said = ["".join(_texts(call)) for call in raised if ast.unparse(call.func) == "ValueError"]
     assert len(said) > 15

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 import app as package
 from app.api import control as model_control
-from app.api import documentation, inference, operations, problems, releases
+from app.api import dead_letters, documentation, inference, operations, problems, releases, session
 from app.api.access_log import AccessLogMiddleware
 from app.api.body import UploadLimits
 from app.api.console import routes as console_page
@@ -27,6 +27,8 @@ from app.core.rollouts import Rollouts
 from app.core.service import InferenceService
 from app.loading.control import ModelControl
 from app.settings import usable_cores
+from app.telemetry.audit import Audit
+from app.wire.dead_letters import Removal, Resubmission
 from app.wire.releases import RolloutPlan, SharesChange
 from app.wire.rendering import Renderer
 
@@ -51,14 +53,18 @@ def create_app(
     control: ModelControl | None = None,
     rollouts: Rollouts | None = None,
     examples: Examples | None = None,
+    queues: dead_letters.QueueAccess | None = None,
+    audit: Audit | None = None,
     predict: bool = True,
 ) -> FastAPI:
     """The HTTP front of one service. `metrics_text` gives the answer of `/metrics`, `perimeter` says who may ask,
-    `control` and `rollouts` change what is served. With `examples` there is a console, which offers these pictures.
+    `control` and `rollouts` change what is served. With `examples` there is a console, which offers these pictures;
+    `queues` lets people look at dead letters and work them off, which `audit` keeps.
 
     Without `predict` there are only probes, metrics, the list of models, and what changes it.
     """
     renderer = Renderer(usable_cores())
+    audit = audit or Audit()
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
@@ -90,12 +96,15 @@ def create_app(
     app.include_router(oip.descriptions(service, health))
     app.include_router(operations.router(service.registry, health, metrics_text))
     if control is not None:
-        app.include_router(model_control.router(control))
+        app.include_router(model_control.router(control, audit))
         if rollouts is not None:
-            app.include_router(releases.router(service.registry, rollouts, control))
+            app.include_router(releases.router(service.registry, rollouts, control, audit))
+    if queues is not None:
+        app.include_router(dead_letters.router(queues, audit, service, renderer))
     examples = examples if predict else None
     if examples is not None:
         app.include_router(console_page.router(service.registry, examples))
+        app.include_router(session.router(queues))
     app.include_router(documentation.router(console=examples is not None))
     return app
 
@@ -130,6 +139,8 @@ class _Application(FastAPI):
             InferRequest,
             SharesChange,
             RolloutPlan,
+            Resubmission,
+            Removal,
             problems.Problem,
             problems.InferenceError,
         ):

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Path, Request, Response
 
 from app import errors
 from app.api import problems
-from app.api.security.gate import is_admin
+from app.api.security.gate import caller_of, role_of
+from app.api.security.origin import refuse_foreign_pages
+from app.api.security.scheme import Role
 from app.api.small_body import small_object
 from app.loading.control import Change, ModelControl, Verb, refuse_parameters
+from app.telemetry.audit import Audit
 from app.wire.models import ModelChange
 
 ModelName = Annotated[str, Path(examples=["shelf"])]
@@ -27,12 +29,13 @@ _REFUSALS = (
 _OF_UNLOADING = {"unload_dependents"}
 
 
-def router(control: ModelControl) -> APIRouter:
+def router(control: ModelControl, audit: Audit) -> APIRouter:
     """The endpoints that change what is served."""
     routes = APIRouter(tags=["models"])
 
     async def change(verb: Verb, name: str, request: Request) -> Change:
         authorise(control, request)
+        audit.note(caller_of(request.scope), verb, model=name)
         # Who asked may go; what was begun is finished.
         return await asyncio.shield(asyncio.wrap_future(control.ask(verb, name)))
 
@@ -69,8 +72,8 @@ def router(control: ModelControl) -> APIRouter:
 
 def authorise(control: ModelControl, request: Request) -> None:
     """Raises `Forbidden` where who asks may not change what is served."""
-    _refuse_foreign_pages(request)
-    control.authorise(is_admin(request.scope))
+    refuse_foreign_pages(request)
+    control.authorise(role_of(request.scope) >= Role.ADMIN)
 
 
 async def _parameters(request: Request) -> set[str]:
@@ -79,10 +82,3 @@ async def _parameters(request: Request) -> set[str]:
     if not isinstance(parameters, dict):
         raise errors.InvalidRequest("`parameters` must be an object.")
     return set(parameters)
-
-
-def _refuse_foreign_pages(request: Request) -> None:
-    """A page of elsewhere may not have its visitor's browser change what is served: such a request needs no leave."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
-        raise errors.Forbidden("What is served is not changed by pages of other origins.")

@@ -11,6 +11,7 @@ from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
 from app import errors
+from app.api import caching as caches
 from app.api import negotiation, problems
 from app.api.body import UploadLimits
 from app.api.hang_up import or_hang_up
@@ -95,9 +96,12 @@ def router(service: InferenceService, limits: UploadLimits, renderer: Renderer) 
         key = stickiness.key_in(scope["headers"])
         service.registry.check(model, version)
         with service.admission.permit(options.core_priority(), caller_of(scope)) as permit:
-            call = Call(service, permit, scope["state"]["request_id"], model, version, key)
+            caching = caches.read(scope["headers"], caller_of(scope)) if service.cache is not None else None
+            call = Call(service, permit, scope["state"]["request_id"], model, version, key, caching)
             body = await reading.receive(head, options, permit)
             response = await or_hang_up(scope, call.answer(body, renderer, reply))
+            if caching is not None:
+                response.headers.update(caches.told(call.ages))
             del body  # the pictures are not needed for sending what was made of them
             await hand_over(response, scope, receive, send)
 

@@ -5,18 +5,19 @@ import logging
 import socket
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel
 
 from app import errors
 from app.api import problems
 from app.api.control import authorise
-from app.api.small_body import small_model
+from app.api.security.gate import caller_of
+from app.api.small_body import documented, small_model
 from app.core.registry import Registry
 from app.core.rollouts import Rollouts
 from app.loading.control import ModelControl
+from app.telemetry.audit import Audit
 from app.wire.models import ModelInfo, to_model_info
 from app.wire.releases import RolloutPlan, RolloutState, SharesChange, to_rollout
 
@@ -31,13 +32,7 @@ _REFUSALS = problems.responses(
 _ROLLOUT = "/v1/models/{name}/rollout"
 
 
-def _body(kind: type[BaseModel]) -> dict[str, Any]:
-    """Documents a body that is read here and not by FastAPI."""
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> APIRouter:
+def router(registry: Registry, rollouts: Rollouts, control: ModelControl, audit: Audit) -> APIRouter:
     """The endpoints; `control` says who may change what is served."""
     routes = APIRouter(tags=["models"])
     told = partial(to_rollout, replica=socket.gethostname())
@@ -46,7 +41,7 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
         "/v1/models/{name}/traffic",
         summary="Change the shares of a model's versions",
         responses=_REFUSALS,
-        openapi_extra=_body(SharesChange),
+        openapi_extra=documented(SharesChange),
     )
     async def change(name: ModelName, request: Request) -> ModelInfo:
         authorise(control, request)
@@ -67,23 +62,28 @@ def router(registry: Registry, rollouts: Rollouts, control: ModelControl) -> API
             raise errors.InvalidRequest(f"{error}.") from None
         registry.traffic.change(name, route)
         log.info("%s: changed by hand: %s", name, route)
+        audit.note(caller_of(request.scope), "share out", model=name, **said.model_dump(exclude_none=True))
         return to_model_info(versions, route, default=registry.is_default(name))
 
     @routes.post(
         _ROLLOUT,
         summary="Roll a version out step by step, behind guards",
         responses=_REFUSALS,
-        openapi_extra=_body(RolloutPlan),
+        openapi_extra=documented(RolloutPlan),
     )
     async def begin(name: ModelName, request: Request) -> RolloutState:
         authorise(control, request)
         plan = await small_model(request, RolloutPlan)
-        return told(await asyncio.to_thread(rollouts.begin, name, plan.to, plan.steps, plan.every, plan.guards))
+        state = told(await asyncio.to_thread(rollouts.begin, name, plan.to, plan.steps, plan.every, plan.guards))
+        audit.note(caller_of(request.scope), "begin roll-out", model=name, **plan.model_dump())
+        return state
 
     @routes.delete(_ROLLOUT, summary="Stop a roll-out, and go back to the shares before", responses=_REFUSALS)
     async def stop(name: ModelName, request: Request) -> RolloutState:
         authorise(control, request)
-        return told(await asyncio.to_thread(rollouts.stop, name))
+        state = told(await asyncio.to_thread(rollouts.stop, name))
+        audit.note(caller_of(request.scope), "stop roll-out", model=name)
+        return state
 
     not_told = problems.responses(errors.ModelNotFound, errors.Loading)
 

@@ -17,7 +17,7 @@ from app.api.mixed import MixedResponse, Part
 from app.api.negotiation import Reply
 from app.api.uploads import ReceivedBody, Upload
 from app.core.admission import Permit
-from app.core.request import Deadline, InferenceRequest, InferenceResult
+from app.core.request import Caching, Deadline, InferenceRequest, InferenceResult
 from app.core.service import InferenceService
 from app.vision import image
 from app.vision.detection import Detections
@@ -26,6 +26,8 @@ from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
 
 MANY_DETECTIONS = 500
+POINTS_A_DETECTION = 3
+"""So many keypoints take as long to be written as a detection does."""
 """So many take the event loop a millisecond to write; ten thousand would take it 27."""
 AT_ONCE_BYTES = 64 * 1024
 """A larger answer is waited for until the client has taken most of it, so that its room is held for so long."""
@@ -42,6 +44,7 @@ class Call:
         model: str | None,
         version: str | None,
         key: str | None = None,
+        caching: Caching | None = None,
     ) -> None:
         """Where versions share the traffic it goes with others of its `key`; all its pictures go to one version."""
         self.request_id = request_id
@@ -51,6 +54,9 @@ class Call:
         self._model = model
         self._version = version
         self._key = key or request_id
+        self._caching = caching
+        self.ages: list[float | None] = []
+        """Of each picture's answer, how old it is in seconds; None where it was computed now."""
 
     async def answer(self, body: ReceivedBody, renderer: Renderer, reply: Reply) -> Response:
         """The response to all of it; raises the `RequestError` that says why there is none."""
@@ -77,7 +83,7 @@ class Call:
     async def _infer(self, upload: Upload, index: int) -> InferenceResult:
         if isinstance(upload.content, errors.RequestError):
             raise copy(upload.content)  # raised itself it would lead to this frame, and so to itself
-        return await self._service.infer(
+        result = await self._service.infer(
             InferenceRequest(
                 image=upload.content,
                 request_id=f"{self.request_id}/{index}" if index else self.request_id,
@@ -86,9 +92,12 @@ class Call:
                 options=self._options,
                 deadline=self._deadline,
                 key=self._key,
+                caching=self._caching,
             ),
             self._permit,
         )
+        self.ages.append(result.age)
+        return result
 
     async def _ask(self, uploads: list[Upload]) -> list[InferenceResult | BaseException]:
         """Every picture gets its own answer; where all fail for one reason, that is the request's.
@@ -191,10 +200,16 @@ def _with_id(identifier: str | None, result: InferenceResult) -> dict[str, Any]:
 async def _written(shape: Callable[[InferenceResult], dict[str, Any]], result: InferenceResult) -> bytes:
     """In JSON; a long result in a thread, which lets the event loop have its turn while it makes the objects."""
     found = result.prediction
-    many = isinstance(found, Detections) and (found.masks is not None or len(found.labels) > MANY_DETECTIONS)
+    many = isinstance(found, Detections) and (found.masks is not None or _told(found) > MANY_DETECTIONS)
     if many or isinstance(found, Maps):
         return await asyncio.to_thread(lambda: to_json(shape(result)))
     return to_json(shape(result))
+
+
+def _told(found: Detections) -> int:
+    """How many objects are made of it: a detection's, and a smaller one for each of its points."""
+    points = 0 if found.keypoints is None else len(found.keypoints.names)
+    return len(found.labels) * (1 + points // POINTS_A_DETECTION)
 
 
 def _raise_common(answers: Sequence[object]) -> None:

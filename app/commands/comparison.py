@@ -12,9 +12,9 @@ from app.errors import InvalidManifest
 
 TOLERANCE = 1e-3
 """How far an exported model's outputs may be from torchvision's, as a share of the largest of them."""
-ALIKE, PIXELS, SCORE, MASK = 0.9, 0.5, 0.01, 0.05
+ALIKE, PIXELS, SCORE, MASK, POINT = 0.9, 0.5, 0.01, 0.05, 1.0
 """The share of detections that must be the same, and how far edges, scores and, on an average, masks of the same may be
-apart.
+apart, and half of their keypoints.
 """
 _PICTURES = 3
 _THINGS = 12
@@ -64,11 +64,12 @@ def compare(reference: Reference, engine: Engine) -> None:
 def _compare_detections(reference: Reference, engine: Engine) -> None:
     """Nearly every detection must have its like: rounding may swap the order of two, or which of two is kept."""
     ours = [tuple(engine.run(picture[None]).values()) for picture in reference.pictures]
+    names = reference.spec.outputs
     for one, some, other, others in (
         ("the exported model", ours, "torchvision", reference.answers),
         ("torchvision", reference.answers, "the exported model", ours),
     ):
-        alike = np.concatenate([_with_a_like(*pair) for pair in zip(some, others, strict=True)])
+        alike = np.concatenate([_with_a_like(names, *pair) for pair in zip(some, others, strict=True)])
         missing = len(alike) - np.count_nonzero(alike)
         if missing > max(1, (1 - ALIKE) * len(alike)):
             raise InvalidManifest(
@@ -77,17 +78,21 @@ def _compare_detections(reference: Reference, engine: Engine) -> None:
             )
 
 
-def _with_a_like(some: tuple[Array, ...], others: tuple[Array, ...]) -> Array:
-    """Which detections (boxes [1, M, 4], scores and labels [1, M], perhaps masks [1, M, h, w]) are among the others:
-    bool [M].
+def _with_a_like(names: tuple[str, ...], some: tuple[Array, ...], others: tuple[Array, ...]) -> Array:
+    """Which detections (boxes [1, M, 4], scores, labels [1, M], perhaps masks [1, M, h, w] or keypoints [1, M, K, 2])
+    are among the others: bool [M].
     """
-    boxes, scores, labels, *masks = (rows[0].astype(np.float64) for rows in some)
-    other_boxes, other_scores, other_labels, *other_masks = (rows[0].astype(np.float64) for rows in others)
+    boxes, scores, labels, *more = (rows[0].astype(np.float64) for rows in some)
+    other_boxes, other_scores, other_labels, *other_more = (rows[0].astype(np.float64) for rows in others)
     like = np.abs(boxes[:, None] - other_boxes[None]).max(axis=2, initial=0) < PIXELS
     like &= np.abs(scores[:, None] - other_scores[None]) < SCORE
     like &= labels[:, None] == other_labels[None]
-    for one, other in np.argwhere(like) if masks else ():
-        like[one, other] = np.abs(masks[0][one] - other_masks[0][other]).mean() < MASK
+    for one, other in np.argwhere(like) if more else ():
+        first, second = more[0][one], other_more[0][other]
+        if names[3] == "masks":
+            like[one, other] = np.abs(first - second).mean() < MASK
+        else:
+            like[one, other] = np.median(np.abs(first - second).max(axis=-1)) < POINT
     return np.asarray(like.any(axis=1))
 
 

@@ -195,10 +195,11 @@ def check_classes(said: str, decoder: str, classes: int, labels: int | None) -> 
     more = classes - (labels or 0)
     if classes >= 1 and more > 0:
         turned = ", or an angle (--set detection.rotated=true as well)" if more == 1 else ""
+        points = f", with --set detection.keypoints.names=[…] for {more // 3} points" if more % 3 == 0 else ""
         raise InvalidManifest(
             f"{said}: as {decoder} that is {classes} classes, but there are {labels or 0} labels. Give the model's own "
             f"labels; or, where {more} numbers are mask coefficients or keypoints{turned}: --decoder {decoder} "
-            f"--set detection.extras={more}."
+            f"--set detection.extras={more}{points}."
         )
     raise InvalidManifest(
         f"{said}: as {decoder} that is {max(classes, 0)} classes, but there are {labels or 0} labels. "

@@ -105,13 +105,14 @@ def copy_graph(source: Path, target: Path) -> None:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any], labels: tuple[str, ...]) -> None:
-    """Write `model.yaml`, the labels, where there are any, beside it and the digests of all files of version 1."""
+    """Write `model.yaml`, the labels beside it, where there are any, and the digests of all files of version 1."""
     content = {"task": manifest["task"], "description": manifest["description"]}
     if labels:
         content["labels"] = LABELS_FILE
-        (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), "utf-8")
     content |= {name: section for name, section in manifest.items() if name not in content}
     content["sha256"] = {VERSION: digests(folder / VERSION)}
+    if labels:
+        (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), "utf-8")
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
     (folder / FILE_NAME).write_text(text, "utf-8")
 

@@ -8,12 +8,11 @@ from typing import Any
 from app.commands import entries
 from app.commands.torch_extra import torch
 from app.commands.zoo import ZooModel
+from app.vision.keypoint_sets import NAMES
 
 _STRIDE = 32
 _INTERPOLATIONS = {"bilinear": "linear", "bicubic": "cubic"}
 _BACKGROUND = ("__background__", "background")
-_LEFT_OUT = {"keypoint": "keypoints"}
-"""Branches of a detector's second stage that are not served, and what they would give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Segmenting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
 
 class Detecting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
     """A detector for one picture at a time: [1, 3, height, width] to boxes [1, M, 4], scores and labels [1, M], and
-    where it gives some masks [1, M, 28, 28], each over its box.
+    where it gives some masks [1, M, 28, 28], each over its box, or keypoints [1, M, K, 2] and their scores [1, M, K].
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -72,12 +71,22 @@ class Detecting(torch.nn.Module):  # type: ignore[misc]  # torch is not checked
         """What torchvision's list of dictionaries says of the only picture."""
         (found,) = self.model([image[0]])
         rows = found["boxes"][None], found["scores"][None], found["labels"][None]
-        return (*rows, found["masks"][None, :, 0]) if self.masks else rows
+        if self.masks:
+            return (*rows, found["masks"][None, :, 0])
+        if self.keypoints:
+            return (*rows, found["keypoints"][None, :, :, :2], found["keypoints_scores"][None])
+        return rows
 
     @property
     def masks(self) -> bool:
         """Whether it gives masks."""
         return getattr(self._deciding, "mask_roi_pool", None) is not None
+
+    @property
+    def keypoints(self) -> int:
+        """How many keypoints it gives of each detection."""
+        predictor = getattr(self._deciding, "keypoint_predictor", None)
+        return 0 if predictor is None else int(predictor.kps_score_lowres.out_channels)
 
     @property
     def threshold(self) -> float:
@@ -154,9 +163,7 @@ def _spec_of_segmenter(model: ZooModel, labels: tuple[str, ...] | None) -> Expor
 
 def _spec_of_detector(model: ZooModel, labels: tuple[str, ...] | None) -> ExportSpec:
     """torchvision's detectors normalise, decode and suppress in the model itself, with a variable count of boxes."""
-    transform, description = model.module.transform, model.origin
-    if left_out := _leave_boxes_only(model.module):
-        description += f"; boxes only, without {left_out}"
+    transform = model.module.transform
     if transform.fixed_size is not None:
         (width, height), resize = transform.fixed_size, "stretch"
     else:
@@ -165,7 +172,7 @@ def _spec_of_detector(model: ZooModel, labels: tuple[str, ...] | None) -> Export
         transform.min_size, transform.max_size = (height,), width
     manifest: dict[str, Any] = {
         "task": "detection",
-        "description": description,
+        "description": model.origin,
         "input": {"size": [width, height], "resize": resize},
         "detection": {"decoder": "boxes_scores_labels", "nms": False, "label_offset": 1},
         "batching": {"max_size": 1},
@@ -177,7 +184,16 @@ def _spec_of_detector(model: ZooModel, labels: tuple[str, ...] | None) -> Export
     if detecting.masks:
         manifest["detection"] |= {"outputs": list(outputs), "masks": {"kind": "crops", "output": "masks"}}
         outputs = (*outputs, "masks")
+    elif detecting.keypoints:
+        manifest["detection"] |= {"outputs": list(outputs), "keypoints": _keypoints(detecting.keypoints)}
+        outputs = (*outputs, "keypoints", "keypoints_scores")
     return ExportSpec(detecting, outputs, manifest, names, batched=False, formats=("onnx",))
+
+
+def _keypoints(count: int) -> dict[str, Any]:
+    """torchvision's are COCO's where there are as many; a point's score is the height of its heat map's peak."""
+    names = "coco" if count == len(NAMES["coco"]) else [str(number) for number in range(count)]
+    return {"names": names, "output": "keypoints", "scores": "keypoints_scores", "apply_sigmoid": True}
 
 
 def _as_they_are(result: Any, input_sizes: Any, sizes: Any) -> Any:
@@ -188,13 +204,3 @@ def _as_they_are(result: Any, input_sizes: Any, sizes: Any) -> Any:
 def _square_for(shorter: int) -> int:
     """A square that holds a 4:3 picture of about this shorter side, which is all that torchvision prescribes."""
     return round(shorter * 4 / 3 / _STRIDE) * _STRIDE
-
-
-def _leave_boxes_only(module: Any) -> str:
-    """Take what is not served out of a detector, so that it costs nothing; says what that was."""
-    heads, gone = getattr(module, "roi_heads", None), []
-    for branch, what in _LEFT_OUT.items():
-        if getattr(heads, f"{branch}_roi_pool", None) is not None:
-            setattr(heads, f"{branch}_roi_pool", None)  # how torchvision tells that there is no such branch
-            gone.append(what)
-    return " and ".join(gone)

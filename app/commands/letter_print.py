@@ -1,16 +1,14 @@
 """How dead letters are printed: as a table, or as JSON. No signature of a link and nothing that a terminal obeys."""
 
 import json
-import re
 import sys
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from app.servicebus.letter import DeadLetter
+from app.servicebus.letter import DeadLetter, masked
 
-_SIGNATURE = re.compile(r"(?<![A-Za-z])(sig=)[^&\"'\s\\]+", re.IGNORECASE)
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
 
 
@@ -20,7 +18,7 @@ def row(letter: DeadLetter) -> dict[str, Any]:
         "sequence_number": letter.sequence_number,
         "message_id": letter.message_id,
         "reason": letter.reason,
-        "description": _masked(letter.description),
+        "description": masked(letter.description),
         "delivery_count": letter.delivery_count,
         "age_seconds": None if letter.age is None else round(letter.age, 1),
         "robot_id": letter.robot_id,
@@ -36,7 +34,7 @@ def details(letter: DeadLetter) -> dict[str, Any]:
         "correlation_id": letter.correlation_id,
         "reply_to": letter.reply_to,
         "session_id": letter.session_id,
-        "properties": {name: _masked(str(value)) for name, value in letter.properties.items()},
+        "properties": {name: masked(str(value)) for name, value in letter.properties.items()},
         "body_bytes": len(letter.body),
     }
 
@@ -49,7 +47,7 @@ def table(letters: list[DeadLetter]) -> Table:
             str(letter.sequence_number),
             letter.message_id,
             letter.reason,
-            _masked(letter.description),
+            masked(letter.description),
             str(letter.delivery_count),
             _age(letter.age),
             letter.robot_id or "",
@@ -65,11 +63,6 @@ def _age(seconds: float | None) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _masked(text: str) -> str:
-    """Without what a link's signature is."""
-    return _SIGNATURE.sub(r"\1…", text)
 
 
 def printable(value: Any) -> str:

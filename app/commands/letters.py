@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.commands.letter_print import details, print_json, printable, row, table
 from app.errors import StartupError
-from app.servicebus.connection import Access
-from app.servicebus.dead_letters import DeadLetters, Step
+from app.servicebus.connection import Access, Connection
+from app.servicebus.dead_letters import DeadLetters, Step, too_young
 from app.servicebus.letter import DeadLetter
 from app.settings import Settings, the_queue
 
@@ -99,7 +99,8 @@ async def drop(settings: Settings, choice: Choice, *, as_json: bool, ask: bool) 
 def _open(settings: Settings) -> DeadLetters:
     queue = the_queue(settings, "Whose dead letters?")
     secret = settings.servicebus_connection_string
-    return DeadLetters(Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None), queue)
+    access = Access(settings.servicebus_namespace, secret.get_secret_value() if secret else None)
+    return DeadLetters(Connection(access), queue)
 
 
 async def _first(dead_letters: DeadLetters, reason: str | None, limit: int) -> tuple[list[DeadLetter], bool]:
@@ -150,9 +151,8 @@ async def _resubmit(
                 "remembers. Say --duplicate-window 0 where it detects none, or else its window in seconds, such as 600."
             )
         letters = await _chosen(dead_letters, choice)
-        ready = {letter.sequence_number for letter in letters if window == 0 or (letter.age or 0.0) > window}
-        young = f"it was sent less than {window:.0f} s ago: the queue would drop its copy as a duplicate. Wait"
-        early = [Step(letter.sequence_number, young) for letter in letters if letter.sequence_number not in ready]
+        early = [Step(letter.sequence_number, why) for letter in letters if (why := too_young(letter, window))]
+        ready = {letter.sequence_number for letter in letters} - {step.sequence_number for step in early}
         return await _work_off("resubmitted", dead_letters.resubmit(ready), len(ready), early, as_json=as_json)
 
 

@@ -77,6 +77,21 @@ def export_model(
     export.run(export.Export(source, weights, out, format, labels, name))
 
 
+@models_cli.command("add-ocr")
+def add_ocr(
+    package: Annotated[
+        Path | None,
+        typer.Option(help="A wheel, or a folder with its three ONNX files; the installed rapidocr if left out."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Model repository to write the entries into.")] = Path("models"),
+    name: Annotated[str, typer.Option(help="What the entries' names begin with.")] = "text",
+) -> None:
+    """Write PP-OCR's models, which the package rapidocr carries, as ready entries: where text is, and what it says."""
+    from app.commands import add_ocr
+
+    add_ocr.run(package, out, name)
+
+
 @models_cli.command("add")
 def add_model(
     file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],

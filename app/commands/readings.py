@@ -88,6 +88,10 @@ def candidates(labels: int | None, told: Told) -> Iterator[Candidate]:
     if labels is not None:
         for background in (True, "last"):
             yield Candidate("detection", {"detection": {"decoder": "boxes_scores", "background": background}})
+        # The names tell that what is left over are no classes.
+        points: Sections = {"extras": 51, "keypoints": {"names": "coco"}}
+        for further in (points, {"decoder": "end_to_end", **points}, {"extras": 1, "rotated": True}):
+            yield Candidate("detection", {"like": "ultralytics", "detection": further})
     for fields in ({"softmax": True}, {"softmax": False}, {"sigmoid": True}):
         yield Candidate("classification", {"classification": fields})
     for layout in ("logits", "class_map"):

@@ -12,12 +12,13 @@ import httpx
 
 from app.client import InvalidRequest, ModelInfo, ServiceError
 from app.commands.running_service import client_of
-from app.commands.top import Interval, Reading, Source, Unreadable
+from app.commands.top import Source, Unreadable
 from app.core.guards import Counted, Figures
 from app.core.rollout import Plan
 from app.core.rollout_figures import CALLERS_OWN
 from app.repository.route import WHOLE, percents
 from app.settings import Settings
+from app.telemetry.readings import Interval, Reading
 
 ANSWER_SECONDS = 5.0
 STARTED = "process_start_time_seconds"

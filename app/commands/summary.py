@@ -24,6 +24,10 @@ def summary(prediction: dict[str, Any]) -> str:
             f"{item['label']} {item['minimum']:.3g} to {item['maximum']:.3g} {item['unit']}"
             for item in prediction["maps"]
         )
+    if prediction.get("lines") is not None:
+        return f"{len(prediction['lines'])} lines of text" if prediction["lines"] else "nothing found"
+    if (read := prediction.get("text")) is not None:
+        return f"{printable(read['text'])} {read['score']:.2f}" if read["text"] else "nothing found"
     counts = Counter(item["label"] for item in prediction.get("detections") or [])
     texts = [printable(text) for text in (prediction.get("inventory") or {}).get("texts", [])]
     return ", ".join([f"{count} {label}" for label, count in sorted(counts.items())] + texts) or "nothing found"

@@ -1,11 +1,9 @@
 """`roo-vision top`: a running service's figures in the terminal, read from its `/metrics`."""
 
-import math
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,39 +14,15 @@ from rich.text import Text
 
 from app.errors import StartupError
 from app.settings import Settings
+from app.telemetry.figures import QUANTILES, Core, Flow, Gpu, QueueFigures, figures
+from app.telemetry.readings import Interval, Reading, Series
 
 PATIENCE_SECONDS = 5.0
-STAGES = ("queue", "decode", "prepare", "compute", "finish")
-QUANTILES = (0.5, 0.95, 0.99)
 NOTHING = "-"
-
-Labels = frozenset[tuple[str, str]]
-Series = dict[Labels, float]
 
 
 class Unreadable(Exception):
     """The metrics could not be read this time; the message says why, for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """Everything that `/metrics` said at the moment `at` (`time.monotonic`'s, in seconds)."""
-
-    at: float
-    series: Mapping[str, Series]
-
-    def values(self, name: str, **wanted: str) -> list[float]:
-        """Values of all series of that name with those labels."""
-        return [value for labels, value in self.series.get(name, {}).items() if wanted.items() <= dict(labels).items()]
-
-    def total(self, name: str, **wanted: str) -> float | None:
-        """Their sum; None where there are none."""
-        values = self.values(name, **wanted)
-        return sum(values) if values else None
-
-    def label(self, name: str, label: str) -> str:
-        """What a label of that name's series says; "" where there are none."""
-        return ", ".join(sorted({dict(labels).get(label, "") for labels in self.series.get(name, {})}))
 
 
 def parse(text: str, at: float) -> Reading:
@@ -63,59 +37,6 @@ def parse(text: str, at: float) -> Reading:
     if "roo_ready" not in series:
         raise Unreadable("what it answered at /metrics has no figure of Roo Vision in it: is this the right URL?")
     return Reading(at, series)
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """What happened between two readings; with no reading before, since the service's start."""
-
-    now: Reading
-    before: Reading | None = None
-
-    def growth(self, name: str, **wanted: str) -> Series:
-        """How much each counter grew. One that fell was started anew at 0, so that all it shows is growth."""
-        grown: Series = {}
-        for labels, value in self.now.series.get(name, {}).items():
-            if wanted.items() <= dict(labels).items():
-                earlier = self.before.series.get(name, {}).get(labels, 0.0) if self.before else 0.0
-                grown[labels] = value - earlier if value >= earlier else value
-        return grown
-
-    def rate(self, name: str, **wanted: str) -> float | None:
-        """Growth a second; None without a reading before."""
-        if self.before is None or self.now.at <= self.before.at:
-            return None
-        return sum(self.growth(name, **wanted).values()) / (self.now.at - self.before.at)
-
-    def mean(self, name: str) -> float | None:
-        """Mean of a histogram's new values; None where there are none."""
-        count = sum(self.growth(f"{name}_count").values())
-        return sum(self.growth(f"{name}_sum").values()) / count if count else None
-
-    def quantile(self, share: float, name: str, **wanted: str) -> float | None:
-        """Estimate a quantile of a histogram's new values, linear inside a bucket as Prometheus does."""
-        buckets: dict[float, float] = defaultdict(float)
-        for labels, value in self.growth(f"{name}_bucket", **wanted).items():
-            buckets[float(dict(labels)["le"])] += value
-        return quantile(share, sorted(buckets.items()))
-
-
-def quantile(share: float, buckets: list[tuple[float, float]]) -> float | None:
-    """A quantile from rising `(upper bound, cumulative count)`; None where nothing was counted.
-
-    What lies above the last finite bound is said to be that bound, the least that it can be.
-    """
-    if not buckets or not buckets[-1][1]:
-        return None
-    rank = share * buckets[-1][1]
-    lower, below = 0.0, 0.0
-    for bound, count in buckets:
-        if count >= rank and count > below:
-            return lower if math.isinf(bound) else lower + (bound - lower) * (rank - below) / (count - below)
-        if not math.isinf(bound):
-            lower = bound
-        below = count
-    return lower
 
 
 class Source:
@@ -193,82 +114,67 @@ def pictures(source: Source, interval: float) -> Iterator[RenderableType]:
 
 def view(interval: Interval, url: str) -> RenderableType:
     """All tables of one moment."""
-    now = interval.now
-    ready = "[green]ready[/]" if now.total("roo_ready") else "[red]not ready[/]"
-    since = "since its start" if interval.before is None else f"of the last {now.at - interval.before.at:.1f} s"
+    now = figures(interval)
+    ready = "[green]ready[/]" if now.ready else "[red]not ready[/]"
+    since = "since its start" if now.seconds is None else f"of the last {now.seconds:.1f} s"
     title = Text.from_markup(f"[bold]Roo Vision[/] {ready}, figures {since}  ")
-    title.append(f"{url}  {now.label('roo_device', 'device')}  {now.label('roo_model_info', 'model')}")
-    tables = [_flow(interval), _latencies(interval), _core(interval)]
-    if "roo_messages_held" in now.series:
-        tables.append(_queue(interval))
-    if "roo_gpu_utilization_ratio" in now.series:
-        tables.append(_gpus(now))
+    title.append(f"{url}  {now.device}  {interval.now.label('roo_model_info', 'model')}")
+    tables = [_flow(now.flow), _latencies(now.flow), _core(now.core), *map(_queue, now.queues)]
+    if now.gpus:
+        tables.append(_gpus(now.gpus))
     return Group(title, *tables)
 
 
-def _flow(interval: Interval) -> Table:
-    rows = [(f"pictures, {source}", interval.rate("roo_requests_total", source=source)) for source in ("http", "queue")]
-    failed = sum(
-        grown
-        for labels, grown in interval.growth("roo_requests_total").items()
-        if dict(labels)["outcome"] not in ("ok", "cancelled")
-    )
-    rows.append(("HTTP requests", interval.rate("http_server_request_duration_seconds_count")))
+def _flow(flow: Flow) -> Table:
     table = Table("traffic", "a second")
-    for name, value in rows:
-        table.add_row(name, _number(value))
-    table.add_row("pictures failed", f"{failed:.0f} (count)")
+    for source, rate in flow.pictures.items():
+        table.add_row(f"pictures, {source}", _number(rate))
+    table.add_row("HTTP requests", _number(flow.http_requests))
+    table.add_row("pictures failed", f"{flow.failed:.0f} (count)")
     return table
 
 
-def _latencies(interval: Interval) -> Table:
+def _latencies(flow: Flow) -> Table:
     table = Table("latency", *(f"p{share * 100:.0f}" for share in QUANTILES))
-    table.add_row("total", *(_seconds(interval.quantile(share, "roo_request_seconds")) for share in QUANTILES))
-    for stage in STAGES:
-        values = (interval.quantile(share, "roo_stage_seconds", stage=stage) for share in QUANTILES)
-        table.add_row(stage, *map(_seconds, values))
+    for name, values in flow.latency.items():
+        table.add_row(name, *map(_seconds, values))
     return table
 
 
-def _core(interval: Interval) -> Table:
-    now = interval.now
-    fill = interval.mean("roo_batch_fill_ratio")
-    limit = now.total("roo_memory_limit_bytes")
-    memory = _bytes(now.total("process_memory_usage_bytes")) + (f" of {_bytes(limit)}" if limit else "")
+def _core(core: Core) -> Table:
+    memory = _bytes(core.memory) + (f" of {_bytes(core.memory_limit)}" if core.memory_limit else "")
     return _facts(
         "core",
-        ("lanes", _number(now.total("roo_lanes"))),
-        ("batch size, mean", _number(interval.mean("roo_batch_size"))),
-        ("batch fill, mean", NOTHING if fill is None else f"{fill:.0%}"),
-        ("waiting / in flight", f"{_number(now.total('roo_waiting'))} / {_number(now.total('roo_in_flight'))}"),
-        ("oldest waiting", _seconds(now.total("roo_oldest_waiting_seconds"))),
+        ("lanes", _number(core.lanes)),
+        ("batch size, mean", _number(core.batch_size)),
+        ("batch fill, mean", NOTHING if core.batch_fill is None else f"{core.batch_fill:.0%}"),
+        ("waiting / in flight", f"{_number(core.waiting)} / {_number(core.in_flight)}"),
+        ("oldest waiting", _seconds(core.oldest_waiting)),
         ("memory", memory),
     )
 
 
-def _queue(interval: Interval) -> Table:
-    now = interval.now
+def _queue(queue: QueueFigures) -> Table:
     return _facts(
-        f"queue {now.label('roo_messages_held', 'queue')}",
-        ("connected", "yes" if now.total("roo_queue_connected") else "[red]no[/]"),
-        ("oldest message", _seconds(now.total("roo_oldest_message_seconds"))),
-        ("held / credit", f"{_number(now.total('roo_messages_held'))} / {_number(now.total('roo_credit'))}"),
-        ("waiting on the broker", _number(now.total("roo_queue_depth", state="active"))),
-        ("settled a second", _number(interval.rate("roo_messages_total"))),
-        ("locks lost", f"{sum(interval.growth('roo_locks_lost_total').values()):.0f} (count)"),
+        f"queue {queue.queue}",
+        ("connected", "yes" if queue.connected else "[red]no[/]"),
+        ("oldest message", _seconds(queue.oldest)),
+        ("held / credit", f"{_number(queue.held)} / {_number(queue.credit)}"),
+        ("waiting on the broker", _number(queue.waiting)),
+        ("settled a second", _number(queue.settled)),
+        ("locks lost", f"{queue.locks_lost:.0f} (count)"),
     )
 
 
-def _gpus(now: Reading) -> Table:
+def _gpus(found: list[Gpu]) -> Table:
     table = Table("GPU", "busy", "memory", "temperature", "power")
-    for gpu in sorted({dict(labels)["gpu"] for labels in now.series["roo_gpu_utilization_ratio"]}):
-        used, size = now.total("roo_gpu_memory_used_bytes", gpu=gpu), now.total("roo_gpu_memory_total_bytes", gpu=gpu)
+    for gpu in found:
         table.add_row(
-            gpu,
-            f"{now.total('roo_gpu_utilization_ratio', gpu=gpu) or 0.0:.0%}",
-            f"{_bytes(used)} of {_bytes(size)}",
-            f"{_number(now.total('roo_gpu_temperature_celsius', gpu=gpu))} °C",
-            f"{_number(now.total('roo_gpu_power_watts', gpu=gpu))} W",
+            gpu.gpu,
+            f"{gpu.busy:.0%}",
+            f"{_bytes(gpu.memory)} of {_bytes(gpu.memory_total)}",
+            f"{_number(gpu.temperature)} °C",
+            f"{_number(gpu.power)} W",
         )
     return table
 

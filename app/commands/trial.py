@@ -17,6 +17,8 @@ from app.vision.maps import Maps
 from app.vision.preprocessing import Placement
 from app.vision.segmentation import Segmentation
 from app.vision.tasks import Options
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 from app.wire.prediction import AnyPrediction
 
 _BEST = 3
@@ -69,7 +71,7 @@ class Trial:
 def run(model: Model, sample: Sample) -> Trial:
     """Have a warm model answer; raises what `Model.prepare` and `Model.finish` raise."""
     admitted = AdmittedRequest(InferenceRequest(sample.data, request_id="try"), sample.header)
-    row = model.empty_batch()[:1]
+    row = model.rows_for(model.empty_batch()[:1], admitted)
     placement = model.prepare_row(admitted, row[0])
     (outputs,) = model.compute(row)
     return Trial(outputs, placement, model.finish(outputs, placement, admitted))
@@ -95,6 +97,10 @@ def in_words(prediction: AnyPrediction) -> str:
         files = zip(prediction.labels, prediction.files, strict=True)
         told = [f"{label} {file.minimum:.3g} to {file.maximum:.3g} {prediction.unit}" for label, file in files]
         return ", ".join(told[:_BEST])
+    if isinstance(prediction, TextDetection):
+        return f"{len(prediction.scores)} lines of text" if len(prediction.scores) else "nothing"
+    if isinstance(prediction, TextRecognition):
+        return f"{prediction.text} {prediction.score:.2f}" if prediction.text else "nothing"
     scored = list(zip(prediction.labels, prediction.scores.tolist(), strict=True))
     best = ", ".join(f"{label} {score:.2f}" for label, score in scored[:_BEST])
     if isinstance(prediction, Classification) or not scored:
@@ -105,4 +111,10 @@ def in_words(prediction: AnyPrediction) -> str:
 
 def found_something(prediction: AnyPrediction) -> bool:
     """Whether there is anything to look at."""
-    return isinstance(prediction, Embedding) or len(prediction.labels) > 0
+    if isinstance(prediction, Embedding):
+        return True
+    if isinstance(prediction, TextDetection):
+        return len(prediction.scores) > 0
+    if isinstance(prediction, TextRecognition):
+        return bool(prediction.text)
+    return len(prediction.labels) > 0

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from app.errors import InvalidManifest
 from app.vision.image import Size
+from app.vision.keypoint_sets import NAMES
 
 Task = Literal["classification", "detection", "segmentation", "embedding", "maps"]
 
@@ -18,7 +19,6 @@ _TASKS: dict[str, Task] = {
     "obb": "detection",
     "classify": "classification",
 }
-_LEFT_OUT = {"pose": "the keypoints are", "obb": "the angle is"}
 _MASK_COEFFICIENTS = 32
 
 
@@ -41,7 +41,7 @@ def read(metadata: Mapping[str, str], outputs: tuple[str, ...], named: bool = Fa
 
     Raises `InvalidManifest` where it tells of a model that cannot be served, or that numbers its classes with gaps.
     """
-    labels = _names(metadata.get("names", ""), named)
+    labels = _names(metadata, named)
     kind = metadata.get("task", "")
     if labels is None:
         return Told()
@@ -55,8 +55,8 @@ def read(metadata: Mapping[str, str], outputs: tuple[str, ...], named: bool = Fa
     reasons += (f"its metadata says: task {kind} by Ultralytics{', so ' + told if told else ''}",)
     if kind == "segment" and "masks" not in section:
         reasons += ("boxes alone are answered: an output with the prototypes of the masks is missing",)
-    if kind in _LEFT_OUT:
-        reasons += (f"boxes alone are answered; {_LEFT_OUT[kind]} left out",)
+    if kind == "pose":
+        reasons += _of_keypoints(section.get("keypoints"))
     return Told(_TASKS[kind], labels, _size(metadata), "ultralytics", section, pixels, reasons)
 
 
@@ -68,24 +68,44 @@ def _detector(
     if "rtdetr" in metadata.get("description", "").lower().replace("-", ""):
         queries = {"transposed": True, "coordinates": "normalized", "nms": False}
         return {"decoder": "yolo", **queries}, {"resize": "stretch"}
-    if kind == "obb" and suppressed:
-        raise InvalidManifest("turned boxes that the graph has suppressed are not read. Export it with nms=False.")
-    extras = {"segment": _MASK_COEFFICIENTS, "pose": math.prod(_numbers(metadata, "kpt_shape")), "obb": 1}.get(kind, 0)
+    points = _numbers(metadata, "kpt_shape")
+    extras = {"segment": _MASK_COEFFICIENTS, "pose": math.prod(points), "obb": 1}.get(kind, 0)
     section: dict[str, Any] = {"decoder": "end_to_end" if suppressed else "yolo"}
     section |= {"extras": extras} if extras else {}
     section |= {"rotated": True} if kind == "obb" else {}
     section |= {"outputs": list(outputs[:1])} if len(outputs) > 1 else {}
     if kind == "segment" and len(outputs) == 2:
         section["masks"] = {"kind": "prototypes", "output": outputs[1]}
+    if kind == "pose" and len(points) == 2 and points[1] in (2, 3):
+        section["keypoints"] = _keypoints(metadata, points[0]) | ({"dimensions": 2} if points[1] == 2 else {})
     return section, {}
 
 
-def _names(text: str, gaps: bool) -> tuple[str, ...] | None:
+def _of_keypoints(section: Mapping[str, Any] | None) -> tuple[str, ...]:
+    if section is None:
+        return ("boxes alone are answered: how many keypoints there are is not said",)
+    if section["names"] == "coco":
+        return ("so many keypoints of a person are COCO's",)
+    numbered = section["names"][0] == "0"
+    return ("its keypoints have numbers for names: write others into model.yaml, and a skeleton",) if numbered else ()
+
+
+def _keypoints(metadata: Mapping[str, str], count: int) -> dict[str, Any]:
+    """Their names: as the metadata lists them for the first class, COCO's where a person has as many, or numbers."""
+    coco = list(NAMES["coco"])
+    listed = _literal(metadata, "kpt_names")
+    names = next(iter(listed.values()), None) if isinstance(listed, dict) else None
+    if isinstance(names, list) and len(set(map(str, names))) == count:
+        names = [str(name) for name in names]
+    else:
+        persons = count == len(coco) and _literal(metadata, "names") in ({0: "person"}, ["person"])
+        names = coco if persons else [str(number) for number in range(count)]
+    return {"names": "coco" if names == coco else names}
+
+
+def _names(metadata: Mapping[str, str], gaps: bool) -> tuple[str, ...] | None:
     """The classes' names in their order, from a dict of numbers or a list, in Python's notation."""
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+    found = _literal(metadata, "names")
     if isinstance(found, list):
         found = dict(enumerate(found))
     if not isinstance(found, dict) or not found or not all(isinstance(number, int) for number in found):
@@ -103,11 +123,16 @@ def _size(metadata: Mapping[str, str]) -> Size | None:
     return Size(sides[1], sides[0]) if len(sides) == 2 else None
 
 
-def _numbers(metadata: Mapping[str, str], name: str) -> list[int]:
+def _literal(metadata: Mapping[str, str], name: str) -> Any:
+    """A value in Python's notation, None where it is none."""
     try:
-        found = ast.literal_eval(metadata.get(name, ""))
-    except (ValueError, SyntaxError):
-        return []
+        return ast.literal_eval(metadata.get(name, ""))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _numbers(metadata: Mapping[str, str], name: str) -> list[int]:
+    found = _literal(metadata, name)
     return [number for number in found if isinstance(number, int)] if isinstance(found, list | tuple) else []
 
 

@@ -161,6 +161,28 @@ class Permit:
             self._pixels += pixels
             self._models += [model] * count
 
+    @contextmanager
+    def places(self, model: Hashable, most: int, *, shared: bool = False) -> Iterator[int]:
+        """Places for parts of a picture that has its own, for the length of the `with` block: as many of `most` as
+        there is room for, at least one, which is the picture's own.
+        """
+        admission, ceiling = self._admission, self._admission._ceilings[self.priority]
+        with admission._lock:
+            room = ceiling.pictures - admission._pictures
+            if shared:
+                room = min(room, int(MODEL_CEILING * ceiling.pictures) - admission._by_model[model])
+            taken = max(0, min(most - 1, room))
+            admission._pictures += taken
+            admission._by_model[model] += taken
+        try:
+            yield taken + 1
+        finally:
+            with admission._lock:
+                admission._pictures -= taken
+                admission._by_model[model] -= taken
+                if not admission._by_model[model]:
+                    del admission._by_model[model]
+
     def _return_bytes(self, size: int) -> None:
         admission = self._admission
         admission._bytes -= size

@@ -2,14 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from app.core.request import AdmittedRequest
+from app.core.request import AdmittedRequest, PictureItem
 from app.engines.base import Array
 from app.engines.failures import Failure, classify
 from app.engines.library_errors import first_line
@@ -27,7 +27,7 @@ CHUNK_PIXELS = 32 * 2**20
 
 Placed = list[tuple[int, Placement]]
 """For each row, which picture it shows and where in it that lies."""
-HostPreparation = Callable[[AdmittedRequest, Array], Placement]
+HostPreparation = Callable[[PictureItem, Array], Placement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +55,20 @@ class DevicePath:
         self._decode = device_preprocessing.decode
         self._turns = _turns(device)
 
-    def prepare(self, pictures: Sequence[AdmittedRequest], buffer: Array, on_host: HostPreparation) -> PreparedBatch:
+    def prepare(self, pictures: Sequence[PictureItem], buffer: Array, on_host: HostPreparation) -> PreparedBatch:
         """Prepare pictures into rows on the device.
 
-        What the device cannot decode, or failed to, is prepared by `on_host` into rows of `buffer` and copied; so it is
-        the CPU that says which pictures are damaged. Raises only what concerns the whole batch: no memory for it, or a
-        device that is lost.
+        What the device cannot decode, or failed to, and what is a part of a picture is prepared by `on_host` into rows
+        of `buffer` and copied; so it is the CPU that says which pictures are damaged. Raises only what concerns the
+        whole batch: no memory for it, or a device that is lost.
         """
         import torch
 
-        chunks = [
-            _Chunk(places, [self._encoded(pictures[p].request.image) for p in places]) for places in _chunks(pictures)
-        ]
+        files = {place: item for place, item in enumerate(pictures) if _is_whole(item)}
+        chunks = [_Chunk(places, [self._encoded(files[p].request.image) for p in places]) for places in _chunks(files)]
         with self._turns.take():
             rows = self._preprocessing.empty_batch(len(pictures))
-            placed = self._prepare_on_device(pictures, chunks, rows)
+            placed = self._prepare_on_device(files, chunks, rows)
         done = {place for place, _ in placed}
         hosted, failures = _prepare_on_host(
             pictures, [p for p in range(len(pictures)) if p not in done], buffer, on_host
@@ -82,7 +81,7 @@ class DevicePath:
         return PreparedBatch(rows[: len(placed)], placed, failures)
 
     def _prepare_on_device(
-        self, pictures: Sequence[AdmittedRequest], chunks: list["_Chunk"], rows: "torch.Tensor"
+        self, pictures: Mapping[int, AdmittedRequest], chunks: list["_Chunk"], rows: "torch.Tensor"
     ) -> Placed:
         placed: Placed = []
         for chunk in chunks:
@@ -96,7 +95,7 @@ class DevicePath:
                 log.log(level, "%d pictures are decoded on the CPU instead: %s", len(chunk.places), first_line(error))
         return placed
 
-    def _prepare_chunk(self, pictures: Sequence[AdmittedRequest], chunk: "_Chunk", rows: "torch.Tensor") -> Placed:
+    def _prepare_chunk(self, pictures: Mapping[int, AdmittedRequest], chunk: "_Chunk", rows: "torch.Tensor") -> Placed:
         import torch
 
         self._turns.settle()  # the decoder writes in a stream of its own, into memory that the last chunk has left
@@ -158,11 +157,11 @@ def _turns(device: "torch.device") -> _Turns:
     return _Turns(device)
 
 
-def _chunks(pictures: Sequence[AdmittedRequest]) -> Iterator[list[int]]:
+def _chunks(pictures: Mapping[int, AdmittedRequest]) -> Iterator[list[int]]:
     """The places of those that the device may decode, by size and orientation, in parts that it has memory for."""
     chunk: list[int] = []
     pixels = 0
-    for place in sorted(filter(lambda place: _suits(pictures[place]), range(len(pictures))), key=_by_kind(pictures)):
+    for place in sorted(filter(lambda place: _suits(pictures[place]), pictures), key=_by_kind(pictures)):
         if chunk and pixels + pictures[place].header.pixels > CHUNK_PIXELS:
             yield chunk
             chunk, pixels = [], 0
@@ -172,11 +171,15 @@ def _chunks(pictures: Sequence[AdmittedRequest]) -> Iterator[list[int]]:
         yield chunk
 
 
+def _is_whole(item: PictureItem) -> TypeGuard[AdmittedRequest]:
+    return isinstance(item, AdmittedRequest) and item.region is None
+
+
 def _suits(picture: AdmittedRequest) -> bool:
     return picture.header.pixels <= CHUNK_PIXELS and is_plain(picture.request.image, picture.header)
 
 
-def _by_kind(pictures: Sequence[AdmittedRequest]) -> Callable[[int], tuple[object, int]]:
+def _by_kind(pictures: Mapping[int, AdmittedRequest]) -> Callable[[int], tuple[object, int]]:
     return lambda place: _kind(pictures[place])
 
 
@@ -186,7 +189,7 @@ def _kind(picture: AdmittedRequest) -> Any:
 
 
 def _prepare_on_host(
-    pictures: Sequence[AdmittedRequest], places: list[int], buffer: Array, on_host: HostPreparation
+    pictures: Sequence[PictureItem], places: list[int], buffer: Array, on_host: HostPreparation
 ) -> tuple[Placed, list[tuple[int, Exception]]]:
     placed: Placed = []
     failures: list[tuple[int, Exception]] = []

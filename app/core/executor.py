@@ -21,7 +21,7 @@ from app.core.batcher import Batcher
 from app.core.capacity import Capacity
 from app.core.device_path import DevicePath
 from app.core.model import Model
-from app.core.request import AdmittedRow, Answer, Item, Priority, Timings
+from app.core.request import AdmittedRow, Answer, Item, LaneWork, PictureItem, Priority, Timings
 from app.engines.base import Array
 from app.engines.failures import Failure, classify
 from app.engines.library_errors import first_line
@@ -56,6 +56,7 @@ class _Row:
     """A prepared picture, or a caller's own row: one row of the batch."""
 
     waiter: Waiter
+    item: PictureItem | AdmittedRow
     placement: Placement | None
     started_at: float
     decode_seconds: float
@@ -149,23 +150,40 @@ class Executor:
 
     def _serve(self, lane: _Lane) -> None:
         while (batch := self._batcher.take()) is not None:
-            bulk = sum(entry.priority is Priority.BULK for entry in batch.entries)
-            self._capacity.begin(lane.number, batch.key, len(batch), bulk)
-            before = time.thread_time()
             with batch:
-                computed = self._execute(batch, lane)
-                # On a GPU a lane waits for what others compute.
-                core_seconds = time.thread_time() - before if batch.key.device.kind == "cpu" else None
-                self._capacity.end(lane.number, computed, core_seconds)
+                self._execute(batch, lane)
             # The waiters' requests must not be kept alive by an idle lane.
             del batch
 
-    def _execute(self, batch: Batch[Model, Item, Answer], lane: _Lane) -> int:
-        """Carry a batch through to its answers; returns how many of its pictures were computed."""
-        tensor, rows = self._prepare(batch.key, batch.entries, lane.buffer(batch.key))
+    def _execute(self, batch: Batch[Model, Item, Answer], lane: _Lane) -> None:
+        """Carry a batch through to its answers, and then do what of it is not computed: its neighbours do not wait for
+        that, and the time that it takes says nothing of the model's pictures.
+        """
+        model, rows = batch.key, [waiter for waiter in batch.entries if not isinstance(waiter.item, LaneWork)]
         if rows:
-            self._compute(batch.key, tensor, rows, lane)
-        return len(rows)
+            bulk = sum(waiter.priority is Priority.BULK for waiter in rows)
+            self._capacity.begin(lane.number, model, len(rows), bulk)
+            before = time.thread_time()
+            computed = self._infer(model, rows, lane)
+            # On a GPU a lane waits for what others compute.
+            core_seconds = time.thread_time() - before if model.device.kind == "cpu" else None
+            self._capacity.end(lane.number, computed, core_seconds)
+        works = [(waiter, waiter.item) for waiter in batch.entries if isinstance(waiter.item, LaneWork)]
+        if works:
+            self._capacity.begin(lane.number, model, len(works))
+            for waiter, work in works:
+                _do(model, waiter, work)
+            self._capacity.end(lane.number, 0)
+
+    def _infer(self, model: Model, waiters: list[Waiter], lane: _Lane) -> int:
+        """Prepare, compute, answer, those alike together; returns how many were computed."""
+        computed = 0
+        for alike in _alike(model, waiters):
+            tensor, rows = self._prepare(model, alike, model.rows_for(lane.buffer(model), alike[0].item))
+            if rows:
+                self._compute(model, tensor, rows, lane)
+            computed += len(rows)
+        return computed
 
     def _prepare(self, model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Tensor, list[_Row]]:
         """Prepare a batch on the device where the model has a way there; else, or if that fails, in the buffer.
@@ -212,6 +230,16 @@ class Executor:
             log.critical("the device of %s is lost, only a restart helps: %s", model, first_line(error))
 
 
+def _alike(model: Model, waiters: list[Waiter]) -> list[list[Waiter]]:
+    """Those whose rows have one shape, together: all, but where the input's size follows the picture's."""
+    if not model.has_varying_rows:
+        return [waiters]
+    groups: dict[tuple[int, ...], list[Waiter]] = {}
+    for waiter in waiters:
+        groups.setdefault(model.row_shape_of(waiter.item), []).append(waiter)
+    return list(groups.values())
+
+
 def _prepare_on_host(model: Model, waiters: list[Waiter], buffer: Array) -> tuple[Array, list[_Row]]:
     rows: list[_Row] = []
     for waiter in waiters:
@@ -229,12 +257,14 @@ def _prepare_on_device(
     """
     started = time.monotonic()
     there = [waiter for waiter in waiters if _in_time(waiter, started)]
-    pictures = [waiter.item for waiter in there if not isinstance(waiter.item, AdmittedRow)]
+    pictures = [waiter.item for waiter in there if isinstance(waiter.item, PictureItem)]
     prepared = path.prepare(pictures, buffer, model.prepare_row)
     seconds = time.monotonic() - started
     for place, error in prepared.failures:
         there[place].fail(_public(error, there[place], "preparing"))
-    return prepared.rows, [_Row(there[place], placement, started, 0.0, seconds) for place, placement in prepared.placed]
+    return prepared.rows, [
+        _Row(there[place], pictures[place], placement, started, 0.0, seconds) for place, placement in prepared.placed
+    ]
 
 
 def _in_time(waiter: Waiter, now: float) -> bool:
@@ -247,15 +277,16 @@ def _in_time(waiter: Waiter, now: float) -> bool:
 
 def _prepare(model: Model, waiter: Waiter, out: Array) -> _Row | None:
     """Prepare one picture; one that cannot be, or is too late, is answered here and leaves the batch."""
-    started = time.monotonic()
+    started, item = time.monotonic(), waiter.item
+    assert not isinstance(item, LaneWork)
     if not _in_time(waiter, started):
         return None
     try:
-        placement, decoding = model.prepare(waiter.item, out)
+        placement, decoding = model.prepare(item, out)
     except Exception as error:  # any failure here is this picture's alone
         waiter.fail(_public(error, waiter, "preparing"))
         return None
-    return _Row(waiter, placement, started, decoding, time.monotonic() - started - decoding)
+    return _Row(waiter, item, placement, started, decoding, time.monotonic() - started - decoding)
 
 
 def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], started: float) -> None:
@@ -273,7 +304,7 @@ def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], sta
 def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace) -> None:
     started = time.monotonic()
     try:
-        prediction = model.finish(output, row.placement, row.waiter.item)
+        prediction = model.finish(output, row.placement, row.item)
     except Exception as error:  # any failure here is this picture's alone
         row.waiter.fail(_public(error, row.waiter, "reading the outputs for"))
         return
@@ -286,8 +317,24 @@ def _finish(model: Model, row: _Row, output: dict[str, Array], batch: BatchTrace
         finish=ended - started,
     )
     queued_at = row.waiter.enqueued_at
-    size = None if row.placement is None else row.placement.size
+    size = None if isinstance(row.item, AdmittedRow) else row.item.size
     row.waiter.answer(Answer(prediction, size, batch.size, timings, batch, queued_at, ended))
+
+
+def _do(model: Model, waiter: Waiter, work: LaneWork) -> None:
+    """Do what is not computed, and answer its waiter."""
+    started = time.monotonic()
+    if not _in_time(waiter, started):
+        return
+    try:
+        done = work.run()
+    except Exception as error:  # any failure here is this request's alone
+        waiter.fail(_public(error, waiter, "working on the pixels of"))
+        return
+    ended, queued_at = time.monotonic(), waiter.enqueued_at
+    timings = Timings(started - queued_at, 0.0, prepare=ended - started, compute=0.0, finish=0.0)
+    nothing = BatchTrace(model.name, model.version, 0, 0, started, 0.0, ())
+    waiter.answer(Answer(done, None, 0, timings, nothing, queued_at, ended))
 
 
 def _public(error: Exception, waiter: Waiter, doing: str) -> RequestError:

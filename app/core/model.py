@@ -1,5 +1,7 @@
 """A model as the lanes see it: a task bound to an engine, in three verbs."""
 
+import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,17 +11,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from app.core.device_path import DevicePath
-from app.core.request import AdmittedRequest, AdmittedRow, InferenceRequest, Item
+from app.core.request import AdmittedCrop, AdmittedRequest, AdmittedRow, InferenceRequest, Item, LaneWork, PictureItem
 from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines.base import Array, Engine, TensorEngine, TensorSpec
 from app.engines.buckets import bucket, padded, padded_on_device
 from app.engines.devices import Device
 from app.engines.library_errors import first_line
 from app.errors import EngineFailure, InvalidManifest, InvalidRequest
-from app.vision import image, preprocessing
-from app.vision.decode_memory import decode_bytes, grey_bytes
-from app.vision.image import ImageHeader, Picture
+from app.vision import crops, image, preprocessing
+from app.vision.decode_memory import crop_grey_bytes, decode_bytes, grey_bytes
+from app.vision.image import ImageHeader, Picture, Size
 from app.vision.preprocessing import InputSpec, Placement
+from app.vision.region import Region
 from app.vision.tasks import AnyTask
 
 if TYPE_CHECKING:
@@ -41,6 +44,9 @@ RECOVERY_BATCHES = 100
 """After so many full batches that fitted, a limit that was lowered for want of memory is doubled; each time that memory
 is short again, it takes twice as many.
 """
+
+
+_LOADINGS = itertools.count()
 
 
 class Prepared(NamedTuple):
@@ -82,6 +88,8 @@ class Model:
         """
         self.name = name
         self.version = version
+        self.loading = next(_LOADINGS)
+        """Another for each model that is loaded, of whatever name."""
         self.task = task
         self._input_spec = input_spec
         self.engine = engines[0]
@@ -146,36 +154,67 @@ class Model:
         """Prepare batches by `path` from now on, or each picture on the CPU where it is None; and why."""
         self.device_path, self.decoding = path, decoding
 
-    def prepare(self, admitted: Item, out: Array) -> Prepared:
-        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch; copy a caller's row.
+    def prepare(self, admitted: PictureItem | AdmittedRow, out: Array) -> Prepared:
+        """Decode a picture and write it, resized and normalised, into `out`, one row of a batch; a crop is decoded
+        already, a caller's row is copied.
 
         Waits until there is memory for it. Raises `InvalidImage` where the picture cannot be decoded.
         """
         if isinstance(admitted, AdmittedRow):
             out[...] = admitted.row
             return Prepared(None, 0.0)
-        data, header, spec = admitted.request.image, admitted.header, self.input_spec
-        target = preprocessing.decoding_target(header.upright, spec)
+        spec = self.input_spec.for_picture(_asked(admitted))
+        if isinstance(admitted, AdmittedCrop):
+            with self.memory.hold(admitted.picture.pixels[..., 0].size):  # a large one is halved before it is resized
+                return Prepared(preprocessing.prepare(admitted.picture, spec, out), 0.0)
+        data, header = admitted.request.image, admitted.header
+        target = self._target(header, admitted.region)
         with self.memory.hold(decode_bytes(header, len(data), target, spec.range, spec.has_alpha)):
             started = time.monotonic()
             picture = image.decode(data, header, target, spec.range, spec.has_alpha)
             seconds = time.monotonic() - started
+            if admitted.region is not None:
+                picture = crops.cut(picture, admitted.region)
             return Prepared(preprocessing.prepare(picture, spec, out), seconds)
 
-    def prepare_row(self, admitted: AdmittedRequest, out: Array) -> Placement:
+    @property
+    def has_varying_rows(self) -> bool:
+        """Whether the input's size follows the picture's."""
+        return self._input_spec is not None and self._input_spec.varying is not None
+
+    def row_shape_of(self, admitted: Item) -> tuple[int, ...]:
+        """The shape of this picture's row of a batch: the model's, but where the input's size follows the picture's."""
+        if isinstance(admitted, AdmittedRow):
+            return self.row_shape
+        assert not isinstance(admitted, LaneWork)
+        return self.input_spec.for_picture(_asked(admitted)).shape
+
+    def rows_for(self, buffer: Array, admitted: Item) -> Array:
+        """The rows that `buffer`, one of `empty_batch` or the beginning of one, has for pictures like this: the same
+        number, and the shape that it wants.
+        """
+        shape = self.row_shape_of(admitted)
+        if shape == buffer.shape[1:]:
+            return buffer
+        rows = len(buffer)
+        return buffer.reshape(-1)[: rows * math.prod(shape)].reshape(rows, *shape)
+
+    def prepare_row(self, admitted: PictureItem, out: Array) -> Placement:
         """`prepare` for those who ask only where the picture came to lie."""
         placement = self.prepare(admitted, out).placement
         assert placement is not None
         return placement
 
-    def decoded_pixels(self, header: ImageHeader) -> int:
-        """How many pixels `prepare` decodes of a picture: fewer than it has where a JPEG is reduced meanwhile."""
-        factor = image.reduction(header, preprocessing.decoding_target(header.upright, self.input_spec))
+    def decoded_pixels(self, header: ImageHeader, region: Region | None = None) -> int:
+        """How many pixels `prepare` decodes of a picture, of which a part may be asked about: fewer than it has where a
+        JPEG is reduced meanwhile.
+        """
+        factor = image.reduction(header, self._target(header, region))
         return -(-header.size.width // factor) * -(-header.size.height // factor)
 
-    def working_bytes(self, header: ImageHeader, file_bytes: int) -> int:
-        """Most bytes that any step takes at once for a picture of so many bytes."""
-        target = preprocessing.decoding_target(header.upright, self.input_spec)
+    def working_bytes(self, header: ImageHeader, file_bytes: int, region: Region | None = None) -> int:
+        """Most bytes that any step takes at once for a picture of so many bytes, of which a part may be asked about."""
+        target = self._target(header, region)
         levels, alpha = self.input_spec.range, self.input_spec.has_alpha
         return max(decode_bytes(header, file_bytes, target, levels, alpha), grey_bytes(header, file_bytes, levels))
 
@@ -217,23 +256,45 @@ class Model:
             return -(-pictures // fixed) * fixed
         return bucket(pictures, self._largest_batch) if self.device.kind == "cuda" else pictures
 
-    def finish(self, rows: Mapping[str, Array], placement: Placement | None, admitted: Item) -> Any:
-        """Turn one picture's output rows into the task's prediction; the task may look at the whole picture again. The
-        outputs of a caller's own row are given as they are.
+    def finish(
+        self, rows: Mapping[str, Array], placement: Placement | None, admitted: PictureItem | AdmittedRow
+    ) -> Any:
+        """Turn one picture's output rows into the task's prediction, in pixels of the whole picture; the task may look
+        again at the picture, or at the part that was asked about. The outputs of a caller's own row are given as they
+        are.
         """
         if isinstance(admitted, AdmittedRow):
             return rows
         assert placement is not None
+        return self.complete(self.task.finish(rows, placement, admitted.request.options), admitted)
+
+    def complete(self, prediction: Any, admitted: PictureItem) -> Any:
+        """What the task says of a picture, or of the part that is asked about, once it has looked again: in pixels of
+        the whole picture.
+        """
         request = admitted.request
-        prediction = self.task.finish(rows, placement, request.options)
         with ExitStack() as held:
 
             def grey() -> Picture:
+                if isinstance(admitted, AdmittedCrop):
+                    held.enter_context(self.memory.hold(crop_grey_bytes(admitted.picture.pixels[..., 0].size)))
+                    return crops.grey(admitted.picture)
                 taken = grey_bytes(admitted.header, len(request.image), self.input_spec.range)
                 held.enter_context(self.memory.hold(taken))
-                return image.decode_grey(request.image, admitted.header, self.input_spec.range)
+                whole = image.decode_grey(request.image, admitted.header, self.input_spec.range)
+                return whole if admitted.region is None else crops.cut(whole, admitted.region)
 
-            return self.task.refine(prediction, grey, request.options)
+            prediction = self.task.refine(prediction, grey, request.options)
+        region = None if isinstance(admitted, AdmittedCrop) else admitted.region
+        return prediction if region is None else self.task.moved(prediction, region, admitted.size)
+
+    def _target(self, header: ImageHeader, region: Region | None) -> Size | None:
+        """What a reduced decode must still cover."""
+        asked = header.upright if region is None else region.size
+        spec = self.input_spec.for_picture(asked)
+        if region is None:
+            return preprocessing.decoding_target(asked, spec)
+        return crops.covering(header.upright, [region], spec)
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:
@@ -251,19 +312,23 @@ class Model:
         self.give_back(buffer)
 
     def warm_up_batch(self, batch: Array) -> None:
-        """Compute one batch on every device; raises as `warm_up` does."""
+        """Compute one batch on every device, as large as a specimen's; raises as `warm_up` does."""
+        batch = self.specimen_rows(batch)
         for engine in self._engines:
             rows = self._warm_up_size(engine, batch)[0]
             self._check_outputs(rows)
             self.row_output_bytes = sum(row.nbytes for row in rows.values())
+
+    def specimen_rows(self, buffer: Array) -> Array:
+        """`rows_for` the picture that models are tried with."""
+        return self.rows_for(buffer, _specimen()) if self.takes_pictures else buffer
 
     def answer_specimens(self, batch: Array, lane: int = 0) -> None:
         """Answer as many pictures as `batch` has rows, as a lane would; where it takes none, the rows as they are."""
         if not self.takes_pictures:
             self.compute(batch, lane)
             return
-        data = image.specimen()
-        admitted = AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+        admitted, batch = _specimen(), self.specimen_rows(batch)
         placements = [self.prepare_row(admitted, row) for row in batch]
         for rows, placement in zip(self.compute(batch, lane), placements, strict=True):
             self.finish(rows, placement, admitted)
@@ -326,3 +391,15 @@ class Model:
                     )
             chunks.append({name: rows[: len(chunk)] for name, rows in outputs.items()})
         return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _specimen() -> AdmittedRequest:
+    data = image.specimen()
+    return AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
+
+
+def _asked(admitted: PictureItem) -> Size:
+    """The size of what is asked about, in pixels of the upright original."""
+    if isinstance(admitted, AdmittedCrop):
+        return admitted.picture.size
+    return admitted.header.upright if admitted.region is None else admitted.region.size

@@ -1,7 +1,8 @@
 """What goes into the core and what comes out."""
 
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -11,7 +12,8 @@ from opentelemetry.trace import SpanContext
 from app.core.working_memory import WorkingMemory
 from app.engines.base import Array
 from app.telemetry.tracing import BatchTrace
-from app.vision.image import FULL_RANGE, ImageHeader, Levels, Size
+from app.vision.image import FULL_RANGE, ImageHeader, Levels, Picture, Size
+from app.vision.region import Region
 from app.vision.tasks import DEFAULTS, Options
 
 
@@ -51,11 +53,22 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
+class Caching:
+    """What a caller allows of answers from before: none older than `max_age` seconds, 0 none at all; and whether its
+    own may be kept for the next.
+    """
+
+    caller: str
+    max_age: float = math.inf
+    store: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceRequest:
     """One picture to be understood. `image` is encoded; `model` and `version` None mean the default ones.
 
     Requests with one `key`, a robot's for one, are answered by one version where several share the traffic; what has
-    none goes by its `request_id`, so that its repetition meets the same version.
+    none goes by its `request_id`, so that its repetition meets the same version. Without `caching` it is computed.
     """
 
     image: bytes
@@ -67,6 +80,7 @@ class InferenceRequest:
     source: str = "http"
     flow: Flow = EVEN
     key: str | None = None
+    caching: Caching | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,13 @@ class AdmittedRequest:
     request: InferenceRequest
     header: ImageHeader
     trace: SpanContext | None = None
+    region: Region | None = None
+    """The part that is asked about, where it is not all of the picture."""
+
+    @property
+    def size(self) -> Size:
+        """Of the upright original, to which the answer's coordinates belong."""
+        return self.header.upright
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +121,40 @@ class AdmittedRow:
     trace: SpanContext | None = None
 
 
-Item = AdmittedRequest | AdmittedRow
-"""What a lane takes: both become one row of a batch, and share batches."""
+@dataclass(frozen=True, slots=True)
+class AdmittedCrop:
+    """A decoded part of a request's picture, answered as if it were a picture by itself: `picture.size` is its own,
+    and so are the coordinates of its prediction. `request.options` are the crop's.
+
+    Its pixels are decoded as the model that is asked wants them: its levels, its alpha (see `Crops.cut`).
+    """
+
+    request: InferenceRequest
+    picture: Picture
+    trace: SpanContext | None = None
+
+    @property
+    def size(self) -> Size:
+        """The crop's own."""
+        return self.picture.size
+
+
+@dataclass(frozen=True, slots=True)
+class LaneWork:
+    """Work on a request's pixels that a lane does without computing: the answer's `prediction` is what `run` returns.
+
+    It leaves its batch before the engine is asked. `run` may fail for it alone.
+    """
+
+    request: InferenceRequest
+    run: Callable[[], Any]
+    trace: SpanContext | None = None
+
+
+Item = AdmittedRequest | AdmittedCrop | AdmittedRow | LaneWork
+"""What a lane takes. All but `LaneWork` become one row of a batch each, and share batches."""
+PictureItem = AdmittedRequest | AdmittedCrop
+"""What is prepared from pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +170,16 @@ class Timings:
     finish: float
 
 
+NO_TIME = Timings(0.0, 0.0, 0.0, 0.0, 0.0)
+"""Of what was not computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a lane makes of one item. `batch` is what it was computed in.
 
-    Of a picture, `prediction` is the task's own type; of a row it is the output's rows by name, and `image_size` None.
+    Of a picture or a crop, `prediction` is the task's own type, and `image_size` its own; of a row it is the output's
+    rows by name, of a `LaneWork` what that returned, and `image_size` is None.
     `queued_at` and `ended_at` are moments on `time.monotonic`'s clock.
     """
 
@@ -139,8 +197,9 @@ class InferenceResult:
     """The answer to one request.
 
     `labels` are all that the model knows, in its order; `image_size` is the upright original's; `total` is seconds from
-    arrival to answer; `options` are the request's. `levels` and `memory` are what drawing on the picture asks of the
-    model, which may be gone by then.
+    arrival to answer; `options` are the request's, `region` is the part of the picture that it asked about, `tiles` how
+    many that was divided into, where it was. `levels` and `memory` are what drawing on the picture asks of the model,
+    which may be gone by then. `age` is in seconds where it was computed for another request, `timings` of which are 0.
     """
 
     request_id: str
@@ -153,8 +212,11 @@ class InferenceResult:
     timings: Timings
     total: float
     options: Options = DEFAULTS
+    region: Region | None = None
+    tiles: int | None = None
     levels: Levels = FULL_RANGE
     memory: WorkingMemory | None = None
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

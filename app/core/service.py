@@ -5,34 +5,36 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from app.core import tiled
 from app.core.admission import Admission, Permit
+from app.core.asking import Asking
+from app.core.crops import Crops
 from app.core.executor import ModelCapacity, PictureBatcher
+from app.core.limits import PictureLimits
 from app.core.model import Model
 from app.core.recording import record
 from app.core.registry import Registry
 from app.core.request import (
-    EVEN,
     AdmittedRequest,
     AdmittedRow,
     Answer,
     Deadline,
-    Flow,
     InferenceRequest,
     InferenceResult,
-    Item,
     Priority,
     TensorRequest,
     TensorResult,
 )
+from app.core.response_cache import ResponseCache
 from app.core.shadow import Keep, Shadows
+from app.core.tiled import TiledPictures
 from app.engines.base import Array
 from app.errors import (
     CannotLoad,
     DeadlineExceeded,
-    ImageTooLarge,
     InvalidRequest,
     ModelNotFound,
     Overloaded,
@@ -40,32 +42,14 @@ from app.errors import (
     RequestError,
 )
 from app.telemetry import asked, metrics, tracing
-from app.vision import image
-from app.vision.decode_memory import worst_bytes
-from app.vision.image import ImageHeader
-from app.vision.image_header import LONGEST_SIDE
-
-MOST_DECLARED = 4
-"""How many times as many pixels as are decoded a reduced JPEG may declare: all of its coded data takes its time."""
-
-HELD_SECONDS = 0.1
-"""Longest time that an answer waits for others, even where every lane is stuck."""
-
-
-@dataclass(frozen=True, slots=True)
-class PictureLimits:
-    """What one picture may be, and how long one request may take (seconds) where it names no deadline."""
-
-    image_bytes: int
-    pixels: int
-    timeout: float
 
 
 class InferenceService:
     """Model, permit, batch, answer: one call down, one return up.
 
     Besides `infer`, a front meets `admission`, which holds room for its requests, and `capacity`, which knows how long
-    things take here; one that stops takes back what it asked with `refuse_waiting`.
+    things take here; one that stops takes back what it asked with `refuse_waiting`. `crops` is for what asks about
+    parts of a picture.
     """
 
     def __init__(
@@ -82,11 +66,15 @@ class InferenceService:
         self.admission = admission
         self.capacity = capacity
         self.limits = limits
+        self.cache: ResponseCache | None = None
+        """Answers from before, for requests that take such."""
         self.on_demand: Callable[[str], Future[Any]] | None = None
         """Loads a model that is away, by its name."""
         self.shadows = Shadows(registry, batcher, admission, keep)
         self._batcher = batcher
-        self._releasing: asyncio.TimerHandle | None = None
+        self._asking = Asking(batcher)
+        self.crops = Crops(self._asking, registry, capacity, limits)
+        self._tiled = TiledPictures(self.crops, self._asking)
 
     async def infer(self, request: InferenceRequest, permit: Permit, leased: Model | None = None) -> InferenceResult:
         """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back.
@@ -98,8 +86,11 @@ class InferenceService:
         started = time.monotonic()
         if leased is None:
             await self.bring(request.model, request.deadline, request.source)
-        with self._counted(request, leased) as model:
-            return await self._infer(request, permit, model, started)
+        with self._counted(request, leased) as (model, counted):
+            result = await self._infer(request, permit, model, started)
+            if result.age is not None:
+                counted.success = "cached"
+            return result
 
     async def infer_tensors(self, request: TensorRequest, permit: Permit, leased: Model | None = None) -> TensorResult:
         """Compute the rows of a graph's own input, in the batches of whatever else the model is asked.
@@ -110,7 +101,7 @@ class InferenceService:
         started = time.monotonic()
         if leased is None:
             await self.bring(request.model, request.deadline, request.source)
-        with self._counted(request, leased, len(request.rows)) as model:
+        with self._counted(request, leased, len(request.rows)) as (model, _):
             _check_rows(request, model)
             answers = await self._infer_rows(request, permit, model, started)
             return TensorResult(request.request_id, model.name, model.version, _by_output(answers, model))
@@ -143,17 +134,17 @@ class InferenceService:
     @contextmanager
     def _counted(
         self, request: InferenceRequest | TensorRequest, leased: Model | None, count: int = 1
-    ) -> Iterator[Model]:
+    ) -> Iterator[tuple[Model, "_Counted"]]:
         """The model that is asked, leased; so many pictures or rows are counted by their outcome."""
-        outcome, labels = "defect", (request.source, "", "")
+        outcome, labels, counted = "defect", (request.source, "", ""), _Counted()
         key = request.key or request.request_id
         lease = self.registry.lease(request.model, request.version, key) if leased is None else nullcontext(leased)
         try:
             with lease as model:
                 labels = (request.source, model.name, model.version)
                 asked.note(model.name, model.version)
-                yield model
-            outcome = "ok"
+                yield model, counted
+            outcome = counted.success
         except RequestError as error:
             outcome = error.code
             raise
@@ -168,13 +159,32 @@ class InferenceService:
         return self._batcher.refuse_waiting(lambda admitted: admitted.request.source == source)
 
     async def _infer(self, request: InferenceRequest, permit: Permit, model: Model, started: float) -> InferenceResult:
-        header = self._check_picture(request.image, model)
+        header, region = self.limits.check(request.image, model, request.options)
         model.task.check_options(request.options)
+        admitted = AdmittedRequest(request, header, tracing.sampled_context(), region)
+        cache, caching = self.cache, request.caching
+        if cache is None or caching is None:
+            return await self._compute(admitted, permit, model, started)
+        key = await cache.key_of(request, caching, model)
+        if (kept := cache.find(key, caching, model)) is not None:
+            return kept.answer_to(request, model, started)
+        result = await self._compute(admitted, permit, model, started)
+        cache.keep(key, caching, result)
+        return result
+
+    async def _compute(
+        self, admitted: AdmittedRequest, permit: Permit, model: Model, started: float
+    ) -> InferenceResult:
+        request, header = admitted.request, admitted.header
+        plan = tiled.plan(model, request.options, header.upright, admitted.region, self.limits.tiles)
         deadline = request.deadline or Deadline.after(self.limits.timeout)
-        self._refuse_hopeless(model, permit.priority, deadline)
+        self._refuse_hopeless(model, permit.priority, deadline, 1 if plan is None else len(plan.regions))
         permit.take_picture(model, header.pixels, shared=self.registry.several)
-        admitted = AdmittedRequest(request, header, tracing.sampled_context())
-        (answer,) = await self._answers([admitted], permit.priority, model, deadline, request.flow)
+        if plan is None:
+            (answer,) = await self._asking.all([admitted], permit.priority, model, deadline, request.flow)
+        else:
+            timed = replace(admitted, request=replace(request, deadline=deadline))
+            answer = await self._tiled.answer(timed, plan, permit, model)
         assert answer.image_size is not None
         result = InferenceResult(
             request_id=request.request_id,
@@ -187,11 +197,16 @@ class InferenceService:
             timings=answer.timings,
             total=time.monotonic() - started,
             options=request.options,
+            region=admitted.region,
+            tiles=None if plan is None else plan.count,
             levels=model.input_spec.range,
             memory=model.memory,
         )
-        record(request.source, model, answer, started, result.total, admitted.trace)
-        self.shadows.offer(admitted, result)
+        if plan is None:
+            record(request.source, model, answer, started, result.total, admitted.trace)
+            self.shadows.offer(admitted, result)
+        else:  # its spans are there, and no candidate would do as much work again
+            record(request.source, model, answer, started, result.total, None)
         return result
 
     async def _infer_rows(self, request: TensorRequest, permit: Permit, model: Model, started: float) -> list[Answer]:
@@ -200,7 +215,7 @@ class InferenceService:
         self._take_rows(len(request.rows), permit, model)
         trace = tracing.sampled_context()
         rows = [AdmittedRow(request, row, trace) for row in request.rows]
-        answers = await self._answers(rows, permit.priority, model, deadline)
+        answers = await self._asking.all(rows, permit.priority, model, deadline)
         for answer in answers:
             record(request.source, model, answer, started, time.monotonic() - started, trace)
         return answers
@@ -217,77 +232,26 @@ class InferenceService:
         permit.take_picture(model, 0, shared=self.registry.several, count=count)
         permit.take_bytes(size)
 
-    async def _answers(
-        self, items: Sequence[Item], priority: Priority, model: Model, deadline: Deadline, flow: Flow = EVEN
-    ) -> list[Answer]:
-        """Everybody's answer, or the first error; then nobody else's is computed any more."""
-        waiting: list[asyncio.Future[Answer]] = []
-        try:
-            async with asyncio.timeout(max(0.0, deadline.remaining())):
-                waiting.extend(
-                    asyncio.wrap_future(self._batcher.submit(model, item, priority, deadline, flow)) for item in items
-                )
-                if self._releasing is None:
-                    self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release)
-                return await asyncio.gather(*waiting) if len(waiting) != 1 else [await waiting[0]]
-        except TimeoutError:
-            raise DeadlineExceeded("The deadline passed before the answer was there.") from None
-        finally:
-            while waiting:  # an error holds this frame, which must not hold the future that holds the error
-                waiting.pop().cancel()
-
-    def _release(self) -> None:
-        """Lanes release what they hold; here for the answer whose lane is stuck. Runs only while pictures wait."""
-        self._batcher.release_answers()
-        self._batcher.relieve(HELD_SECONDS)
-        waiting = self._batcher.waiting()
-        self._releasing = asyncio.get_running_loop().call_later(HELD_SECONDS, self._release) if waiting else None
-
-    def _check_picture(self, data: bytes, model: Model) -> ImageHeader:
-        """Bytes first, then the pixels that the header declares, and what decoding them takes; nothing is decoded."""
-        _ = model.input_spec  # raises for a model that takes no pictures
-        if len(data) > self.limits.image_bytes:
-            raise PayloadTooLarge(f"The picture has {len(data)} bytes; at most {self.limits.image_bytes} are taken.")
-        header = image.read_header(data)
-        self._check_pixels(header, model)
-        _check_memory(header, len(data), model)
-        return header
-
-    def _check_pixels(self, header: ImageHeader, model: Model) -> None:
-        limit = self.limits.pixels
-        if header.pixels > limit and (header.pixels > MOST_DECLARED * limit or model.decoded_pixels(header) > limit):
-            raise ImageTooLarge(
-                f"The picture declares {header.size.width} x {header.size.height} pixels; at most {limit} in all are "
-                "decoded. Send a smaller one, or an ordinary JPEG, which is decoded at a reduced size."
-            )
-        if max(header.size) > LONGEST_SIDE:
-            raise ImageTooLarge(
-                f"The picture is {header.size.width} x {header.size.height} pixels; neither side may have more than "
-                f"{LONGEST_SIDE}."
-            )
-
-    def _refuse_hopeless(self, model: Model, priority: Priority, deadline: Deadline) -> None:
+    def _refuse_hopeless(self, model: Model, priority: Priority, deadline: Deadline, rows: int = 1) -> None:
         """What cannot be answered in time by the measured speed is refused now, not after having waited for nothing."""
         remaining = deadline.remaining()
         if remaining <= 0:
             raise DeadlineExceeded("The deadline had passed when the request arrived.")
-        if self._batcher.idle_lanes(model) or not self.capacity.may_exceed(remaining):
+        others = (rows - 1) * self.capacity.seconds(model) / max(1, self.capacity.lanes) if rows > 1 else 0.0
+        if not others and (self._batcher.idle_lanes(model) or not self.capacity.may_exceed(remaining)):
             return
-        if (wait := self.capacity.wait(model, priority)) > remaining:
+        if (wait := self.capacity.wait(model, priority) + others) > remaining:
             raise Overloaded(
                 "The queue is too long for this deadline. Try again later or allow more time.",
                 retry_after=max(1.0, wait),
             )
 
 
-def _check_memory(header: ImageHeader, file_bytes: int, model: Model) -> None:
-    most = model.memory.limit
-    if worst_bytes(header.pixels, file_bytes) > most and (needed := model.working_bytes(header, file_bytes)) > most:
-        raise ImageTooLarge(
-            f"Decoding this picture of {header.size.width} x {header.size.height} pixels would take {needed >> 20} "
-            f"MiB of memory; at most {most >> 20} are used. Send a smaller one, or an ordinary JPEG (baseline, not "
-            "progressive), which is decoded at a reduced size."
-        )
+@dataclass(slots=True)
+class _Counted:
+    """As what a request is counted that is answered."""
+
+    success: str = "ok"
 
 
 def _check_rows(request: TensorRequest, model: Model) -> None:

@@ -150,7 +150,7 @@ class Shadows:
         metrics.shadows.add(1, (*held.labels, held.outcome))
 
     async def _ask(self, candidate: Model, admitted: AdmittedRequest, sent: InferenceResult) -> Difference:
-        item = AdmittedRequest(replace(admitted.request, source=SOURCE), admitted.header)
+        item = replace(admitted, request=replace(admitted.request, source=SOURCE), trace=None)
         deadline = Deadline.after(PATIENCE)
         answer: Answer = await asyncio.wrap_future(
             self._batcher.submit(candidate, item, Priority.BULK, deadline, _FLOW)

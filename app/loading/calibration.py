@@ -119,7 +119,7 @@ def _batch_limit(entry: ModelEntry, version: str, serving: Serving, clock: Clock
 
 def _network_seconds(model: Model, clock: Clock) -> float:
     """What the network alone takes for a picture: the least of three, so that a noisy moment counts for nothing."""
-    row = model.empty_batch()[:1]
+    row = model.specimen_rows(model.empty_batch()[:1])
     model.warm_up_batch(row)
     taken = []
     for _ in range(3):

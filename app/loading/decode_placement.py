@@ -16,7 +16,7 @@ import numpy as np
 
 from app.core.device_path import DevicePath
 from app.core.model import Decoding, Model
-from app.core.request import AdmittedRequest, InferenceRequest
+from app.core.request import AdmittedRequest, InferenceRequest, PictureItem
 from app.engines import catalog
 from app.engines.base import Array, TensorEngine
 from app.engines.failures import Failure, classify
@@ -129,7 +129,7 @@ def disagreement(model: Model, path: DevicePath) -> float:
     return worst
 
 
-def _refuse(picture: AdmittedRequest, out: Array) -> NoReturn:
+def _refuse(picture: PictureItem, out: Array) -> NoReturn:
     raise RuntimeError("the device's decoder refuses ordinary JPEGs")
 
 

@@ -57,9 +57,10 @@ def answer(model: Model, picture: bytes, clock: Clock = time.perf_counter) -> An
     admitted = AdmittedRequest(InferenceRequest(picture, request_id="comparison"), image.read_header(picture))
     buffer = model.empty_batch()
     try:
-        placement = model.prepare_row(admitted, buffer[0])
+        row = model.rows_for(buffer[:1], admitted)
+        placement = model.prepare_row(admitted, row[0])
         started = clock()
-        (rows,) = model.compute(buffer[:1])
+        (rows,) = model.compute(row)
         seconds = clock() - started
     finally:
         model.give_back(buffer)

@@ -30,6 +30,9 @@ def observe_core(
     metrics.permits_free.observe(lambda: [(admission.free(priority), _of(priority)) for priority in Priority])
     metrics.picture_seconds.observe(lambda: _speeds(service))
     metrics.pending_seconds.observe(lambda: [(capacity.pending(), ())])
+    if (cache := service.cache) is not None:
+        metrics.response_cache_held.observe(lambda: [(cache.held, ())])
+        metrics.response_cache_entries.observe(lambda: [(len(cache), ())])
     metrics.lanes.observe(lambda: [(executor.health().alive, ())])
     metrics.ready.observe(lambda: [(float(health.ready().ok), ())])
     metrics.device.observe(lambda: [(1, (device.name, device.asked))])

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.core.request import InferenceResult
 from app.engines.base import Array
+from app.oip import text_tensors
 from app.oip.call import OutputTensor
 from app.oip.datatypes import name_of, objects
 from app.vision.classification import Classification
@@ -50,25 +51,43 @@ SEGMENTATION = (
     Described("count", "INT64", (-1,)),
 )
 
-
 EMBEDDING = (Described("embedding", "FP32", (-1, -1)),)
 MAPS = (
     Described("maps", "FP32", (-1, -1, -1, -1)),
     Described("map_size", "INT64", (-1, 2)),
     Described("map_box", "FP32", (-1, 4)),
 )
-_OUTPUTS = {"detection": DETECTION, "segmentation": SEGMENTATION, "embedding": EMBEDDING, "maps": MAPS}
+TEXT_DETECTION = (
+    Described("quads", "FP32", (*_K, 4, 2)),
+    Described("scores", "FP32", _K),
+    Described("count", "INT64", (-1,)),
+)
+TEXT_RECOGNITION = (Described("texts", "BYTES", (-1,)), Described("scores", "FP32", (-1,)))
+_OF_TASKS = {
+    "detection": DETECTION,
+    "segmentation": SEGMENTATION,
+    "embedding": EMBEDDING,
+    "maps": MAPS,
+    "text_detection": TEXT_DETECTION,
+    "text_recognition": TEXT_RECOGNITION,
+}
 
 
 def described(task: str, classes: int) -> tuple[Described, ...]:
     """The outputs that a task gives for pictures."""
-    return _OUTPUTS.get(task, (Described("probabilities", "FP32", (-1, classes)),))
+    classification = (Described("probabilities", "FP32", (-1, classes)),)
+    return _OF_TASKS.get(task, classification)
 
 
 def to_tensors(task: str, labels: tuple[str, ...], results: Sequence[InferenceResult]) -> list[OutputTensor]:
     """The answers to several pictures, in their order. What a picture has less of than others is filled up: numbers
     with 0, texts with "", class maps with 255; `count` and `map_size` say how much is the picture's own.
     """
+    if task == "text_detection":
+        sizes = [each.image_size if each.options.coordinates == "normalized" else None for each in results]
+        return [_tensor(*rows) for rows in text_tensors.detected([each.prediction for each in results], sizes)]
+    if task == "text_recognition":
+        return [_tensor(*rows) for rows in text_tensors.recognized([each.prediction for each in results])]
     found = [_in_coordinates(result) for result in results]
     if task == "detection":
         return _detections(found)

@@ -12,6 +12,18 @@ def read_names(path: Path) -> tuple[str, ...]:
     return checked_names(path.read_text("utf-8-sig").split("\n"))
 
 
+def read_characters(path: Path) -> tuple[str, ...]:
+    """The characters of a dictionary, one a line as it stands: a space of any kind is one.
+
+    Raises `ValueError` where there are none or a line is empty, and the others of `read_names`.
+    """
+    lines = path.read_text("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
+    empty = [str(number) for number, line in enumerate(lines, 1) if not line]
+    if empty:
+        raise ValueError(f"line {empty[0]} of it is empty; it needs one character a line, the model's, in its order")
+    return tuple(lines)
+
+
 def checked_names(lines: list[str]) -> tuple[str, ...]:
     """These names, blank ones at the end left out; raises `ValueError` as `read_names` does."""
     names = [line.strip() for line in lines]

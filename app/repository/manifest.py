@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from app.errors import InvalidManifest
 from app.repository import presets, yaml_text
-from app.repository.labels import read_names
+from app.repository.labels import read_characters, read_names
 from app.repository.route import Route
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
@@ -18,10 +18,12 @@ from app.vision.preprocessing import InputSpec
 from app.vision.raw_outputs import RawOutputs
 from app.vision.segmentation import SegmentationSpec, SegmentationTask
 from app.vision.tasks import AnyTask
+from app.vision.text_detection import TextDetectionSpec, TextDetectionTask
+from app.vision.text_recognition import TextRecognitionSpec, TextRecognitionTask
 
 FILE_NAME = "model.yaml"
 
-NO_LABELS = ("embedding", "maps", "tensors")
+NO_LABELS = ("embedding", "maps", "text_detection", "tensors")
 """Tasks that may do without labels."""
 
 Described = TypeVar("Described", bound=BaseModel)
@@ -54,7 +56,16 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    task: Literal["detection", "classification", "segmentation", "embedding", "maps", "tensors"]
+    task: Literal[
+        "detection",
+        "classification",
+        "segmentation",
+        "embedding",
+        "maps",
+        "text_detection",
+        "text_recognition",
+        "tensors",
+    ]
     like: str | None = Field(None, description="A family of models whose fields are the defaults of this manifest.")
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
@@ -64,7 +75,8 @@ class Manifest(BaseModel):
         description="What the model may be computed in without losing quality; `int8` has a file of its own.",
     )
     labels: list[str] | str = Field(
-        default_factory=list, description="Class names in the model's order, or a text file with one a line."
+        default_factory=list,
+        description="Class names, or a dictionary's characters, in the model's order, or a text file with one a line.",
     )
     versions: Literal["latest"] | list[Version] = "latest"
     traffic: dict[Version, float] = Field(
@@ -86,6 +98,8 @@ class Manifest(BaseModel):
     segmentation: SegmentationSpec = SegmentationSpec()
     embedding: EmbeddingSpec = EmbeddingSpec()
     maps: MapsSpec = MapsSpec()
+    text_detection: TextDetectionSpec = TextDetectionSpec()
+    text_recognition: TextRecognitionSpec = TextRecognitionSpec()
     batching: Batching = Batching()
     sha256: dict[Version, Sha256 | dict[str, Sha256]] = Field(
         default_factory=dict, description="Version → digest of its model file, or of each of its files by name."
@@ -112,8 +126,12 @@ class Manifest(BaseModel):
             raise ValueError("input: is missing; add it")
         if self.task == "embedding" and self.labels:
             raise ValueError("task is embedding, which has no classes; remove labels")
+        if self.task == "text_detection" and self.labels:
+            raise ValueError("labels: lines of text have no classes; remove them")
         if not self.labels and self.task not in NO_LABELS:
             raise ValueError("labels must list at least one class")
+        if self.task == "text_recognition":
+            return self
         if isinstance(self.labels, list) and not all(map(str.strip, self.labels)):
             raise ValueError("labels must give every class a name; one is blank")
         return self
@@ -141,6 +159,10 @@ class Manifest(BaseModel):
             return EmbeddingTask(self.embedding)
         if self.task == "maps":
             return MapsTask(self.maps, labels)
+        if self.task == "text_detection":
+            return TextDetectionTask(self.text_detection, labels)
+        if self.task == "text_recognition":
+            return TextRecognitionTask(self.text_recognition, labels)
         return ClassificationTask(self.classification, labels)
 
 
@@ -185,7 +207,7 @@ def read_labels(manifest: Manifest, folder: Path) -> tuple[str, ...]:
     if not path.is_relative_to(folder.resolve()):
         raise InvalidManifest(f"{folder / FILE_NAME}: labels: {manifest.labels} lies outside the model's folder.")
     try:
-        return read_names(path)
+        return read_characters(path) if manifest.task == "text_recognition" else read_names(path)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidManifest(f"{folder / FILE_NAME}: labels: {path} cannot be read: {error}.") from error
     except ValueError as error:

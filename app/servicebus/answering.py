@@ -24,9 +24,10 @@ from app.servicebus import results
 from app.servicebus.breaker import Breaker
 from app.servicebus.claimcheck import BlobStore
 from app.servicebus.failure_reports import FailureReports
+from app.servicebus.keeping import Keeping
 from app.servicebus.message import Job, MessageOptions, read_job
 from app.servicebus.outboxes import Outboxes
-from app.servicebus.results import Replies
+from app.servicebus.results import Bodies, Replies
 from app.settings import usable_cores
 from app.telemetry import tracing
 from app.vision import image
@@ -70,6 +71,7 @@ class Answering:
         limits: SizeLimits,
         reports: FailureReports | None = None,
         defaults: QueueDefaults | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self._defaults = defaults or QueueDefaults()
         self._service = service
@@ -78,6 +80,7 @@ class Answering:
         self._blobs = blobs
         self._limits = limits
         self._reports = reports
+        self._keeping = keeping or Keeping()
         self._renderer = Renderer(usable_cores())
         self.breaker = Breaker(replies.source)
         self.clock_ahead: Callable[[], float] = lambda: 0.0
@@ -98,8 +101,8 @@ class Answering:
         except StorageUnavailable as error:
             self.breaker.fail(str(error), request_id)
             raise
-        fetched, stored = job.image is None, self._replies.default in (None, entity)
-        self.breaker.succeed(request_id, fetched=fetched, stored=stored)
+        stored = self._keeping.names | ({entity} if entity else set())
+        self.breaker.succeed(request_id, fetched=job.image is None, stored=stored)
 
     async def report(self, message: ServiceBusReceivedMessage, error: RequestError) -> None:
         """Tell who waits for the result, where that is wanted, that the message is about to be dead-lettered."""
@@ -107,10 +110,14 @@ class Answering:
             await self._reports.send(message, error)
 
     async def check_results(self) -> None:
-        """Raises `ResultsUnavailable` where the operator's destination for results is not there, or forbidden."""
-        await self._outboxes.check_default()
+        """Open the breaker where one of the operator's destinations for results is not there, or forbidden."""
+        try:
+            await self._outboxes.check_default()
+        except ResultsUnavailable as error:
+            self.breaker.trip(str(error), self._replies.default or "")
+        await self._keeping.check(self.breaker)
 
-    async def _answer(self, message: ServiceBusReceivedMessage, entity: str, job: Job) -> None:
+    async def _answer(self, message: ServiceBusReceivedMessage, entity: str | None, job: Job) -> None:
         self._check_annotation(job.options)
         deadline = _deadline(message, job.options.deadline_ms, self.clock_ahead())
         with self._service.admission.permit(Priority.BULK) as permit:
@@ -121,18 +128,28 @@ class Answering:
             finally:
                 self.begun -= 1
             annotated_url = await self._annotate(picture, result, job.options, deadline)
-        body = results.body_of(job, result, annotated_url)
-        if len(body) > self._limits.result_bytes:
-            body = await self._outsource(body, result)
+        bodies = await self._sized(results.body_of(job, result, annotated_url), result, entity)
+        # First where a repetition changes nothing: what fails there is in no queue yet.
+        await self._keeping.keep(
+            lambda sink: results.finding_of(message, result, bodies.within(sink.most_bytes)),
+            result.request_id,
+            self.breaker,
+        )
+        if entity is None:
+            return
+        body = bodies.within(self._limits.result_bytes)
         with tracing.sending(entity):
             reply = results.message_of(message, result, body, job.options.robot_id)
             await self._send(entity, reply, len(body))
 
-    def _destination(self, message: ServiceBusReceivedMessage, request_id: str) -> str:
-        """Where the result goes. What names no place while there is no other is not to blame: it may be forgotten.
+    def _destination(self, message: ServiceBusReceivedMessage, request_id: str) -> str | None:
+        """Where the result goes beside the sinks, or None where it goes to these alone.
 
-        Or it may be that message's own mistake: once another went through, it stops nothing any more.
+        What names no place while there is no other is not to blame: it may be forgotten. Or it may be that message's
+        own mistake: once another went through, it stops nothing any more.
         """
+        if not message.reply_to and self._replies.default is None and self._keeping.sinks:
+            return None
         try:
             return self._replies.entity_for(message.reply_to)
         except ReplyRefused as error:
@@ -147,7 +164,7 @@ class Answering:
             await self._outboxes.send(entity, reply, size)
         except ResultsUnavailable as error:
             if entity == self._replies.default:  # another is the affair of who named it
-                self.breaker.fail(str(error))
+                self.breaker.fail(str(error), place=entity)
             raise
 
     def close(self) -> None:
@@ -196,13 +213,21 @@ class Answering:
         )
         return await self._blobs.store(_name(result, options.annotate.rpartition("/")[2]), drawn, options.annotate)
 
-    async def _outsource(self, body: bytes, result: InferenceResult) -> bytes:
+    async def _sized(self, body: bytes, result: InferenceResult, entity: str | None) -> Bodies:
+        """The result, and where one of the places that it goes to does not take it, what points to it."""
+        limits = {sink.name: sink.most_bytes for sink in self._keeping.sinks}
+        if entity is not None:
+            limits[entity] = self._limits.result_bytes
+        name, least = min(limits.items(), key=lambda item: item[1])
+        if len(body) <= least:
+            return Bodies(body)
         if not self._blobs.takes_results:
             raise ResultTooLarge(
-                f"The result has {len(body)} bytes; a message may have {self._limits.result_bytes}. "
-                "Set ROO_RESULTS_CONTAINER to have such results stored as blobs, or ask for fewer detections."
+                f"The result has {len(body)} bytes; {name} takes {least} of one. Set ROO_RESULTS_CONTAINER to have "
+                "such results stored as blobs, or ask for fewer detections."
             )
-        return results.pointer_to(await self._blobs.store(_name(result, "json"), body, "application/json"), result)
+        url = await self._blobs.store(_name(result, "json"), body, "application/json")
+        return Bodies(body, results.pointer_to(url, result))
 
 
 def _name(result: InferenceResult, suffix: str) -> str:

@@ -11,12 +11,13 @@ are kept while others are tried beside them, and once another's blob is given, t
 more. Until then such a message stays here under its lock, also while the rest goes on, for a role takes its time.
 
 What goes through proves only what it needed: a picture that was inside its message says nothing of the storage, and a
-result that went where its message wanted says nothing of the operator's destination.
+result that went where its message wanted says nothing of the operator's destination. Of several destinations each is
+judged by itself, and receiving goes on once the last of those that failed takes a result again.
 """
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +42,14 @@ class Breaker:
         self.most_probes = _MOST_PROBES
         """So many are taken where each may fail for a reason of its own."""
         self._queue = queue
-        self._unstored = 0
-        """Failures in a row of the operator's destination."""
+        self._unstored: Counter[str] = Counter()
+        """Failures in a row of each of the operator's destinations."""
         self._in_a_row: set[str] = set()
         """Messages whose blobs were refused while nothing at all went through."""
         self._failed: set[str] = set()
         """Messages that are held and whose blobs were refused while no other's was given."""
-        self._lacks_results = False
+        self._lacking: dict[str, str] = {}
+        """The operator's destinations that take nothing, and why."""
         self._probes: dict[str, int] = {}
         self._suspects: OrderedDict[str, None] = OrderedDict()
         """Messages that failed while another went through."""
@@ -67,8 +69,8 @@ class Breaker:
         """How many messages may be held while it is open."""
         return self._places
 
-    def succeed(self, message_id: str, *, fetched: bool = True, stored: bool = True) -> None:
-        """A message went through: its blob was `fetched`, its result `stored` in the operator's destination."""
+    def succeed(self, message_id: str, *, fetched: bool = True, stored: Collection[str] | None = None) -> None:
+        """A message went through: its blob was `fetched`, its result `stored` in these places (None: in all)."""
         self.proven = True
         self._in_a_row.clear()
         self._suspects.pop(message_id, None)
@@ -76,42 +78,49 @@ class Breaker:
             self._failed.discard(message_id)
             self._suspect(self._failed)
             self._failed.clear()
-        if stored:
-            self._unstored = 0
-        if stored or not self._lacks_results:
+        for place in tuple(self._unstored) if stored is None else stored:
+            self._unstored.pop(place, None)
+        for place in tuple(self._lacking) if stored is None else stored:
+            self._lacking.pop(place, None)
+        if self._lacking:
+            self._tell(next(iter(self._lacking.values())))
+        else:
             self._close()
 
     def _close(self) -> None:
         if self.is_open:
             log.info("receiving from %s again: a message went through", self._queue)
-            self.reason, self._places, self._lacks_results = "", 0, False
+            self.reason, self._places = "", 0
             self._probes.clear()
             self.changed()
 
-    def fail(self, reason: str, message_id: str | None = None) -> None:
-        """Something failed that is no message's fault; or, with an id, may be that message's own."""
+    def fail(self, reason: str, message_id: str | None = None, *, place: str = "") -> None:
+        """A destination (`place`) failed, which is no message's fault; or, with an id, what may be that message's."""
         if message_id in self._suspects and not self.is_open:
             return
         if message_id is None:
-            self._unstored += 1
+            self._unstored[place] += 1
         else:
             self._failed.add(message_id)
         if message_id is not None and len(self._in_a_row) < LIMIT:
             self._in_a_row.add(message_id)
-        if self._unstored >= LIMIT:
-            self.trip(reason)
+        if message_id is None and self._unstored[place] >= LIMIT:
+            self.trip(reason, place)
         elif len(self._in_a_row) >= LIMIT:
             self._open(reason)
 
-    def trip(self, reason: str) -> None:
-        """Open it, whatever has failed so far: there is nowhere to store results."""
-        self._lacks_results = True
+    def trip(self, reason: str, place: str = "") -> None:
+        """Open it, whatever has failed so far: a destination takes no results."""
+        self._lacking[place] = reason
         self._open(reason)
 
     def _open(self, reason: str) -> None:
         if not self.is_open:
             log.warning("receiving from %s is stopped, but for a probe: %s", self._queue, reason)
             self._places = 1
+        self._tell(reason)
+
+    def _tell(self, reason: str) -> None:
         changed, self.reason = reason != self.reason, reason
         if changed:
             self.changed()

@@ -7,32 +7,41 @@ is stored, and not before.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from azure.core.exceptions import AzureError
-from azure.servicebus import ServiceBusSubQueue
+from azure.servicebus import ServiceBusReceivedMessage
 from azure.servicebus.aio import ServiceBusSender
 from azure.servicebus.exceptions import MessageLockLostError, MessagingEntityNotFoundError, ServiceBusError
 
 from app.errors import StartupError
 from app.queue_source import QueueSource, hint_where_missing
-from app.servicebus.connection import Access, Connection
+from app.servicebus.connection import Connection
 from app.servicebus.letter import DeadLetter, copy_of, letter_of
 from app.servicebus.link_errors import LinkLost, speaking, words
+from app.servicebus.peeking import Peeking
 from app.servicebus.receiver import Received, Receiver
 from app.servicebus.sending import SEND_SECONDS
 from app.servicebus.settlement import COMPLETE, RELEASE
 
-_PAGE = 250
+PAGE = 250
+"""Letters that are looked at together, bodies and all."""
 _AT_ONCE = 16
 """Letters that are worked on together; what they hold is under a lock only so long."""
 _PATIENCE = 5.0
 """Seconds without a letter not seen before, after which those that are missing are somebody else's."""
 
 _Treat = Callable[[list[Received]], Awaitable[dict[int, str]]]
+
+
+def too_young(letter: DeadLetter, window: float) -> str:
+    """Why a copy would be dropped by a queue that remembers ids for `window` seconds; empty where it would not."""
+    if window == 0 or (letter.age or 0.0) > window:
+        return ""
+    return f"it was sent less than {window:.0f} s ago: the queue would drop its copy as a duplicate. Wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +55,12 @@ class Step:
 class DeadLetters:
     """Those of one queue. Methods raise `StartupError` where the broker cannot be reached, or says no."""
 
-    def __init__(self, access: Access, queue: str) -> None:
-        self._connection = Connection(access)
+    def __init__(self, connection: Connection, queue: str) -> None:
+        """The connection is closed at the end of the `with` block, where there is one."""
+        self._connection = connection
         self._queue = queue
         self._source = QueueSource.of(queue)
+        self._peeking = Peeking(connection, queue)
 
     @property
     def topic(self) -> str | None:
@@ -62,17 +73,26 @@ class DeadLetters:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
         await self._connection.close()
 
-    async def peek(self) -> AsyncIterator[DeadLetter]:
-        """Look at all of them, the oldest first; nothing is locked."""
-        next_number = 0
+    async def close(self) -> None:
+        """Close what was opened for looking; the connection is another's."""
+        await self._peeking.close()
+
+    async def peek(self, start: int = 0, at_once: int = PAGE) -> AsyncGenerator[DeadLetter]:
+        """Look at all from the number `start` on, the oldest first, so many `at_once`; nothing is locked."""
+        async for message in self.messages(start, at_once):
+            yield letter_of(message)
+
+    async def messages(self, start: int = 0, at_once: int = PAGE) -> AsyncGenerator[ServiceBusReceivedMessage]:
+        """As `peek`, with all that the broker gives."""
+        next_number = start
         try:
-            async with self._connection.reader(self._queue, ServiceBusSubQueue.DEAD_LETTER) as reader:
-                while page := await reader.peek_messages(_PAGE, sequence_number=next_number):
-                    for message in page:
-                        yield letter_of(message)
-                    next_number = int(page[-1].sequence_number or 0) + 1
+            while page := await self._peeking.peek(at_once, next_number):
+                for message in page:
+                    yield message
+                next_number = int(page[-1].sequence_number or 0) + 1
         except AzureError as error:
             raise self._failed("cannot be read", error, "Nothing was changed.") from None
 
@@ -90,8 +110,9 @@ class DeadLetters:
         window: Any = found.duplicate_detection_history_time_window
         return float(window.total_seconds()) if found.requires_duplicate_detection else 0.0
 
-    async def resubmit(self, numbers: Collection[int]) -> AsyncIterator[Step]:
-        """Put copies of these letters on the queue, and remove each letter once its copy is stored.
+    async def resubmit(self, numbers: Collection[int], changes: Mapping[str, Any] | None = None) -> AsyncIterator[Step]:
+        """Put copies of these letters on the queue, and remove each letter once its copy is stored. `changes` are
+        options that the copies ask for instead.
 
         Those of a subscription can be sent to its topic only, and so to every subscription of it whose rules match.
 
@@ -101,7 +122,7 @@ class DeadLetters:
         sender = self._connection.sender(self._source.name)
 
         async def send(batch: list[Received]) -> dict[int, str]:
-            return await _send(sender, batch)
+            return await _send(sender, batch, changes)
 
         try:
             async for step in self._work_off(numbers, send):
@@ -181,14 +202,14 @@ async def _give_back(link: Receiver, others: Collection[Received]) -> None:
     await link.close()
 
 
-async def _send(sender: ServiceBusSender, batch: list[Received]) -> dict[int, str]:
+async def _send(sender: ServiceBusSender, batch: list[Received], changes: Mapping[str, Any] | None) -> dict[int, str]:
     """Send copies, together where the broker takes them so; returns what it refuses, with its words.
 
     Raises `LinkLost`, and the broker's answer where it takes none of several.
     """
     refused: dict[int, str] = {}
     last: ServiceBusError | None = None
-    copies = {int(item.message.sequence_number or 0): copy_of(item.message) for item in batch}
+    copies = {int(item.message.sequence_number or 0): copy_of(item.message, changes) for item in batch}
     if await _is_stored(sender, list(copies.values())) is None:
         return refused
     for number, copy in copies.items():

@@ -25,6 +25,8 @@ from app.telemetry import asked, logs, metrics, tracing
 log = logging.getLogger(__name__)
 
 _OVERLOADED_PAUSE = 0.5
+_MOST_PATIENCE = 300.0
+"""Seconds that are waited for at most where a destination asks for patience."""
 _OPERATORS = (ResultsUnavailable, StorageUnavailable)
 """Errors that no message is to blame for."""
 _LAST_SECONDS = 1.0
@@ -223,7 +225,7 @@ class Deliveries:
                     raise
                 if tries == 1:  # it may be kept for a quarter of an hour
                     self._trouble.again(f"kept and tried again: {error}")
-                await self._rest(self._breaker.pause(tries))
+                await self._rest(max(self._breaker.pause(tries), min(_MOST_PATIENCE, error.retry_after or 0.0)))
         raise Draining("The service is shutting down.")
 
     def _is_given_back(self, received: Received) -> bool:

@@ -10,14 +10,17 @@ from app.servicebus.claimcheck import BlobStore
 from app.servicebus.connection import Access, Connection
 from app.servicebus.credit import WINDOW_SHARE, Credit
 from app.servicebus.depth import QueueDepth
+from app.servicebus.desk import Desk
 from app.servicebus.failure_reports import FailureReports
 from app.servicebus.intake import Intake, LinkIntake
+from app.servicebus.keeping import Keeping
 from app.servicebus.outboxes import Outboxes
 from app.servicebus.queue_status import QueueStatus
 from app.servicebus.results import Replies
 from app.servicebus.session_intake import SessionIntake
 from app.servicebus.worker import QueueWorker
 from app.settings import Settings
+from app.sinks import opening
 
 
 class QueueFront:
@@ -37,8 +40,10 @@ class QueueFront:
         self._blobs = BlobStore(
             settings.blob_accounts, container.get_secret_value() if container else None, self._connection.credential
         )
+        self._keeping = Keeping(opening.of_settings(settings, self._connection.credential))
         self._credit = Credit(service, settings.queue_held)
         self.workers = [self._worker(queue) for queue in settings.queues]
+        self.desk = Desk(self._connection, self.workers, self._blobs, settings.max_image_bytes)
 
     def __str__(self) -> str:
         return "; ".join(str(worker.status) for worker in self.workers)
@@ -60,8 +65,10 @@ class QueueFront:
     async def close(self) -> None:
         """Disconnect; for after `stop`."""
         await asyncio.gather(*(worker.close() for worker in self.workers))
+        await self.desk.close()
         await self._outboxes.close()
         await self._blobs.close()
+        await self._keeping.close()
         await self._connection.close()
 
     def _worker(self, queue: QueueInput) -> QueueWorker:
@@ -92,6 +99,7 @@ class QueueFront:
             SizeLimits(settings.max_image_bytes, settings.result_bytes),
             FailureReports(replies, self._outboxes) if settings.report_failures else None,
             QueueDefaults(queue.model, queue.weight),
+            self._keeping,
         )
         answering.breaker.most_probes = settings.queue_held
         return answering

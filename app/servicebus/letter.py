@@ -1,5 +1,8 @@
 """One dead letter: what an operator reads of it, and the copy that is sent again."""
 
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,8 +11,9 @@ from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from azure.servicebus.amqp import AmqpAnnotatedMessage, AmqpMessageBodyType
 
 from app.errors import InvalidMessage
-from app.servicebus.message import robot_in
+from app.servicebus.message import envelope_in, robot_in
 
+_SIGNATURE = re.compile(r"(?<![A-Za-z])(sig=)[^&\"'\s\\]+", re.IGNORECASE)
 _BROKERS = ("DeadLetterReason", "DeadLetterErrorDescription")
 
 
@@ -62,22 +66,45 @@ def letter_of(message: ServiceBusReceivedMessage) -> DeadLetter:
     )
 
 
-def copy_of(message: ServiceBusReceivedMessage) -> ServiceBusMessage | AmqpAnnotatedMessage:
-    """The message as its sender sent it: same id, same properties, a whole time to live, nothing of its death."""
+def masked(text: str) -> str:
+    """Without what a link's signature is."""
+    return _SIGNATURE.sub(r"\1…", text)
+
+
+def copy_of(
+    message: ServiceBusReceivedMessage, changes: Mapping[str, Any] | None = None
+) -> ServiceBusMessage | AmqpAnnotatedMessage:
+    """The message as its sender sent it: same id, same properties, a whole time to live, nothing of its death.
+
+    `changes` are options that it asks for instead: in its envelope, which wins over properties, or else in these.
+    """
+    body, properties = _changed(message, changes or {})
     fields: dict[str, Any] = {
         name: getattr(message, name)
         for name in ("session_id", "content_type", "correlation_id", "subject", "partition_key", "to")
     }
     copy = ServiceBusMessage(
-        b"".join(message.body) if message.body_type is AmqpMessageBodyType.DATA else b"",
+        body,
         message_id=None if message.message_id is None else str(message.message_id),  # the SDK would leave out a 0
-        application_properties=dict(_properties(message).items()),
+        application_properties=dict(properties.items()),
         reply_to=message.reply_to,
         reply_to_session_id=message.reply_to_session_id,
         time_to_live=message.time_to_live,
         **fields,
     )
     return copy if message.body_type is AmqpMessageBodyType.DATA else _with_body(copy, message)
+
+
+def _changed(message: ServiceBusReceivedMessage, changes: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    body = b"".join(message.body) if message.body_type is AmqpMessageBodyType.DATA else b""
+    properties = _properties(message)
+    if not changes:
+        return body, properties
+    if (envelope := envelope_in(body)) is not None:
+        return json.dumps(envelope | dict(changes)).encode(), properties
+    return body, properties | {
+        name: ",".join(value) if isinstance(value, list) else value for name, value in changes.items()
+    }
 
 
 def _with_body(copy: ServiceBusMessage, message: ServiceBusReceivedMessage) -> AmqpAnnotatedMessage:

@@ -135,6 +135,16 @@ def robot_in(message: ServiceBusReceivedMessage) -> str | None:
     return str(said["robot_id"]) if said.get("robot_id") is not None else None
 
 
+def envelope_in(body: bytes) -> dict[str, Any] | None:
+    """The object of a body that is an envelope, be its fields right or wrong; None where it is something else."""
+    if not _looks_like_json(body):
+        return None
+    with contextlib.suppress(InvalidMessage, PayloadTooLarge):
+        parsed = _parse(body, len(body))
+        return None if _is_event(parsed) else parsed
+    return None
+
+
 def _body(message: ServiceBusReceivedMessage) -> bytes:
     if message.body_type is not AmqpMessageBodyType.DATA:
         raise InvalidMessage("The message's body is an AMQP value or sequence. Send bytes (a data section).")

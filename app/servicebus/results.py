@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from app.core.request import InferenceResult
 from app.errors import ReplyRefused
 from app.servicebus.message import Job
+from app.sinks.base import Finding
 from app.telemetry import tracing
 from app.wire.prediction import to_wire
 
@@ -90,6 +91,18 @@ def result_id(request_id: str, model: str, version: str) -> str:
     return digest.hexdigest()[:_ID_DIGITS]
 
 
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """A result, and what is stored in its place where it is too large."""
+
+    whole: bytes
+    pointer: bytes = b""
+
+    def within(self, limit: int) -> bytes:
+        """The one of them that a place for so many bytes gets."""
+        return self.whole if len(self.whole) <= limit else self.pointer
+
+
 def body_of(job: Job, result: InferenceResult, annotated_url: str | None) -> bytes:
     """The result as JSON: HTTP's `Prediction`, and what the message said of itself."""
     said: dict[str, Any] = {"robot_id": job.options.robot_id, "image_url": _without_signature(job.image_url)}
@@ -120,6 +133,12 @@ def message_of(
         subject="prediction",
         application_properties=properties,
     )
+
+
+def finding_of(request: ServiceBusReceivedMessage, result: InferenceResult, body: bytes) -> Finding:
+    """What sinks are given of a result of `request`."""
+    found = result_id(result.request_id, result.model, result.version)
+    return Finding(found, body, tracing.carried_on(request.application_properties))
 
 
 def _without_signature(url: str | None) -> str | None:

@@ -37,6 +37,7 @@ VERBS: dict[type[errors.RequestError], Verb] = {
     errors.SourceNotFound: Verb.DEAD_LETTER,
     errors.ReplyRefused: Verb.DEAD_LETTER,
     errors.ResultTooLarge: Verb.DEAD_LETTER,
+    errors.ResultRefused: Verb.DEAD_LETTER,
     errors.UploadTimeout: Verb.ABANDON,
     errors.Overloaded: Verb.RELEASE,
     errors.Loading: Verb.RELEASE,

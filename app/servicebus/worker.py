@@ -5,7 +5,6 @@ import contextlib
 import time
 
 from app.core.service import InferenceService
-from app.errors import ResultsUnavailable
 from app.servicebus.answering import SOURCE, Answering
 from app.servicebus.breaker import Breaker
 from app.servicebus.credit import Credit
@@ -140,7 +139,4 @@ class QueueWorker:
     async def _check_results(self) -> None:
         """Say at the start, and not with the first message, that results have nowhere to go."""
         await self.status.opened.wait()
-        try:
-            await self._answering.check_results()
-        except ResultsUnavailable as error:
-            self._breaker.trip(str(error))
+        await self._answering.check_results()

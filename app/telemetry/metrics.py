@@ -11,6 +11,7 @@ from app.telemetry.instruments import Counter, Gauge, Histogram, Instrument, Obs
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 AGES = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 BATCH_SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+TILES = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 AGREEMENTS = (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
 SHIFTS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -69,6 +70,15 @@ requests = _counter(
     "roo_requests", "Pictures, and rows of tensors, answered, by outcome.", "source", "model", "version", "outcome"
 )
 request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
+crops = _counter(
+    "roo_crops",
+    "Parts of pictures, answered by themselves, by outcome.",
+    "source",
+    "model",
+    "version",
+    "outcome",
+)
+tiles = _histogram("roo_tiles", "Tiles that a picture was divided into.", "model", "version", unit="", buckets=TILES)
 stage_seconds = _histogram("roo_stage", "Time in each stage.", "source", "model", "version", "stage")
 batch_size = _histogram(
     "roo_batch_size", "Pictures computed together.", "model", "version", unit="", buckets=BATCH_SIZES
@@ -80,6 +90,15 @@ out_of_memory = _counter("roo_out_of_memory", "Batches that did not fit into the
 lane_restarts = _counter("roo_lane_restarts", "Lanes that died and were replaced.")
 waiting = _observed("roo_waiting", "Pictures queued for a lane.", "priority")
 oldest_waiting = _observed("roo_oldest_waiting", "How long the longest-queued picture has waited.", unit="s")
+response_cache = _counter(
+    "roo_response_cache",
+    "Pictures whose answers were looked for among those from before.",
+    "model",
+    "version",
+    "outcome",
+)
+response_cache_held = _observed("roo_response_cache_held", "Memory that answers from before take.", unit="By")
+response_cache_entries = _observed("roo_response_cache_entries", "Answers from before that are kept.")
 in_flight = _observed("roo_in_flight", "Pictures admitted and not yet answered.")
 permits_free = _observed("roo_permits_free", "Pictures more that would be admitted now.", "priority")
 picture_seconds = _observed(
@@ -144,6 +163,9 @@ queue_depth = _observed(
 )
 queue_connected = _observed("roo_queue_connected", "1 while there is a link to the queue.", "queue")
 queue_halted = _observed("roo_queue_halted", "1 while nothing is received because results or pictures fail.", "queue")
+
+sink_results = _counter("roo_sink_results", "Results that were to be kept by a sink, by outcome.", "sink", "outcome")
+sink_seconds = _histogram("roo_sink", "Time that keeping a result took, all tries included.", "sink")
 
 # What is loaded, and on what.
 device = _observed("roo_device", "1 for the device in use.", "device", "asked")

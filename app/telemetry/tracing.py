@@ -133,6 +133,13 @@ def sending(entity: str) -> AbstractContextManager[Span]:
     return _tracer.start_as_current_span(f"send {entity}", None, SpanKind.PRODUCER, _messaging(entity, "send"))
 
 
+def keeping(sink: str) -> AbstractContextManager[Span]:
+    """The span of storing a result beside the results queue; what is made inside the block can carry it."""
+    if _propagator is None:
+        return NOTHING
+    return _tracer.start_as_current_span(f"keep {sink}", None, SpanKind.CLIENT)
+
+
 def settling(queue: str, verb: str) -> AbstractContextManager[Span]:
     """The span of settling a message."""
     if _propagator is None:
@@ -171,6 +178,16 @@ def record_stages(stages: Iterable[Stage], batch: BatchTrace | None) -> None:
         if stage.name == "compute" and batch is not None:
             _join(span, batch, offset)
         span.end(_nanoseconds(stage.started_at + stage.seconds + offset))
+
+
+def record_crops(started_at: float, model: str, version: str, count: int) -> None:
+    """One child of the current span for all of a picture's crops that one model was asked about until now."""
+    if not trace.get_current_span().is_recording():
+        return
+    offset = time.time() - time.monotonic()
+    said: dict[str, str | int] = {"roo.model": model, "roo.version": version, "roo.crops": count}
+    span = _tracer.start_span(f"crops {model}", attributes=said, start_time=_nanoseconds(started_at + offset))
+    span.end(_nanoseconds(time.time()))
 
 
 def _join(span: Span, batch: BatchTrace, offset: float) -> None:

@@ -12,11 +12,18 @@ from app.vision.embedding import Embedding
 from app.vision.instance_masks import Masks
 from app.vision.maps import Maps
 from app.vision.mask_formats import whole
+from app.vision.oriented_boxes import OrientedBoxes, intersection_over_union
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 
 OVERLAP = 0.5
 """Boxes of one class whose intersection is at least this part of their union are one detection, if their masks are so
-too, where both have some.
+too, where both have some, and their keypoints are as alike (see `_likeness`). Turned boxes overlap as they lie.
+"""
+NEAR = 0.1
+"""The tolerance of every keypoint, as a share of the square root of its box's area; COCO's are 0.05 (eyes) to 0.21
+(hips).
 """
 COSINE = 0.99
 """Embeddings at least so near are alike."""
@@ -85,6 +92,11 @@ def compare(first: Any, second: Any) -> Agreement:
         return _embeddings(first, second)
     if isinstance(first, Maps):
         return _maps(first, second)
+    if isinstance(first, TextRecognition):
+        same = int(first.text == second.text)
+        return Agreement(1, same, shifts=(abs(first.score - second.score),), changed=1 - same)
+    if isinstance(first, TextDetection):
+        return _lines(first, second)
     return _several(first, second) if first.multi_label else _classifications(first, second)
 
 
@@ -118,6 +130,19 @@ def _several(first: Classification, second: Classification) -> Agreement:
     return Agreement(same + lost + gained, same, lost, gained, tuple(both))
 
 
+def _lines(first: TextDetection, second: TextDetection) -> Agreement:
+    """Lines are alike where the upright boxes around them are."""
+    pairs = _pairs(_overlaps(_around(first.quads), _around(second.quads)))
+    same = len(pairs)
+    lost, gained = len(first.scores) - same, len(second.scores) - same
+    shifts = tuple(abs(float(first.scores[one]) - float(second.scores[other])) for one, other in pairs)
+    return Agreement(same + lost + gained, same, lost, gained, shifts)
+
+
+def _around(quads: np.ndarray) -> np.ndarray:
+    return np.concatenate((quads.min(axis=1), quads.max(axis=1)), axis=1)
+
+
 def _classifications(first: Classification, second: Classification) -> Agreement:
     if not len(first.class_ids) or not len(second.class_ids):
         return Agreement(int(len(first.class_ids) != len(second.class_ids)))
@@ -131,11 +156,15 @@ def _classifications(first: Classification, second: Classification) -> Agreement
 def partners(first: Detections, second: Detections) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Which detections, by their places in both answers, are alike, and which are in one place with another class."""
     overlaps = _overlaps(first.boxes, second.boxes)
+    if first.oriented is not None and second.oriented is not None:
+        overlaps = _turned_overlaps(first.oriented, second.oriented, overlaps)
     alike = _pairs(np.where(first.class_ids[:, None] == second.class_ids[None], overlaps, 0))
     for one, other in alike:
         overlaps[one], overlaps[:, other] = 0, 0
     if first.masks is not None and second.masks is not None:
         alike = [pair for pair in alike if _mask_overlap(first.masks, second.masks, pair) >= OVERLAP]
+    if first.keypoints is not None and second.keypoints is not None:
+        alike = [pair for pair in alike if _likeness(first, second, pair) >= OVERLAP]
     return alike, _pairs(overlaps)
 
 
@@ -165,6 +194,30 @@ def _mask_overlap(some: Masks, others: Masks, pair: tuple[int, int]) -> float:
         theirs = np.asarray(cv2.resize(theirs, some.grid, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     union = np.count_nonzero(ours | theirs)
     return np.count_nonzero(ours & theirs) / union if union else 1.0
+
+
+def _likeness(some: Detections, others: Detections, pair: tuple[int, int]) -> float:
+    """The similarity of two detections' keypoints (OKS, https://cocodataset.org/#keypoints-eval), 0 to 1, with one
+    tolerance for all points, of those that either has seen; 1 where neither has seen any, or these are other points.
+    """
+    first, second = some.keypoints, others.keypoints
+    if first is None or second is None or first.names != second.names:
+        return 1.0
+    one, other = pair
+    seen = first.seen[one] | second.seen[other]
+    if not seen.any():
+        return 1.0
+    x0, y0, x1, y1 = some.boxes[one].astype(np.float64)
+    apart = ((first.points[one] - second.points[other]).astype(np.float64) ** 2).sum(axis=1)[seen]
+    return float(np.exp(-apart / (2 * max(1.0, (x1 - x0) * (y1 - y0)) * NEAR**2)).mean())
+
+
+def _turned_overlaps(some: OrientedBoxes, others: OrientedBoxes, upright: np.ndarray) -> np.ndarray:
+    """Intersection over union of turned boxes, where the upright ones around them touch: float64 [n, m]."""
+    found = np.zeros_like(upright)
+    for one, other in np.argwhere(upright > 0):
+        found[one, other] = intersection_over_union(some.polygons[one], others.polygons[other])
+    return found
 
 
 def _overlaps(some: np.ndarray, others: np.ndarray) -> np.ndarray:

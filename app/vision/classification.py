@@ -10,7 +10,9 @@ from pydantic import Field, model_validator
 
 from app.errors import EngineFailure, InvalidManifest
 from app.vision.class_names import ClassNames
+from app.vision.header import Size
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import (
     OF_BOXES,
     OF_MAPS,
@@ -152,6 +154,10 @@ class ClassificationTask:
 
     def refine(self, prediction: Classification, grey: Callable[[], Grey], options: Options) -> Classification:
         """Nothing to look at again."""
+        return prediction
+
+    def moved(self, prediction: Classification, region: Region, whole: Size) -> Classification:
+        """It has no place."""
         return prediction
 
     def _is_binary(self, outputs: int) -> bool:

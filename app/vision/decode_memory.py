@@ -53,14 +53,24 @@ def grey_bytes(header: ImageHeader, file_bytes: int, levels: Levels = FULL_RANGE
     made_grey = pixels if colours and not header.transparent else 0
     decoding = written + _internal(header) + _copied(written) + made_grey
     turned = pixels if header.orientation >= 5 else 0
-    sought = max(_SOUGHT * min(pixels, LARGEST_CROP), _SOUGHT_AGAIN * min(pixels, LARGEST_AGAIN))
-    return max(decoding, written + max(turned, sought)) + _FILE_COPIES * file_bytes + _BESIDE
+    return max(decoding, written + max(turned, _sought(pixels))) + _FILE_COPIES * file_bytes + _BESIDE
+
+
+def crop_grey_bytes(pixels: int) -> int:
+    """Most bytes that are taken at once while a decoded crop of so many pixels is made grey and barcodes are read."""
+    laid_on_white = 13 * pixels  # four copies of its colours, of which one is the result
+    return max(laid_on_white, pixels + _sought(pixels)) + _BESIDE
 
 
 def worst_bytes(pixels: int, file_bytes: int) -> int:
     """What no picture of so many pixels and bytes exceeds in `decode_bytes` or `grey_bytes`, whatever its kind."""
     seeking = _SOUGHT_AGAIN * LARGEST_AGAIN + _SOUGHT * LARGEST_CROP
     return max(WORST_BYTES_PER_PIXEL * pixels + _THIN, 9 * pixels + seeking) + _FILE_COPIES * file_bytes + _BESIDE
+
+
+def _sought(pixels: int) -> int:
+    """What looking for barcodes takes beside the picture."""
+    return max(_SOUGHT * min(pixels, LARGEST_CROP), _SOUGHT_AGAIN * min(pixels, LARGEST_AGAIN))
 
 
 def _decoded_pixels(header: ImageHeader, factor: int) -> int:

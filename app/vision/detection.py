@@ -1,7 +1,7 @@
 """Object detection: what a model's heads say, as boxes on the picture that was sent."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import cv2
@@ -9,37 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import EngineFailure
-from app.vision import instance_masks
-from app.vision.barcodes import Barcode, read_barcodes
+from app.vision import instance_masks, keypoints, oriented_boxes, seams
+from app.vision.barcodes import read_barcodes
 from app.vision.class_names import ClassNames
 from app.vision.decoders.base import Candidates, OutputDecoder, strongest
 from app.vision.decoders.registry import decoder_for
 from app.vision.detection_spec import DetectionSpec
+from app.vision.detections import Detections
+from app.vision.detections_of_parts import of_parts, put_together
+from app.vision.header import Size
 from app.vision.instance_masks import Chosen, Masks
+from app.vision.keypoints import Keypoints
 from app.vision.preprocessing import Placement
-from app.vision.tasks import OF_MAPS, OF_VECTORS, Grey, Options, Outputs, refuse
+from app.vision.region import Region
+from app.vision.seams import Seen
+from app.vision.tasks import OF_MAPS, OF_VECTORS, Grey, Options, Outputs, Part, refuse
+from app.vision.tiling import Tiles
 
 __all__ = ["DetectionSpec", "DetectionTask", "Detections"]
 
+Boxes = NDArray[np.float32]
+
 MOST_BEFORE_FILTER = 100_000
 """Candidates of all classes among which those of the wanted ones are looked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """What was found, best first.
-
-    `boxes` float32 [n, 4] as x0, y0, x1, y1 in pixels of the upright original, `scores` float32 [n] of 0 to 1,
-    `class_ids` int64 [n] into the model's labels, `labels` the label of each; `barcodes` the codes that could be read
-    on each, or None where nobody looked; `masks` each one's mask, or None where there are none.
-    """
-
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    class_ids: NDArray[np.int64]
-    labels: tuple[str, ...]
-    barcodes: tuple[tuple[Barcode, ...], ...] | None = None
-    masks: Masks | None = None
 
 
 class DetectionTask:
@@ -66,9 +58,13 @@ class DetectionTask:
         the number of classes.
         """
         self._decoder.check(self.spec, outputs, len(self.labels))
-        if self.spec.masks is not None and isinstance(self._decoder, OutputDecoder):
-            count = self._decoder.count(self.spec, outputs)
+        if not isinstance(self._decoder, OutputDecoder):
+            return
+        count = self._decoder.count(self.spec, outputs)
+        if self.spec.masks is not None:
             instance_masks.check(self.spec.masks, outputs, self.spec.extras, count)
+        if self.spec.keypoints is not None:
+            keypoints.check(self.spec.keypoints, outputs, count)
 
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
@@ -106,7 +102,7 @@ class DetectionTask:
             boxes = placement.to_original(found.boxes)
         there = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))[:most]
         found, boxes = found.take(there), boxes[there]
-        return self._detections(boxes, found, self._masks(outputs, found, boxes, placement, options))
+        return self._detections(outputs, found, boxes, placement, options)
 
     def refine(self, prediction: Detections, grey: Callable[[], Grey], options: Options) -> Detections:
         """Read the barcodes on the detections of `barcode_labels`, where manifest and request want it."""
@@ -117,24 +113,66 @@ class DetectionTask:
         codes = dict(zip(coded, read_barcodes(grey(), prediction.boxes[coded], self.spec.reading), strict=True))
         return replace(prediction, barcodes=tuple(codes.get(index, ()) for index in range(len(prediction.labels))))
 
+    def moved(self, prediction: Detections, region: Region, whole: Size) -> Detections:
+        """See `Task.moved`."""
+        found = prediction.moved((1, 1), (region.left, region.top))
+        return replace(found, masks=found.masks and instance_masks.moved(found.masks, region, whole))
+
+    @property
+    def tiles(self) -> Tiles | None:
+        """See `JoiningTask.tiles`."""
+        return self.spec.tiles
+
+    def join(self, parts: Sequence[Part], size: Size, options: Options) -> Detections:
+        """What tiles saw of one object becomes one detection, as `seams` has it, on the whole picture."""
+        most = self.spec.max_detections if options.max_detections is None else options.max_detections
+        agnostic = self.spec.class_agnostic if options.class_agnostic is None else options.class_agnostic
+        found = of_parts([(part.prediction, part.region) for part in parts], size)
+        classes = np.zeros_like(found.class_ids) if agnostic and self.spec.nms else found.class_ids
+        tiles = np.repeat(np.arange(len(parts)), [len(part.prediction.labels) for part in parts])
+        seen = Seen(found.boxes, found.scores, classes, tiles, [part.region for part in parts], size)
+        return put_together(found, seams.join(seen, most), size)
+
     def _only(self, found: Candidates, class_ids: NDArray[np.int64]) -> Candidates:
         """The best `max_candidates` of these classes."""
         found = found.take(np.flatnonzero(np.isin(found.class_ids, class_ids)))
         return found.take(strongest(found.scores, -np.inf, self.spec.max_candidates))
 
+    def _detections(
+        self, outputs: Outputs, found: Candidates, boxes: Boxes, placement: Placement, options: Options
+    ) -> Detections:
+        labels = tuple(self._label(class_id) for class_id in found.class_ids.tolist())
+        return Detections(
+            boxes,
+            np.clip(found.scores, 0, 1),
+            found.class_ids,
+            labels,
+            masks=self._masks(outputs, found, boxes, placement, options),
+            keypoints=self._keypoints(outputs, found, placement),
+            oriented=None if found.turned is None else oriented_boxes.placed(found.turned, placement),
+        )
+
     def _masks(
-        self, outputs: Outputs, found: Candidates, boxes: NDArray[np.float32], placement: Placement, options: Options
+        self, outputs: Outputs, found: Candidates, boxes: Boxes, placement: Placement, options: Options
     ) -> Masks | None:
         spec = self.spec.masks
-        if spec is None or options.masks == "none" or not isinstance(self._decoder, OutputDecoder):
+        if spec is None or options.masks == "none":
             return None
-        extras = self._decoder.extras(self.spec, outputs, found.rows) if self.spec.extras else boxes[:, :0]
-        chosen = Chosen(found.rows, extras, found.boxes, boxes)
+        chosen = Chosen(found.rows, self._extras(outputs, found), found.boxes, boxes)
         return instance_masks.read(spec, options.masks or spec.format, outputs, chosen, placement)
 
-    def _detections(self, boxes: NDArray[np.float32], found: Candidates, masks: Masks | None) -> Detections:
-        labels = tuple(self._label(class_id) for class_id in found.class_ids.tolist())
-        return Detections(boxes, np.clip(found.scores, 0, 1), found.class_ids, labels, masks=masks)
+    def _keypoints(self, outputs: Outputs, found: Candidates, placement: Placement) -> Keypoints | None:
+        spec = self.spec.keypoints
+        if spec is None:
+            return None
+        normalized = self.spec.coordinates == "normalized"
+        return keypoints.read(spec, normalized, outputs, self._extras(outputs, found), found.rows, placement)
+
+    def _extras(self, outputs: Outputs, found: Candidates) -> NDArray[np.float32]:
+        """The further numbers [n, extras] of these candidates."""
+        if not self.spec.extras or not isinstance(self._decoder, OutputDecoder):
+            return found.boxes[:, :0]
+        return self._decoder.extras(self.spec, outputs, found.rows)
 
     def _label(self, class_id: int) -> str:
         # A graph that numbers its own classes can exceed the labels, and nothing at warm-up would show it.
@@ -152,6 +190,9 @@ def _survivors(found: Candidates, iou_threshold: float, class_agnostic: bool) ->
     """
     if len(found.scores) < 2:
         return np.arange(len(found.scores))
+    if found.turned is not None:
+        classes = np.zeros_like(found.class_ids) if class_agnostic else found.class_ids
+        return oriented_boxes.survivors(found.turned, classes, iou_threshold)
     # OpenCV keeps classes apart by shifting them by multiples of the largest coordinate; so none may be negative.
     corners = found.boxes.astype(np.float64)
     corners -= corners[:, :2].min(axis=0)[[0, 1, 0, 1]]

@@ -6,9 +6,11 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from app.vision.check_digits import CheckedFormat
+from app.vision.keypoint_spec import KeypointSpec
 from app.vision.mask_spec import MaskSpec
 from app.vision.symbologies import Format, Reading
 from app.vision.tasks import TaskSpec
+from app.vision.tiling import Tiles
 
 BoxFormat = Literal["xyxy", "cxcywh", "xywh", "yxyx"]
 Column = Literal["box", "score", "class", "image"]
@@ -35,7 +37,8 @@ _BELONGS = {
     "multi_label": ("boxes_scores", "gfl", "yolo"),
     "extras": ("yolo", "yolo_objectness", "end_to_end"),
     "masks": ("boxes_scores", "boxes_scores_labels", "end_to_end", "yolo", "yolo_objectness"),
-    "rotated": ("yolo",),
+    "keypoints": ("boxes_scores", "boxes_scores_labels", "end_to_end", "yolo", "yolo_objectness"),
+    "rotated": ("yolo", "end_to_end"),
     "transposed": ("yolo",),
     "label_offset": ("boxes_scores_labels", "end_to_end"),
 }
@@ -62,13 +65,17 @@ class DetectionSpec(TaskSpec):
     - `package.module:function`: somebody's own; see `decoders.plugin`.
 
     Each candidate counts for its best class only or, with `multi_label`, for every one that scores enough. `extras`
-    are further numbers for each candidate behind the classes that are not read (mask coefficients, keypoints); with
-    `rotated` the last of them is the box's angle, and the upright box around it is answered. `outputs` names the
-    graph's outputs in the decoder's order, where that is not the graph's own. With `background`, class 0 (or with
+    are further numbers for each candidate behind the classes (mask coefficients, keypoints, an angle). `outputs` names
+    the graph's outputs in the decoder's order, where that is not the graph's own. With `background`, class 0 (or with
     `last` the last) means nothing and is not among the labels. At most `max_candidates` go into the suppression (class
     by class or, if `class_agnostic`, of all together), so that a noisy picture costs no more than a busy one.
 
-    With `masks`, each detection has a mask; see `MaskSpec`.
+    With `rotated` boxes are oriented: centre, width and height, and the last of the extras is the angle in radians by
+    which they are turned clockwise, from the right. They suppress each other by how much they overlap as they lie.
+
+    With `tiles`, pictures that are larger than one are looked at tile by tile; see `Tiles`.
+
+    With `masks`, each detection has a mask; see `MaskSpec`. With `keypoints`, each has points; see `KeypointSpec`.
 
     With `read_barcodes`, codes on the detections of `barcode_labels` are read: of `barcode_formats` (all common ones,
     where none is named), and of those in `barcode_check_digits` only where their last character is a right check digit.
@@ -87,10 +94,12 @@ class DetectionSpec(TaskSpec):
     extras: int = Field(default=0, ge=0)
     rotated: bool = False
     masks: MaskSpec | None = None
+    keypoints: KeypointSpec | None = None
     columns: tuple[Column, ...] = ("box", "score", "class")
     strides: tuple[int, ...] = (8, 16, 32)
     cell_offset: float = Field(default=0.0, ge=0, le=1)
     bins: int = Field(default=8, ge=2, le=64)
+    tiles: Tiles | None = None
     score_threshold: float = Field(default=0.25, ge=0, le=1)
     iou_threshold: float = Field(default=0.45, ge=0, le=1)
     max_detections: int = Field(default=100, ge=1)
@@ -108,7 +117,8 @@ class DetectionSpec(TaskSpec):
         if not isinstance(section, dict):
             return section
         decoder = str(section.get("decoder"))
-        defaults: dict[str, Any] = {"box_format": "cxcywh"} if decoder in _CENTRES else {}
+        centres = decoder in _CENTRES or bool(section.get("rotated"))
+        defaults: dict[str, Any] = {"box_format": "cxcywh"} if centres else {}
         if decoder == "fastestdet":
             defaults["coordinates"] = "normalized"
         if decoder in ("end_to_end", "boxes_scores_indices"):
@@ -129,8 +139,8 @@ class DetectionSpec(TaskSpec):
         if self.apply_sigmoid and self.apply_softmax:
             raise ValueError("apply_softmax: scores are made by one of apply_sigmoid and apply_softmax; remove one")
         self._check_masks()
-        if self.rotated and not self.extras:
-            raise ValueError("rotated: the angle is the last of the extras; set extras to 1")
+        self._check_keypoints()
+        self._check_rotated()
         if sorted(self.columns) not in (["box", "class", "score"], ["box", "class", "image", "score"]):
             raise ValueError("columns: must be box, score and class, and perhaps image, each once")
         unread = set(self.barcode_check_digits) - set(self.barcode_formats or self.barcode_check_digits)
@@ -148,6 +158,28 @@ class DetectionSpec(TaskSpec):
         if self.masks.kind == "prototypes" and not self.extras:
             raise ValueError("masks: prototypes are weighed by each candidate's extras; set extras to their number")
 
+    def _check_keypoints(self) -> None:
+        if self.keypoints is None:
+            return
+        if self.decoder not in ROLES:
+            raise ValueError("keypoints: a decoder of your own gives none; remove it")
+        wanted = self.keypoints.extras
+        if wanted and ((self.masks is not None and self.masks.kind == "prototypes") or self.rotated):
+            raise ValueError("keypoints: the extras hold mask coefficients or an angle; name the points' output")
+        if wanted and self.extras != wanted:
+            raise ValueError(
+                f"keypoints: {len(self.keypoints.names)} points of {self.keypoints.dimensions} numbers are {wanted}, "
+                f"but extras is {self.extras}; set extras to {wanted}, or correct names or dimensions"
+            )
+
+    def _check_rotated(self) -> None:
+        if not self.rotated:
+            return
+        if not self.extras:
+            raise ValueError("rotated: the angle is the last of the extras; set extras to 1")
+        if (self.box_format, self.coordinates) != ("cxcywh", "pixels"):
+            raise ValueError("rotated: boxes are cxcywh in pixels; remove box_format and coordinates")
+
     def _check_fields(self) -> None:
         """What this decoder has no use for would be ignored silently."""
         for name, decoders in _BELONGS.items():
@@ -163,7 +195,8 @@ class DetectionSpec(TaskSpec):
     @property
     def others(self) -> tuple[str, ...]:
         """The outputs that are read beside the decoder's."""
-        return () if self.masks is None else (self.masks.output,)
+        masks = () if self.masks is None else (self.masks.output,)
+        return masks if self.keypoints is None else (*masks, *self.keypoints.outputs)
 
     @property
     def reading(self) -> Reading:

@@ -2,7 +2,6 @@
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import cv2
@@ -11,13 +10,17 @@ from numpy.typing import NDArray
 
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.drawing_shapes import draw_box, draw_keypoints, draw_polygon
+from app.vision.drawing_text import draw_lines
 from app.vision.drawing_values import draw_map, draw_vector
 from app.vision.embedding import Embedding
 from app.vision.image import Picture, Size
 from app.vision.instance_masks import Masks
 from app.vision.maps import Maps
-from app.vision.pen import INK_DARK, INK_LIGHT, LINE, Canvas, Colour, Pen, darken, fill, readable_on, strips
+from app.vision.pen import INK_LIGHT, LINE, Canvas, Colour, Pen, darken, fill, readable_on, strips
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 
 Names = tuple[str, ...]
 
@@ -41,11 +44,12 @@ def canvas_size(size: Size) -> Size:
 
 def draw(
     picture: Picture,
-    prediction: Detections | Classification | Segmentation | Embedding | Maps,
+    prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition | Embedding | Maps | None,
     size: Size | None = None,
     colours: Sequence[Colour] | None = None,
 ) -> NDArray[np.uint8]:
-    """The picture with the prediction on it: uint8 [height, width, 3] RGB, of `size` or `canvas_size`.
+    """The picture with the prediction on it, where there is one: uint8 [height, width, 3] RGB, of `size` or else
+    `canvas_size`.
 
     A class has the same colour on every picture, unless `colours` has one for each detection. `picture` itself is not
     changed.
@@ -58,10 +62,12 @@ def draw(
     else:
         way = cv2.INTER_AREA if across <= 1 and down <= 1 else cv2.INTER_CUBIC
         canvas = np.asarray(cv2.resize(picture.pixels, size, interpolation=way), np.uint8)
+    if prediction is None:
+        return canvas
     stretch = np.array([across, down] * 2, np.float32)
     pen = Pen.for_picture(size)
     if isinstance(prediction, Detections):
-        located = replace(prediction, boxes=picture.located(prediction.boxes) * stretch)
+        located = _on_canvas(picture, prediction, across, down)
         colours = colours or list(map(colour_of, prediction.class_ids.tolist()))
         if prediction.masks is not None:
             whole = picture.located(np.array([[0, 0, *picture.size]], np.float32))[0] * stretch
@@ -73,6 +79,12 @@ def draw(
         return canvas
     if isinstance(prediction, Maps):
         draw_map(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch, pen)
+        return canvas
+    if isinstance(prediction, TextDetection):
+        _draw_text(canvas, prediction, picture, stretch, pen)
+        return canvas
+    if isinstance(prediction, TextRecognition):
+        _draw_panel(canvas, (prediction.text,), [0], [prediction.score], pen)
         return canvas
     if isinstance(prediction, Segmentation):
         _paint(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch)
@@ -109,30 +121,46 @@ def colour_of(class_id: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
+def _draw_text(canvas: Canvas, found: TextDetection, picture: Picture, stretch: NDArray[np.float32], pen: Pen) -> None:
+    corners = found.quads.reshape(-1, 4)  # two points each, which is what `located` takes
+    quads = (picture.located(corners) * stretch).reshape(-1, 4, 2)
+    places = range(len(quads))
+    draw_lines(canvas, quads, [str(place + 1) for place in places], list(map(colour_of, places)), pen)
+
+
 def _draw_detections(canvas: Canvas, found: Detections, colours: Sequence[Colour], pen: Pen) -> None:
     # The best last, so that nothing lies over it; and every plate over every box.
     ranked = range(len(found.labels))[::-1]
     boxes = found.boxes.tolist()
     for index in ranked:
-        _draw_box(canvas, boxes[index], colours[index], pen)
+        _draw_outline(canvas, found, index, boxes[index], colours[index], pen)
+    if found.keypoints is not None:
+        for index in ranked:
+            draw_keypoints(canvas, found.keypoints, index, colours[index], pen)
     for index in ranked:
-        _draw_plate(canvas, boxes[index], _caption(found, index), float(found.scores[index]), colours[index], pen)
+        top = _upper_left(found, index, boxes[index])
+        _draw_plate(canvas, top, _caption(found, index), float(found.scores[index]), colours[index], pen)
 
 
-def _draw_box(canvas: Canvas, box: list[float], colour: Colour, pen: Pen) -> None:
-    left, top, right, bottom = (round(edge) for edge in box)
-    halo = max(1, pen.line // 2)
-    _frame(canvas, left - halo, top - halo, right + halo, bottom + halo, halo, INK_DARK)
-    _frame(canvas, left, top, max(right, left + 1), max(bottom, top + 1), pen.line, colour)
+def _on_canvas(picture: Picture, found: Detections, across: float, down: float) -> Detections:
+    """In pixels of a canvas that has so many for each of the picture's that were decoded."""
+    left, top = picture.offset
+    return found.moved((across / picture.factor, down / picture.factor), (left * across, top * down))
 
 
-def _frame(canvas: Canvas, left: int, top: int, right: int, bottom: int, line: int, colour: Colour) -> None:
-    """A frame inside these edges; `right` and `bottom` are the first pixels outside."""
-    inner_x, inner_y = max(left, right - line), max(top, bottom - line)
-    fill(canvas, left, top, right, min(top + line, bottom), colour)
-    fill(canvas, left, inner_y, right, bottom, colour)
-    fill(canvas, left, top, min(left + line, right), bottom, colour)
-    fill(canvas, inner_x, top, right, bottom, colour)
+def _draw_outline(canvas: Canvas, found: Detections, index: int, box: list[float], colour: Colour, pen: Pen) -> None:
+    if found.oriented is None:
+        draw_box(canvas, box, colour, pen)
+    else:
+        draw_polygon(canvas, found.oriented.polygons[index], colour, pen)
+
+
+def _upper_left(found: Detections, index: int, box: list[float]) -> tuple[float, float]:
+    """Where a plate lies: of a turned box at its highest corner, from which an upright one's may be far."""
+    if found.oriented is None:
+        return box[0], box[1]
+    x, y = min(found.oriented.polygons[index].tolist(), key=lambda corner: corner[1])
+    return x, y
 
 
 def _caption(found: Detections, index: int) -> str:
@@ -141,17 +169,19 @@ def _caption(found: Detections, index: int) -> str:
     return " · ".join(code.text for code in codes) or found.labels[index]
 
 
-def _draw_plate(canvas: Canvas, box: list[float], label: str, score: float, colour: Colour, pen: Pen) -> None:
-    """The label on a plate above the box, or inside its upper edge where there is no room; never out of the picture."""
+def _draw_plate(canvas: Canvas, at: tuple[float, float], label: str, score: float, colour: Colour, pen: Pen) -> None:
+    """The label on a plate above a box whose upper left corner is given, or inside its upper edge where there is no
+    room; never out of the picture.
+    """
     canvas_height, canvas_width = canvas.shape[:2]
     ending = f" {score:.0%}"
     room = canvas_width - 2 * pen.margin
     text = (pen.shortened(label, room - pen.width_of(ending)) + ending).strip()
     width, height = pen.width_of(text) + 2 * pen.margin, round(LINE * pen.text) + 2 * pen.margin
-    left = max(0, min(round(box[0]), canvas_width - width))
-    top = round(box[1]) - height
+    left = max(0, min(round(at[0]), canvas_width - width))
+    top = round(at[1]) - height
     if top < 0:
-        top = max(0, min(round(box[1]), canvas_height - height))
+        top = max(0, min(round(at[1]), canvas_height - height))
     fill(canvas, left, top, left + width, top + height, colour)
     pen.write(canvas, text, left + pen.margin, top + pen.margin, readable_on(colour))
 

@@ -1,7 +1,6 @@
 """Two answers to one picture, drawn side by side: what only one of them says has a colour of its own."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +13,8 @@ from app.vision.image import Picture, Size
 from app.vision.maps import Maps
 from app.vision.pen import INK_LIGHT, Canvas, Colour, Pen, fill
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 
 SAME, CHANGED, LOST, GAINED = (150, 156, 164), (250, 204, 21), (239, 68, 36), (14, 165, 233)
 """Colours of detections that both have, that have another class in the other answer, and that the first or the second
@@ -26,7 +27,7 @@ _DARK = (17, 20, 26)
 _PEN = Pen(line=1, margin=8, text=17)
 _GAP = 6
 
-Prediction = Detections | Classification | Segmentation | Embedding | Maps
+Prediction = Detections | Classification | Segmentation | TextDetection | TextRecognition | Embedding | Maps
 
 
 def side_size(size: Size) -> Size:
@@ -73,16 +74,7 @@ def _coloured(first: Detections, second: Detections) -> list[tuple[Detections, l
 def _with_differences_above(found: Detections, colours: list[Colour]) -> tuple[Detections, list[Colour]]:
     """In the order in which the first lies above all others."""
     order = sorted(range(len(colours)), key=lambda index: colours[index] == SAME)
-    masks = found.masks and replace(found.masks, masks=tuple(found.masks.masks[index] for index in order), told=())
-    chosen = Detections(
-        found.boxes[order],
-        found.scores[order],
-        found.class_ids[order],
-        tuple(found.labels[index] for index in order),
-        None if found.barcodes is None else tuple(found.barcodes[index] for index in order),
-        masks,
-    )
-    return chosen, [colours[index] for index in order]
+    return found.take(order), [colours[index] for index in order]
 
 
 def _strip(width: int, title: str = "") -> Canvas:

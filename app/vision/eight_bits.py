@@ -30,7 +30,7 @@ def from_sixteen_bits(pixels: Pixels, levels: Levels) -> Pixels:
 
 def on_white(pixels: Pixels, levels: Levels) -> Pixels:
     """BGRA [h, w, 4] of 8 or 16 bits, laid on white: RGB uint8 [h, w, 3] at the front of the same memory."""
-    return _in_bands(pixels, lambda band: _laid_on_white(_eight_bits(band, levels)), (3,))
+    return _in_bands(pixels, lambda band: laid_on_white(_eight_bits(band, levels)), (3,))
 
 
 def with_alpha(pixels: Pixels, levels: Levels) -> Pixels:
@@ -85,7 +85,8 @@ def _eight_bits(band: Pixels, levels: Levels) -> Pixels:
     return small
 
 
-def _laid_on_white(pixels: Pixels) -> Pixels:
+def laid_on_white(pixels: Pixels) -> Pixels:
+    """BGRA uint8 [h, w, 4], laid on white: RGB uint8 [h, w, 3], a new array."""
     alpha = cv2.cvtColor(cv2.extractChannel(pixels, 3), cv2.COLOR_GRAY2RGB)
     darkness = cv2.bitwise_not(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB))
     return cv2.bitwise_not(cv2.multiply(darkness, alpha, scale=1 / 255))

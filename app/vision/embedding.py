@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from app.errors import EngineFailure, InvalidManifest, InvalidRequest
+from app.vision.header import Size
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import (
     OF_BOXES,
     OF_MAPS,
@@ -105,6 +107,10 @@ class EmbeddingTask:
 
     def refine(self, prediction: Embedding, grey: Callable[[], Grey], options: Options) -> Embedding:
         """Nothing to look at again."""
+        return prediction
+
+    def moved(self, prediction: Embedding, region: Region, whole: Size) -> Embedding:
+        """It has no place."""
         return prediction
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from app.vision.eight_bits import FULL_RANGE, Levels
 from app.vision.image import Size
+from app.vision.varying_size import VaryingSize
 
 LARGEST_INPUT = 4096
 """Pixels of a side."""
@@ -31,6 +32,8 @@ class InputSpec(BaseModel):
 
     - `letterbox` keeps the aspect and fills the rest with `pad`; `align` puts the picture (YOLOX: top left);
     - `stretch` fills the input whatever the aspect;
+    - `fit_height` fills the height and keeps the aspect, as a line of text wants it: the width is rounded up, what is
+      left free at the right is filled with `pad`, and what is wider than the input is squeezed into it;
     - `center_crop` keeps the middle of a picture that was resized to `resize_to`: its shorter side (by default such
       that it just covers the input), or both as [width, height] whatever the aspect.
 
@@ -42,16 +45,19 @@ class InputSpec(BaseModel):
     unless `round_pixels` is false, as where a family resizes tensors. Boxes go back by what each side was really
     resized by or, with `unscale: ratio`, by the ratio that both were meant to be.
 
+    With `varying` the input is as large as each picture wants it, and `size` the largest that it may be.
+
     `constants` feeds the graph's other inputs by name, the same for every picture, each without the batch dimension.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Size
-    resize: Literal["letterbox", "stretch", "center_crop"] = "letterbox"
+    resize: Literal["letterbox", "stretch", "center_crop", "fit_height"] = "letterbox"
     align: Literal["center", "top_left"] = "center"
     pad: Grey | tuple[Grey, ...] = 114
     resize_to: Annotated[int, Field(ge=1, le=_LARGEST_RESIZED)] | Size | None = None
+    varying: VaryingSize | None = None
     rounding: Literal["round", "floor"] = "round"
     crop_rounding: Literal["round", "floor"] = "round"
     reduce: Literal["auto", "none"] = "auto"
@@ -135,6 +141,7 @@ class InputSpec(BaseModel):
         if self.crop_rounding != "round" and self.resize != "center_crop":
             raise ValueError("crop_rounding: belongs to resize: center_crop; remove it or change resize")
         self._check_resized()
+        self._check_varying()
         self._check_constants()
         return self
 
@@ -146,6 +153,14 @@ class InputSpec(BaseModel):
         if not fits:
             to = self.resize_to if isinstance(self.resize_to, int) else list(self.resize_to or ())
             raise ValueError(f"resize_to: {to} is smaller than the crop {list(self.size)}; enlarge it")
+
+    def _check_varying(self) -> None:
+        if self.varying is None:
+            return
+        if self.resize not in ("stretch", "fit_height"):
+            raise ValueError(f"varying: belongs to resize: stretch or fit_height, not {self.resize}; change one")
+        if problem := self.varying.problem(self.size, self.resize):
+            raise ValueError(problem)
 
     def _check_constants(self) -> None:
         for name in self.constants:
@@ -160,6 +175,16 @@ class InputSpec(BaseModel):
         """The value of a further input for one picture, without the batch dimension."""
         value = self.constants[name]
         return np.asarray(list(self.size) if value == "size" else value)
+
+    def for_picture(self, upright: Size) -> "InputSpec":
+        """The input for a picture of this upright size: itself, but where the size varies."""
+        if self.varying is None:
+            return self
+        size = self.varying.area if self.resize == "stretch" else self.varying.line
+        return self._sized(size(upright, self.size))
+
+    def _sized(self, size: Size) -> "InputSpec":
+        return self.model_copy(update={"size": size, "varying": None})
 
     @property
     def channel_count(self) -> int:

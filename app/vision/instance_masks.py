@@ -18,10 +18,13 @@ from app.vision.mask_formats import Mask, MaskFile, Ring, Rle
 from app.vision.mask_places import Cut
 from app.vision.mask_spec import MaskSpec
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import MaskFormat, Outputs
 
 Array = NDArray[Any]
 _Part = Callable[[tuple[slice, slice]], Array]
+_NEARLY = 1e-6
+"""Of a cell, by which a middle may be off an edge for want of digits."""
 Told = tuple[Ring, ...] | Rle | MaskFile
 
 
@@ -34,6 +37,11 @@ class Masks:
     grid: Size
     masks: tuple[Mask, ...]
     told: tuple[Told, ...]
+
+    def take(self, order: Sequence[int]) -> "Masks":
+        """Those of them, in that order."""
+        told = tuple(self.told[index] for index in order) if self.told else ()
+        return Masks(self.grid, tuple(self.masks[index] for index in order), told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,79 @@ def read(spec: MaskSpec, told: MaskFormat, outputs: Outputs, chosen: Chosen, pla
         for source, cut in zip(_sources(spec, planes, chosen), cuts, strict=True)
     )
     return Masks(grid, found, _told(found, told, grid, size))
+
+
+def moved(found: Masks, region: Region, whole: Size, grid: Size | None = None) -> Masks:
+    """Masks of a part of a picture on a grid over the whole; its cells are as large as theirs where none is given."""
+    if grid is None:
+        across, down = region.size.width / found.grid.width, region.size.height / found.grid.height
+        grid = Size(max(1, round(whole.width / across)), max(1, round(whole.height / down)))
+    masks = tuple(_on_grid(mask, found.grid, region, grid, whole) for mask in found.masks)
+    told = tuple(_told_elsewhere(one, mask, grid, region) for one, mask in zip(found.told, masks, strict=True))
+    return Masks(grid, masks, told)
+
+
+def joined(found: Masks, members: Sequence[Sequence[int]], size: Size) -> Masks:
+    """A mask of each group of them, of a picture of that size: all that belongs to any of the group."""
+    masks, told = [], []
+    for group in members:
+        mask, one = found.masks[group[0]], found.told[group[0]]
+        if len(group) > 1:
+            mask = _united([found.masks[place] for place in group])
+            (one,) = _told([mask], _format_of(one), found.grid, size)
+        masks.append(mask)
+        told.append(one)
+    return Masks(found.grid, tuple(masks), tuple(told))
+
+
+def _united(masks: Sequence[Mask]) -> Mask:
+    left, top = min(mask.left for mask in masks), min(mask.top for mask in masks)
+    right = max(mask.left + mask.bits.shape[1] for mask in masks)
+    bottom = max(mask.top + mask.bits.shape[0] for mask in masks)
+    bits = np.zeros((bottom - top, right - left), np.uint8)
+    for mask in masks:
+        height, width = mask.bits.shape
+        bits[mask.top - top :, mask.left - left :][:height, :width] |= mask.bits
+    return Mask(left, top, bits)
+
+
+def _format_of(told: Told) -> MaskFormat:
+    if isinstance(told, Rle):
+        return "rle" if isinstance(told.counts, str) else "uncompressed_rle"
+    return "png" if isinstance(told, MaskFile) else "polygon"
+
+
+def _on_grid(mask: Mask, own: Size, region: Region, grid: Size, whole: Size) -> Mask:
+    """For each cell what the part's own mask has under its middle."""
+    height, width = mask.bits.shape
+    left, columns = _cells_under(mask.left, width, own.width, region.left, region.size.width, grid.width, whole.width)
+    top, rows = _cells_under(mask.top, height, own.height, region.top, region.size.height, grid.height, whole.height)
+    return Mask(left, top, np.ascontiguousarray(mask.bits[np.ix_(rows, columns)]))
+
+
+def _cells_under(
+    first: int, count: int, own: int, start: int, length: int, cells: int, whole: int
+) -> tuple[int, NDArray[np.intp]]:
+    """Of `own` cells over `length` pixels from `start` on, those `count` from `first` on: which of `cells` over `whole`
+    pixels they begin at, and which of them lies under the middle of each from there on; at least one.
+    """
+    own_cell, cell = length / own, whole / cells
+    begin = max(0, math.ceil((start + first * own_cell) / cell - 0.5 - _NEARLY))
+    end = min(cells, math.ceil((start + (first + count) * own_cell) / cell - 0.5 - _NEARLY))
+    begin = min(begin, cells - 1)
+    middles = (np.arange(begin, max(end, begin + 1)) + 0.5) * cell
+    return begin, np.clip(((middles - start) / own_cell).astype(np.intp) - first, 0, count - 1)
+
+
+def _told_elsewhere(told: Told, mask: Mask, grid: Size, region: Region) -> Told:
+    """Outlines and files keep their shape; run lengths are of the whole grid."""
+    if isinstance(told, Rle):
+        counts = mask_formats.runs(mask, grid)
+        return Rle(grid, counts.tolist() if isinstance(told.counts, list) else mask_formats.compressed([counts])[0])
+    if isinstance(told, MaskFile):
+        x0, y0, x1, y1 = told.box
+        return MaskFile(told.png, (x0 + region.left, y0 + region.top, x1 + region.left, y1 + region.top))
+    return tuple(ring + np.array((region.left, region.top)) for ring in told)
 
 
 def _planes(output: Array) -> Array:

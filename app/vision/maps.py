@@ -1,7 +1,7 @@
 """Maps: a number for every part of a picture, such as its depth or how much it shows of something."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import cv2
@@ -13,6 +13,7 @@ from app.vision.class_names import ClassNames
 from app.vision.image import Size
 from app.vision.map_cells import cells_of_picture, seen_box
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import OF_BOXES, OF_VECTORS, Grey, MapSize, Options, Outputs, TaskSpec, chosen_output, refuse
 
 Unit = Literal["metres", "relative", "inverse", "score"]
@@ -159,6 +160,12 @@ class MapsTask:
     def refine(self, prediction: Maps, grey: Callable[[], Grey], options: Options) -> Maps:
         """Nothing to look at again."""
         return prediction
+
+    def moved(self, prediction: Maps, region: Region, whole: Size) -> Maps:
+        """The maps keep their cells; what is outside of the part is outside of them."""
+        left, top, right, bottom = prediction.map_box
+        box = left + region.left, top + region.top, right + region.left, bottom + region.top
+        return replace(prediction, map_box=box)
 
 
 def encode_plane(plane: Plane) -> MapFile:

@@ -64,11 +64,13 @@ class Cut(NamedTuple):
         return np.asarray(larger[y : y + self.height, x : x + self.width])
 
 
-def grid_of(size: Size, boxes: NDArray[np.floating[Any]]) -> Size:
-    """How finely a picture of this size is divided, so that masks in all of these boxes take bounded memory."""
+def grid_of(size: Size, boxes: NDArray[np.floating[Any]], most: int = GRID_PIXELS) -> Size:
+    """How finely a picture of this size is divided, at most into so many cells, so that masks in all of these boxes
+    take bounded memory.
+    """
     area = float(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1, dtype=np.float64).sum())
     pixels = size.width * size.height
-    share = min(1.0, (GRID_PIXELS / pixels) ** 0.5, (ALL_PIXELS / max(area, 1.0)) ** 0.5, GRID_SIDE / max(size))
+    share = min(1.0, (most / pixels) ** 0.5, (ALL_PIXELS / max(area, 1.0)) ** 0.5, GRID_SIDE / max(size))
     return size if share == 1 else Size(max(1, round(size.width * share)), max(1, round(size.height * share)))
 
 

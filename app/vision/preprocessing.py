@@ -52,15 +52,23 @@ class Placement:
 
     def to_original(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Boxes float32 [n, 4] (x0, y0, x1, y1) in pixels of the input to pixels of the original, clipped to it."""
-        offset = np.array([self.offset_x, self.offset_y] * 2, np.float32)
-        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
-        return np.asarray(np.clip((boxes - offset) / scale, 0, np.array(self.size * 2, np.float32)), np.float32)
+        corners = self.points_to_original(boxes.reshape(-1, 2)).reshape(boxes.shape)
+        return np.asarray(np.clip(corners, 0, np.array(self.size * 2, np.float32)), np.float32)
+
+    def points_to_original(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Points float32 [..., 2] (x, y) in pixels of the input to pixels of the original, wherever they lie."""
+        offset = np.array([self.offset_x, self.offset_y], np.float32)
+        return np.asarray((points - offset) / np.array([self.scale_x, self.scale_y], np.float32), np.float32)
 
 
 def target_size(upright: Size, spec: InputSpec) -> Size:
     """The size that the whole picture is resized to, or would be before a crop; at least 1 x 1."""
     if spec.resize == "stretch":
         return spec.size
+    if spec.resize == "fit_height":
+        return Size(
+            min(spec.size.width, math.ceil(spec.size.height * upright.width / upright.height)), spec.size.height
+        )
     if isinstance(spec.resize_to, Size):
         return spec.resize_to
     whole = math.floor if spec.rounding == "floor" else round
@@ -93,6 +101,8 @@ def decoding_target(upright: Size, spec: InputSpec) -> Size | None:
 
 def device_problem(spec: InputSpec) -> str | None:
     """Why `device_preprocessing` cannot prepare what this says, or None where it can."""
+    if spec.varying is not None or spec.resize == "fit_height":
+        return "its input follows each picture's sides"
     if spec.reduce == "none" or spec.antialias:
         return "its manifest wants every pixel as its family's own code makes it"
     if spec.channels not in ("rgb", "bgr"):
@@ -131,7 +141,7 @@ def geometry(
         left, top = -window.left, -window.top
     elif spec.resize == "center_crop":
         cut, content = _crop(decoded, target, spec.size), spec.size
-    elif spec.align == "center":
+    elif spec.align == "center" and spec.resize != "fit_height":
         left, top = (spec.size.width - target.width) // 2, (spec.size.height - target.height) // 2
     # Cuts are at whole pixels and reductions round up, so the scale is what it came to, not what was asked for.
     scale_x, scale_y = (_scale(length, side, spec) for length, side in _lengths(cut, content))

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from app.vision.header import Size
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import Grey, Options, Outputs
 
 
@@ -27,4 +29,8 @@ class RawOutputs:
 
     def refine(self, prediction: Any, grey: Callable[[], Grey], options: Options) -> Any:
         """There is nothing to look at again."""
+        return prediction
+
+    def moved(self, prediction: Any, region: Region, whole: Size) -> Any:
+        """They have no place."""
         return prediction

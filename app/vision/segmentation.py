@@ -1,7 +1,7 @@
 """Semantic segmentation: which class every part of a picture shows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import cv2
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from app.errors import EngineFailure, InvalidManifest
 from app.vision.class_names import ClassNames
+from app.vision.header import Size
 from app.vision.map_cells import cells_of_picture
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import (
     OF_BOXES,
     OF_MAPS,
@@ -123,6 +125,14 @@ class SegmentationTask:
     def refine(self, prediction: Segmentation, grey: Callable[[], Grey], options: Options) -> Segmentation:
         """Nothing to look at again."""
         return prediction
+
+    def moved(self, prediction: Segmentation, region: Region, whole: Size) -> Segmentation:
+        """The map keeps its cells; what is outside of the part is outside of the map."""
+        left, top, right, bottom = prediction.map_box
+        shift = np.array([region.left, region.top] * 2, np.float32)
+        share = np.float32(region.pixels / (whole.width * whole.height))
+        box = left + region.left, top + region.top, right + region.left, bottom + region.top
+        return replace(prediction, map_box=box, shares=prediction.shares * share, boxes=prediction.boxes + shift)
 
     def _check_logits(self, table: NDArray[Any]) -> None:
         shape, classes = list(table.shape), len(self.labels)

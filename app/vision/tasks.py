@@ -1,16 +1,19 @@
 """What every task has in common: what a request may change, a section of the manifest, and the protocol."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from app.errors import InvalidManifest, InvalidRequest
+from app.vision.header import Size
 from app.vision.image import Picture
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
+from app.vision.tiling import Tiles, TilesWish
 
 Outputs = Mapping[str, NDArray[np.generic]]
 """One picture's rows of a model's outputs by name, in the graph's order, each without the batch dimension."""
@@ -32,6 +35,7 @@ EmbeddingFormat = Literal["json", "float32", "float16"]
 
 MapSize = Literal["model", "original"]
 """How large maps are: as the model's output, or as the upright picture."""
+Box = tuple[float, float, float, float]
 
 P_co = TypeVar("P_co", covariant=True)
 
@@ -42,8 +46,10 @@ class Options:
 
     Thresholds are 0 to 1; counts are positive. `classes` are names or numbers of those that are answered.
     `coordinates` is how boxes are told, not how they are found: a prediction's own are pixels always. `masks` is how
-    each detection's mask is told. `normalize` is whether an embedding's length becomes 1, `embedding_format` how its
-    numbers are told; `map_size` is how large maps are.
+    each detection's mask is told. `region` is the part of the picture that is asked about: x, y, width, height in
+    `coordinates`. `tiles` is how it, or the whole picture, is divided into parts that are looked at by themselves.
+    `normalize` is whether an embedding's length becomes 1, `embedding_format` how its numbers are told; `map_size` is
+    how large maps are.
     """
 
     score_threshold: float | None = None
@@ -58,6 +64,8 @@ class Options:
     normalize: bool | None = None
     embedding_format: EmbeddingFormat | None = None
     map_size: MapSize | None = None
+    region: Box | None = None
+    tiles: TilesWish | None = None
 
 
 DEFAULTS = Options()
@@ -93,8 +101,31 @@ class Task(Protocol[P_co]):
         Takes and returns a prediction of `finish`.
         """
 
+    def moved(self, prediction: Any, region: Region, whole: Size) -> Any:
+        """A prediction of a part of a picture in the coordinates of the whole, which is of that upright size."""
+
 
 AnyTask = Task[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A task's prediction of a part of a picture, in the part's own coordinates."""
+
+    prediction: Any
+    region: Region
+
+
+@runtime_checkable
+class JoiningTask(Protocol):
+    """A task that can put what it says of a picture's parts together."""
+
+    @property
+    def tiles(self) -> Tiles | None:
+        """How pictures are divided where the request does not say it."""
+
+    def join(self, parts: Sequence[Part], size: Size, options: Options) -> Any:
+        """One prediction of parts that overlap, of a picture of that upright size, in which their regions lie."""
 
 
 OF_VECTORS = ("normalize", "embedding_format")

@@ -34,6 +34,8 @@ DETECTION_EXAMPLE: dict[str, Any] = {
     "segmentation": None,
     "embedding": None,
     "maps": None,
+    "lines": None,
+    "text": None,
     "inventory": {
         "counts": {"carton": 1, "tote": 0, "pallet": 0, "label": 1, "empty_location": 0},
         "texts": ["BX-104-7731"],
@@ -61,6 +63,8 @@ SEGMENTATION_EXAMPLE: dict[str, Any] = {
     },
     "embedding": None,
     "maps": None,
+    "lines": None,
+    "text": None,
     "inventory": None,
     "batch_size": 1,
     "timings_ms": {"queue": 0.3, "decode": 5.1, "prepare": 1.1, "compute": 92.4, "finish": 4.1, "total": 103.4},

@@ -1,11 +1,22 @@
 """What a request may change."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
-from app.vision.tasks import Coordinates, EmbeddingFormat, MapSize, MaskWish, Options
+from app.vision.tasks import Box, Coordinates, EmbeddingFormat, MapSize, MaskWish, Options
+from app.vision.tiling import LARGEST_SIDE, LEAST_SIDE, Tiles, TilesWish
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -42,6 +53,70 @@ Classes = Annotated[
     Field(max_length=MOST_CLASSES),
     BeforeValidator(read_classes),
     WithJsonSchema(_CLASSES_SCHEMA),
+]
+
+
+def read_region(value: Any) -> Any:
+    """Four numbers of text with commas between; a list is left as it is."""
+    found = tuple(value.split(",")) if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or len(found) != 4:
+        raise PydanticCustomError("region_form", "is four numbers with commas between: x,y,width,height")
+    return found
+
+
+def _check_region(region: Box) -> Box:
+    if region[2] <= 0 or region[3] <= 0:
+        raise PydanticCustomError("region_empty", "width and height, the last two of its four numbers, must be above 0")
+    return region
+
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_REGION_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^[^,]+,[^,]+,[^,]+,[^,]+$"},
+        {"type": "array", "items": {"type": "number"}, "minItems": 4, "maxItems": 4},
+    ]
+}
+RegionOption = Annotated[
+    tuple[_Number, _Number, _Number, _Number],
+    BeforeValidator(read_region),
+    AfterValidator(_check_region),
+    WithJsonSchema(_REGION_SCHEMA),
+]
+
+
+def read_tiles(value: Any) -> Any:
+    """`size`, or `size,overlap`, or `size,overlap,whole_too`; what is none of these is for `pydantic` to refuse."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"size": value}
+    if isinstance(value, str) and value != "none":
+        parts = [part.strip() for part in value.split(",")]
+        if len(parts) > 3:
+            raise PydanticCustomError("tiles_form", "is size, or size,overlap, or size,overlap,whole_too, or none")
+        return dict(zip(("size", "overlap", "whole_too"), parts, strict=False))
+    return value
+
+
+def _tiles_text(tiles: TilesWish) -> str:
+    """As `read_tiles` reads it."""
+    if isinstance(tiles, str):
+        return tiles
+    return f"{tiles.size},{tiles.overlap},{str(tiles.whole_too).lower()}"
+
+
+_TILES_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": LEAST_SIDE, "maximum": LARGEST_SIDE},
+        {"type": "string", "pattern": r"^(none|[1-9]\d{2,3}(,0\.\d{1,3}(,(true|false))?)?)$"},
+        {key: value for key, value in Tiles.model_json_schema().items() if key != "title"},
+    ]
+}
+TilesOption = Annotated[
+    Annotated[Tiles, Tag("tiles")] | Annotated[Literal["none"], Tag("none")],
+    Discriminator(lambda value: "none" if value == "none" else "tiles"),
+    BeforeValidator(read_tiles),
+    PlainSerializer(_tiles_text),
+    WithJsonSchema(_TILES_SCHEMA),
 ]
 
 
@@ -88,6 +163,19 @@ class RequestOptions(BaseModel):
     map_size: MapSize | None = Field(
         None, description="How large maps are told: as the model's output is, or as the upright picture."
     )
+    region: RegionOption | None = Field(
+        None,
+        description="Only this part of the picture: x, y, width and height with commas between or as a list, in "
+        "`coordinates`. The answer is as if the part had been sent, its boxes and masks in the whole picture's "
+        "coordinates. What goes over an edge of the picture ends there.",
+    )
+    tiles: TilesOption | None = Field(
+        None,
+        description="Of a picture that is larger: look at it in square tiles of `size` pixels, each of which shares "
+        "`overlap` of its side with the next (0.2 where left out), and with `whole_too` (true where left out) at the "
+        "whole picture as well. As `640`, `640,0.2` or `640,0.2,false`, in JSON as an object too; `none` looks at the "
+        "whole picture alone. Barcodes are read once.",
+    )
     deadline_ms: int | None = Field(
         None, ge=1, le=3_600_000, description="An answer later than this is of no use; it is refused instead."
     )
@@ -107,4 +195,6 @@ class RequestOptions(BaseModel):
             normalize=self.normalize,
             embedding_format=self.embedding_format,
             map_size=self.map_size,
+            region=self.region,
+            tiles=self.tiles,
         )

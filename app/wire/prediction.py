@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections import Counter
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,20 @@ from app.vision.image import Size
 from app.vision.maps import Maps
 from app.vision.segmentation import UNKNOWN, Segmentation
 from app.vision.tasks import Coordinates
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
 from app.wire.masks import AnyMask, to_masks
+from app.wire.places import Keypoint, to_keypoints, to_polygons
+from app.wire.text import ReadText, TextLine, to_lines, to_text
 from app.wire.values import ValueMap, Vector, to_maps, to_vector
 
-AnyPrediction = Detections | Classification | Segmentation | Embedding | Maps
+AnyPrediction = Detections | Classification | Segmentation | Embedding | Maps | TextDetection | TextRecognition
 """What the tasks answer."""
 
 Box = tuple[float, float, float, float]
 Boxes = NDArray[np.float32]
+Polygon = Annotated[list[float], Field(min_length=8, max_length=8)]
 
 _PIXEL_DECIMALS, _SHARE_DECIMALS = 1, 6
 
@@ -67,6 +72,19 @@ class Detection(BaseModel):
     format: str | None = Field(None, description="That barcode's kind, for example `Code 128` or `QR Code`.")
     codes: list[Code] = Field([], description="Every barcode on it, from top to bottom.")
     mask: AnyMask | None = Field(None, description="What of the picture belongs to it, where the model tells masks.")
+    keypoints: list[Keypoint] | None = Field(
+        None, description="Its points in the order of the model's names, where the model finds some."
+    )
+    polygon: Polygon | None = Field(
+        None,
+        description="Where the model finds turned boxes: its corners x1, y1, …, x4, y4 in `coordinates`, clockwise as "
+        "one sees them, along the longer side first; `box` is the upright one around it, within the picture.",
+    )
+    angle: float | None = Field(
+        None,
+        description="With `polygon`: the direction from its first corner to the second, in degrees clockwise from the "
+        "right, -90 to below 90.",
+    )
 
 
 class ClassScore(BaseModel):
@@ -126,8 +144,8 @@ class TimingsMs(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The answer to one picture. `detections`, `classes`, `segmentation`, `embedding` or `maps`, as the model's task
-    is; others are null.
+    """The answer to one picture. `detections`, `classes`, `segmentation`, `embedding`, `maps`, `lines` or `text`, as
+    the model's task is; others are null.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE]})
@@ -139,11 +157,23 @@ class Prediction(BaseModel):
     coordinates: Coordinates = Field(
         "pixels", description="Of all boxes here: pixels of the upright picture, or 0 to 1 of its width and height."
     )
+    region: Box | None = Field(
+        None,
+        description="The part of the picture that was asked about, if any: x1, y1, x2, y2 in `coordinates`.",
+    )
+    tiles: int | None = Field(
+        None, description="Into how many tiles the picture was divided, if it was; the whole is not among them."
+    )
     detections: list[Detection] | None = None
+    skeleton: list[tuple[int, int]] | None = Field(
+        None, description="With `keypoints`: which of a detection's points lines are drawn between, counted from 0."
+    )
     classes: list[ClassScore] | None = None
     segmentation: Segmented | None = None
     embedding: Vector | None = None
     maps: list[ValueMap] | None = Field(None, description="One for each of the model's channels.")
+    lines: list[TextLine] | None = Field(None, description="Lines of text in the order they are read.")
+    text: ReadText | None = Field(None, description="What the picture, one line of text, says.")
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
     batch_size: int = Field(description="How many pictures were computed together with this one, itself included.")
     timings_ms: TimingsMs
@@ -162,6 +192,8 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
         "request_id": result.request_id,
         "image": {"width": result.image_size.width, "height": result.image_size.height},
         "coordinates": "pixels" if size is None else "normalized",
+        "region": None if result.region is None else _to_boxes(np.array([result.region], np.float32), size)[0],
+        "tiles": result.tiles,
         **_to_task(result.prediction, result.labels, size),
         "batch_size": result.batch_size,
         "timings_ms": _to_timings(result.timings, result.total),
@@ -184,7 +216,8 @@ def _to_boxes(boxes: Boxes, size: Size | None) -> list[list[float]]:
 
 
 def _to_task(prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None) -> dict[str, Any]:
-    nothing = dict.fromkeys(("detections", "classes", "segmentation", "embedding", "maps", "inventory"))
+    tasks = ("detections", "classes", "segmentation", "embedding", "maps", "lines", "text", "inventory")
+    nothing: dict[str, Any] = dict.fromkeys(tasks)
     if isinstance(prediction, Classification):
         return nothing | {"classes": _to_classes(prediction)}
     if isinstance(prediction, Segmentation):
@@ -193,6 +226,10 @@ def _to_task(prediction: AnyPrediction, labels: tuple[str, ...], size: Size | No
         return nothing | {"embedding": to_vector(prediction)}
     if isinstance(prediction, Maps):
         return nothing | {"maps": to_maps(prediction, _to_boxes(np.array([prediction.map_box], np.float32), size)[0])}
+    if isinstance(prediction, TextDetection):
+        return nothing | {"lines": to_lines(prediction, size)}
+    if isinstance(prediction, TextRecognition):
+        return nothing | {"text": to_text(prediction)}
     return nothing | _to_detections(prediction, labels, size)
 
 
@@ -220,10 +257,17 @@ def _to_detections(found: Detections, labels: tuple[str, ...], size: Size | None
     if found.masks is not None:
         for detection, mask in zip(detections, to_masks(found.masks, size), strict=True):
             detection["mask"] = mask
+    if found.keypoints is not None:
+        for detection, points in zip(detections, to_keypoints(found.keypoints, size), strict=True):
+            detection["keypoints"] = points
+    if found.oriented is not None:
+        for detection, turned in zip(detections, to_polygons(found.oriented, size), strict=True):
+            detection |= turned
     count = Counter(found.labels)
     texts = [code.text for read in codes for code in read]
     inventory = {"counts": {label: count[label] for label in labels}, "texts": texts}
-    return {"detections": detections, "inventory": inventory}
+    skeleton = {} if found.keypoints is None else {"skeleton": found.keypoints.links}
+    return {"detections": detections, **skeleton, "inventory": inventory}
 
 
 def _to_code(code: Barcode) -> dict[str, Any]:

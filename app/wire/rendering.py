@@ -31,13 +31,13 @@ class Renderer:
         self,
         data: bytes,
         header: ImageHeader,
-        prediction: AnyPrediction,
+        prediction: AnyPrediction | None,
         media_type: DrawnType,
         deadline: Deadline,
         levels: Levels = FULL_RANGE,
         memory: WorkingMemory | None = None,
     ) -> bytes:
-        """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in, encoded.
+        """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in where there is one.
 
         `levels` are what becomes black and white of sixteen bits; `memory` is what the picture has to wait for, where
         it is bounded. Raises `DeadlineExceeded` at the deadline, or at once
@@ -66,12 +66,12 @@ class _Drawing:
         self,
         data: bytes,
         header: ImageHeader,
-        prediction: AnyPrediction,
+        prediction: AnyPrediction | None,
         media_type: DrawnType,
         levels: Levels,
         memory: WorkingMemory,
     ) -> None:
-        self._work: tuple[bytes, AnyPrediction] | None = (data, prediction)
+        self._work: tuple[bytes, AnyPrediction | None] | None = (data, prediction)
         self._header = header
         self._media_type = media_type
         self._levels = levels
@@ -90,7 +90,7 @@ class _Drawing:
         with self._memory.hold(drawing_bytes(self._header, len(work[0]), self._levels)):
             return self._drawn(*work)
 
-    def _drawn(self, data: bytes, prediction: AnyPrediction) -> bytes:
+    def _drawn(self, data: bytes, prediction: AnyPrediction | None) -> bytes:
         if self._abandoned.is_set():
             return b""
         picture = image.decode(data, self._header, drawing.canvas_size(self._header.upright), self._levels)

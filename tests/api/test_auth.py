@@ -20,7 +20,7 @@ from app.api.request_id import RequestIdMiddleware
 from app.api.security import api_keys, signing_keys
 from app.api.security.api_keys import ApiKeys
 from app.api.security.perimeter import Perimeter
-from app.api.security.scheme import Identity
+from app.api.security.scheme import Identity, Role
 from app.api.security.signing_keys import COOLDOWN_SECONDS, TRUSTED_SECONDS, SigningKeys
 from app.api.security.tokens import Tokens
 from app.errors import Forbidden, IdentityUnavailable, StartupError, Unauthorized
@@ -73,8 +73,11 @@ async def test_a_key_may_be_an_administrators(tmp_path: Path) -> None:
     digest = hashlib.sha256(NEW.encode()).hexdigest()
     scheme = ApiKeys(key_file(tmp_path, f"camera : {OLD}", f"operator:sha256:{digest}   admin"))
     assert await scheme.identify(OLD.encode()) == Identity("key:camera")
-    assert await scheme.identify(NEW.encode()) == Identity("key:operator", admin=True)
-    for line in (f"camera:{OLD} root", f"camera:{OLD} admin admin", "camera: admin"):
+    assert await scheme.identify(NEW.encode()) == Identity("key:operator", Role.ADMIN)
+    for role in (Role.VIEWER, Role.OPERATOR):
+        scheme = ApiKeys(key_file(tmp_path, f"anna:{OLD} {role.name.lower()}"))
+        assert await scheme.identify(OLD.encode()) == Identity("key:anna", role)
+    for line in (f"camera:{OLD} root", f"camera:{OLD} admin admin", "camera: admin", f"camera:{OLD} caller"):
         with pytest.raises(StartupError, match="ROO_API_KEYS_FILE"):
             ApiKeys(key_file(tmp_path, line))
 
@@ -174,15 +177,23 @@ def issuer() -> Iterator[Issuer]:
 
 def verifier(issuer: Issuer, *roles: str, clock: Clock | None = None, admins: tuple[str, ...] = ()) -> Tokens:
     keys = SigningKeys(lambda: signing_keys.fetch(issuer.url), clock or Clock())
-    return Tokens(keys, issuer.url, (AUDIENCE, "another"), roles or (ROLE,), admin_roles=admins)
+    return Tokens(
+        keys,
+        issuer.url,
+        (AUDIENCE, "another"),
+        roles or (ROLE,),
+        granted={Role.OPERATOR: ("Queue.Operate",), Role.ADMIN: admins},
+    )
 
 
 async def test_a_role_makes_an_administrator(issuer: Issuer) -> None:
     tokens = verifier(issuer, admins=("Models.Change",))
     both, alone = issuer.token(roles=[ROLE, "Models.Change"]), issuer.token(roles=None, scp="openid Models.Change")
     for token in (both, alone, alone):  # the third is remembered
-        assert await tokens.identify(bearer(token)) == Identity("token:robot-7", admin=True)
+        assert await tokens.identify(bearer(token)) == Identity("token:robot-7", Role.ADMIN)
     assert await tokens.identify(bearer(issuer.token())) == Identity("token:robot-7")
+    operator = issuer.token(roles=[ROLE, "Queue.Operate"])
+    assert await tokens.identify(bearer(operator)) == Identity("token:robot-7", Role.OPERATOR)
     with pytest.raises(Forbidden):
         await tokens.identify(bearer(issuer.token(roles=["Another"])))
 

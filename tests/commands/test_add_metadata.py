@@ -19,7 +19,7 @@ NAMES = "{0: 'a', 1: 'b'}"
 
 def exported(path: Path, values: np.ndarray, task: str = "detect", **metadata: str) -> Path:
     file = save_constant(path, output0=np.ascontiguousarray(values))
-    return with_metadata(file, task=task, names=NAMES, stride="32", imgsz="[32, 32]", **metadata)
+    return with_metadata(file, **{"task": task, "names": NAMES, "stride": "32", "imgsz": "[32, 32]", **metadata})
 
 
 def test_a_detector_needs_no_options(tmp_path: Path) -> None:
@@ -42,7 +42,25 @@ def test_a_detector_needs_no_options(tmp_path: Path) -> None:
             "pose",
             np.concatenate([table(90, 6), logits(90, 51)], 1).T,
             {"kpt_shape": "[17, 3]"},
-            {"decoder": "yolo", "extras": 51},
+            {"decoder": "yolo", "extras": 51, "keypoints": {"names": [str(number) for number in range(17)]}},
+        ),
+        (
+            "pose",
+            np.concatenate([table(90, 5), logits(90, 51)], 1).T,
+            {"kpt_shape": "[17, 3]", "names": "{0: 'person'}"},
+            {"decoder": "yolo", "extras": 51, "keypoints": {"names": "coco"}},
+        ),
+        (
+            "pose",
+            np.concatenate([rows_of_six(classes=2), logits(len(rows_of_six(classes=2)), 4)], 1),
+            {"kpt_shape": "(2, 2)", "kpt_names": "{0: ['head', 'tail'], 1: ['head', 'tail']}", "end2end": "True"},
+            {"decoder": "end_to_end", "extras": 4, "keypoints": {"names": ["head", "tail"], "dimensions": 2}},
+        ),
+        (
+            "obb",
+            np.concatenate([rows_of_six(classes=2), logits(len(rows_of_six(classes=2)), 1)], 1),
+            {"args": "{'nms': True}"},
+            {"decoder": "end_to_end", "extras": 1, "rotated": True},
         ),
         ("obb", table(90, 7).T, {}, {"decoder": "yolo", "extras": 1, "rotated": True}),
         (
@@ -104,7 +122,6 @@ def test_what_is_given_counts_for_more(tmp_path: Path) -> None:
     [
         ({"names": NAMES, "task": "semantic"}, "it does semantic, which is not read"),
         ({"names": "{0: 'a', 2: 'c'}", "task": "detect"}, "names no class 1, but higher ones"),
-        ({"names": NAMES, "task": "obb", "end2end": "True"}, "Export it with nms=False"),
     ],
 )
 def test_metadata_of_what_is_not_read_is_refused(metadata: dict[str, str], words: str) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from app.commands.export import ENOUGH, Export, run
 from app.errors import InvalidManifest, StartupError
+from app.vision.detection_spec import DetectionSpec
 from tests.engines.conftest import need
 from tests.fixtures.server import serving
 
@@ -224,9 +225,10 @@ def test_every_family_of_detectors_answers_the_same_as_onnx(tmp_path: Path, name
     reference = Reference.of(spec)
     assert reference.detections >= ENOUGH
     assert not programs.write(reference, tmp_path / "model.onnx")
-    kept = {"keypointrcnn_resnet50_fpn": "without keypoints"}
-    assert spec.manifest["description"].endswith(kept.get(name, name))
+    assert spec.manifest["description"].endswith(name)
     assert ("masks" in spec.manifest["detection"]) == (name == "maskrcnn_resnet50_fpn")
+    assert ("keypoints" in spec.manifest["detection"]) == (name == "keypointrcnn_resnet50_fpn")
+    DetectionSpec.model_validate(spec.manifest["detection"])
 
 
 def test_detections_that_differ_are_noticed(tmp_path: Path, detector: Any) -> None:

@@ -94,6 +94,23 @@ def test_the_graphs_own_names_and_how_ultralytics_left_them(tmp_path: Path, pict
 
 
 @pytest.mark.parametrize(
+    ("further", "options"),
+    [
+        (51, "--set detection.extras=51 --set detection.keypoints.names=coco"),
+        (1, "--set detection.extras=1 --set detection.rotated=true"),
+    ],
+)
+def test_the_names_tell_keypoints_and_an_angle_from_classes(
+    tmp_path: Path, picture: Path, further: int, options: str
+) -> None:
+    values = np.concatenate([table(200, 6), np.zeros((200, further), np.float32)], axis=1).T.copy()
+    file = save_constant(tmp_path / "net.onnx", output0=values)
+    readings = inspected(file, "--try", picture, "--labels", "tote,crate")["readings"]
+    found = {reading["options"]: reading["found"] for reading in readings if reading["found"]}
+    assert "object" in found[f"--task detection --like ultralytics {options}"]
+
+
+@pytest.mark.parametrize(
     ("name", "words"),
     [
         ("cut.onnx", "only the beginning of one"),

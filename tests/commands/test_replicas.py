@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from app.commands.replicas import addresses, figures, of_all
-from app.commands.top import Interval, parse
+from app.commands.top import parse
 from app.core.rollout import Plan
 from app.errors import InvalidRequest
+from app.telemetry.readings import Interval
 from app.wire.models import ModelInfo
 
 PLAN = Plan("shelf", "2", (50, 100), 60, (), {"1": 100})

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from app.commands.top import Interval, Reading, Source, Unreadable, parse, pictures, quantile, view
+from app.commands.top import Source, Unreadable, parse, pictures, view
 from app.settings import Settings
+from app.telemetry.readings import Interval, Reading, quantile
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import Server, serving
 

@@ -9,10 +9,10 @@ import pytest
 
 from app.core.admission import Budget
 from app.core.health import Health
+from app.core.limits import PictureLimits
 from app.core.model import RECOVERY_BATCHES, Model
 from app.core.registry import Registry
 from app.core.request import Priority
-from app.core.service import PictureLimits
 from app.core.working_memory import WorkingMemory
 from app.engines import devices
 from app.engines.base import Array

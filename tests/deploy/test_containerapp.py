@@ -31,6 +31,8 @@ def base_settings() -> dict[str, str]:
 EVERYWHERE = ("environmentVariables", "callerVariables", "storageVariables")
 WORKER = ("queueVariables", "sessionVariables", "bulkVariables")
 """What is set where messages are taken."""
+SINKS = ("cosmosVariables", "webhookVariables")
+"""What is set where results are kept beside the results queue."""
 MODELS = ("modelsVariables", "shareVariables", "trustVariables")
 """What is set where models are pulled from a container of blobs, mounted, or have to be signed."""
 CALLERS = {
@@ -99,6 +101,30 @@ def test_a_revision_that_is_no_worker_takes_no_messages_and_is_not_called_by_the
     assert (settings.queue, settings.http) == ((), True)
     for block in (*WORKER, "queueRules", "bulkRules"):
         assert BICEP.block(block).startswith("!worker"), block
+
+
+def test_results_are_kept_elsewhere_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clouds = json.loads((ROOT / "infra/clouds.json").read_text())
+    found = BICEP.environment(*SINKS)
+    known = {
+        "'https://${cosmosAccountName}.${cloud.cosmos}'": f"https://robots.{clouds['AzureCloud']['cosmos']}",
+        "cosmosDatabase": BICEP.default("cosmosDatabase"),
+        "cosmosContainer": BICEP.default("cosmosContainer"),
+        "'webhook-url'": "https://hooks.example.com/results",
+        "'webhook-secret'": "0123456789abcdef",
+    }
+    for name, value in {**values(), **{name: known[value] for name, value in found.items()}}.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.has_sinks
+    assert settings.cosmos_key is None  # the worker's identity
+    for block in (*SINKS, "webhookSecrets"):  # without a queue the service would not start with them
+        assert BICEP.block(block).startswith("!worker"), block
+    for param in ("webhookUrl", "webhookSecret"):
+        assert f"@secure()\nparam {param} string = ''" in BICEP.text
+        assert "secretRef" in BICEP.block("webhookVariables")
+    role = bicep("infra/cosmos-role.bicep").resource("workerKeepsResults")
+    assert "scope: '${account.id}/dbs/${database}/colls/${container}'" in role
 
 
 def test_a_second_revision_is_called_for_its_share_of_the_messages_only() -> None:
@@ -193,7 +219,7 @@ def test_a_second_queue_is_made_received_and_counted() -> None:
 
 
 def test_every_variable_is_one_that_some_way_of_asking_gets() -> None:
-    always = (*EVERYWHERE, *WORKER, *MODELS)
+    always = (*EVERYWHERE, *WORKER, *SINKS, *MODELS)
     named = {name for groups in CALLERS.values() for name in BICEP.environment(*always, *groups)}
     assert named == set(BICEP.environment())
     (listed,) = re.findall(r"env: concat\((.*?)\)", BICEP.resource("app"), re.DOTALL)

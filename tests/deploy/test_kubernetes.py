@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from app.settings import Settings
+from app.settings import Settings, load_settings
 from tests.commands.test_cli import roo
 from tests.deploy import manifests
 from tests.deploy.manifests import (
@@ -54,6 +54,22 @@ def test_there_is_an_overlay_for_every_place() -> None:
     assert {"cpu", "gpu", "local"} <= set(OVERLAYS)
 
 
+def test_results_are_kept_elsewhere_where_that_is_asked_for(
+    compose: Callable[..., list[Document]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = compose("azure", "keda", "webhook", "cosmos")
+    (settings,) = [each for each in of_kind(documents, "ConfigMap") if each["metadata"]["name"].startswith("settings-")]
+    for name, value in settings["data"].items():
+        monkeypatch.setenv(name, value)
+    known = load_settings()
+    assert known.has_sinks
+    assert (known.cosmos_endpoint, known.cosmos_key) == ("https://example-cosmos.documents.azure.com", None)
+    (secrets,) = of_kind(documents, "SecretProviderClass")
+    mounted = re.findall(r"objectAlias: (\S+)", secrets["spec"]["parameters"]["objects"])
+    assert mounted == ["api-keys", "webhook"]
+    assert str(known.webhook_secret_file) == "/mnt/secrets/webhook"
+
+
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], name: str) -> None:
     beside = overlays["cpu"] if name == "canary" else []
@@ -78,6 +94,8 @@ def test_nothing_is_wrong_with_an_overlay(overlays: dict[str, list[Document]], n
         ("azure", "keda", "http", "bulk-queue"),
         ("azure", "gateway", "keda", "monitoring-azure", "http-azure"),
         ("azure", "keda", "spot"),
+        ("azure", "keda", "cosmos", "webhook"),
+        ("azure", "gateway", "private", "keda", "cosmos"),
         ("azure", "keda", "gpu", "gpu-dra", "spot"),
         ("azure", "gateway", "keda", "verify-images"),
     ],

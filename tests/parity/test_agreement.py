@@ -2,6 +2,7 @@
 own code.
 """
 
+import io
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
 from app.cli import cli
@@ -73,8 +75,9 @@ def test_the_same_is_found(client: httpx.Client, one: Family, figures: Figures) 
     exact, fast = Agreement(), Agreement()
     for name, data in one.pictures().items():
         theirs = one.reference(data)
-        exact.add(name, theirs, asked(client, one.name, data, one), one.threshold)
-        fast.add(name, theirs, asked(client, f"{one.name}-reduced", data, one), one.threshold)
+        pixel = max(Image.open(io.BytesIO(data)).size) / one.size
+        exact.add(name, theirs, asked(client, one.name, data, one), one.threshold, pixel)
+        fast.add(name, theirs, asked(client, f"{one.name}-reduced", data, one), one.threshold, pixel)
     figures[one.name] = exact, fast
     assert exact.compared >= FEWEST, "too few to say anything"
     assert exact.share >= LEAST, "\n".join([str(exact), *exact.differences[:20]])
@@ -87,7 +90,19 @@ def asked(client: httpx.Client, model: str, data: bytes, family: Family) -> list
     response = client.post(f"/v1/models/{model}/predict", content=data, params=options)
     assert response.status_code == 200, response.text
     rows = response.json()["detections"]
-    return [Found(tuple(row["box"]), row["score"], row["class_id"], in_pixels(row.get("mask"))) for row in rows]
+    return [
+        Found(tuple(row["box"]), row["score"], row["class_id"], in_pixels(row.get("mask")), *places(row))
+        for row in rows
+    ]
+
+
+def places(row: dict[str, Any]) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """An answer's keypoints and the corners of its turned box."""
+    points, polygon = row.get("keypoints"), row.get("polygon")
+    return (
+        None if points is None else np.array([[point["x"], point["y"], point["score"]] for point in points]),
+        None if polygon is None else np.array(polygon).reshape(4, 2),
+    )
 
 
 def in_pixels(mask: dict[str, Any] | None) -> np.ndarray | None:

@@ -20,10 +20,10 @@ from app.commands.letters import Choice
 from app.devbus.amqp.message import parse
 from app.devbus.broker import Broker
 from app.devbus.entity import Queue
-from app.devbus.entry import Outcome
 from app.errors import StartupError
 from app.servicebus import dead_letters
 from app.settings import Settings
+from tests.fixtures.letters import bury
 from tests.fixtures.waiting import until_async
 from tests.servicebus.wire import octets
 
@@ -36,17 +36,6 @@ def settings(bus: Broker) -> Settings:
 
 def message(number: int, **fields: Any) -> bytes:
     return octets(b"picture %d" % number, message_id=f"m{number}", **fields)
-
-
-def bury(bus: Broker, *messages: bytes, reason: str = "InvalidImage", description: str = "") -> None:
-    """Put messages on the queue and dead-letter them."""
-    queue, now = bus.queue("jobs"), time.time()
-    for octets_of_it in messages:
-        queue.send(parse(octets_of_it), now)
-        entry = queue.acquire(now)
-        assert entry is not None
-        assert entry.lock_token is not None
-        queue.settle(entry.lock_token, Outcome.DEAD_LETTER, now, reason, description)
 
 
 @asynccontextmanager

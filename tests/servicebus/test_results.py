@@ -18,7 +18,10 @@ from app.servicebus import results
 from app.servicebus.message import Job, MessageOptions
 from app.servicebus.results import Replies, request_id_of, result_id
 from app.vision.classification import Classification
+from app.vision.detection import Detections
 from app.vision.image import Size
+from app.vision.keypoints import Keypoints
+from app.vision.oriented_boxes import of_polygons
 from app.vision.segmentation import Segmentation, decode_map, encode_map
 from tests.servicebus.wire import received
 
@@ -242,6 +245,21 @@ def test_a_map_of_classes_is_in_the_body() -> None:
     assert segments == [{"label": "cat", "class_id": 1, "share": 0.6667, "box": [20, 0, 60, 20]}]
     assert (drawn["width"], drawn["height"], drawn["box"]) == (3, 1, [0, 0, 60, 20])
     assert decode_map(base64.b64decode(drawn["png"])).tolist() == [[0, 1, 1]]
+
+
+def test_keypoints_and_turned_boxes_are_in_the_body() -> None:
+    points = Keypoints(np.float32([[[1, 2], [3, 4]]]), np.float32([[0.9, 0.25]]), ("head", "tail"), ((0, 1),))
+    turned = of_polygons(np.float32([[[0, 0], [20, 0], [20, 10], [0, 10]]]))
+    found = Detections(
+        np.float32([[0, 0, 20, 10]]), np.float32([0.5]), np.array([0]), ("cat",), keypoints=points, oriented=turned
+    )
+    body = json.loads(results.body_of(Job(b"x", None, MessageOptions()), replace(result(), prediction=found), None))
+    (cat,) = body["detections"]
+    assert cat["keypoints"] == [
+        {"name": "head", "x": 1, "y": 2, "score": 0.9},
+        {"name": "tail", "x": 3, "y": 4, "score": 0.25},
+    ]
+    assert (cat["polygon"], cat["angle"], body["skeleton"]) == ([0, 0, 20, 0, 20, 10, 0, 10], 0, [[0, 1]])
 
 
 def test_what_was_not_said_is_null() -> None:

@@ -15,6 +15,17 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 """The passes of an interlaced PNG: first column and row, steps across and down."""
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
+STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How Pillow turns an upright picture into what a camera stores with that orientation."""
+
 
 def photograph(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     """Something smooth with a little noise, as a camera gives: uint8 [height, width, 3]."""

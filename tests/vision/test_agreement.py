@@ -11,8 +11,10 @@ from app.vision.detection import Detections
 from app.vision.embedding import Embedding
 from app.vision.header import Size
 from app.vision.instance_masks import Masks
+from app.vision.keypoints import Keypoints
 from app.vision.maps import Maps
 from app.vision.mask_formats import Mask
+from app.vision.oriented_boxes import corners, of_polygons
 from app.vision.segmentation import Segmentation
 
 
@@ -121,3 +123,34 @@ def test_each_place_of_a_map_of_numbers() -> None:
     assert compare(charted(0, 10, 5), charted(0.4, 10.6, 5)) == Agreement(3, 2)
     assert compare(charted(0, 10), charted(0, 10, 5)) == Agreement(2)
     assert compare(charted(1, 1), charted(1, 1.1)) == Agreement(2, 1)
+
+
+def with_points(points: list[list[float]], scores: list[float], names: tuple[str, ...] = ("a", "b")) -> Detections:
+    keypoints = Keypoints(np.array([points], np.float32), np.array([scores], np.float32), names, ())
+    return replace(found((BOX, 0.9, 1)), keypoints=keypoints)
+
+
+def test_keypoints_must_be_near_too() -> None:
+    one = with_points([[2, 2], [8, 8]], [1, 1])
+    assert compare(one, with_points([[2.5, 2], [8, 8.5]], [1, 1])).same == 1
+    assert compare(one, with_points([[2, 2], [5, 5]], [1, 1])).same == 1  # one of the two is right
+    moved = compare(one, with_points([[6, 2], [8, 4]], [1, 1]))
+    assert (moved.same, moved.lost, moved.gained) == (0, 1, 1)
+
+
+def test_keypoints_that_neither_has_seen_are_not_compared() -> None:
+    one = with_points([[2, 2], [8, 8]], [0.9, 0.1])
+    assert compare(one, with_points([[2, 2], [0, 0]], [0.9, 0.2])).same == 1
+    unseen = with_points([[2, 2], [8, 8]], [0.1, 0.1])
+    assert compare(unseen, with_points([[9, 9], [0, 0]], [0.1, 0.1])).same == 1
+    assert compare(one, with_points([[9, 9], [0, 0]], [0.9, 0.9], ("c", "d"))).same == 1  # other points: boxes count
+
+
+def test_turned_boxes_are_compared_as_they_lie() -> None:
+    def turned(angle: float) -> Detections:
+        oriented = of_polygons(corners(np.array([[5, 5, 12, 2, angle]])))
+        return replace(found((BOX, 0.9, 1)), oriented=oriented)
+
+    assert compare(turned(0.8), turned(0.85)).same == 1
+    crossed = compare(turned(0.8), turned(-0.8))  # the upright boxes around them are the same
+    assert (crossed.same, crossed.lost, crossed.gained) == (0, 1, 1)

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 
 from app.errors import InvalidImage, RequestError
 from app.vision.image import ImageHeader, Picture, Size, decode, decode_grey, read_header, specimen
-from tests.vision.pictures import BLUE, GREEN, RED, WHITE, chunk, exif, file_of, photograph, png
+from tests.vision.pictures import BLUE, GREEN, RED, STORED, WHITE, chunk, exif, file_of, photograph, png
 
 PIXELS = photograph(160, 120)
 PHOTO = Image.fromarray(PIXELS)
@@ -121,18 +121,6 @@ def _marked() -> Image.Image:
     pixels = np.full((48, 96, 3), 255, np.uint8)
     pixels[:16, :32], pixels[:16, 64:] = RED, GREEN
     return Image.fromarray(pixels)
-
-
-# How Pillow turns an upright picture into what a camera stores with that orientation.
-STORED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

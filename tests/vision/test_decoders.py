@@ -76,6 +76,8 @@ def test_turned_boxes_are_answered_as_those_around_them() -> None:
     lying = np.stack([(x0 + x1) / 2, (y0 + y1) / 2, y1 - y0, x1 - x0], axis=1)
     rows = np.concatenate([lying, TWO, np.full((2, 1), np.pi / 2, np.float32)], axis=1)
     assert_the_two(found_by(task_of(decoder="yolo", extras=1, rotated=True), rows.T))
+    table = np.concatenate([lying, NUMBERS, np.full((2, 1), np.pi / 2, np.float32)], axis=1)
+    assert_the_two(found_by(task_of(decoder="end_to_end", extras=1, rotated=True), table))
 
 
 def test_transposed_heads() -> None:

@@ -8,11 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from app.errors import EngineFailure, InvalidManifest, InvalidRequest
+from app.vision import instance_masks
 from app.vision.detection import Detections, DetectionSpec, DetectionTask
 from app.vision.image import Size
-from app.vision.mask_formats import MaskFile, Rle, whole
+from app.vision.instance_masks import Masks
+from app.vision.mask_formats import Mask, MaskFile, Rle, whole
 from app.vision.mask_places import ALL_PIXELS, GRID_PIXELS, GRID_SIDE, grid_of
 from app.vision.preprocessing import Placement
+from app.vision.region import Region
 from app.vision.tasks import Options
 
 MODEL, PICTURE = Size(64, 64), Size(128, 96)
@@ -194,3 +197,31 @@ def test_masks_of_a_model_that_has_none_are_refused() -> None:
     task.check_options(Options(masks="none"))
     with pytest.raises(InvalidRequest, match="masks cannot be obeyed: the model gives boxes alone"):
         task.check_options(Options(masks="rle"))
+
+
+@pytest.mark.parametrize("share", [1, 3])
+def test_masks_of_a_part_lie_on_the_whole_picture(share: int) -> None:
+    """Also where their cells are larger than its pixels: within half a cell."""
+    region, whole_size = Region(30, 60, 120, 150), Size(300, 240)
+    bits = np.zeros((90 // share, 90 // share), np.uint8)
+    bits[30 // share : 60 // share, 6 // share : 45 // share] = 1
+    own = Masks(Size(90 // share, 90 // share), (Mask(0, 0, bits),), ((np.array([[6.0, 30.0], [45.0, 60.0]]),),))
+    found = instance_masks.moved(own, region, whole_size)
+    assert found.grid == (300 // share, 240 // share)
+    wanted = np.zeros((240 // share, 300 // share), np.uint8)
+    wanted[90 // share : 120 // share, 36 // share : 75 // share] = 1
+    np.testing.assert_array_equal(whole(found.masks[0], found.grid), wanted)
+    np.testing.assert_array_equal(found.told[0][0], [[36, 90], [75, 120]])  # type: ignore[index]
+
+
+def test_masks_whose_cells_do_not_fit_the_whole_picture_are_nowhere_lost() -> None:
+    region, whole_size = Region(101, 67, 1101, 1067), Size(3001, 2003)
+    for left in (0, 3, 590):
+        mask = Mask(left, 700 - left, np.ones((3, 2), np.uint8))
+        found = instance_masks.moved(Masks(Size(711, 711), (mask,), ((),)), region, whole_size)
+        (moved,) = found.masks
+        cell = whole_size.width / found.grid.width, whole_size.height / found.grid.height
+        own = 1000 / 711
+        assert abs(moved.left * cell[0] - (101 + left * own)) <= cell[0] / 2 + 1e-6
+        assert abs(moved.top * cell[1] - (67 + (700 - left) * own)) <= cell[1] / 2 + 1e-6
+        assert moved.bits.shape == (3, 2)

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.vision.tasks import Options
+from app.vision.tiling import Tiles
 from app.wire.options import RequestOptions
 
 
@@ -38,4 +39,31 @@ def test_no_class_at_all_is_said_in_words(said: Any) -> None:
 def test_every_option_of_the_tasks_can_be_asked_for() -> None:
     wanted = {"score_threshold": 0.1, "iou_threshold": 0.2, "max_detections": 3, "top_k": 4, "read_barcodes": True}
     more = {"classes": ("a",), "class_agnostic": True, "coordinates": "normalized", "masks": "png"}
+    more |= {"region": (1, 2, 3, 4), "tiles": "none"}
     assert RequestOptions(**wanted, **more).vision_options() == Options(**wanted, **more)
+
+
+@pytest.mark.parametrize(
+    ("said", "tiles"),
+    [
+        ("640", Tiles(size=640)),
+        (640, Tiles(size=640)),
+        (" 640 , 0.1", Tiles(size=640, overlap=0.1)),
+        ("640,0.1,false", Tiles(size=640, overlap=0.1, whole_too=False)),
+        ({"size": 640, "whole_too": False}, Tiles(size=640, whole_too=False)),
+        (Tiles(size=99), Tiles(size=99)),
+        ("none", "none"),
+    ],
+)
+def test_tiles_in_every_form(said: Any, tiles: Any) -> None:
+    options = RequestOptions(tiles=said)
+    assert options.vision_options().tiles == tiles
+    assert RequestOptions(**options.model_dump(exclude_none=True)) == options, "what is dumped is read again"
+
+
+@pytest.mark.parametrize(
+    "said", ["", "x", "0", "640,1", "640,0.1,maybe", "1,2,3,4", True, [640], {"size": 640, "a": 1}]
+)
+def test_what_are_no_tiles_is_refused(said: Any) -> None:
+    with pytest.raises(ValidationError, match="tiles"):
+        RequestOptions.model_validate({"tiles": said})

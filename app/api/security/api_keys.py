@@ -1,9 +1,9 @@
 """API keys from a mounted file: several valid at once, replaced without a restart.
 
 A line is `name:key` or a key alone; `sha256:` and 64 hex digits may stand for the key, so that the file need not hold
-it. After a space the scope `admin` may follow: who has that key may also load and unload models. Several keys may have
-one name: a caller's old and new key while it changes from one to the other. Empty lines and those that begin with `#`
-are skipped.
+it. After a space a scope may follow: `viewer`, `operator` or `admin` (`scheme.Role` says what they may). Several keys
+may have one name: a caller's old and new key while it changes from one to the other. Empty lines and those that begin
+with `#` are skipped.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.api.security.scheme import Identity
+from app.api.security.scheme import Identity, Role
 from app.errors import StartupError, Unauthorized
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ MOST_KEYS = 256
 """Every request is compared with every key, so that the time taken tells nothing about them."""
 LOOK_SECONDS = 1.0
 
-ADMIN = "admin"
+SCOPES = {role.name.lower(): role for role in Role if role is not Role.CALLER}
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]+")
@@ -36,11 +36,11 @@ _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Whose key it is, the SHA-256 digest of it, and whether it is an administrator's."""
+    """Whose key it is, the SHA-256 digest of it, and what its holder may do."""
 
     name: str
     digest: bytes
-    admin: bool = False
+    role: Role = Role.CALLER
 
 
 def parse(text: str) -> tuple[Key, ...]:
@@ -62,15 +62,15 @@ def parse(text: str) -> tuple[Key, ...]:
 
 def _parse_line(line: str, number: int) -> Key:
     before, _, last = line.rpartition(" ")
-    admin = bool(before) and last == ADMIN
-    line = before.rstrip() if admin else line
+    role = SCOPES.get(last) if before else None
+    line = line if role is None else before.rstrip()
     name, secret = "", line
     if ":" in line and not _DIGEST.fullmatch(line):
         name, _, secret = (part.strip() for part in line.partition(":"))
         if not _NAME.fullmatch(name):
             raise ValueError(f"line {number}: a name is letters, digits, '.', '_' and '-', at most 64")
     digest = _digest(secret, number)
-    return Key(name or f"key-{digest.hex()[:8]}", digest, admin)
+    return Key(name or f"key-{digest.hex()[:8]}", digest, role or Role.CALLER)
 
 
 def _digest(secret: str, number: int) -> bytes:
@@ -78,7 +78,7 @@ def _digest(secret: str, number: int) -> bytes:
         return bytes.fromhex(found.group(1))
     if not _KEY.fullmatch(secret):
         raise ValueError(
-            f"line {number}: a key is letters, digits and '._~+/=-', and `{ADMIN}` the only scope after it"
+            f"line {number}: a key is letters, digits and '._~+/=-', and the scopes after it are {', '.join(SCOPES)}"
         )
     if len(secret) < SHORTEST:
         raise ValueError(f"line {number}: the key is shorter than {SHORTEST} characters")
@@ -112,7 +112,7 @@ class ApiKeys:
                 found = key
         if found is None:
             raise Unauthorized("The API key in X-Api-Key is not known, or no longer.")
-        return Identity(f"key:{found.name}", found.admin)
+        return Identity(f"key:{found.name}", found.role)
 
     async def keep_fresh(self) -> None:
         """Look at the file once a second, on a thread: what is mounted may be replaced at any time."""

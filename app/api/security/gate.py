@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import problems
 from app.api.security.rate_limit import RateLimiter
-from app.api.security.scheme import Identity, Scheme
+from app.api.security.scheme import Identity, Role, Scheme
 from app.errors import CallerError, Forbidden, Unauthorized
 from app.telemetry import metrics
 
@@ -78,7 +78,7 @@ class Gate:
             await self._refuse(error, scope, receive, send)
             return
         scope["state"]["caller"] = caller.name
-        scope["state"]["admin"] = caller.admin
+        scope["state"]["role"] = caller.role
         await self._app(scope, receive, send)
 
     async def _refuse(self, error: CallerError, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,9 +99,10 @@ def caller_of(scope: Scope) -> str:
     return caller or address_of(_host(scope))
 
 
-def is_admin(scope: Scope) -> bool:
-    """Whether who asks has proven to be an administrator."""
-    return bool(scope["state"].get("admin"))
+def role_of(scope: Scope) -> Role:
+    """What who asks has proven to be; nothing is proven where nobody is asked."""
+    role: Role = scope["state"].get("role", Role.CALLER)
+    return role
 
 
 def _host(scope: Scope) -> str:

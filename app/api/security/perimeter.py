@@ -17,7 +17,7 @@ from app.api.console import routes as console
 from app.api.security.api_keys import ApiKeys
 from app.api.security.gate import Doorkeeper, Gate
 from app.api.security.rate_limit import RateLimiter
-from app.api.security.scheme import Scheme
+from app.api.security.scheme import Role, Scheme
 from app.errors import Forbidden, IdentityUnavailable, RateLimited, RequestError, Unauthorized
 from app.settings import Settings
 
@@ -40,6 +40,8 @@ _MAY_BE_SENT = (
     "X-Request-Id",
 )
 _MAY_BE_READ = (
+    "Age",
+    "Cache-Status",
     "Inference-Header-Content-Length",
     "Retry-After",
     "Roo-Model",
@@ -146,8 +148,12 @@ def _tokens(settings: Settings) -> Scheme:
     from app.api.security.tokens import Tokens
 
     keys = signing_keys.SigningKeys(partial(signing_keys.fetch, settings.issuer))
-    admins = settings.entra_admin_roles
-    return Tokens(keys, settings.issuer, settings.entra_audience, settings.entra_roles, admin_roles=admins)
+    granted = {
+        Role.VIEWER: settings.entra_viewer_roles,
+        Role.OPERATOR: settings.entra_operator_roles,
+        Role.ADMIN: settings.entra_admin_roles,
+    }
+    return Tokens(keys, settings.issuer, settings.entra_audience, settings.entra_roles, granted=granted)
 
 
 def response_headers(settings: Settings) -> list[tuple[str, str]]:

@@ -1,13 +1,32 @@
 """What all ways of proving who one is have in common."""
 
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 
+class Role(IntEnum):
+    """What a caller may do; each may do what those before it may."""
+
+    CALLER = 0
+    """Send pictures."""
+    VIEWER = 1
+    """Look at the queue and at its dead letters, which are other callers' pictures."""
+    OPERATOR = 2
+    """Send dead letters again, and drop them."""
+    ADMIN = 3
+    """Change what is served."""
+
+
 class Identity(NamedTuple):
-    """Who asks, and whether as an administrator, who may change what is served."""
+    """Who asks, and what they may do."""
 
     name: str
-    admin: bool = False
+    role: Role = Role.CALLER
+
+    @property
+    def admin(self) -> bool:
+        """Whether they may change what is served."""
+        return self.role >= Role.ADMIN
 
 
 class Scheme(Protocol):

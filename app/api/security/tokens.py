@@ -4,12 +4,12 @@ import hashlib
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jwt
 
-from app.api.security.scheme import Identity
+from app.api.security.scheme import Identity, Role
 from app.api.security.signing_keys import SigningKeys
 from app.errors import Forbidden, Unauthorized
 
@@ -25,9 +25,7 @@ _BEARER = re.compile(rb"bearer +([\w-]+\.[\w-]+\.[\w-]*)", re.IGNORECASE | re.AS
 
 
 class Tokens:
-    """Tokens of one issuer, for these audiences, with one of these roles or scopes; a `Scheme`. Those that hold one of
-    `admin_roles` are administrators'.
-    """
+    """Tokens of one issuer, for these audiences, with one of these roles or scopes; a `Scheme`."""
 
     header = HEADER
     challenge = 'Bearer realm="roo-vision"'
@@ -41,13 +39,14 @@ class Tokens:
         audiences: tuple[str, ...],
         roles: tuple[str, ...],
         clock: Callable[[], float] = time.time,
-        admin_roles: tuple[str, ...] = (),
+        granted: Mapping[Role, Collection[str]] | None = None,
     ) -> None:
+        """`roles` may ask; `granted` are those of the tokens, by what they let their holders do beside that."""
         self._keys = keys
         self._issuer = issuer
         self._audiences = audiences
         self._roles = frozenset(roles)
-        self._admin_roles = frozenset(admin_roles)
+        self._granted = {role: frozenset(names) for role, names in (granted or {}).items()}
         self._clock = clock
         self._remembered: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
 
@@ -73,11 +72,11 @@ class Tokens:
         key = await self._keys.get(_key_id(token))
         claims = self._claims(token, key)
         held = {*_words(claims.get("roles")), *_words(claims.get("scp"))}
-        admin = not self._admin_roles.isdisjoint(held)
-        if self._roles and not admin and not self._roles & held:
+        role = max((role for role, names in self._granted.items() if names & held), default=Role.CALLER)
+        if self._roles and role is Role.CALLER and not self._roles & held:
             raise Forbidden("The token holds none of the roles that may ask.")
         until = min(float(claims["exp"]) + LEEWAY_SECONDS, self._clock() + REMEMBERED_SECONDS)
-        return Identity(f"token:{claims['sub']}", admin), until
+        return Identity(f"token:{claims['sub']}", role), until
 
     def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         try:

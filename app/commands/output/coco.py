@@ -8,15 +8,17 @@ import json
 import shutil
 import tempfile
 from contextlib import ExitStack
+from itertools import chain
 from typing import IO, Any
 
 from app import __version__
 from app.commands.output.base import Answered, Output, Wanted
 from app.commands.output.labels import Labels
 from app.commands.output.masks import outlines, run_lengths
+from app.commands.output.places import area_of, is_seen
 from app.vision.image import Size
 from app.wire.masks import Polygons
-from app.wire.prediction import Detection
+from app.wire.prediction import Detection, Prediction
 
 FIRST_ID = 1
 """Of pictures, annotations and categories, as in COCO itself: some tools take 0 for the background."""
@@ -28,6 +30,7 @@ class Coco(Output):
     def __init__(self, wanted: Wanted) -> None:
         self._labels = Labels(wanted.model)
         self._annotation = FIRST_ID
+        self._points: dict[str, Any] = {}
         with ExitStack() as files:
             self._dataset, self._results = (
                 files.enter_context((wanted.out / name).open("w", encoding="utf-8", newline="\n"))
@@ -48,6 +51,7 @@ class Coco(Output):
         self._images.add({"id": image_id, "file_name": answered.file_name, "width": size.width, "height": size.height})
         detections = answered.prediction.detections or []
         self._labels.see(detections)
+        self._points = self._points or _points(answered.prediction)
         for found in detections:
             row = _row(found, image_id)
             more = _more(found, row)
@@ -58,13 +62,14 @@ class Coco(Output):
                 self._rows.add({**row, "segmentation": lengths})
                 more["segmentation"] = polygons or lengths
             else:
-                self._rows.add(row)
+                self._rows.add({**row, **_scored_points(found)})
             self._annotations.add({"id": self._annotation, **row, **more})
             self._annotation += 1
 
     def close(self) -> None:
         """End both files."""
-        categories = [{"id": number, "name": name} for number, name in enumerate(self._labels.all(), FIRST_ID)]
+        names = enumerate(self._labels.all(), FIRST_ID)
+        categories = [{"id": number, "name": name, **self._points} for number, name in names]
         with self._files:
             self._dataset.write('\n],\n"annotations": [')
             self._held.seek(0)
@@ -95,5 +100,28 @@ def _row(found: Detection, image_id: int) -> dict[str, Any]:
 def _more(found: Detection, row: dict[str, Any]) -> dict[str, Any]:
     """What an annotation has beside that."""
     _, _, width, height = row["bbox"]
+    more: dict[str, Any] = {"area": round(width * height, 2), "iscrowd": 0, "segmentation": []}
+    if found.polygon is not None:
+        more |= {"area": area_of(found.polygon), "segmentation": [found.polygon]}
+    if found.keypoints is not None:
+        seen = [(point.x, point.y, 2) if is_seen(point) else (0, 0, 0) for point in found.keypoints]
+        more |= {"keypoints": list(chain(*seen)), "num_keypoints": sum(map(is_seen, found.keypoints))}
     read = {"attributes": {"text": found.text, "format": found.format}} if found.codes else {}
-    return {"area": round(width * height, 2), "iscrowd": 0, "segmentation": [], **read}
+    return {**more, **read}
+
+
+def _scored_points(found: Detection) -> dict[str, Any]:
+    """Its keypoints as results have them: x, y and a score each."""
+    if found.keypoints is None:
+        return {}
+    told = ((point.x, point.y, 1 if point.score is None else point.score) for point in found.keypoints)
+    return {"keypoints": list(chain(*told))}
+
+
+def _points(prediction: Prediction) -> dict[str, Any]:
+    """What a category says of keypoints: their names, and its skeleton, which counts from 1."""
+    told = next((found.keypoints for found in prediction.detections or [] if found.keypoints), None)
+    if told is None:
+        return {}
+    skeleton = [[one + 1, other + 1] for one, other in prediction.skeleton or []]
+    return {"keypoints": [point.name for point in told], "skeleton": skeleton}

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.commands.output.masks import to_masks
+from app.commands.output.places import to_keypoints, to_oriented
 from app.commands.output.values import to_embedding, to_maps
 from app.errors import InvalidRequest
 from app.vision import drawing, image, segmentation
@@ -15,6 +16,8 @@ from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.image import Size
 from app.vision.segmentation import Segmentation
+from app.vision.text_detection import TextDetection
+from app.vision.text_recognition import TextRecognition
 from app.wire.prediction import AnyPrediction, Prediction, Segmented
 
 
@@ -46,6 +49,11 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
         return to_embedding(prediction.embedding)
     if prediction.maps:
         return to_maps(prediction.maps, pixels)
+    if prediction.lines is not None:
+        quads = np.array([line.polygon for line in prediction.lines], np.float32).reshape(-1, 4, 2) * pixels[:2]
+        return TextDetection(quads, np.array([line.score for line in prediction.lines], np.float32))
+    if prediction.text is not None:
+        return TextRecognition(prediction.text.text, prediction.text.score)
     found = prediction.detections if prediction.detections is not None else prediction.classes or []
     scores = np.array([item.score for item in found], np.float32)
     class_ids = np.array([item.class_id for item in found], np.int64)
@@ -56,7 +64,8 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
     barcodes = tuple(tuple(Barcode(code.text, code.format) for code in item.codes) for item in prediction.detections)
     size = Size(prediction.image.width, prediction.image.height)
     masks = to_masks(prediction.detections, size, prediction.coordinates == "normalized")
-    return Detections(boxes, scores, class_ids, labels, barcodes, masks)
+    places = to_keypoints(prediction, pixels[:2]), to_oriented(prediction.detections, pixels[:2])
+    return Detections(boxes, scores, class_ids, labels, barcodes, masks, *places)
 
 
 def _to_segmentation(found: Segmented, pixels: NDArray[np.float32]) -> Segmentation:

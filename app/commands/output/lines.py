@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from app.commands.output.base import Answered, Output, Wanted, new_file
+from app.commands.output.places import places_in_shares
 from app.vision.image import Size
 from app.wire.masks import AnyMask, MaskPng, Polygons
 from app.wire.prediction import Box, Prediction, relative
+from app.wire.text import TextLine
 
 _DECIMALS = 6
 
@@ -52,9 +54,17 @@ def in_shares(prediction: Prediction) -> Prediction:
     """A prediction in pixels with its boxes as shares of the picture instead."""
     size = Size(prediction.image.width, prediction.image.height)
     changed: dict[str, Any] = {"coordinates": "normalized"}
+    if prediction.region is not None:
+        changed["region"] = share_of(prediction.region, size)
     if prediction.detections is not None:
         changed["detections"] = [
-            found.model_copy(update={"box": share_of(found.box, size), "mask": _mask_in_shares(found.mask, size)})
+            found.model_copy(
+                update={
+                    "box": share_of(found.box, size),
+                    "mask": _mask_in_shares(found.mask, size),
+                    **places_in_shares(found, size),
+                }
+            )
             for found in prediction.detections
         ]
     if (parts := prediction.segmentation) is not None:
@@ -63,6 +73,8 @@ def in_shares(prediction: Prediction) -> Prediction:
         changed["segmentation"] = parts.model_copy(update={"segments": segments, "map": whole})
     if prediction.maps is not None:
         changed["maps"] = [chart.model_copy(update={"box": share_of(chart.box, size)}) for chart in prediction.maps]
+    if prediction.lines is not None:
+        changed["lines"] = [line.model_copy(update={"polygon": _quad_share(line, size)}) for line in prediction.lines]
     return prediction.model_copy(update=changed)
 
 
@@ -72,6 +84,11 @@ def _mask_in_shares(mask: AnyMask | None, size: Size) -> AnyMask | None:
         rings = [(np.array(ring).reshape(-1, 2) / unit).round(_DECIMALS).reshape(-1) for ring in mask.polygons]
         return Polygons(polygons=[ring.tolist() for ring in rings])
     return mask.model_copy(update={"box": share_of(mask.box, size)}) if isinstance(mask, MaskPng) else mask
+
+
+def _quad_share(line: TextLine, size: Size) -> list[float]:
+    shares: list[float] = (np.array(line.polygon) / np.array(size * 4, np.float64)).round(_DECIMALS).tolist()
+    return shares
 
 
 def share_of(box: Box, size: Size) -> Box:

@@ -10,12 +10,15 @@ from app.commands.summary import text_of
 from app.wire.prediction import Prediction
 
 _BOX = ("x1", "y1", "x2", "y2")
+_CORNERS = ("x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4")
 COLUMNS = {
     "detection": ("label", "class_id", "score", *_BOX, "text", "format", "other_texts"),
     "classification": ("label", "class_id", "score"),
     "segmentation": ("label", "class_id", "share", *_BOX),
     "embedding": ("dimensions", "normalized", "values"),
     "maps": ("label", "class_id", "unit", "minimum", "maximum", *_BOX),
+    "text_detection": ("score", *_CORNERS),
+    "text_recognition": ("text", "score"),
 }
 """By task, behind the picture's `file`, `width` and `height`."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - what they are about
@@ -63,3 +66,7 @@ def _rows(prediction: Prediction) -> Iterator[tuple[Cell, ...]]:
         yield vector.dimensions, int(vector.normalized), " ".join(f"{number:.7g}" for number in numbers_of(vector))
     for chart in prediction.maps or []:
         yield chart.label, chart.class_id, chart.unit, chart.minimum, chart.maximum, *chart.box
+    for line in prediction.lines or []:
+        yield line.score, *line.polygon
+    if prediction.text is not None:
+        yield prediction.text.text, prediction.text.score

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from app.errors import EngineFailure, InvalidManifest
 from app.vision.detection_spec import DetectionSpec, roles_of
 from app.vision.image import Size
+from app.vision.oriented_boxes import around
+from app.vision.oriented_boxes import corners as oriented_corners
 from app.vision.tasks import Outputs
 
 Array = NDArray[Any]
@@ -24,17 +26,28 @@ Rows = NDArray[np.intp]
 @dataclass(frozen=True, slots=True)
 class Candidates:
     """Boxes float32 [n, 4] as x0, y0, x1, y1 in the model's pixels, scores float32 [n], class ids int64 [n]; `rows` [n]
-    are their places among all that the model gives.
+    are their places among all that the model gives. Where boxes are oriented, `turned` float32 [n, 5] are centre x, y,
+    width, height and angle in radians, and `boxes` the upright ones around them.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     rows: NDArray[np.intp]
+    turned: NDArray[np.float32] | None = None
+
+    @classmethod
+    def of_turned(
+        cls, turned: Array, scores: Scores, class_ids: NDArray[np.int64], rows: NDArray[np.intp]
+    ) -> "Candidates":
+        """Of oriented boxes [n, 5]."""
+        turned = turned.astype(np.float32)
+        return cls(around(oriented_corners(turned)), scores, class_ids, rows, turned)
 
     def take(self, rows: NDArray[np.intp]) -> "Candidates":
         """Those rows, in that order."""
-        return Candidates(self.boxes[rows], self.scores[rows], self.class_ids[rows], self.rows[rows])
+        turned = None if self.turned is None else self.turned[rows]
+        return Candidates(self.boxes[rows], self.scores[rows], self.class_ids[rows], self.rows[rows], turned)
 
 
 class Decoder(ABC):
@@ -67,7 +80,10 @@ class OutputDecoder(Decoder):
                 + self.hint(spec, *chosen)
             )
         if classes > 0 and classes != labels:
-            raise InvalidManifest(f"labels: the model scores {classes} classes, but the manifest lists {labels} labels")
+            beside = f" (beside the further numbers that extras, {spec.extras}, counts)" if spec.extras else ""
+            raise InvalidManifest(
+                f"labels: the model scores {classes} classes{beside}, but the manifest lists {labels} labels"
+            )
         if not labels:
             raise InvalidManifest("labels: the manifest lists none; name the model's classes in their order")
 

@@ -1,7 +1,6 @@
 """Answers that are one table: a row or a column for each candidate."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.vision.decoders.base import (
     Array,
@@ -38,8 +37,9 @@ class Yolo(OutputDecoder):
             rows, kept = select(scores.max(axis=0), spec, threshold)
             class_ids = scores[:, rows].argmax(axis=0).astype(np.int64)
         chosen = table[:, rows]
-        boxes = _around(chosen[:4].T, chosen[-1]) if spec.rotated else chosen[:4].T
-        return Candidates(corners(boxes, spec, model_size), kept, class_ids, rows)
+        if spec.rotated:
+            return Candidates.of_turned(chosen[[0, 1, 2, 3, -1]].T, kept, class_ids, rows)
+        return Candidates(corners(chosen[:4].T, spec, model_size), kept, class_ids, rows)
 
     def extras(self, spec: DetectionSpec, outputs: Outputs, rows: Rows) -> Array:
         table = self.choose(spec, outputs)[0]
@@ -95,16 +95,12 @@ class EndToEnd(OutputDecoder):
         rows, kept = select(table[:, places["score"]], spec, threshold)
         chosen = table[rows]
         class_ids = class_numbers(chosen[:, places["class"]], spec.label_offset)
-        boxes = corners(chosen[:, places["box"] : places["box"] + 4], spec, model_size)
+        boxes = chosen[:, places["box"] : places["box"] + 4]
         there = class_ids >= 0
         if "image" in places:  # DetectionOutput ends with a row of picture -1
             there &= chosen[:, places["image"]] >= 0
-        return Candidates(boxes, kept, class_ids, rows).take(np.flatnonzero(there))
-
-
-def _around(boxes: Array, angles: Array) -> NDArray[np.float32]:
-    """The upright boxes [n, 4] (cx, cy, w, h) around boxes that are turned by these angles in radians."""
-    boxes, angles = boxes.astype(np.float32), angles.astype(np.float32)
-    cos, sin = np.abs(np.cos(angles)), np.abs(np.sin(angles))
-    width, height = boxes[:, 2] * cos + boxes[:, 3] * sin, boxes[:, 2] * sin + boxes[:, 3] * cos
-    return np.stack((boxes[:, 0], boxes[:, 1], width, height), axis=1)
+        if spec.rotated:
+            found = Candidates.of_turned(np.hstack((boxes, chosen[:, -1:])), kept, class_ids, rows)
+        else:
+            found = Candidates(corners(boxes, spec, model_size), kept, class_ids, rows)
+        return found.take(np.flatnonzero(there))

@@ -1,9 +1,9 @@
-"""Command line: python -m models.shelf.training {all,render,train,export,evaluate,examples}."""
+"""Command line: python -m models.shelf.training --help."""
 
 import sys
 from importlib.util import find_spec
 
-LIBRARIES = ("torch", "matplotlib", "onnx", "pycocotools")
+LIBRARIES = ("torch", "matplotlib", "mlflow", "onnx", "pycocotools")
 
 if __name__ == "__main__":
     missing = [name for name in LIBRARIES if find_spec(name) is None]

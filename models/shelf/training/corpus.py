@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,11 @@ import cv2
 import numpy as np
 from rich.progress import track
 
+from app.errors import RequestError
+from app.vision import image
 from models.shelf.training.arrays import CLASSES, F64, U8
-from models.shelf.training.jpeg import decode, encode
+from models.shelf.training.coco import DataRefused, read_coco
+from models.shelf.training.jpeg import encode
 from models.shelf.training.pools import Split
 from models.shelf.training.scenes import Scene, render
 
@@ -72,34 +76,30 @@ def coco(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 class Corpus:
-    """A COCO data set on disk: pictures as files, boxes as arrays; categories match by name.
+    """A COCO data set on disk: pictures as files, boxes as arrays; `read_coco` says what is refused.
 
-    What is marked `hidden` (by the generator) or else `iscrowd` is ignored in training. `unpack` decodes everything
-    once, so that training is not a decoder's benchmark.
+    `unpack` decodes everything once, so that training is not a decoder's benchmark.
     """
 
-    def __init__(self, annotations: Path) -> None:
-        document = json.loads(annotations.read_text())
-        folder = annotations.parent
-        names = {category["id"]: category["name"] for category in document["categories"]}
-        unknown = sorted(set(names.values()) - set(CLASSES))
-        if unknown:
-            raise ValueError(f"{annotations}: categories {unknown} are none of {list(CLASSES)}")
-        self.images: list[dict[str, Any]] = document["images"]
-        self.files = [folder / image["file_name"] for image in self.images]
+    def __init__(self, annotations: Path, labels: Mapping[str, str] | None = None) -> None:
+        checked = read_coco(annotations, labels)
+        self.annotations = [checked.path]
+        self.files, self.objects = checked.files, checked.objects()
         self.unpacked: Path | None = None
+        self._shares: list[tuple[int, float | None]] = [(len(self.files), None)]
         self._shapes: list[tuple[int, int]] = []
         self._pixels: np.memmap[Any, np.dtype[np.uint8]] | None = None
-        rows: dict[int, list[list[float]]] = {image["id"]: [] for image in self.images}
-        for note in document["annotations"]:
-            x, y, w, h = note["bbox"]
-            kind = CLASSES.index(names[note["category_id"]])
-            rows[note["image_id"]].append([x, y, x + w, y + h, kind, note.get("hidden", note.get("iscrowd", 0))])
-        self.objects = [np.array(rows[image["id"]], np.float32).reshape(-1, 6) for image in self.images]
 
-    def extend(self, other: "Corpus") -> None:
-        """Adds the pictures of another data set."""
-        self.images += other.images
+    def extend(self, other: "Corpus", share: float | None = None) -> None:
+        """Adds the pictures of another data set, which are the part `share` of all that are drawn, 0 to 1.
+
+        Without one, each picture is drawn as often as those of this set.
+        """
+        if share is not None:
+            self._shares = [(len(self), 1 - share), (len(other), share)]
+        else:
+            self._shares = [(len(self) + len(other), None)]
+        self.annotations += other.annotations
         self.files += other.files
         self.objects += other.objects
 
@@ -108,14 +108,14 @@ class Corpus:
         self.unpacked, self._shapes, self._pixels = None, [], None
         with path.open("wb") as file:
             for index, objects in enumerate(track(self.objects, "decoding")):
-                image = self.picture(index)
-                scale = LONGEST / max(image.shape[:2])
+                pixels = self.picture(index)
+                scale = LONGEST / max(pixels.shape[:2])
                 if scale < 1:
-                    shrunk = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                    image = np.asarray(shrunk, np.uint8)
+                    shrunk = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                    pixels = np.asarray(shrunk, np.uint8)
                     objects[:, :4] *= scale
-                file.write(image.tobytes())
-                self._shapes.append((image.shape[0], image.shape[1]))
+                file.write(pixels.tobytes())
+                self._shapes.append((pixels.shape[0], pixels.shape[1]))
         self.unpacked = path
 
     def weights(self, common: float = 0.6) -> F64:
@@ -128,20 +128,34 @@ class Corpus:
             has[index, objects[objects[:, 5] == 0, 4].astype(int)] = True
         factor = np.maximum(1.0, np.sqrt(common / np.maximum(has.mean(0), 1e-3)))
         weight = np.where(has, factor, 1.0).max(1)
+        start = 0
+        for count, share in self._shares:
+            part = slice(start, start + count)
+            weight[part] *= 1.0 if share is None else share / weight[part].sum()
+            start += count
         return np.asarray(weight / weight.sum(), np.float64)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.files)
 
     def picture(self, index: int) -> U8:
         """Picture `index`, RGB uint8 [H, W, 3]."""
         if self.unpacked is None:
-            return decode(self.files[index].read_bytes())
+            return self._decoded(self.files[index])
         if self._pixels is None:
             self._pixels = np.memmap(self.unpacked, np.uint8, "r")
             self._starts = np.cumsum([0] + [3 * height * width for height, width in self._shapes])
         start, stop = self._starts[index : index + 2]
         return self._pixels[start:stop].reshape(*self._shapes[index], 3)
+
+    @staticmethod
+    def _decoded(path: Path) -> U8:
+        """As the service decodes it, which refuses what is cut off."""
+        packed = path.read_bytes()
+        try:
+            return image.decode(packed, image.read_header(packed)).pixels
+        except RequestError as error:
+            raise DataRefused(f"{path} cannot be decoded: {error}") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pixels": None}

@@ -32,6 +32,10 @@ class Targets:
         """The objects where `chosen` (bool [M])."""
         return Targets(self.image[chosen], self.kind[chosen], self.box[chosen], self.ignore[chosen])
 
+    def on(self, device: str) -> "Targets":
+        """The same in a device's memory."""
+        return Targets(self.image.to(device), self.kind.to(device), self.box.to(device), self.ignore.to(device))
+
 
 def overlap(a: Tensor, b: Tensor, complete: bool = False) -> Tensor:
     """IoU of boxes [..., 4] pair by pair, or complete IoU: less centre distance and aspect mismatch."""
@@ -73,19 +77,19 @@ def assign(
     iou = overlap(boxes[image, cell], targets.box[obj]).clamp(min=0)
     closeness = torch.exp(-((centre[cell] - (targets.box[obj, :2] + targets.box[obj, 2:]) / 2) ** 2).sum(-1) / 1e4)
     align = scores[image, cell, targets.kind[obj]].sqrt() * iou**6 + 1e-9 * closeness
-    dense = torch.zeros(near.shape)
+    dense = torch.zeros(near.shape, device=near.device)
     dense[obj, cell] = align
     top, index = dense.topk(min(CELLS_PER_OBJECT, dense.shape[1]), 1)
     obj, rank = (top > 0).nonzero(as_tuple=True)
     cell, align, image = index[obj, rank], top[obj, rank], targets.image[obj]
     iou = overlap(boxes[image, cell], targets.box[obj]).clamp(min=0)
     key = image * boxes.shape[1] + cell
-    best = torch.zeros(boxes.shape[0] * boxes.shape[1]).scatter_reduce(0, key, align, "amax")
+    best = torch.zeros(boxes.shape[0] * boxes.shape[1], device=key.device).scatter_reduce(0, key, align, "amax")
     won = align >= best[key]
     image, cell, obj, align, iou = image[won], cell[won], obj[won], align[won], iou[won]
     count = len(targets.box)
-    most_align = torch.zeros(count).scatter_reduce(0, obj, align, "amax")
-    most_iou = torch.zeros(count).scatter_reduce(0, obj, iou, "amax")
+    most_align = torch.zeros(count, device=obj.device).scatter_reduce(0, obj, align, "amax")
+    most_iou = torch.zeros(count, device=obj.device).scatter_reduce(0, obj, iou, "amax")
     return image, cell, obj, align / (most_align[obj] + 1e-12) * most_iou[obj]
 
 

@@ -2,8 +2,7 @@
 
 import contextlib
 import io
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 
 from models.shelf.training.arrays import CLASSES, LABEL
+from models.shelf.training.coco import read_coco
 from models.shelf.training.detect import Detections, Network, detect, read_labels
 from models.shelf.training.jpeg import decode
 from models.shelf.training.legible import read_box
@@ -22,13 +22,19 @@ from models.shelf.training.matching import Note, corners
 
 @dataclass
 class Pictures:
-    """A COCO data set for evaluation; pictures are read from disk as they are needed."""
+    """A COCO data set for evaluation; pictures are read from disk as they are needed.
+
+    `labels` says which label a category is; see `read_coco`, which says what is refused, too.
+    """
 
     annotations: Path
     limit: int | None = None
+    labels: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        self.document: dict[str, Any] = json.loads(self.annotations.read_text())
+        checked = read_coco(self.annotations, self.labels)
+        self.files = checked.files[: self.limit]
+        self.document: dict[str, Any] = checked.document()
         self.images: list[dict[str, Any]] = self.document["images"][: self.limit]
 
     def __len__(self) -> int:
@@ -36,8 +42,8 @@ class Pictures:
 
     def packed(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Image entry and JPEG bytes of every picture."""
-        for image in self.images:
-            yield image, (self.annotations.parent / image["file_name"]).read_bytes()
+        for image, file in zip(self.images, self.files, strict=True):
+            yield image, file.read_bytes()
 
     def notes(self) -> dict[int, list[Note]]:
         """Annotations by image id."""

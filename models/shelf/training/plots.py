@@ -34,6 +34,21 @@ def plot_precision(run: COCOeval, path: Path) -> None:
     plt.close(figure)
 
 
+def plot_losses(records: list[dict[str, float]], path: Path) -> None:
+    """Smoothed class loss and box loss over steps, as the journal has them."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), dpi=110)
+    steps = [record["step"] for record in records]
+    for name, colour in (("class_loss", COLOURS[1]), ("box_loss", COLOURS[0])):
+        axes.plot(
+            steps, [record[name] for record in records], label=name.replace("_", " "), color=np.array(colour) / 255
+        )
+    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, bbox_inches="tight")
+    plt.close(figure)
+
+
 def plot_confusion(table: np.ndarray, path: Path) -> None:
     """Row-normalised confusion at the model's threshold and an overlap of 0.5."""
     names = [*CLASSES, "nothing"]

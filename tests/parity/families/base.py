@@ -21,7 +21,7 @@ class Family:
     """A model and its own code. `export` writes the ONNX file, `options` is what docs/models.md gives `models add` for
     it beside the task and the labels, and `reference` is a file's detections down to `threshold - SLACK`, by the
     family's own code, and `source` says whose code that is. `most` is how many a request asks for; `pictures` are what
-    both sides are asked about; `masks` says whether their detections have some.
+    both sides are asked about; `masks` says whether their detections have some. `size` is the longer side of the input.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Family:
     most: int = 300
     pictures: Callable[[], dict[str, bytes]] = few_pictures
     masks: bool = False
+    size: int = 320
     task: ClassVar[str] = "detection"
 
 
@@ -57,14 +58,22 @@ def to_onnx(
         )  # fmt: skip
 
 
-def found(boxes: Any, scores: Any, class_ids: Any, masks: Any = None) -> list[Found]:
-    """Arrays or tensors [n, 4], [n], [n] and perhaps [n, height, width] as detections; a box without area on the
-    picture is none here.
+def found(
+    boxes: Any, scores: Any, class_ids: Any, masks: Any = None, points: Any = None, corners: Any = None
+) -> list[Found]:
+    """Arrays or tensors [n, 4], [n], [n] and perhaps [n, height, width], [n, K, 3] and [n, 4, 2] as detections; a box
+    without area on the picture is none here.
     """
     rows = zip(np.asarray(boxes).tolist(), np.asarray(scores).tolist(), np.asarray(class_ids).tolist(), strict=True)
-    each = [None] * len(boxes) if masks is None else list(np.asarray(masks) > 0)
+    nothing = [None] * len(boxes)
+    more = zip(
+        nothing if masks is None else list(np.asarray(masks) > 0),
+        nothing if points is None else list(np.asarray(points)),
+        nothing if corners is None else list(np.asarray(corners)),
+        strict=True,
+    )
     return [
-        Found(tuple(box), score, int(number), mask)
-        for (box, score, number), mask in zip(rows, each, strict=True)
+        Found(tuple(box), score, int(number), *each)
+        for (box, score, number), each in zip(rows, more, strict=True)
         if box[0] < box[2] and box[1] < box[3]
     ]

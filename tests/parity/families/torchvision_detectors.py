@@ -16,6 +16,7 @@ from torchvision.models import detection, resnet18
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.keypoint_rcnn import KeypointRCNNHeads, KeypointRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import MultiScaleRoIAlign
@@ -62,19 +63,42 @@ def retina_net() -> nn.Module:
     return _settled(model, [model.head.classification_head.cls_logits], [model.head.regression_head.bbox_reg], 1.0)
 
 
-@cache
-def mask_rcnn() -> nn.Module:
-    """Mask R-CNN with a small ResNet, narrow features and random weights."""
+def _rcnn(kind: Any, classes: int = CLASSES, **more: Any) -> nn.Module:
+    """A detector of this kind with a small ResNet and narrow features."""
     levels = {"layer2": "0", "layer3": "1", "layer4": "2"}
     backbone = BackboneWithFPN(resnet18(weights=None), levels, [128, 256, 512], 64)
-    pools = (MultiScaleRoIAlign(["0", "1", "2"], side, 2) for side in (7, 14))
-    model = detection.MaskRCNN(
+    return kind(
         backbone, rpn_anchor_generator=AnchorGenerator(((16, 32),) * 4, ((0.5, 1.0, 2.0),) * 4),
-        box_roi_pool=next(pools), mask_roi_pool=next(pools), box_head=TwoMLPHead(64 * 7 * 7, 128),
-        box_predictor=FastRCNNPredictor(128, CLASSES + 1), mask_head=MaskRCNNHeads(64, (32,), 1),
-        mask_predictor=MaskRCNNPredictor(32, 32, CLASSES + 1), rpn_post_nms_top_n_test=200, box_detections_per_img=40,
-        **_SIDES,
+        box_roi_pool=_pool(7), box_head=TwoMLPHead(64 * 7 * 7, 128), box_predictor=FastRCNNPredictor(128, classes + 1),
+        rpn_post_nms_top_n_test=200, box_detections_per_img=40, **more, **_SIDES,
     )  # fmt: skip
+
+
+def _pool(side: int) -> nn.Module:
+    return MultiScaleRoIAlign(["0", "1", "2"], side, 2)
+
+
+@cache
+def keypoint_rcnn() -> nn.Module:
+    """Keypoint R-CNN with random weights, which finds persons alone."""
+    torch.manual_seed(6)
+    head, predictor = KeypointRCNNHeads(64, (32,)), KeypointRCNNPredictor(32, 17)
+    model = _rcnn(
+        detection.KeypointRCNN, 1, keypoint_roi_pool=_pool(14), keypoint_head=head, keypoint_predictor=predictor
+    )
+    forward = _forward(model)
+    weights.settle(model, forward)
+    weights.spread([model.rpn.head.cls_logits], forward, 0.0, 1.5)
+    weights.spread([model.rpn.head.bbox_pred], forward, 0.0, 0.3)
+    boxes = model.roi_heads.box_predictor
+    return _settled(model, [boxes.cls_score], [boxes.bbox_pred], 1.5)
+
+
+@cache
+def mask_rcnn() -> nn.Module:
+    """Mask R-CNN with random weights."""
+    head, predictor = MaskRCNNHeads(64, (32,), 1), MaskRCNNPredictor(32, 32, CLASSES + 1)
+    model = _rcnn(detection.MaskRCNN, mask_roi_pool=_pool(14), mask_head=head, mask_predictor=predictor)
     forward = _forward(model)
     weights.settle(model, forward)
     weights.spread([model.rpn.head.cls_logits], forward, 0.0, 1.5)
@@ -131,7 +155,11 @@ def _reference(model: Callable[[], nn.Module]) -> Callable[[bytes], list[Found]]
         if "masks" in result:
             whole = (result["boxes"] * factors)[kept]  # of which the head has seen what is in the margins, too
             masks = paste_masks_in_image(result["masks"][kept], whole, (image.height, image.width))[:, 0] > 0.5
-        return found(boxes[kept], result["scores"][kept], result["labels"][kept] - 1, masks)
+        points = None
+        if "keypoints" in result:
+            places = (result["keypoints"][kept, :, :2] * factors[:2]).minimum(torch.tensor([image.width, image.height]))
+            points = torch.cat((places, result["keypoints_scores"][kept, :, None].sigmoid()), -1)
+        return found(boxes[kept], result["scores"][kept], result["labels"][kept] - 1, masks, points)
 
     return detections
 
@@ -154,30 +182,38 @@ class _OnePicture(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         (result,) = self.model([images[0]])
-        return tuple(result[name] for name in ("boxes", "scores", "labels", "masks") if name in result)
+        return tuple(result[name] for name in _OUTPUTS if name in result)
 
 
-def _family(name: str, model: Callable[[], nn.Module], options: str) -> Family:
-    masks = "masks.kind" in options
+_OUTPUTS = ("boxes", "scores", "labels", "masks", "keypoints", "keypoints_scores")
+
+
+def _family(name: str, model: Callable[[], nn.Module], options: str, classes: int = CLASSES) -> Family:
+    masks, keypoints = "masks.kind" in options, "keypoints.names" in options
 
     def export(path: Path) -> None:
         example = samples((SIZE, SIZE), 1)
-        names = ["boxes", "scores", "labels", *["masks"] * masks]
+        names = [*_OUTPUTS[:3], *_OUTPUTS[3:4] * masks, *_OUTPUTS[4:] * keypoints]
         with _unpasted(model()) if masks else nullcontext():
             to_onnx(_OnePicture(model()).eval(), (example,), path, ["images"], names, batch=False)
 
     return Family(
-        name, export, options, _reference(model), SOURCE, classes=CLASSES, threshold=THRESHOLD,
-        pictures=pictures_for_masks if masks else few_pictures, masks=masks,
+        name, export, options, _reference(model), SOURCE, classes=classes, threshold=THRESHOLD,
+        pictures=pictures_for_masks if masks or keypoints else few_pictures, masks=masks,
     )  # fmt: skip
 
 
 def families() -> list[Family]:
     """One of each kind."""
     masks = "--like torchvision --set detection.masks.kind=crops --set detection.masks.output=masks"
+    points = (
+        "--like torchvision --set detection.keypoints.names=coco --set detection.keypoints.output=keypoints "
+        "--set detection.keypoints.scores=keypoints_scores --set detection.keypoints.apply_sigmoid=true"
+    )
     return [
         _family("torchvision-ssdlite", ssdlite, "--like torchvision --set input.resize=stretch"),
         _family("torchvision-faster-rcnn", faster_rcnn, "--like torchvision"),
         _family("torchvision-retinanet", retina_net, "--like torchvision"),
         _family("torchvision-mask-rcnn", mask_rcnn, masks),
+        _family("torchvision-keypoint-rcnn", keypoint_rcnn, points, classes=1),
     ]

@@ -25,8 +25,9 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_VERBOSE", "false")
 
+from torch import nn
 from ultralytics import RTDETR, YOLO
-from ultralytics.nn.modules.head import Detect, RTDETRDecoder, Segment
+from ultralytics.nn.modules.head import Detect, Pose26, RTDETRDecoder
 from ultralytics.nn.tasks import yaml_model_load
 
 SIZE, THRESHOLD, IOU, QUERIES = 320, 0.35, 0.7, 300
@@ -50,8 +51,11 @@ def yolo(configuration: str) -> YOLO:
         weights.thin(classes, forward, 0.02, THRESHOLD)
         # Distances of the sides, which must be positive, or logits of such.
         weights.spread(boxes, forward, *((4.0, 0.8) if head.reg_max == 1 else (0.5, 1.0)))
-    if isinstance(head, Segment):
-        weights.spread([level[-1] for level in head.cv4], forward, 0.0, 1.0)
+        further = getattr(head, prefix + ("cv4_kpts" if isinstance(head, Pose26) else "cv4"), ())
+        # Coefficients, places and scores of points, logits of angles or angles.
+        weights.spread(
+            [level[-1] if isinstance(level, nn.Sequential) else level for level in further], forward, 0.0, 1.0
+        )
     return as_saved(built)
 
 
@@ -93,11 +97,13 @@ def _reference(model: Callable[[], Any], **options: Any) -> Callable[[bytes], li
             as_opencv(data), imgsz=SIZE, rect=False, conf=THRESHOLD - SLACK, verbose=False, save=False, device="cpu",
             **options,
         )  # fmt: skip
-        boxes = result.boxes
         height, width = result.orig_shape
+        boxes = result.boxes if result.obb is None else result.obb
         corners = boxes.xyxy.clamp(min=0).minimum(torch.tensor([width, height] * 2))  # RT-DETR's are not clipped
         masks = options.get("retina_masks") and (result.masks.data if result.masks else corners[:, :0, None])
-        return found(corners, boxes.conf, boxes.cls, masks)
+        points = None if result.keypoints is None else result.keypoints.data
+        turned = None if result.obb is None else result.obb.xyxyxyxy
+        return found(corners, boxes.conf, boxes.cls, masks, points, turned)
 
     return detections
 
@@ -126,7 +132,8 @@ def _family(name: str, configuration: str, options: str = "", nms: bool | None =
     more = {"retina_masks": True} if masks else {}  # masks of the picture's own pixels
     reference = _reference(model, iou=IOU, max_det=300, **({"nms": False} if nms is False else {}), **more)
     options = f"--like ultralytics {options}".strip()
-    pictures = partial(pictures_for_masks, 2**19) if masks else few_pictures
+    # Of a detection that has more than a box a small picture tells enough, and masks of large ones are coarser.
+    pictures = partial(pictures_for_masks, 2**19) if "extras" in options else few_pictures
     return Family(name, write, options, reference, SOURCE, classes, THRESHOLD, pictures=pictures, masks=masks)
 
 
@@ -135,6 +142,8 @@ def families() -> list[Family]:
     table = "--decoder end_to_end"
     others = "--set detection.outputs=[output0] --set detection.extras"
     masks = f"{others}=32 --set detection.masks.kind=prototypes --set detection.masks.output=output1"
+    points = "--set detection.extras=51 --set detection.keypoints.names=coco"
+    turned = "--set detection.extras=1 --set detection.rotated=true"
     return [
         _family("ultralytics-yolov8", "yolov8n.yaml"),
         _family("ultralytics-yolo11", "yolo11n.yaml"),
@@ -144,7 +153,11 @@ def families() -> list[Family]:
         _family("ultralytics-nms", "yolov8n.yaml", table, nms=True),
         _family("ultralytics-segment", "yolov8n-seg.yaml", masks),
         _family("ultralytics-yolo11-segment", "yolo11n-seg.yaml", masks),
-        _family("ultralytics-pose", "yolov8n-pose.yaml", f"{others}=51", classes=1),
+        _family("ultralytics-pose", "yolov8n-pose.yaml", points, classes=1),
+        _family("ultralytics-yolo26-pose-end-to-end", "yolo26n-pose.yaml", f"{table} {points}", nms=False, classes=1),
+        _family("ultralytics-obb", "yolo11n-obb.yaml", turned),
+        _family("ultralytics-obb-nms", "yolov8n-obb.yaml", f"{table} {turned}", nms=True),
+        _family("ultralytics-yolo26-obb-end-to-end", "yolo26n-obb.yaml", f"{table} {turned}", nms=False),
         Family("ultralytics-rt-detr", lambda path: export(rt_detr, path), "--like ultralytics-rt-detr",
                _reference(rt_detr), SOURCE, threshold=THRESHOLD),
     ]  # fmt: skip

@@ -1,11 +1,7 @@
 """Models from an MLflow registry: a stand-in with its answers and, where it is installed, the server itself."""
 
 import base64
-import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,9 +9,9 @@ import pytest
 
 from app.errors import ModelsUnavailable, StartupError
 from app.repository.sources.addresses import open_source
+from tests.fixtures.mlflow_program import mlflow_program
 from tests.fixtures.mlflow_server import Mlflow, mlflow_server
 from tests.fixtures.models import add_colour_model
-from tests.fixtures.waiting import until
 from tests.repository.sources.conftest import Told, contents, pull
 
 
@@ -77,37 +73,9 @@ def test_addresses_that_are_none() -> None:
         open_source("mlflow+http://robots.example/shelf@candidate")
 
 
-_PATIENCE = 300.0
-"""Seconds for that server to import what it is made of and to set up its database."""
-
-
-@contextmanager
-def _real(folder: Path) -> Iterator[str]:
-    command = shutil.which("mlflow")
-    if command is None:
-        pytest.skip("MLflow is not installed: only the stand-in was asked")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = ["--backend-store-uri", f"sqlite:///{folder / 'm.db'}", "--artifacts-destination", str(folder / "kept")]
-    arguments = [command, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", *options]
-    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: process.poll() is not None or _answers(f"http://127.0.0.1:{port}/health"), patience=_PATIENCE)
-            assert process.poll() is None
-            yield f"127.0.0.1:{port}"
-        finally:
-            process.terminate()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
-
-
 def test_a_real_server(released: Path, into: Path, tmp_path: Path) -> None:
-    with _real(tmp_path) as host, httpx.Client(base_url=f"http://{host}/api/2.0", timeout=60) as client:
+    with mlflow_program(tmp_path) as program, httpx.Client(base_url=f"{program.url}/api/2.0", timeout=60) as client:
+        host = program.url.removeprefix("http://")
         run = client.post("/mlflow/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]
         kept = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
         for name, content in contents(released / "colour").items():

@@ -1,9 +1,11 @@
 // @ts-check
 // A prediction as it is shown: what the slider leaves of it, what is drawn, what is listed.
+import { cornersOf, keypointsOf } from "./places.js";
 import { texts } from "./texts.js";
 
 /** @typedef {[number, number, number, number]} Box  x1, y1, x2, y2 in pixels of the upright picture. */
-/** @typedef {{label: string, classId: number, score: number, box: Box | null, codes: string[]}} Mark */
+/** @typedef {{label: string, classId: number, score: number, box: Box | null, codes: string[],
+ *   corners: import("./places.js").Point[] | null, keypoints: import("./places.js").Keypoints | null}} Mark */
 
 const MOST_CHARACTERS = 100_000;
 
@@ -20,6 +22,8 @@ export function filtered(prediction, threshold) {
 
 /** @param {any} prediction @returns {Mark[]} */
 export function marksOf(prediction) {
+  if (prediction.lines) return prediction.lines.map(lineOf);
+  if (prediction.text) return [{ label: prediction.text.text, classId: 0, score: prediction.text.score, box: null, codes: [] }];
   const found = prediction.detections ?? prediction.classes ?? prediction.segmentation?.segments ?? [];
   return found.map((/** @type {any} */ one) => ({
     label: one.label,
@@ -27,7 +31,17 @@ export function marksOf(prediction) {
     score: one.score ?? one.share,
     box: one.box ?? null,
     codes: (one.codes ?? []).map((/** @type {any} */ code) => code.text),
+    corners: cornersOf(one),
+    keypoints: keypointsOf(one, prediction.skeleton ?? []),
   }));
+}
+
+/** A line of text, with the box around it. @param {any} line @param {number} index @returns {Mark} */
+function lineOf({ polygon, score }, index) {
+  const xs = polygon.filter((/** @type {number} */ _, /** @type {number} */ place) => place % 2 === 0);
+  const ys = polygon.filter((/** @type {number} */ _, /** @type {number} */ place) => place % 2 === 1);
+  const box = /** @type {Box} */ ([Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)]);
+  return { label: texts.line(index + 1), classId: index, score, box, codes: [] };
 }
 
 /** @param {any} prediction @param {any} whole  Before the slider. */
@@ -35,6 +49,8 @@ export function summary(prediction, whole) {
   const who = texts.answeredBy(prediction.model, prediction.version, prediction.timings_ms.total);
   if (prediction.detections) return texts.boxes(prediction.detections.length, whole.detections.length, who);
   if (prediction.classes) return texts.classes(prediction.classes.length, who);
+  if (prediction.lines) return texts.lines(prediction.lines.length, who);
+  if (prediction.text) return who;
   return texts.segments(prediction.segmentation.segments.length, who);
 }
 

@@ -92,8 +92,9 @@ export async function readiness() {
   }
 }
 
-/** @param {string | URL} path @param {RequestInit} [options] */
-async function ask(path, options = {}) {
+/** Ask the service, with the key that was given; raises `Trouble`.
+ * @param {string | URL} path @param {RequestInit} [options] */
+export async function ask(path, options = {}) {
   const headers = new Headers(options.headers);
   const given = key.get();
   if (given !== null) headers.set("X-Api-Key", given);

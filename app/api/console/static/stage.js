@@ -3,6 +3,7 @@
 import { inWords } from "./answer.js";
 import { classAt } from "./class_map.js";
 import { colour } from "./colours.js";
+import { drawKeypoints, drawPolygon, highest, holds } from "./places.js";
 import { texts } from "./texts.js";
 import { View } from "./view.js";
 
@@ -113,9 +114,11 @@ export class Stage {
     context.textBaseline = "middle";
     const marks = this.#map ? [] : this.#marks.toReversed(); // the best ones last, over the others
     for (const mark of marks) this.#drawBox(context, mark, 2);
+    for (const mark of marks) this.#drawPoints(context, mark, 2);
     for (const mark of marks) this.#drawLabel(context, mark);
     if (!this.#pointed) return;
     this.#drawBox(context, this.#pointed, 4);
+    this.#drawPoints(context, this.#pointed, 3);
     this.#drawLabel(context, this.#pointed);
   }
 
@@ -142,7 +145,21 @@ export class Stage {
     if (!at) return;
     context.strokeStyle = colour(mark.classId);
     context.lineWidth = lineWidth;
-    context.strokeRect(at.x, at.y, at.width, at.height);
+    if (mark.corners) drawPolygon(context, mark.corners, this.#onto());
+    else context.strokeRect(at.x, at.y, at.width, at.height);
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {Mark} mark @param {number} lineWidth */
+  #drawPoints(context, mark, lineWidth) {
+    if (!mark.keypoints) return;
+    context.strokeStyle = colour(mark.classId);
+    drawKeypoints(context, mark.keypoints, this.#onto(), lineWidth);
+  }
+
+  /** @returns {import("./places.js").Onto} */
+  #onto() {
+    const { scale, left, top } = this.#place();
+    return ([x, y]) => [left + x * scale, top + y * scale];
   }
 
   /** Where the box is wide enough for it; the one that is pointed at has its label always.
@@ -150,7 +167,7 @@ export class Stage {
   #drawLabel(context, mark) {
     const at = this.#rectangle(mark);
     if (!at) return;
-    const { x, y } = at;
+    const [x, y] = mark.corners ? this.#onto()(highest(mark.corners)) : [at.x, at.y];
     const words = `${mark.label} ${mark.score.toFixed(2)}`;
     const needed = context.measureText(words).width + 8;
     if (needed > at.width && mark !== this.#pointed) return;
@@ -249,9 +266,15 @@ export class Stage {
       const classId = classAt(this.#map, x, y);
       return this.#marks.find((mark) => mark.classId === classId) ?? null;
     }
-    const around = this.#marks.filter(({ box }) => box && x >= box[0] && y >= box[1] && x <= box[2] && y <= box[3]);
+    const around = this.#marks.filter((mark) => isIn(mark, x, y));
     return around.reduce(smaller, /** @type {Mark | null} */ (null));
   }
+}
+
+/** Whether a place of the picture lies in a box, as it is drawn. @param {Mark} mark @param {number} x @param {number} y */
+function isIn({ box, corners }, x, y) {
+  if (corners) return holds(corners, x, y);
+  return box !== null && x >= box[0] && y >= box[1] && x <= box[2] && y <= box[3];
 }
 
 /** @param {Mark | null} one @param {Mark} other */

@@ -63,6 +63,10 @@ export const texts = {
   classes: (count, who) => `${count} classes · ${who}`,
   /** @param {number} count @param {string} who */
   segments: (count, who) => `${count} classes on the picture · ${who}`,
+  /** @param {number} count @param {string} who */
+  lines: (count, who) => `${count} lines of text · ${who}`,
+  /** @param {number} number */
+  line: (number) => `line ${number}`,
   /** @param {string} what */
   drawn: (what) => `Picture with what was found: ${what}. Plus, minus and 0 zoom, arrows move.`,
   nothing: "nothing",
@@ -84,15 +88,82 @@ export const texts = {
   /** @param {string} names */
   notLoaded: (names) => `Loaded when they are asked for: ${names}`,
 
+  queue: "Queue",
+  queueName: "Queue",
+  queueState: "State",
+  queueWaiting: "Waiting",
+  queueDead: "Dead letters",
+  queueHeld: "Held here",
+  queueOldest: "Oldest held",
+  queueCredit: "Credit",
+  noQueue: "This service receives no queue, or does not show it (ROO_QUEUE, ROO_QUEUE_CONTROL).",
+  notTold: "not told",
+  /** @param {number} value */
+  seconds: (value) => (value < 120 ? `${value.toFixed(1)} s` : `${Math.round(value / 60)} min`),
+
+  deadLetters: "Dead letters",
+  filterReason: "Reason",
+  filterRobot: "Robot",
+  filterAfter: "Sent from",
+  filterBefore: "Sent before",
+  filterShow: "Show",
+  resubmitChosen: "Send chosen again …",
+  resubmitAll: "Send all of these again …",
+  dropChosen: "Drop chosen …",
+  dropAll: "Drop all of these …",
+  viewerHint: "Sending again and dropping are for operators.",
+  noReason: "no reason",
+  close: "Close",
+  /** @param {string} id */
+  chooseLetter: (id) => `Choose ${id}`,
+  /** @param {number} count @param {boolean} whole @param {number} chosen */
+  lettersCount: (count, whole, chosen) =>
+    `${count}${whole ? "" : " and more"} dead letters${chosen ? `, ${chosen} chosen` : ""}`,
+  facts: {
+    reason: "Reason",
+    description: "Description",
+    robot: "Robot",
+    sent: "Sent",
+    deliveries: "Deliveries",
+    number: "Sequence number",
+    contentType: "Content type",
+    size: "Size",
+    correlation: "Correlation id",
+    replyTo: "Reply to",
+    session: "Session",
+  },
+
+  orderTitle: {
+    resubmit: (/** @type {number} */ count) => `Send ${count} dead ${count === 1 ? "letter" : "letters"} again?`,
+    drop: (/** @type {number} */ count) => `Drop ${count} dead ${count === 1 ? "letter" : "letters"} for good?`,
+  },
+  orderDo: { resubmit: "Send again", drop: "Drop for good" },
+  resubmitWhat: "Copies go to the queue, and the letters are removed once their copies are there. What is left empty stays as it was sent.",
+  /** @param {string} topic */
+  toTopic: (topic) => `The copies go to the topic ${topic}, and so to every subscription of it whose rules match.`,
+  dropWhat: "They are removed, and nothing brings them back. The reason is kept in the audit log.",
+  asSent: "as it was sent",
+  orderVersion: "Version",
+  orderWindow: "Duplicate window in seconds",
+  orderWindowHint: "For how long the queue remembers ids: 0 where it detects no duplicates. Asked of the broker where left empty.",
+  orderReason: "Reason",
+  orderBar: "Progress",
+  /** @param {number} gone @param {number} stay @param {number} total */
+  orderTold: (gone, stay, total) => `${gone} of ${total} done${stay ? `, ${stay} stay` : ""}`,
+  cutOff: "The answer was cut off before its end. Nothing is lost: look at what is left, and order that again.",
+  auditTitle: "What operators did",
+  auditNone: "Nothing yet.",
+
   /** Why there is no answer, by HTTP status; what the service says of it follows. */
   troubles: /** @type {Record<number, string>} */ ({
     401: "The service asks for a key, and does not know this one.",
     403: "This key may not do that.",
-    404: "That model or picture is not there any more.",
+    404: "That is not there any more.",
     413: "The picture is larger than the service takes.",
     415: "The service reads JPEG, PNG and WebP.",
     422: "The service cannot use this picture.",
     429: "Too many requests.",
+    502: "The queue's broker cannot be asked.",
     500: "Something went wrong inside the service.",
     503: "The service cannot take this now.",
     504: "The answer did not come in time.",
@@ -125,4 +196,9 @@ function sentence(name) {
 /** @param {number} bytes */
 export function inBytes(bytes) {
   return bytes < 1024 * 1024 ? `${Math.ceil(bytes / 1024)} kB` : `${(bytes / 1024 / 1024).toFixed(1)} MB`;
+}
+
+/** @param {string | null} moment  As ISO 8601 says it. */
+export function inTime(moment) {
+  return moment === null ? "" : new Date(moment).toLocaleString();
 }

@@ -1,0 +1,83 @@
+"""Keeps a result in all sinks at once, and tells the breaker which of them fails.
+
+A sink that is away, or lets us in no more, is the operator's affair: receiving stops, as where the results queue is.
+One that refuses a result is harder to judge, for it may refuse them all, being another program than was meant. So a
+refusal is its message's own only where that sink has taken another since it last refused a few in a row.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from app.errors import RequestError, ResultRefused, ResultsUnavailable
+from app.servicebus.breaker import LIMIT, Breaker
+from app.sinks.base import Finding, Sink
+from app.telemetry import metrics, tracing
+
+
+class Keeping:
+    """The sinks of all queues; with none, everything is kept at once."""
+
+    def __init__(self, sinks: Sequence[Sink] = ()) -> None:
+        self.sinks = tuple(sinks)
+        self._refusals = {sink.name: LIMIT for sink in sinks}
+        """Of each sink, how many results in a row it has refused; as many as are believed until it has taken one."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What the sinks are told apart by."""
+        return frozenset(sink.name for sink in self.sinks)
+
+    async def keep(self, finding_for: Callable[[Sink], Finding], request_id: str, breaker: Breaker) -> None:
+        """Returns once every sink has what `finding_for` makes for it; all are tried, whatever becomes of the others.
+
+        Raises `ResultsUnavailable` where one may have it later, else what one raised that never will.
+        """
+        outcomes = await asyncio.gather(
+            *(self._keep(sink, finding_for(sink), request_id, breaker) for sink in self.sinks), return_exceptions=True
+        )
+        errors = [outcome for outcome in outcomes if outcome is not None]
+        if errors:
+            raise next((error for error in errors if isinstance(error, ResultsUnavailable)), errors[0])
+
+    async def check(self, breaker: Breaker) -> None:
+        """Say at the start, and not with the first message, which sinks take nothing."""
+        for sink in self.sinks:
+            try:
+                await sink.check()
+            except ResultsUnavailable as error:
+                breaker.trip(str(error), sink.name)
+
+    async def close(self) -> None:
+        """Close their connections."""
+        await asyncio.gather(*(sink.close() for sink in self.sinks))
+
+    async def _keep(self, sink: Sink, finding: Finding, request_id: str, breaker: Breaker) -> None:
+        started, outcome = time.monotonic(), "defect"
+        try:
+            with tracing.keeping(sink.kind):
+                await self._try_to_keep(sink, finding, request_id, breaker)
+            outcome = "kept"
+        except RequestError as error:
+            outcome = error.code
+            raise
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            metrics.sink_results.add(1, (sink.kind, outcome))
+            metrics.sink_seconds.record(time.monotonic() - started, (sink.kind,))
+
+    async def _try_to_keep(self, sink: Sink, finding: Finding, request_id: str, breaker: Breaker) -> None:
+        try:
+            await sink.keep(finding)
+        except ResultsUnavailable as error:
+            breaker.fail(str(error), place=sink.name)
+            raise
+        except ResultRefused as error:
+            if self._refusals[sink.name] < LIMIT:
+                self._refusals[sink.name] += 1
+                raise
+            breaker.fail(str(error), request_id)
+            raise ResultsUnavailable(f"{error} Nor has it taken another before, or lately.") from None
+        self._refusals[sink.name] = 0
