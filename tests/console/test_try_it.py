@@ -19,6 +19,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.fixtures.models import (
     add_box_model,
     add_colour_model,
+    add_embedding_model,
+    add_maps_model,
     add_parts_model,
     box_manifest,
     save_one_box,
@@ -47,6 +49,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("small")
     add_colour_model(root, versions=("1", "2"), versions_served=["1", "2"])
     add_parts_model(root)
+    add_embedding_model(root)
+    add_maps_model(root, "heat", maps={"unit": "score"})
     add_box_model(root)
     save_one_box(root / "hostile" / "1" / "model.onnx")
     write_manifest(root / "hostile", box_manifest(labels=[MARKUP, "</script>", "'\"&"]))
@@ -239,15 +243,17 @@ def test_what_is_served_and_why_and_what_is_not(page: Page, small: Server) -> No
         [
             "box · detection · answers where none is named",
             "colour · classification",
+            "heat · maps",
             "hostile · detection",
             "parts · segmentation",
+            "vector · embedding",
             "Not served, or not as in the repository",
         ]
     )
     colour = page.locator("#models-list article").nth(1)
     expect(colour.locator("tbody tr")).to_have_count(2)
     expect(colour.locator("tbody tr").nth(1)).to_contain_text("onnx")
-    expect(page.locator("#models-list article").nth(2)).to_contain_text(MARKUP)
+    expect(page.locator("#models-list article").nth(3)).to_contain_text(MARKUP)
     expect(page.locator("#models-list li")).to_contain_text("broken")
     page.go_back()
     expect(page.locator("#try-view")).to_be_visible()
@@ -282,6 +288,25 @@ def test_two_versions_side_by_side_and_other_tasks(page: Page, small: Server) ->
     canvas, x, y = at(page, segment["box"], 1)
     canvas.hover(position={"x": x, "y": y})
     expect(page.locator(".tip").nth(1)).to_contain_text(segment["label"])
+
+
+def test_maps_lie_over_the_picture_and_vectors_are_told(page: Page, small: Server) -> None:
+    with_key(page, small).locator("select").select_option(label="heat")
+    picture = Image.new("RGB", (320, 160), (255, 0, 0))
+    picture.paste((51, 0, 0), (160, 0, 320, 160))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    choose(page, "a.png", file.getvalue())
+    answered(page)
+    expect(page.locator(".summary")).to_contain_text("3 maps, the first is shown")
+    expect(page.locator(".found button").first).to_contain_text("red: 0.200 to 1.00 score")
+    for box, number in (([0, 0, 160, 160], "red: 0.200 to 1.00 score · 1.00"), ([160, 0, 320, 160], "· 0.20")):
+        canvas, x, y = at(page, box)
+        canvas.hover(position={"x": x, "y": y})
+        expect(page.locator(".tip")).to_contain_text(number)
+    page.locator("select").select_option(label="vector")
+    expect(page.locator(".summary")).to_contain_text("vector of 3 numbers, length 1")
+    expect(page.locator(".found button")).to_have_count(0)
 
 
 def test_pictures_that_cannot_be_used_are_explained(page: Page, small: Server) -> None:
