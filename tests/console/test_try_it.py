@@ -65,7 +65,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def drawn(page: Page, pane: int = 0) -> list[dict[str, Any]]:
     """What the canvas says that it shows."""
-    shown: list[dict[str, Any]] = json.loads(page.locator("canvas").nth(pane).get_attribute("data-drawn") or "[]")
+    shown: list[dict[str, Any]] = json.loads(page.locator("#try-view .pane canvas").nth(pane).get_attribute("data-drawn") or "[]")
     return shown
 
 
@@ -112,13 +112,13 @@ def opened(page: Page, server: Server) -> Page:
 def with_key(page: Page, server: Server) -> Page:
     opened(page, server)
     give_key(page, KEY)
-    expect(page.locator("select")).to_contain_text("box")
+    expect(page.locator("#try-view .pane select")).to_contain_text("box")
     return page
 
 
 def at(page: Page, box: list[float], pane: int = 0) -> tuple[Locator, float, float]:
     """The canvas, and where on it the middle of a box is."""
-    canvas = page.locator("canvas").nth(pane)
+    canvas = page.locator("#try-view .pane canvas").nth(pane)
     place = json.loads(canvas.get_attribute("data-place") or "")
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return canvas, place["left"] + x * place["scale"], place["top"] + y * place["scale"]
@@ -151,7 +151,7 @@ def test_a_dropped_picture_is_drawn_as_the_json_says_and_filtered_without_asking
 def test_boxes_lie_where_they_should_and_say_what_they_are(page: Page, shelf: Server) -> None:
     opened(page, shelf).get_by_role("button", name="shelf-1.jpg").click()
     answered(page)
-    canvas, found = page.locator("canvas"), answer(page)["detections"]
+    canvas, found = page.locator("#try-view .pane canvas"), answer(page)["detections"]
     frame(page)
     fitted = canvas.get_attribute("data-place") or ""
     hover_and_check(page, found, next(one for one in found if one["codes"]))
@@ -222,10 +222,10 @@ def test_a_wrong_key_is_told_and_a_right_one_kept_in_the_tab_alone(page: Page, s
     give_key(page, "two words")
     expect(page.locator("#key-trouble")).to_contain_text("without spaces")
     give_key(page, KEY)
-    expect(page.locator("select")).to_contain_text("box")
+    expect(page.locator("#try-view .pane select")).to_contain_text("box")
     expect(page.locator("#trouble")).to_be_hidden()
     page.reload()
-    expect(page.locator("select")).to_contain_text("box")
+    expect(page.locator("#try-view .pane select")).to_contain_text("box")
     choose(page, "a.jpg", solid((200, 0, 0)))
     answered(page)
     assert KEY not in page.content()
@@ -260,7 +260,7 @@ def test_what_is_served_and_why_and_what_is_not(page: Page, small: Server) -> No
 
 
 def test_names_that_are_markup_stay_text(page: Page, small: Server) -> None:
-    with_key(page, small).locator("select").select_option(label="hostile")
+    with_key(page, small).locator("#try-view .pane select").select_option(label="hostile")
     drop(page, f"{MARKUP}.jpg".replace("/", ""), solid((255, 0, 0)))
     answered(page)
     assert drawn(page)[0]["label"] == MARKUP
@@ -275,14 +275,14 @@ def test_names_that_are_markup_stay_text(page: Page, small: Server) -> None:
 def test_two_versions_side_by_side_and_other_tasks(page: Page, small: Server) -> None:
     with_key(page, small).get_by_role("button", name="Compare two").click()
     for pane, model in enumerate(("colour, version 1", "colour, version 2")):
-        page.locator("select").nth(pane).select_option(label=model)
+        page.locator("#try-view .pane select").nth(pane).select_option(label=model)
     expect(page.locator("#threshold")).to_be_disabled()
     choose(page, "a.jpg", solid((0, 255, 0)))
     for pane, version in enumerate("12"):
         answered(page, pane)
         assert answer(page, pane)["version"] == version
-        expect(page.locator(".pane").nth(pane).locator(".found button").first).to_contain_text("green")
-    page.locator("select").nth(1).select_option(label="parts")
+        expect(page.locator("#try-view .pane").nth(pane).locator(".found button").first).to_contain_text("green")
+    page.locator("#try-view .pane select").nth(1).select_option(label="parts")
     expect(page.locator(".summary").nth(1)).to_contain_text("classes on the picture")
     segment = answer(page, 1)["segmentation"]["segments"][0]
     canvas, x, y = at(page, segment["box"], 1)
@@ -291,7 +291,7 @@ def test_two_versions_side_by_side_and_other_tasks(page: Page, small: Server) ->
 
 
 def test_maps_lie_over_the_picture_and_vectors_are_told(page: Page, small: Server) -> None:
-    with_key(page, small).locator("select").select_option(label="heat")
+    with_key(page, small).locator("#try-view .pane select").select_option(label="heat")
     picture = Image.new("RGB", (320, 160), (255, 0, 0))
     picture.paste((51, 0, 0), (160, 0, 320, 160))
     file = io.BytesIO()
@@ -304,13 +304,13 @@ def test_maps_lie_over_the_picture_and_vectors_are_told(page: Page, small: Serve
         canvas, x, y = at(page, box)
         canvas.hover(position={"x": x, "y": y})
         expect(page.locator(".tip")).to_contain_text(number)
-    page.locator("select").select_option(label="vector")
+    page.locator("#try-view .pane select").select_option(label="vector")
     expect(page.locator(".summary")).to_contain_text("vector of 3 numbers, length 1")
     expect(page.locator(".found button")).to_have_count(0)
 
 
 def test_pictures_that_cannot_be_used_are_explained(page: Page, small: Server) -> None:
-    trouble = with_key(page, small).locator(".pane .trouble")
+    trouble = with_key(page, small).locator("#try-view .pane .trouble")
     for name, content, sentence in (
         ("broken.jpg", solid((9, 9, 9))[:100], "cannot use this picture"),
         ("notes.txt", b"these are no pixels", "JPEG, PNG and WebP"),
@@ -341,13 +341,13 @@ def test_a_service_that_restarts_under_the_page_is_asked_again(page: Page, repos
         choose(opened(page, first), "a.jpg", solid((255, 0, 0)))
         answered(page)
     page.get_by_role("button", name="Ask again").click()
-    expect(page.locator(".pane .trouble")).to_contain_text("does not answer")
+    expect(page.locator("#try-view .pane .trouble")).to_contain_text("does not answer")
     page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator("#status")).to_contain_text("does not answer")
     with serving(repository, default_model="box", port=port):
         expect(page.locator("#status")).to_have_text("ready")
         answered(page)
-        expect(page.locator(".pane .trouble")).to_be_hidden()
+        expect(page.locator("#try-view .pane .trouble")).to_be_hidden()
         assert drawn(page)
 
 
@@ -366,7 +366,7 @@ def test_a_photograph_is_upright_and_a_large_one_drawn_reduced(page: Page, shelf
     answered(page)
     assert answer(page)["image"] == {"width": 8000, "height": 6250}
     frame(page)
-    canvas = page.locator("canvas")
+    canvas = page.locator("#try-view .pane canvas")
     width = canvas.evaluate("canvas => canvas.clientWidth")
     assert json.loads(canvas.get_attribute("data-place") or "")["scale"] == pytest.approx(width / 8000, rel=0.02)
 
@@ -375,7 +375,7 @@ def test_the_wheel_and_the_mouse_move_what_is_under_them(page: Page, shelf: Serv
     opened(page, shelf).get_by_role("button", name="shelf-1.jpg").click()
     answered(page)
     frame(page)
-    canvas = page.locator("canvas")
+    canvas = page.locator("#try-view .pane canvas")
     canvas.scroll_into_view_if_needed()
     corner = canvas.bounding_box()
     assert corner is not None
