@@ -65,18 +65,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def drawn(page: Page, pane: int = 0) -> list[dict[str, Any]]:
     """What the canvas says that it shows."""
-    shown: list[dict[str, Any]] = json.loads(page.locator("#try-view .pane canvas").nth(pane).get_attribute("data-drawn") or "[]")
+    shown: list[dict[str, Any]] = json.loads(
+        page.locator("#try-view .pane canvas").nth(pane).get_attribute("data-drawn") or "[]"
+    )
     return shown
 
 
 def answer(page: Page, pane: int = 0) -> dict[str, Any]:
     """The JSON beside it."""
-    shown: dict[str, Any] = json.loads(page.locator(".json").nth(pane).text_content() or "")
+    shown: dict[str, Any] = json.loads(page.locator("#try-view .json").nth(pane).text_content() or "")
     return shown
 
 
 def answered(page: Page, pane: int = 0) -> None:
-    expect(page.locator(".summary").nth(pane)).to_contain_text("version")
+    expect(page.locator("#try-view .summary").nth(pane)).to_contain_text("version")
 
 
 def drop(page: Page, name: str, content: bytes) -> None:
@@ -173,7 +175,7 @@ def hover_and_check(page: Page, found: list[dict[str, Any]], target: dict[str, A
     """Under the pointer it says what it is, and its edge has the colour that its row in the list has."""
     canvas, x, y = at(page, target["box"])
     canvas.hover(position={"x": x, "y": y})
-    expect(page.locator(".tip")).to_have_text(
+    expect(page.locator("#try-view .tip")).to_have_text(
         " · ".join([target["label"], f"{target['score']:.2f}", *(code["text"] for code in target["codes"])])
     )
     frame(page)
@@ -181,7 +183,7 @@ def hover_and_check(page: Page, found: list[dict[str, Any]], target: dict[str, A
     pixel = canvas.evaluate(
         "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)", [edge, middle]
     )
-    row = page.locator(".found button").nth(found.index(target))
+    row = page.locator("#try-view .found button").nth(found.index(target))
     assert row.evaluate("row => row.style.borderLeftColor") == f"rgb({', '.join(map(str, pixel))})"
 
 
@@ -231,7 +233,7 @@ def test_a_wrong_key_is_told_and_a_right_one_kept_in_the_tab_alone(page: Page, s
     assert KEY not in page.content()
     assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
     page.get_by_role("button", name="Forget the key").click()
-    expect(page.locator("dialog")).to_be_visible()
+    expect(page.locator("#key-dialog")).to_be_visible()
     assert page.evaluate("() => sessionStorage.length") == 0
 
 
@@ -264,10 +266,10 @@ def test_names_that_are_markup_stay_text(page: Page, small: Server) -> None:
     drop(page, f"{MARKUP}.jpg".replace("/", ""), solid((255, 0, 0)))
     answered(page)
     assert drawn(page)[0]["label"] == MARKUP
-    expect(page.locator(".found button").first).to_contain_text(MARKUP)
+    expect(page.locator("#try-view .found button").first).to_contain_text(MARKUP)
     canvas, x, y = at(page, drawn(page)[0]["box"])
     canvas.hover(position={"x": x, "y": y})
-    expect(page.locator(".tip")).to_contain_text(MARKUP)
+    expect(page.locator("#try-view .tip")).to_contain_text(MARKUP)
     assert page.locator("img, main b").count() == 0
     assert page.title() == "Roo Vision"
 
@@ -283,11 +285,11 @@ def test_two_versions_side_by_side_and_other_tasks(page: Page, small: Server) ->
         assert answer(page, pane)["version"] == version
         expect(page.locator("#try-view .pane").nth(pane).locator(".found button").first).to_contain_text("green")
     page.locator("#try-view .pane select").nth(1).select_option(label="parts")
-    expect(page.locator(".summary").nth(1)).to_contain_text("classes on the picture")
+    expect(page.locator("#try-view .summary").nth(1)).to_contain_text("classes on the picture")
     segment = answer(page, 1)["segmentation"]["segments"][0]
     canvas, x, y = at(page, segment["box"], 1)
     canvas.hover(position={"x": x, "y": y})
-    expect(page.locator(".tip").nth(1)).to_contain_text(segment["label"])
+    expect(page.locator("#try-view .tip").nth(1)).to_contain_text(segment["label"])
 
 
 def test_maps_lie_over_the_picture_and_vectors_are_told(page: Page, small: Server) -> None:
@@ -298,15 +300,15 @@ def test_maps_lie_over_the_picture_and_vectors_are_told(page: Page, small: Serve
     picture.save(file, "PNG")
     choose(page, "a.png", file.getvalue())
     answered(page)
-    expect(page.locator(".summary")).to_contain_text("3 maps, the first is shown")
-    expect(page.locator(".found button").first).to_contain_text("red: 0.200 to 1.00 score")
+    expect(page.locator("#try-view .summary")).to_contain_text("3 maps, the first is shown")
+    expect(page.locator("#try-view .found button").first).to_contain_text("red: 0.200 to 1.00 score")
     for box, number in (([0, 0, 160, 160], "red: 0.200 to 1.00 score · 1.00"), ([160, 0, 320, 160], "· 0.20")):
         canvas, x, y = at(page, box)
         canvas.hover(position={"x": x, "y": y})
-        expect(page.locator(".tip")).to_contain_text(number)
+        expect(page.locator("#try-view .tip")).to_contain_text(number)
     page.locator("#try-view .pane select").select_option(label="vector")
-    expect(page.locator(".summary")).to_contain_text("vector of 3 numbers, length 1")
-    expect(page.locator(".found button")).to_have_count(0)
+    expect(page.locator("#try-view .summary")).to_contain_text("vector of 3 numbers, length 1")
+    expect(page.locator("#try-view .found button")).to_have_count(0)
 
 
 def test_pictures_that_cannot_be_used_are_explained(page: Page, small: Server) -> None:
