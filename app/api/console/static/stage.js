@@ -263,7 +263,7 @@ export class Stage {
     const { scale, left, top } = this.#place();
     const [x, y] = [(event.offsetX - left) / scale, (event.offsetY - top) / scale];
     const number = this.#map && numberAt(this.#map, x, y);
-    if (number !== null) return { ...this.#marks[0], score: number };
+    if (number !== null) return { ...this.#marks[0], box: null, score: number };
     if (this.#map) {
       const classId = classAt(this.#map, x, y);
       return this.#marks.find((mark) => mark.classId === classId) ?? null;
