@@ -13,7 +13,7 @@ PYTEST := pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-rollout test test-engines test-training test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-telemetry bench-pressure bench-peers bench-protocols gpu-check dashboard-picture top-picture console-pictures train lock notice clean
+.PHONY: help run demo demo-rollout test test-engines test-training test-parity test-clients record-triton lint types contracts check chart bench bench-states bench-living bench-queue bench-engines bench-chains bench-telemetry bench-pressure bench-peers bench-protocols bench-tiles gpu-check dashboard-picture top-picture console-pictures train lock notice clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,11 +75,17 @@ bench-queue: $(VENV)/.dev ## Measure the queue: throughput, losses, a spike, peo
 bench-engines: $(ENGINES)/.engines ## Measure the bundled model served by each engine and precision
 	$(ENGINES)/bin/python -m benchmarks.served_engines
 
+bench-chains: $(ENGINES)/.engines ## Measure a chain of two models beside a plain loop, and beside crops asked one by one
+	$(ENGINES)/bin/python -m benchmarks.chains
+
 bench-telemetry: $(VENV)/.dev ## Measure what metrics, traces and log lines cost
 	$(BIN)/python -m benchmarks.telemetry_run
 
 bench-pressure: $(VENV)/.dev ## Measure hostile bodies, silent uploads and a slow neighbour, beside an earlier commit
 	$(BIN)/python -m benchmarks.pressure
+
+bench-tiles: $(VENV)/.dev ## Measure the memory that a picture of 50 megapixels takes in tiles
+	$(BIN)/python -m benchmarks.tiles_memory
 
 bench-protocols: $(VENV)/.dev ## Measure pictures and tensors over /v1, /v2 and gRPC beside each other
 	$(BIN)/python -m benchmarks.protocols

@@ -162,13 +162,11 @@ param cosmosDatabase string = 'robots'
 @description('Container in that database, which must be there already; partitioned by /id, or as docs/queue.md says.')
 param cosmosContainer string = 'results'
 
-@description('URL (https) that results are posted to as well. Empty: none.')
-@secure()
+@description('URL (https) that results are posted to as well, without a token in it; needs keyVaultName. Empty: none.')
 param webhookUrl string = ''
 
-@description('Secret that posted results are signed with; at least 16 characters.')
-@secure()
-param webhookSecret string = ''
+@description('Secret of the vault that signs what is posted, one or several a line, of at least 16 characters each.')
+param webhookSecret string = 'roo-vision-webhook'
 
 @description('Whether the registry is made here. Otherwise it must be in this resource group.')
 param createRegistry bool = true
@@ -431,6 +429,7 @@ module roles 'infra/roles.bicep' = {
     registryName: registryName
     keyVaultName: keyVaultName
     apiKeysSecret: apiKeysSecret
+    webhookSecret: empty(webhookUrl) ? '' : webhookSecret
     storageAccountName: storageName
     picturesContainer: picturesContainer
     modelsAccountName: modelsAccountName
@@ -616,11 +615,12 @@ var cosmosVariables = !worker || empty(cosmosAccountName)
       { name: 'ROO_COSMOS_CONTAINER', value: cosmosContainer }
     ]
 
-var webhookVariables = !worker || empty(webhookUrl)
+var webhook = worker && keys && !empty(webhookUrl)
+var webhookVariables = !webhook
   ? []
   : [
-      { name: 'ROO_WEBHOOK_URL', secretRef: 'webhook-url' }
-      { name: 'ROO_WEBHOOK_SECRET', secretRef: 'webhook-secret' }
+      { name: 'ROO_WEBHOOK_URL', value: webhookUrl }
+      { name: 'ROO_WEBHOOK_SECRET_FILE', value: '/mnt/webhook/secret' }
     ]
 
 var modelsUrl = 'https://${modelsAccountName}.blob.${az.environment().suffixes.storage}/${modelsContainer}'
@@ -678,16 +678,37 @@ var trustSecrets = empty(trustedKeys)
       }
     ]
 
-var webhookSecrets = !worker || empty(webhookUrl)
+var webhookSecrets = !webhook
   ? []
   : [
       {
-        name: 'webhook-url'
-        value: webhookUrl
+        name: 'webhook'
+        keyVaultUrl: 'https://${keyVaultName}${az.environment().suffixes.keyvaultDns}/secrets/${webhookSecret}'
+        identity: scalerIdentity.id
       }
+    ]
+
+var webhookMounts = !webhook
+  ? []
+  : [
       {
-        name: 'webhook-secret'
-        value: webhookSecret
+        volumeName: 'webhook'
+        mountPath: '/mnt/webhook'
+      }
+    ]
+
+var webhookVolumes = !webhook
+  ? []
+  : [
+      {
+        name: 'webhook'
+        storageType: 'Secret'
+        secrets: [
+          {
+            secretRef: 'webhook'
+            path: 'secret'
+          }
+        ]
       }
     ]
 
@@ -911,7 +932,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
             cpu: json(size.cpu)
             memory: size.memory
           }
-          volumeMounts: concat(secretMounts, trustMounts, modelsMounts)
+          volumeMounts: concat(secretMounts, trustMounts, webhookMounts, modelsMounts)
           probes: [
             {
               type: 'Startup'
@@ -946,7 +967,7 @@ resource app 'Microsoft.App/containerApps@2026-01-01' = if (!empty(image)) {
           ]
         }
       ]
-      volumes: concat(secretVolumes, trustVolumes, modelsVolumes)
+      volumes: concat(secretVolumes, trustVolumes, webhookVolumes, modelsVolumes)
       scale: {
         minReplicas: minReplicas
         maxReplicas: mostOfShare

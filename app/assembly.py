@@ -23,7 +23,6 @@ from app.loading.polling import Poller
 from app.loading.serving import Serving
 from app.loading.start import Start
 from app.monitoring.differing import DifferingPictures
-from app.repository import repository
 from app.repository.repository import ModelEntry
 from app.settings import MIB, Settings
 
@@ -63,6 +62,7 @@ class Core:
         start.models.clear()  # from now on the registry holds them, and lets them go
         for name, reason in start.failures.items():
             registry.fail(name, reason)
+        self.control.chains.start(start.chains, [entry for entry in start.known if entry.name not in start.failures])
         self.executor.start(start.serving.lanes)
         registry.complete()
         self.control.start(start.serving, [entry for entry in self.entries if entry.name in registry.names()])
@@ -72,7 +72,8 @@ class Core:
 
 
 def build(settings: Settings, model: str | None = None) -> Core:
-    """Put the core together from settings and the model repository, of which only `model` where one is named.
+    """Put the core together from settings and the model repository, of which only `model` where one is named, or, of a
+    chain, those that it asks.
 
     Raises `StartupError` where they do not fit.
     """
@@ -83,7 +84,7 @@ def build(settings: Settings, model: str | None = None) -> Core:
     entries = (
         start.read(settings.models_dir, settings.model_name)
         if model is None
-        else [repository.read_model(settings.models_dir, model, serving.trust)]
+        else start.read_one(settings.models_dir, model)
     )
     _check_memory(settings, serving.lanes)
     fixed = settings.traffic if model is None else {}

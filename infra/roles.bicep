@@ -48,6 +48,9 @@ param keyVaultName string = ''
 @description('Secret of it with the API keys; it must be there already.')
 param apiKeysSecret string = 'roo-vision-api-keys'
 
+@description('Secret of it that signs what is posted to a webhook; it must be there already. Empty: none.')
+param webhookSecret string = ''
+
 @description('Certificate of it for AKS\' Gateway; it must be there already.')
 param certificate string = 'roo-vision'
 
@@ -226,6 +229,21 @@ resource certificateSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existi
 resource readsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keyVaultName)) {
   name: guid(apiKeys.id, secretsReader, roles.keyVaultSecretsUser)
   scope: apiKeys
+  properties: {
+    principalId: secretsReader
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles.keyVaultSecretsUser)
+  }
+}
+
+resource webhookSigns 'Microsoft.KeyVault/vaults/secrets@2026-02-01' existing = if (!empty(keyVaultName) && !empty(webhookSecret)) {
+  parent: vault
+  name: empty(webhookSecret) ? 'none' : webhookSecret
+}
+
+resource readsWebhookSecret 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(keyVaultName) && !empty(webhookSecret)) {
+  name: guid(webhookSigns.id, secretsReader, roles.keyVaultSecretsUser)
+  scope: webhookSigns
   properties: {
     principalId: secretsReader
     principalType: 'ServicePrincipal'

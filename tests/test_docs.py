@@ -15,7 +15,9 @@ from PIL import Image
 from pydantic import BaseModel
 
 from app.commands.output.formats import FORMATS
+from app.repository import yaml_text
 from app.repository.manifest import Manifest
+from app.repository.pipeline import Pipeline, Step, StepOptions, Where
 from app.telemetry import metrics
 from app.vision.classification import ClassificationSpec
 from app.vision.detection import DetectionSpec
@@ -189,10 +191,20 @@ def test_the_documented_manifest_is_one() -> None:
     whole, *parts = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     manifest = yaml.safe_load(whole)
     assert Manifest.model_validate(manifest).task == "detection"
-    for text in parts:
-        part = yaml.safe_load(text)
-        shown = Manifest.model_validate(part if "task" in part else {**manifest, **part})
-        assert getattr(shown, shown.task) is not None
+    for part in map(yaml_text.load, parts):
+        if "steps" not in part:
+            shown = Manifest.model_validate(part if "task" in part else {**manifest, **part})
+            assert getattr(shown, shown.task) is not None
+
+
+def test_the_documented_chains_are_such_and_their_fields_are_all_documented() -> None:
+    text = (ROOT / "docs" / "models.md").read_text()
+    found = [yaml_text.load(part) for part in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    chains = [Pipeline.model_validate(part) for part in found if "steps" in part]
+    assert [list(chain.steps) for chain in chains] == [["find", "damage"], ["find", "orientation", "read"]]
+    section = text.partition("\n## Chains\n")[2]
+    fields = {*Step.model_fields, *Where.model_fields, *StepOptions.model_fields, *Pipeline.model_fields}
+    assert {field for field in fields if f"`{field}`" not in section} == set()
 
 
 def test_the_api_description_is_what_the_documentation_page_shows(server: Server) -> None:

@@ -10,9 +10,11 @@ from pydantic import BaseModel
 
 from app.api import problems
 from app.core.health import Health, Probe
+from app.core.model import Model
 from app.core.registry import Registry
-from app.errors import ModelNotFound
-from app.wire.models import FailedModel, ModelInfo, ModelList, to_model_info
+from app.errors import ModelNotFound, RequestError
+from app.repository.pipeline import ChainEntry
+from app.wire.models import FailedModel, ModelInfo, ModelList, to_chain_info, to_model_info
 
 MetricsText = Callable[[str], tuple[bytes, str]]
 """From an `Accept` header to the metrics and their media type."""
@@ -52,7 +54,9 @@ def router(registry: Registry, health: Health, metrics_text: MetricsText) -> API
             for name, reason in sorted(registry.failures.items())
         ]
         return ModelList(
-            models=[_describe(registry, name) for name in registry.names()], failed=failed, not_loaded=registry.away
+            models=[_describe(registry, name) for name in sorted({*registry.names(), *registry.chains})],
+            failed=failed,
+            not_loaded=registry.away,
         )
 
     @routes.get("/v1/models/{name}", summary="Describe a model", responses=problems.responses(ModelNotFound))
@@ -73,5 +77,14 @@ def _answer(probe: Probe) -> JSONResponse:
 
 
 def _describe(registry: Registry, name: str) -> ModelInfo:
+    if (chain := registry.chains.get(name)) is not None:
+        return to_chain_info(chain, _first_model(registry, chain), default=registry.is_default(name))
     versions = registry.versions(name)
     return to_model_info(versions, registry.traffic.route(name), default=registry.is_default(name))
+
+
+def _first_model(registry: Registry, chain: ChainEntry) -> Model | None:
+    try:
+        return registry.get(*next(chain.pipeline.models()))
+    except RequestError:  # it is away until somebody asks it
+        return None

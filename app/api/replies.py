@@ -22,6 +22,7 @@ from app.core.service import InferenceService
 from app.vision import image
 from app.vision.detection import Detections
 from app.vision.maps import Maps
+from app.wire.notes import notes_of
 from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
 
@@ -176,7 +177,14 @@ class Call:
         assert isinstance(upload.content, bytes)
         header = image.read_header(upload.content)
         picture = await renderer.draw(
-            upload.content, header, answer.prediction, media_type, self._deadline, answer.levels, answer.memory
+            upload.content,
+            header,
+            answer.prediction,
+            media_type,
+            self._deadline,
+            answer.levels,
+            answer.memory,
+            notes_of(answer),
         )
         self._permit.take_bytes(len(picture))
         return picture
@@ -200,7 +208,9 @@ def _with_id(identifier: str | None, result: InferenceResult) -> dict[str, Any]:
 async def _written(shape: Callable[[InferenceResult], dict[str, Any]], result: InferenceResult) -> bytes:
     """In JSON; a long result in a thread, which lets the event loop have its turn while it makes the objects."""
     found = result.prediction
-    many = isinstance(found, Detections) and (found.masks is not None or _told(found) > MANY_DETECTIONS)
+    many = isinstance(found, Detections) and (
+        result.chain is not None or found.masks is not None or _told(found) > MANY_DETECTIONS
+    )
     if many or isinstance(found, Maps):
         return await asyncio.to_thread(lambda: to_json(shape(result)))
     return to_json(shape(result))

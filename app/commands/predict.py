@@ -199,9 +199,12 @@ class _Local:
         self._job = job
 
     async def describe(self) -> AskedModel:
-        model = self._core.service.registry.get(self._job.model, self._job.version)
+        registry = self._core.service.registry
+        chain = registry.chain(self._job.model, self._job.version)
+        asked = (self._job.model, self._job.version) if chain is None else next(chain.pipeline.models())
+        model = registry.get(*asked)
         model.task.check_options(self._job.options.vision_options())
-        return AskedModel(model.name, model.task.name, model.task.labels)
+        return AskedModel(model.name if chain is None else chain.name, model.task.name, model.task.labels)
 
     async def predict(self, name: str, content: bytes) -> Prediction:
         request = InferenceRequest(

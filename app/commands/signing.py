@@ -34,14 +34,14 @@ def generate(path: Path) -> str:
 
 
 def sign(root: Path, name: str, key_file: Path) -> tuple[int, str]:
-    """Sign a model of the repository `root` with all files that it has now.
+    """Sign a model or chain of the repository `root` with all files that it has now.
 
     Returns how many there are, and what the key is called. Raises `StartupError`, and `InvalidManifest` where the model
     could not be served.
     """
     key = _private_key(key_file)
-    folder = repository.model_folder(root, name)
-    repository.read_entry(folder)
+    folder = repository.described_folder(root, name)
+    repository.check_folder(folder)
     files = signatures.files_of(folder)
     digests = {path: repository.sha256(file) for path, file in files.items()}
     try:

@@ -1,9 +1,10 @@
 """Parts of pictures: cut from one decode, and each answered in the batches of whatever else a model is asked."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
 from app.core.admission import Permit
 from app.core.asking import Asking
@@ -19,6 +20,8 @@ from app.vision import crops, image
 from app.vision.decode_memory import decode_bytes
 from app.vision.image import Picture
 from app.vision.region import Region
+
+Done = TypeVar("Done")
 
 FULL_BATCHES = 2
 """As many batches for each lane are asked for at once: one is computed while the next waits."""
@@ -88,6 +91,13 @@ class Crops:
         for answer in answers:
             metrics.crops.add(1, (*labels, "ok" if isinstance(answer, Answer) else answer.code))
         return answers
+
+    async def work(self, request: InferenceRequest, run: Callable[[], Done], permit: Permit, model: Model) -> Done:
+        """What `run`, which works on a request's pixels, returns; it is done in a lane, in `model`'s turn."""
+        work = LaneWork(request, run, tracing.sampled_context())
+        (answer,) = await self._asking.all([work], permit.priority, model, self._deadline(request), request.flow)
+        done: Done = answer.prediction
+        return done
 
     def _deadline(self, request: InferenceRequest) -> Deadline:
         return request.deadline or Deadline.after(self._limits.timeout)

@@ -290,11 +290,10 @@ class Model:
 
     def _target(self, header: ImageHeader, region: Region | None) -> Size | None:
         """What a reduced decode must still cover."""
-        asked = header.upright if region is None else region.size
-        spec = self.input_spec.for_picture(asked)
+        spec, whole = self.input_spec, header.upright
         if region is None:
-            return preprocessing.decoding_target(asked, spec)
-        return crops.covering(header.upright, [region], spec)
+            return preprocessing.decoding_target(whole, spec.for_picture(whole))
+        return crops.covering(whole, [region], spec)
 
     def warm_up(self) -> None:
         """Compute every batch size that can occur, check that the task understands the outputs, and answer a picture:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from app.core.model import Model
 from app.core.traffic import Traffic
 from app.errors import Loading, ModelNotFound, Overloaded, StartupError
+from app.repository.pipeline import ChainEntry
 
 MEETING_SECONDS = 5.0
 """How long a model that was loaded for somebody stays for them to ask, where another needs its memory."""
@@ -30,6 +31,7 @@ class Registry:
         self._complete = False
         self._failures: Mapping[str, str] = {}
         self._away: frozenset[str] = frozenset()
+        self._chains: Mapping[str, ChainEntry] = {}
         self._used: dict[str, float] = {}
         self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
@@ -53,6 +55,28 @@ class Registry:
             self._away -= {name}
             self._models = {**others, name: versions} if versions else others
         return gone
+
+    def chain(self, name: str | None, version: str | None = None) -> ChainEntry | None:
+        """The chain that is meant, whose models are leased each by itself; None where a model is.
+
+        Raises `ModelNotFound` where it is a chain of another version, and `Loading` as `get` does.
+        """
+        if not self._chains or (chain := self._chains.get(name or self._find_default() or "")) is None:
+            return None
+        if not self._complete:
+            raise _loading()
+        if version not in (None, chain.pipeline.version):
+            raise ModelNotFound(f"The chain {chain.name!r} is of version {chain.pipeline.version}, not {version!r}.")
+        return chain
+
+    @property
+    def chains(self) -> Mapping[str, ChainEntry]:
+        """The chains that are served, by name."""
+        return self._chains
+
+    def serve_chains(self, chains: Mapping[str, ChainEntry]) -> None:
+        """Have these chains, and no others, answer."""
+        self._chains = dict(sorted(chains.items()))
 
     @contextmanager
     def lease(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Iterator[Model]:
@@ -112,7 +136,7 @@ class Registry:
 
     def check(self, name: str | None = None, version: str | None = None) -> None:
         """Raises what `get` raises where a request for it would be for nothing; a model that is away is no reason."""
-        if self.is_away(name) is None:
+        if self.is_away(name) is None and self.chain(name, version) is None:
             self.get(name, version)
 
     def least_used(self) -> list[str]:
@@ -144,12 +168,12 @@ class Registry:
     @property
     def unserved(self) -> list[str]:
         """Names of those of `failures` of which nothing answers, sorted."""
-        return sorted(self._failures.keys() - self._models.keys())
+        return sorted(self._failures.keys() - self._models.keys() - self._chains.keys())
 
     @property
     def stale(self) -> list[str]:
         """Names of those of `failures` that answer from an older state, sorted."""
-        return sorted(self._failures.keys() & self._models.keys())
+        return sorted(self._failures.keys() & {*self._models, *self._chains})
 
     def get(self, name: str | None = None, version: str | None = None, key: str | None = None) -> Model:
         """The model that answers; where no `version` (or stage) is named, of the version that has the `key`. Whoever
@@ -159,7 +183,7 @@ class Registry:
         also without a name where there is no default and not exactly one model.
         """
         if not self._complete:
-            raise Loading("The models are still being loaded. Try again in a moment.")
+            raise _loading()
         if not self.serves and (name or self._find_default()) not in self._failures:
             raise Loading("No model is left at this replica. Ask another, or have an administrator load one.")
         known = name or self.default_name()
@@ -197,12 +221,12 @@ class Registry:
 
     def complete(self) -> None:
         """Answer from now on, all models being there. Raises `StartupError` where the default one is not."""
-        if self._default is not None and self._default not in self._models:
+        if self._default is not None and self._default not in {*self._models, *self._chains}:
             if self._default in self._failures:
                 raise StartupError(f"ROO_DEFAULT_MODEL={self._default}: {self._failures[self._default]}")
             raise StartupError(
                 f"ROO_DEFAULT_MODEL={self._default} is not in the model repository, which has: "
-                f"{', '.join(self.names()) or 'no models'}."
+                f"{', '.join([*self.names(), *self._chains]) or 'no models'}."
             )
         self._only = self._find_default()
         self._complete = True
@@ -252,5 +276,11 @@ class Registry:
             return ModelNotFound(f"The model {name!r} is not loaded now; a request for an answer loads it.")
         if name in self._failures:
             return ModelNotFound(f"The model {name!r} could not be loaded; GET /v1/models says why.")
-        known = sorted({*self._models, *self._away})
+        if name in self._chains:
+            return ModelNotFound(f"{name!r} is a chain; it has no versions, shares or tensors of its own.")
+        known = sorted({*self._models, *self._away, *self._chains})
         return ModelNotFound(f"There is no model {name!r}. Served here: {', '.join(known) or 'none'}.")
+
+
+def _loading() -> Loading:
+    return Loading("The models are still being loaded. Try again in a moment.")

@@ -11,6 +11,7 @@ from opentelemetry.trace import SpanContext
 
 from app.core.working_memory import WorkingMemory
 from app.engines.base import Array
+from app.errors import RequestError
 from app.telemetry.tracing import BatchTrace
 from app.vision.image import FULL_RANGE, ImageHeader, Levels, Picture, Size
 from app.vision.region import Region
@@ -193,6 +194,51 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class CropAnswer:
+    """What one step says of one crop: a prediction, its boxes in pixels of the whole upright picture, or an error.
+
+    `region` is the crop's place in that picture. Of a prediction that found things, `nested` has for each of them what
+    other steps say, by their names; `labels` are all that the step's model knows.
+    """
+
+    region: Region
+    labels: tuple[str, ...]
+    prediction: Any = None
+    error: RequestError | None = None
+    nested: "Nested" = ()
+
+
+Nested = Sequence[dict[str, CropAnswer]]
+"""For each thing found, in their order: what was said of its crop, by step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step did for one request: of so many that were `found` to fit its conditions it `asked` about those, of
+    which some `failed`; `limit` is the most that it would. `timings` are each crop's on average, `total` is from its
+    first question to its last answer, in seconds.
+    """
+
+    name: str
+    model: str
+    version: str
+    found: int
+    asked: int
+    failed: int
+    limit: int
+    timings: Timings
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChainResult:
+    """All steps in the order of their file, and what they say of each thing that the first one found."""
+
+    steps: Sequence[StepResult]
+    nested: Nested
+
+
+@dataclass(frozen=True, slots=True)
 class InferenceResult:
     """The answer to one request.
 
@@ -200,6 +246,7 @@ class InferenceResult:
     arrival to answer; `options` are the request's, `region` is the part of the picture that it asked about, `tiles` how
     many that was divided into, where it was. `levels` and `memory` are what drawing on the picture asks of the model,
     which may be gone by then. `age` is in seconds where it was computed for another request, `timings` of which are 0.
+    `chain` is what the other models of a chain say, where one was asked.
     """
 
     request_id: str
@@ -216,6 +263,7 @@ class InferenceResult:
     tiles: int | None = None
     levels: Levels = FULL_RANGE
     memory: WorkingMemory | None = None
+    chain: ChainResult | None = None
     age: float | None = None
 
 

@@ -38,7 +38,7 @@ def _counted(model: str, versions: Collection[str]) -> Counted:
     pictures = failed = 0.0
     for number in metrics.requests.read():
         _, name, version, outcome = number.labels
-        if name == model and version in versions and outcome != "cached":  # which says nothing of the version
+        if name == model and version in versions:
             pictures += number.value
             if outcome != "ok" and outcome not in CALLERS_OWN:
                 failed += number.value

@@ -11,6 +11,7 @@ from typing import Any
 from app.core import tiled
 from app.core.admission import Admission, Permit
 from app.core.asking import Asking
+from app.core.chains import Chains
 from app.core.crops import Crops
 from app.core.executor import ModelCapacity, PictureBatcher
 from app.core.limits import PictureLimits
@@ -74,10 +75,12 @@ class InferenceService:
         self._batcher = batcher
         self._asking = Asking(batcher)
         self.crops = Crops(self._asking, registry, capacity, limits)
+        self._chains = Chains(registry, self.crops, self.infer, self.bring, limits.timeout)
         self._tiled = TiledPictures(self.crops, self._asking)
 
     async def infer(self, request: InferenceRequest, permit: Permit, leased: Model | None = None) -> InferenceResult:
-        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back.
+        """Understand one picture; its place and its pixels are held by `permit`, and so until that is given back. Where
+        the request names a chain, its models are asked one after the other.
 
         `leased` is the model where the caller has a lease of it; else the one that answers for the request's has one
         for the length of the call. Raises the `RequestError` that says why not. Cancelling the call frees its lane;
@@ -85,11 +88,13 @@ class InferenceService:
         """
         started = time.monotonic()
         if leased is None:
+            if (chain := self.registry.chain(request.model, request.version)) is not None:
+                return await self._chains.infer(chain, request, permit)
             await self.bring(request.model, request.deadline, request.source)
         with self._counted(request, leased) as (model, counted):
             result = await self._infer(request, permit, model, started)
             if result.age is not None:
-                counted.success = "cached"
+                counted.pictures = 0  # it says nothing of the version, and is counted as a hit
             return result
 
     async def infer_tensors(self, request: TensorRequest, permit: Permit, leased: Model | None = None) -> TensorResult:
@@ -136,7 +141,7 @@ class InferenceService:
         self, request: InferenceRequest | TensorRequest, leased: Model | None, count: int = 1
     ) -> Iterator[tuple[Model, "_Counted"]]:
         """The model that is asked, leased; so many pictures or rows are counted by their outcome."""
-        outcome, labels, counted = "defect", (request.source, "", ""), _Counted()
+        outcome, labels, counted = "defect", (request.source, "", ""), _Counted(count)
         key = request.key or request.request_id
         lease = self.registry.lease(request.model, request.version, key) if leased is None else nullcontext(leased)
         try:
@@ -144,7 +149,7 @@ class InferenceService:
                 labels = (request.source, model.name, model.version)
                 asked.note(model.name, model.version)
                 yield model, counted
-            outcome = counted.success
+            outcome = "ok"
         except RequestError as error:
             outcome = error.code
             raise
@@ -152,7 +157,7 @@ class InferenceService:
             outcome = "cancelled"
             raise
         finally:
-            metrics.requests.add(count, (*labels, outcome))
+            metrics.requests.add(counted.pictures, (*labels, outcome))
 
     def refuse_waiting(self, source: str) -> int:
         """Answer what no lane has taken yet from one front with `Draining`; returns how many there were."""
@@ -249,9 +254,9 @@ class InferenceService:
 
 @dataclass(slots=True)
 class _Counted:
-    """As what a request is counted that is answered."""
+    """How many pictures or rows of a request are counted."""
 
-    success: str = "ok"
+    pictures: int
 
 
 def _check_rows(request: TensorRequest, model: Model) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from app.core.model import Model
 from app.core.registry import Registry
@@ -19,6 +19,7 @@ from app.errors import (
     Draining,
     EngineFailure,
     Forbidden,
+    InvalidManifest,
     InvalidRequest,
     Loading,
     ModelNotFound,
@@ -27,10 +28,14 @@ from app.errors import (
 )
 from app.loading import changes
 from app.loading.budget import Budget
+from app.loading.chains import ServedChains
 from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.repository import ModelEntry
 from app.telemetry import metrics
+
+if TYPE_CHECKING:
+    from app.repository.signatures import Trust
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +87,7 @@ class ModelControl:
         self._budget = Budget(memory)
         self._registry = registry
         self.retirement = retirement
+        self.chains = ServedChains(registry)
         self._root = root
         self._only = only
         self._serving: Serving | None = None
@@ -186,7 +192,9 @@ class ModelControl:
             self._count(asked, "failed", started)
             raise
         self._count(asked, outcome, started)
+        chain = self._registry.chains.get(asked.name)
         versions = tuple(model.version for model in self._registry if model.name == asked.name)
+        versions = (chain.pipeline.version,) if chain is not None else versions
         return Change(asked.name, outcome, versions, time.monotonic() - started)
 
     def _count(self, asked: _Asked, outcome: str, started: float) -> None:
@@ -195,6 +203,8 @@ class ModelControl:
 
     def _load(self, name: str, *, anew: bool) -> Outcome:
         try:
+            if self._only is None and repository.is_chain(self._folder(name)):
+                return self._load_chain(name)
             return self._swap(self._read(name), anew=anew)
         except (StartupError, EngineFailure, CannotLoad) as error:
             raise self._failed(name, str(error)) from None
@@ -203,6 +213,21 @@ class ModelControl:
         except Exception as error:  # files that go while they are read, and whatever libraries raise for those
             log.debug("failed to load %s", name, exc_info=True)
             raise self._failed(name, f"{type(error).__name__}: {first_line(error)}") from error
+
+    def _load_chain(self, name: str) -> Outcome:
+        """Chains have nothing that is opened: what answers them is there already."""
+        try:
+            chain = repository.read_chain(self._folder(name), self._trust)
+        except InvalidManifest:
+            self.chains.fail(name)
+            raise
+        renewed = self.chains.take(chain)
+        self.retirement.retire(self._registry.replace(name, []))  # it may have been a model until now
+        if self._known.pop(name, None) is not None:
+            self.chains.forget(name)
+        if renewed:
+            log.info("%s: the chain answers from now on as the repository has it", name)
+        return "loaded" if renewed else "unchanged"
 
     def _swap(self, entry: ModelEntry, *, anew: bool) -> Outcome:
         assert self._serving is not None
@@ -221,6 +246,8 @@ class ModelControl:
         self._registry.mend(name)
         self._serving, self._known[name] = found.serving, entry
         self.retirement.retire(gone)
+        self.chains.drop(name)
+        self.chains.learn(entry)
         if versions:
             self._settle(entry, found.models, found.serving.lanes)
         if not (versions or gone):
@@ -264,30 +291,39 @@ class ModelControl:
             raise CannotLoad(f"The model {name} is pinned; remove `pinned` from its manifest and load it again first.")
         if name == self._registry.named_default:
             raise CannotLoad(f"The model {name} is ROO_DEFAULT_MODEL, which answers where none is named; it stays.")
-        if name not in {*self._registry.names(), *self._registry.failures, *self._registry.away}:
+        registry = self._registry
+        if name not in {*registry.names(), *registry.failures, *registry.away, *registry.chains}:
             raise ModelNotFound(f"There is no model {name!r} that could be unloaded.")
-        gone = self._registry.replace(name, [])
-        self._registry.mend(name)
+        gone = registry.replace(name, [])
+        registry.mend(name)
         self._known.pop(name, None)
+        self.chains.drop(name)
+        self.chains.forget(name)
         self.retirement.retire(gone)
         log.info("%s: unloaded, nothing of it answers any more", name)
         return "unloaded"
 
     def _read(self, name: str) -> ModelEntry:
-        assert self._serving is not None
         if self._only is not None:
             if name != self._only:
                 raise ModelNotFound(f"There is no model {name!r} in the repository; ROO_MODEL_NAME names its only one.")
-            return repository.read_entry(self._root, self._serving.trust, name=name)
+            return repository.read_entry(self._root, self._trust, name=name)
+        return repository.read_entry(self._folder(name), self._trust)
+
+    def _folder(self, name: str) -> Path:
         try:
-            repository.model_folder(self._root, name)
+            return repository.described_folder(self._root, name)
         except StartupError as error:
             raise ModelNotFound(str(error)) from None
-        return repository.read_model(self._root, name, self._serving.trust)
+
+    @property
+    def _trust(self) -> "Trust | None":
+        assert self._serving is not None
+        return self._serving.trust
 
     def _failed(self, name: str, reason: str) -> CannotLoad:
         self._registry.fail(name, reason)
-        serves = name in self._registry.names()
+        serves = name in {*self._registry.names(), *self._registry.chains}
         log.error("%s: %s: %s", name, "stays as it was" if serves else "cannot be served", reason)
         return CannotLoad(reason)
 

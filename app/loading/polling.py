@@ -79,7 +79,8 @@ class Poller:
                     self._change("load", name)
         for name in [name for name in self._settled if name not in seen and name not in self._last]:
             del self._settled[name]
-            if name in {*self._registry.names(), *self._registry.failures, *self._registry.away}:
+            registry = self._registry
+            if name in {*registry.names(), *registry.failures, *registry.away, *registry.chains}:
                 self._change("unload", name)
         self._last = seen
 

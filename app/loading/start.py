@@ -8,8 +8,10 @@ from pathlib import Path
 from app.core.model import Model
 from app.errors import EngineFailure, StartupError
 from app.loading import calibration, loader
+from app.loading.chains import unfit
 from app.loading.serving import Serving
 from app.repository import repository
+from app.repository.pipeline import ChainEntry
 from app.repository.repository import ModelEntry
 
 log = logging.getLogger(__name__)
@@ -18,7 +20,8 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Start:
     """What has been loaded, how it is served, and why the others were not, by name. Where `main` can be loaded, it
-    decides the lanes; if `strict`, failures are raised when all models have been tried.
+    decides the lanes; if `strict`, failures are raised when all models have been tried. `known` are the models, and
+    `chains` the chains, that have been read.
     """
 
     serving: Serving
@@ -26,14 +29,30 @@ class Start:
     strict: bool = False
     models: list[Model] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    known: list[ModelEntry] = field(default_factory=list)
+    chains: list[ChainEntry] = field(default_factory=list)
 
     def read(self, root: Path, only: str | None) -> list[ModelEntry]:
         """`repository.survey`; raises what that raises, and `StartupError` where no model is left."""
         found = repository.survey(root, only, self.serving.trust)
         for name, error in found.failures.items():
             self._fail(name, error)
+        self.known, self.chains = found.entries, found.chains
+        if not found.entries:
+            self._check_chains()
         self._refuse_none(found.entries)
         return found.entries
+
+    def read_one(self, root: Path, name: str) -> list[ModelEntry]:
+        """One model of the repository or, of a chain, those that it asks; raises as `repository.read_model` does."""
+        folder = repository.described_folder(root, name)
+        if repository.is_chain(folder):
+            self.chains = [repository.read_chain(folder, self.serving.trust)]
+            asked = dict.fromkeys(model.name for model in self.chains[0].pipeline.models() if model.name != name)
+            self.known = [repository.read_model(root, model, self.serving.trust) for model in asked]
+        else:
+            self.known = [repository.read_model(root, name, self.serving.trust)]
+        return self.known
 
     def run(self, entries: Sequence[ModelEntry], *, others: bool = False) -> None:
         """Try what is fastest here, load and warm every entry; raises `StartupError` where no model is left, and there
@@ -43,6 +62,7 @@ class Start:
         entries = self._each(first, self._choose_precision)
         entries = self._each(entries, self._calibrate)
         self._each(entries, self._load)
+        self._check_chains()
         if not others:
             self._refuse_none(self.models)
         if self.strict and self.failures:
@@ -63,6 +83,11 @@ class Start:
             else:
                 kept.append(entry)
         return kept
+
+    def _check_chains(self) -> None:
+        models = {entry.name: entry for entry in self.known if entry.name not in self.failures}
+        for name, error in unfit(self.chains, models, self.failures).items():
+            self._fail(name, error)
 
     def _fail(self, name: str, error: StartupError | EngineFailure) -> None:
         self.failures[name] = str(error)

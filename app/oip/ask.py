@@ -1,7 +1,7 @@
 """From a call to its answer through the core's one door: with pictures, or with tensors of the graph's own input."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from app.core.admission import Permit
@@ -10,9 +10,10 @@ from app.core.request import Deadline, InferenceRequest, InferenceResult, Tensor
 from app.core.service import InferenceService
 from app.engines.base import Array
 from app.errors import InvalidRequest, RequestError
-from app.oip import datatypes, pictures
+from app.oip import chains, datatypes, pictures
 from app.oip.call import Answered, Call, InputTensor, OutputTensor, RequestedOutput, unique
 from app.oip.classes import best_classes
+from app.repository.pipeline import ChainEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,25 @@ class Asking:
         unique((tensor.name for tensor in call.inputs), "input")
         unique((output.name for output in call.outputs), "output")
         chosen_by = call.wishes.sticky or key or request_id
+        if (chain := self.service.registry.chain(call.model, call.version)) is not None:
+            return await self._ask_chain(call, chain, permit, request_id, deadline, chosen_by)
         await self.service.bring(call.model, deadline, self.source)
         with self.service.registry.lease(
             call.model, call.version, chosen_by
         ) as model:  # its form is read before, and after
             return await self._ask(call, model, permit, request_id, deadline)
+
+    async def _ask_chain(
+        self, call: Call, chain: ChainEntry, permit: Permit, request_id: str, deadline: Deadline, key: str
+    ) -> Answered:
+        tensor, options = chains.only_input(call, chain), call.wishes.options.vision_options()
+
+        def request(index: int, picture: bytes) -> InferenceRequest:
+            identifier = f"{request_id}/{index}" if index else request_id
+            return InferenceRequest(picture, identifier, chain.name, None, options, deadline, self.source, key=key)
+
+        results = await self._each(request, tensor, permit, None)
+        return Answered(chain.name, chain.pipeline.version, call.id or request_id, [chains.to_tensor(results)])
 
     async def _ask(self, call: Call, model: Model, permit: Permit, request_id: str, deadline: Deadline) -> Answered:
         tensor = _only_input(call.inputs, model)
@@ -75,16 +90,27 @@ class Asking:
             identifier = f"{request_id}/{index}" if index else request_id
             return InferenceRequest(picture, identifier, model.name, model.version, options, deadline, self.source)
 
-        rows = _pictures_of(tensor, self.most_pictures)
-        asked = [
-            asyncio.create_task(self._infer(request(index, picture), permit, model, index, len(rows)))
-            for index, picture in enumerate(rows)
-        ]
-        results = await _all(asked)
+        results = await self._each(request, tensor, permit, model)
         return pictures.to_tensors(model.task.name, model.task.labels, results)
 
+    async def _each(
+        self,
+        request: Callable[[int, bytes], InferenceRequest],
+        tensor: InputTensor,
+        permit: Permit,
+        leased: Model | None,
+    ) -> list[InferenceResult]:
+        """The answer to each of the tensor's pictures."""
+        rows = _pictures_of(tensor, self.most_pictures)
+        return await _all(
+            [
+                asyncio.create_task(self._infer(request(index, picture), permit, leased, index, len(rows)))
+                for index, picture in enumerate(rows)
+            ]
+        )
+
     async def _infer(
-        self, request: InferenceRequest, permit: Permit, model: Model, index: int, count: int
+        self, request: InferenceRequest, permit: Permit, model: Model | None, index: int, count: int
     ) -> InferenceResult:
         try:
             return await self.service.infer(request, permit, model)

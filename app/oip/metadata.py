@@ -5,7 +5,7 @@ from typing import Any
 import app as package
 from app.core.model import Model
 from app.core.registry import Registry
-from app.oip import pictures
+from app.oip import chains, pictures
 from app.oip.datatypes import name_of
 from app.oip.pictures import Described
 
@@ -36,6 +36,26 @@ def server() -> dict[str, Any]:
 def platform(model: Model) -> str:
     """The protocol's name of the engine and what it reads."""
     return _PLATFORMS.get(model.engine.name, f"{model.engine.name}_onnx")
+
+
+def described(registry: Registry, name: str, version: str | None) -> dict[str, Any]:
+    """The inputs and outputs of a model or a chain; raises what `Registry.get` raises."""
+    if (chain := registry.chain(name, version)) is not None:
+        return chains.metadata(chain)
+    return model_metadata(registry, registry.get(name, version))
+
+
+def configured(registry: Registry, name: str, version: str | None) -> dict[str, Any]:
+    """The configuration of a model or a chain; raises what `Registry.get` raises."""
+    if (chain := registry.chain(name, version)) is not None:
+        return chains.configuration(chain)
+    return configuration(registry.get(name, version))
+
+
+def check(registry: Registry, name: str, version: str | None) -> None:
+    """Raises what `Registry.get` raises where neither a model nor a chain of that name and version answers now."""
+    if registry.chain(name, version) is None:
+        registry.get(name, version)
 
 
 def model_metadata(registry: Registry, model: Model) -> dict[str, Any]:
@@ -69,13 +89,17 @@ def configuration(model: Model) -> dict[str, Any]:
 
 
 def repository_index(registry: Registry, *, ready: bool = False) -> list[dict[str, str]]:
-    """Every loaded model and version, with the reason where it answers from an older state than the repository's; and,
-    unless only what is `ready` is wanted, the models that could not be loaded.
+    """Every loaded model and version, and every chain, with the reason where it answers from an older state than the
+    repository's; and, unless only what is `ready` is wanted, the models that could not be loaded.
     """
     failures = registry.failures
     loaded = [
         {"name": model.name, "version": model.version, "state": "READY", "reason": failures.get(model.name, "")}
         for model in registry
+    ]
+    loaded += [
+        {"name": name, "version": chain.pipeline.version, "state": "READY", "reason": failures.get(name, "")}
+        for name, chain in registry.chains.items()
     ]
     if ready:
         return loaded

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import InvalidManifest, StartupError
-from app.repository import stamps, traffic_file
+from app.repository import pipeline, stamps, traffic_file
 from app.repository.manifest import FILE_NAME, Manifest, read_labels, read_manifest
+from app.repository.pipeline import ChainEntry
 from app.repository.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -48,10 +49,13 @@ class ModelEntry:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a repository holds: models that are as they should be, and by name what is wrong with the others."""
+    """What a repository holds: models and chains that are as they should be, and by name what is wrong with others.
+    Whether a chain fits its models is not looked at.
+    """
 
     entries: list[ModelEntry]
     failures: dict[str, InvalidManifest]
+    chains: list[ChainEntry] = field(default_factory=list)
 
 
 def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
@@ -63,8 +67,8 @@ def scan(root: Path, only: str | None = None) -> list[ModelEntry]:
 
 
 def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) -> Survey:
-    """Read every model of the repository at `root`, sorted by name; a folder without a `model.yaml` is passed over, but
-    a failure where it holds what looks like a model.
+    """Read every model and chain of the repository at `root`, sorted by name; a folder without a `model.yaml` or
+    `pipeline.yaml` is passed over, but a failure where it holds what looks like a model.
 
     With `only`, `root` is one model's own folder, and that the name it is served by; with `trust`, a model that none of
     its keys has signed is a failure. Raises `StartupError` where `root` is no folder or has no model.
@@ -72,6 +76,12 @@ def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) ->
     if not root.is_dir():
         raise StartupError(f"The model repository {root.absolute()} is not a folder. Set ROO_MODELS_DIR to one.")
     if only is not None:
+        if is_chain(root):
+            raise StartupError(
+                f"ROO_MODEL_NAME={only} names the one model of ROO_MODELS_DIR, but {root.absolute()} holds a chain, "
+                "which asks other models. Set ROO_MODELS_DIR to the folder that all of them lie in, and leave "
+                "ROO_MODEL_NAME out."
+            )
         if not (root / FILE_NAME).is_file():
             raise StartupError(
                 f"ROO_MODEL_NAME={only} names the one model of ROO_MODELS_DIR, but {root.absolute()} has no "
@@ -80,9 +90,12 @@ def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) ->
         return Survey([read_entry(root, trust, name=only)], {})
     found = Survey([], {})
     for folder in sorted(root.iterdir()):
-        if (folder / FILE_NAME).is_file():
+        if is_described(folder):
             try:
-                found.entries.append(read_entry(folder, trust))
+                if is_chain(folder):
+                    found.chains.append(read_chain(folder, trust))
+                else:
+                    found.entries.append(read_entry(folder, trust))
             except InvalidManifest as error:
                 found.failures[folder.name] = error
         elif (graph := unlisted_model(folder)) is not None:
@@ -93,12 +106,22 @@ def survey(root: Path, only: str | None = None, trust: "Trust | None" = None) ->
             f"{root.absolute()} is one model's own folder. Set ROO_MODELS_DIR to the folder that it lies in "
             f"({root.resolve().parent}), or ROO_MODEL_NAME={name} to serve this one alone."
         )
-    if not (found.entries or found.failures):
+    if not (found.entries or found.failures or found.chains):
         raise StartupError(
             f"The model repository {root.absolute()} has no models: none of its folders has a {FILE_NAME}. "
             "Put one in (docs/models.md), or set ROO_MODELS_DIR to another folder."
         )
     return found
+
+
+def is_chain(folder: Path) -> bool:
+    """Whether it is a chain's folder."""
+    return (folder / pipeline.FILE_NAME).is_file()
+
+
+def is_described(folder: Path) -> bool:
+    """Whether it is the folder of a model, or of a chain."""
+    return (folder / FILE_NAME).is_file() or is_chain(folder)
 
 
 def unlisted_model(folder: Path) -> InvalidManifest | None:
@@ -125,9 +148,19 @@ def read_model(root: Path, name: str, trust: "Trust | None" = None) -> ModelEntr
 
 def model_folder(root: Path, name: str) -> Path:
     """The folder of one model of the repository at `root`; raises `StartupError` where there is none of that name."""
+    folder = described_folder(root, name)
+    if is_chain(folder):
+        raise StartupError(f"{name} is a chain, not a model: {folder / pipeline.FILE_NAME} says which models it asks.")
+    return folder
+
+
+def described_folder(root: Path, name: str) -> Path:
+    """The folder of a model or a chain of the repository at `root`; raises `StartupError` where there is none of that
+    name.
+    """
     folder = root / name
-    if "/" in name or name in ("", ".", "..") or not (folder / FILE_NAME).is_file():
-        there = sorted(path.parent.name for path in root.glob(f"*/{FILE_NAME}"))
+    if "/" in name or name in ("", ".", "..") or not is_described(folder):
+        there = sorted(path.name for path in root.iterdir() if is_described(path)) if root.is_dir() else []
         raise StartupError(f"There is no model {name!r} in {root}; there are: {', '.join(there) or 'none'}.")
     return folder
 
@@ -152,6 +185,27 @@ def read_entry(
         _check_precisions(folder, path, manifest)
         _check_digests(folder, path, manifest.sha256.get(version), digest)
     return entry
+
+
+def check_folder(folder: Path, trust: "Trust | None" = None, *, digest: Callable[[Path], str] = sha256) -> None:
+    """Raises `InvalidManifest` where a model's or a chain's folder is not as it should be; see `read_entry`."""
+    if is_chain(folder):
+        read_chain(folder, trust, digest=digest)
+    else:
+        read_entry(folder, trust, digest=digest)
+
+
+def read_chain(folder: Path, trust: "Trust | None" = None, *, digest: Callable[[Path], str] = sha256) -> ChainEntry:
+    """Read one chain's folder, with `trust` its signature before anything else. Raises `InvalidManifest`, also where
+    the folder describes a model too.
+    """
+    key = None if trust is None else trust.check(folder, folder.name, digest)
+    if (folder / FILE_NAME).is_file():
+        raise InvalidManifest(
+            f"{folder}: has a {FILE_NAME} and a {pipeline.FILE_NAME}, and can be only one of a model and a chain. Move "
+            "one of the files into a folder of its own."
+        )
+    return ChainEntry(folder.name, folder, pipeline.read_pipeline(folder / pipeline.FILE_NAME), key)
 
 
 def described_entry(folder: Path) -> ModelEntry:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from stat import S_ISREG
 
-from app.repository.manifest import FILE_NAME
+from app.repository import manifest, pipeline
 
 File = tuple[str, int, int, int]
 """Its path, its size, when it was changed (nanoseconds), and its inode."""
@@ -25,12 +25,17 @@ def of_model(folder: Path) -> Stamp:
 
 
 def of_models(root: Path, only: str | None) -> dict[str, Stamp]:
-    """The stamp of every model of the repository at `root`, by name; with `only`, `root` is that one model's folder.
+    """The stamp of every model and chain of the repository at `root`, by name; with `only`, `root` is that one model's
+    folder.
 
     Raises `OSError` where the folder cannot be listed.
     """
     folders = {only: root} if only is not None else {path.name: path for path in root.iterdir()}
-    return {name: of_model(folder) for name, folder in folders.items() if (folder / FILE_NAME).is_file()}
+    return {name: of_model(folder) for name, folder in folders.items() if _is_described(folder)}
+
+
+def _is_described(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (manifest.FILE_NAME, pipeline.FILE_NAME))
 
 
 def _files(root: Path, paths: Iterable[Path]) -> list[File]:

@@ -12,6 +12,9 @@ def load(text: str) -> Any:
     return yaml.load(text, _UniqueKeys)
 
 
+_TEXT = "tag:yaml.org,2002:str"
+
+
 class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         lines: dict[object, int] = {}
@@ -22,4 +25,6 @@ class _UniqueKeys(yaml.SafeLoader):
                     f"the key {key.value!r} is there twice, in line {lines[key.value]} and in line {line}; keep one"
                 )
             lines[key.value] = line
+            if key.value == "on":
+                key.tag = _TEXT  # as a key nobody means what YAML 1.1 takes it for: true
         return super().construct_mapping(node, deep)

@@ -76,7 +76,7 @@ class Inference:
     def _model_ready(self, request: Any) -> dict[str, Any]:
         """As Triton answers: a model that is not there is no error, but not ready."""
         try:
-            self.answering.asking.service.registry.get(request.name, request.version or None)
+            metadata.check(self.answering.asking.service.registry, request.name, request.version or None)
         except RequestError:
             return {"ready": False}
         return {"ready": self.health.ready().ok}
@@ -87,17 +87,14 @@ class Inference:
 
     def _model_metadata(self, request: Any) -> dict[str, Any]:
         registry = self.answering.asking.service.registry
-        found = metadata.model_metadata(registry, registry.get(request.name, request.version or None))
+        found = metadata.described(registry, request.name, request.version or None)
         for tensor in (*found["inputs"], *found["outputs"]):
             tensor["parameters"] = {name: {"string_param": value} for name, value in tensor["parameters"].items()}
         return found
 
     def _model_config(self, request: Any) -> dict[str, Any]:
-        return {
-            "config": metadata.configuration(
-                self.answering.asking.service.registry.get(request.name, request.version or None)
-            )
-        }
+        registry = self.answering.asking.service.registry
+        return {"config": metadata.configured(registry, request.name, request.version or None)}
 
     def _model_statistics(self, request: Any) -> dict[str, Any]:
         service = self.answering.asking.service

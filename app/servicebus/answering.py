@@ -31,6 +31,7 @@ from app.servicebus.results import Bodies, Replies
 from app.settings import usable_cores
 from app.telemetry import tracing
 from app.vision import image
+from app.wire.notes import notes_of
 from app.wire.rendering import Renderer
 
 SOURCE = "queue"
@@ -135,12 +136,12 @@ class Answering:
             result.request_id,
             self.breaker,
         )
-        if entity is None:
-            return
-        body = bodies.within(self._limits.result_bytes)
-        with tracing.sending(entity):
-            reply = results.message_of(message, result, body, job.options.robot_id)
-            await self._send(entity, reply, len(body))
+        if entity is not None:
+            body = bodies.within(self._limits.result_bytes)
+            with tracing.sending(entity):
+                reply = results.message_of(message, result, body, job.options.robot_id)
+                await self._send(entity, reply, len(body))
+        self._keeping.forget(results.result_id(result.request_id, result.model, result.version))
 
     def _destination(self, message: ServiceBusReceivedMessage, request_id: str) -> str | None:
         """Where the result goes beside the sinks, or None where it goes to these alone.
@@ -209,7 +210,14 @@ class Answering:
             return None
         header = image.read_header(picture)
         drawn = await self._renderer.draw(
-            picture, header, result.prediction, options.annotate, deadline, result.levels, result.memory
+            picture,
+            header,
+            result.prediction,
+            options.annotate,
+            deadline,
+            result.levels,
+            result.memory,
+            notes_of(result),
         )
         return await self._blobs.store(_name(result, options.annotate.rpartition("/")[2]), drawn, options.annotate)
 

@@ -7,12 +7,15 @@ refusal is its message's own only where that sink has taken another since it las
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from app.errors import RequestError, ResultRefused, ResultsUnavailable
 from app.servicebus.breaker import LIMIT, Breaker
 from app.sinks.base import Finding, Sink
 from app.telemetry import metrics, tracing
+
+_MOST_UNFINISHED = 2048
 
 
 class Keeping:
@@ -22,6 +25,9 @@ class Keeping:
         self.sinks = tuple(sinks)
         self._refusals = {sink.name: LIMIT for sink in sinks}
         """Of each sink, how many results in a row it has refused; as many as are believed until it has taken one."""
+        self._kept: OrderedDict[str, set[str]] = OrderedDict()
+        """Of results that are not everywhere yet, which sinks have them: while another is away they are not asked again
+        at each try."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -34,11 +40,16 @@ class Keeping:
         Raises `ResultsUnavailable` where one may have it later, else what one raised that never will.
         """
         outcomes = await asyncio.gather(
-            *(self._keep(sink, finding_for(sink), request_id, breaker) for sink in self.sinks), return_exceptions=True
+            *(self._keep_once(sink, finding_for(sink), request_id, breaker) for sink in self.sinks),
+            return_exceptions=True,
         )
         errors = [outcome for outcome in outcomes if outcome is not None]
         if errors:
             raise next((error for error in errors if isinstance(error, ResultsUnavailable)), errors[0])
+
+    def forget(self, finding_id: str) -> None:
+        """A result is everywhere: its repetition, should one come, is kept anew."""
+        self._kept.pop(finding_id, None)
 
     async def check(self, breaker: Breaker) -> None:
         """Say at the start, and not with the first message, which sinks take nothing."""
@@ -51,6 +62,14 @@ class Keeping:
     async def close(self) -> None:
         """Close their connections."""
         await asyncio.gather(*(sink.close() for sink in self.sinks))
+
+    async def _keep_once(self, sink: Sink, finding: Finding, request_id: str, breaker: Breaker) -> None:
+        if sink.name in self._kept.get(finding.id, ()):
+            return
+        await self._keep(sink, finding, request_id, breaker)
+        self._kept.setdefault(finding.id, set()).add(sink.name)
+        while len(self._kept) > _MOST_UNFINISHED:
+            self._kept.popitem(last=False)
 
     async def _keep(self, sink: Sink, finding: Finding, request_id: str, breaker: Breaker) -> None:
         started, outcome = time.monotonic(), "defect"

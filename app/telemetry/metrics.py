@@ -69,6 +69,7 @@ rpc_seconds = _histogram(
 requests = _counter(
     "roo_requests", "Pictures, and rows of tensors, answered, by outcome.", "source", "model", "version", "outcome"
 )
+chains = _counter("roo_chains", "Pictures that were sent through a chain, by outcome.", "source", "chain", "outcome")
 request_seconds = _histogram("roo_request", "Time from admission to answer.", "source", "model", "version")
 crops = _counter(
     "roo_crops",

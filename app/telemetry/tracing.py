@@ -166,6 +166,16 @@ def fail(span: Span, kind: str, description: str) -> None:
         span.set_status(Status(StatusCode.ERROR, description))
 
 
+def chain_step(name: str, model: str, version: str, crops: int | None = None) -> AbstractContextManager[Span]:
+    """The span of one step of a chain, current inside the block; `crops` is how many it asks about."""
+    if _propagator is None:
+        return NOTHING
+    attributes: dict[str, str | int] = {"roo.step": name, "roo.model": model, "roo.version": version}
+    if crops is not None:
+        attributes["roo.crops"] = crops
+    return _tracer.start_as_current_span(f"step {name}", attributes=attributes, record_exception=False)
+
+
 def record_stages(stages: Iterable[Stage], batch: BatchTrace | None) -> None:
     """Make the stages children of the current span; the one named `compute` leads to the batch's span."""
     if not trace.get_current_span().is_recording():

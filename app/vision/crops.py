@@ -53,7 +53,7 @@ def covering(picture: Size, regions: Sequence[Region], spec: InputSpec) -> Size 
     """
     width = height = 1
     for region in regions:
-        target = preprocessing.decoding_target(region.size, spec)
+        target = preprocessing.decoding_target(region.size, spec.for_picture(region.size))
         if target is None:
             return None
         width = max(width, -(-picture.width * target.width // region.size.width))

@@ -17,15 +17,20 @@ from app.vision.embedding import Embedding
 from app.vision.image import Picture, Size
 from app.vision.instance_masks import Masks
 from app.vision.maps import Maps
-from app.vision.pen import INK_LIGHT, LINE, Canvas, Colour, Pen, darken, fill, readable_on, strips
+from app.vision.pen import INK_DARK, INK_LIGHT, LINE, Canvas, Colour, Pen, darken, fill, readable_on, strips
 from app.vision.segmentation import Segmentation
 from app.vision.text_detection import TextDetection
 from app.vision.text_recognition import TextRecognition
 
 Names = tuple[str, ...]
 
+Notes = Sequence[Sequence[str]]
+
 DRAWN_PIXELS = 3840 * 2160
 """Most pixels of a drawn picture: as many as a large screen shows."""
+
+MOST_NOTES = 6
+"""Lines below one box."""
 
 _GOLDEN_ANGLE = 0.381966
 _FIRST_HUE = 0.57
@@ -47,12 +52,13 @@ def draw(
     prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition | Embedding | Maps | None,
     size: Size | None = None,
     colours: Sequence[Colour] | None = None,
+    notes: Notes = (),
 ) -> NDArray[np.uint8]:
     """The picture with the prediction on it, where there is one: uint8 [height, width, 3] RGB, of `size` or else
     `canvas_size`.
 
-    A class has the same colour on every picture, unless `colours` has one for each detection. `picture` itself is not
-    changed.
+    A class has the same colour on every picture, unless `colours` has one for each detection. `notes` has for each
+    detection lines that are written below its box, where there are any. `picture` itself is not changed.
     """
     size = canvas_size(picture.size) if size is None else size
     height, width = picture.pixels.shape[:2]
@@ -73,6 +79,7 @@ def draw(
             whole = picture.located(np.array([[0, 0, *picture.size]], np.float32))[0] * stretch
             _paint_masks(canvas, prediction.masks, colours, whole)
         _draw_detections(canvas, located, colours, pen)
+        _draw_notes(canvas, located, notes, colours, pen)
         return canvas
     if isinstance(prediction, Embedding):
         draw_vector(canvas, prediction, pen)
@@ -81,7 +88,7 @@ def draw(
         draw_map(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch, pen)
         return canvas
     if isinstance(prediction, TextDetection):
-        _draw_text(canvas, prediction, picture, stretch, pen)
+        _draw_text(canvas, prediction, picture, stretch, notes, pen)
         return canvas
     if isinstance(prediction, TextRecognition):
         _draw_panel(canvas, (prediction.text,), [0], [prediction.score], pen)
@@ -121,11 +128,14 @@ def colour_of(class_id: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _draw_text(canvas: Canvas, found: TextDetection, picture: Picture, stretch: NDArray[np.float32], pen: Pen) -> None:
+def _draw_text(
+    canvas: Canvas, found: TextDetection, picture: Picture, stretch: NDArray[np.float32], notes: Notes, pen: Pen
+) -> None:
+    """Each line with what others say of it, or with its number."""
     corners = found.quads.reshape(-1, 4)  # two points each, which is what `located` takes
     quads = (picture.located(corners) * stretch).reshape(-1, 4, 2)
-    places = range(len(quads))
-    draw_lines(canvas, quads, [str(place + 1) for place in places], list(map(colour_of, places)), pen)
+    captions = [" ".join(lines) or str(place) for place, lines in enumerate(notes or [()] * len(quads), 1)]
+    draw_lines(canvas, quads, captions, list(map(colour_of, range(len(quads)))), pen)
 
 
 def _draw_detections(canvas: Canvas, found: Detections, colours: Sequence[Colour], pen: Pen) -> None:
@@ -184,6 +194,24 @@ def _draw_plate(canvas: Canvas, at: tuple[float, float], label: str, score: floa
         top = max(0, min(round(at[1]), canvas_height - height))
     fill(canvas, left, top, left + width, top + height, colour)
     pen.write(canvas, text, left + pen.margin, top + pen.margin, readable_on(colour))
+
+
+def _draw_notes(canvas: Canvas, found: Detections, notes: Notes, colours: Sequence[Colour], pen: Pen) -> None:
+    """What others say of each box, on a dark plate below it, or inside its lower edge where there is no room."""
+    canvas_height, canvas_width = canvas.shape[:2]
+    for lines, box, colour in reversed(list(zip(notes, found.boxes.tolist(), colours, strict=False))):
+        texts = [pen.shortened(line, canvas_width - 2 * pen.margin - pen.line) for line in lines[:MOST_NOTES]]
+        if not texts:
+            continue
+        line_height = round(LINE * pen.text)
+        width = max(map(pen.width_of, texts)) + 2 * pen.margin + pen.line
+        height = line_height * len(texts) + 2 * pen.margin
+        left = max(0, min(round(box[0]), canvas_width - width))
+        top = max(0, min(round(box[3]), canvas_height - height))
+        fill(canvas, left, top, left + width, top + height, INK_DARK)
+        fill(canvas, left, top, left + pen.line, top + height, colour)
+        for index, text in enumerate(texts):
+            pen.write(canvas, text, left + pen.line + pen.margin, top + pen.margin + index * line_height, INK_LIGHT)
 
 
 def _paint(canvas: Canvas, found: Segmentation, box: NDArray[np.float32]) -> None:

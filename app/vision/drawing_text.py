@@ -13,7 +13,7 @@ def draw_lines(
     canvas: Canvas, quads: NDArray[np.float32], captions: Sequence[str], colours: Sequence[Colour], pen: Pen
 ) -> None:
     """Outlines of `quads` [n, 4, 2] in pixels of the canvas, with a caption each above its upper left corner, or within
-    where there is no room. What OpenCV's font lacks of a caption is drawn as empty boxes.
+    where there is no room. What OpenCV's font lacks of a caption is drawn as question marks.
     """
     for quad, colour in zip(quads, colours, strict=True):
         draw_polygon(canvas, quad, colour, pen)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from app.core.model import Model
+from app.repository.pipeline import ChainEntry
 from app.repository.route import Route
 
 
@@ -26,8 +27,22 @@ class ModelVersion(BaseModel):
     input_dtype: str
 
 
+class ChainStepInfo(BaseModel):
+    """One step of a chain."""
+
+    name: str
+    model: str = Field(description="`NAME`, `NAME:VERSION` or `NAME:STAGE`.")
+    on: str | None = Field(None, description="The step whose findings are cut out; none of the first.")
+    classes: list[str] | None = Field(None, description="Only these classes of that step are.")
+    min_score: float = 0.0
+    min_size: int = 1
+    max_crops: int | None = Field(None, description="Of a picture, at most; none of the first step.")
+
+
 class ModelInfo(BaseModel):
-    """A model that is served."""
+    """A model that is served, or a chain of some: then `task` and `labels` are its first step's, and there are no
+    `versions` of its own.
+    """
 
     name: str
     task: str
@@ -40,6 +55,7 @@ class ModelInfo(BaseModel):
     default_version: str = Field(description="The version that answers where there are no shares.")
     stages: dict[str, str] = Field(description="Names that a request may use in a version's place.")
     shadow: dict[str, float] = Field(description="Percent of the requests that a version computes as well, unsent.")
+    chain: list[ChainStepInfo] | None = Field(None, description="Of a chain: its steps.")
 
 
 class FailedModel(BaseModel):
@@ -99,4 +115,32 @@ def to_model_info(versions: list[Model], route: Route, *, default: bool) -> Mode
         default_version=route.default_version or newest.version,
         stages=dict(route.stages),
         shadow=dict(route.shadow),
+    )
+
+
+def to_chain_info(chain: ChainEntry, first: Model | None, *, default: bool) -> ModelInfo:
+    """Describe a chain; `first` is the model of its first step, where that is loaded now."""
+    steps = chain.pipeline.steps
+    return ModelInfo(
+        name=chain.name,
+        task="detection" if first is None else first.task.name,
+        labels=[] if first is None else list(first.task.labels),
+        default=default,
+        versions=[],
+        traffic={},
+        default_version=chain.pipeline.version,
+        stages={},
+        shadow={},
+        chain=[
+            ChainStepInfo(
+                name=name,
+                model=step.model,
+                on=step.on,
+                classes=step.where.classes,
+                min_score=step.where.min_score,
+                min_size=step.where.min_size,
+                max_crops=None if step.on is None else step.max_crops,
+            )
+            for name, step in steps.items()
+        ],
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.core.request import InferenceResult, Timings
+from app.core.request import CropAnswer, InferenceResult, Nested, StepResult, Timings
 from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
@@ -85,6 +85,10 @@ class Detection(BaseModel):
         description="With `polygon`: the direction from its first corner to the second, in degrees clockwise from the "
         "right, -90 to below 90.",
     )
+    steps: "dict[str, CropPrediction] | None" = Field(
+        None,
+        description="Of a chain: what its other steps say of this one's crop, by their names; none where none asked.",
+    )
 
 
 class ClassScore(BaseModel):
@@ -143,7 +147,65 @@ class TimingsMs(BaseModel):
     total: float
 
 
-class Prediction(BaseModel):
+class Line(TextLine):
+    """A line of text that was found."""
+
+    steps: "dict[str, CropPrediction] | None" = Field(
+        None, description="Of a chain: what its other steps say of this line's crop, as of a detection's."
+    )
+
+
+class TaskAnswer(BaseModel):
+    """What a model says of a picture or a crop: of these the one that its task is about, the others are null."""
+
+    detections: list[Detection] | None = None
+    skeleton: list[tuple[int, int]] | None = Field(
+        None, description="With `keypoints`: which of a detection's points lines are drawn between, counted from 0."
+    )
+    classes: list[ClassScore] | None = None
+    segmentation: Segmented | None = None
+    embedding: Vector | None = None
+    maps: list[ValueMap] | None = Field(None, description="One for each of the model's channels.")
+    lines: list[Line] | None = Field(None, description="Lines of text in the order they are read.")
+    text: ReadText | None = Field(None, description="What the picture, one line of text, says.")
+
+
+class StepError(BaseModel):
+    """Why there is no answer about a crop, in the words of a problem."""
+
+    code: str
+    detail: str
+
+
+class CropPrediction(TaskAnswer):
+    """What one step of a chain says of one crop: an answer or an error, never both."""
+
+    crop: Box = Field(description="What was looked at: x1, y1, x2, y2 in `coordinates` of the whole picture.")
+    error: StepError | None = None
+
+
+class Crops(BaseModel):
+    """How many crops a step of a chain asked about."""
+
+    found: int = Field(description="Things that fitted the step's conditions.")
+    asked: int = Field(description="Those of them, the best, that were asked about.")
+    failed: int = Field(description="Those of them that have an error in place of an answer.")
+    limit: int = Field(description="The step's `max_crops`.")
+
+
+class ChainStep(BaseModel):
+    """What one step of a chain did for this picture."""
+
+    name: str
+    model: str
+    version: str
+    crops: Crops | None = Field(None, description="None of the first step, which is asked about the whole picture.")
+    timings_ms: TimingsMs = Field(
+        description="A crop's, on average; `total` is from the first question to the last answer."
+    )
+
+
+class Prediction(TaskAnswer):
     """The answer to one picture. `detections`, `classes`, `segmentation`, `embedding`, `maps`, `lines` or `text`, as
     the model's task is; others are null.
     """
@@ -164,19 +226,17 @@ class Prediction(BaseModel):
     tiles: int | None = Field(
         None, description="Into how many tiles the picture was divided, if it was; the whole is not among them."
     )
-    detections: list[Detection] | None = None
-    skeleton: list[tuple[int, int]] | None = Field(
-        None, description="With `keypoints`: which of a detection's points lines are drawn between, counted from 0."
-    )
-    classes: list[ClassScore] | None = None
-    segmentation: Segmented | None = None
-    embedding: Vector | None = None
-    maps: list[ValueMap] | None = Field(None, description="One for each of the model's channels.")
-    lines: list[TextLine] | None = Field(None, description="Lines of text in the order they are read.")
-    text: ReadText | None = Field(None, description="What the picture, one line of text, says.")
     inventory: Inventory | None = Field(None, description="With `detections`: their summary.")
-    batch_size: int = Field(description="How many pictures were computed together with this one, itself included.")
-    timings_ms: TimingsMs
+    batch_size: int = Field(
+        description="How many pictures were computed together with this one, itself included; of a chain, by its first "
+        "step."
+    )
+    timings_ms: TimingsMs = Field(description="Of a chain those of its first step, and the `total` of all.")
+    chain: list[ChainStep] | None = Field(None, description="Of a chain: its steps.")
+
+
+Detection.model_rebuild()
+Line.model_rebuild()
 
 
 def to_wire(result: InferenceResult) -> dict[str, Any]:
@@ -186,7 +246,8 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
     its time.
     """
     size = result.image_size if result.options.coordinates == "normalized" else None
-    return {
+    nested = None if result.chain is None else result.chain.nested
+    told = {
         "model": result.model,
         "version": result.version,
         "request_id": result.request_id,
@@ -194,10 +255,13 @@ def to_wire(result: InferenceResult) -> dict[str, Any]:
         "coordinates": "pixels" if size is None else "normalized",
         "region": None if result.region is None else _to_boxes(np.array([result.region], np.float32), size)[0],
         "tiles": result.tiles,
-        **_to_task(result.prediction, result.labels, size),
+        **_to_task(result.prediction, result.labels, size, nested),
         "batch_size": result.batch_size,
         "timings_ms": _to_timings(result.timings, result.total),
     }
+    if result.chain is not None:
+        told["chain"] = [_to_step(step, whole=not index) for index, step in enumerate(result.chain.steps)]
+    return told
 
 
 def relative(boxes: Boxes, size: Size) -> NDArray[np.float64]:
@@ -215,7 +279,31 @@ def _to_boxes(boxes: Boxes, size: Size | None) -> list[list[float]]:
     return found
 
 
-def _to_task(prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None) -> dict[str, Any]:
+def _to_step(step: StepResult, *, whole: bool) -> dict[str, Any]:
+    crops = {"found": step.found, "asked": step.asked, "failed": step.failed, "limit": step.limit}
+    return {
+        "name": step.name,
+        "model": step.model,
+        "version": step.version,
+        "crops": None if whole else crops,
+        "timings_ms": _to_timings(step.timings, step.total),
+    }
+
+
+def to_crop(answer: CropAnswer, size: Size | None) -> dict[str, Any]:
+    """What a step says of one crop, in the shape of `CropPrediction`; boxes are shares of the whole picture where its
+    size is given.
+    """
+    said: dict[str, Any] = {"crop": _to_boxes(np.array([answer.region], np.float32), size)[0]}
+    if answer.error is not None:
+        return said | {"error": {"code": answer.error.code, "detail": str(answer.error)}}
+    told = _to_task(answer.prediction, answer.labels, size, answer.nested)
+    return said | {name: part for name, part in told.items() if part is not None and name != "inventory"}
+
+
+def _to_task(
+    prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None, nested: Nested | None = None
+) -> dict[str, Any]:
     tasks = ("detections", "classes", "segmentation", "embedding", "maps", "lines", "text", "inventory")
     nothing: dict[str, Any] = dict.fromkeys(tasks)
     if isinstance(prediction, Classification):
@@ -226,11 +314,20 @@ def _to_task(prediction: AnyPrediction, labels: tuple[str, ...], size: Size | No
         return nothing | {"embedding": to_vector(prediction)}
     if isinstance(prediction, Maps):
         return nothing | {"maps": to_maps(prediction, _to_boxes(np.array([prediction.map_box], np.float32), size)[0])}
-    if isinstance(prediction, TextDetection):
-        return nothing | {"lines": to_lines(prediction, size)}
     if isinstance(prediction, TextRecognition):
         return nothing | {"text": to_text(prediction)}
-    return nothing | _to_detections(prediction, labels, size)
+    if isinstance(prediction, TextDetection):
+        return nothing | {"lines": _with_steps(to_lines(prediction, size), nested, size)}
+    told = _to_detections(prediction, labels, size)
+    _with_steps(told["detections"], nested, size)
+    return nothing | told
+
+
+def _with_steps(found: list[dict[str, Any]], nested: Nested | None, size: Size | None) -> list[dict[str, Any]]:
+    """The same things found, each with what a chain's steps say of it."""
+    for thing, steps in zip(found, nested or (), strict=bool(nested)):
+        thing["steps"] = {name: to_crop(answer, size) for name, answer in steps.items()}
+    return found
 
 
 def _to_classes(found: Classification) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from app.errors import DeadlineExceeded, NotAcceptable
 from app.vision import drawing, image
 from app.vision.drawing_memory import drawing_bytes
 from app.vision.image import FULL_RANGE, ImageHeader, Levels
+from app.wire.notes import Notes
 from app.wire.prediction import AnyPrediction
 
 DrawnType = Literal["image/jpeg", "image/png"]
@@ -36,16 +37,17 @@ class Renderer:
         deadline: Deadline,
         levels: Levels = FULL_RANGE,
         memory: WorkingMemory | None = None,
+        notes: Notes = (),
     ) -> bytes:
         """The picture, of at most `drawing.DRAWN_PIXELS`, with the prediction drawn in where there is one.
 
         `levels` are what becomes black and white of sixteen bits; `memory` is what the picture has to wait for, where
-        it is bounded. Raises `DeadlineExceeded` at the deadline, or at once
-        where it has passed, `NotAcceptable` where the format cannot hold the picture, and `InvalidImage`.
+        it is bounded; `notes` has lines to be written below each box. Raises `DeadlineExceeded` at the deadline, or at
+        once where it has passed, `NotAcceptable` where the format cannot hold the picture, and `InvalidImage`.
         """
         if deadline.remaining() <= 0:
             raise _late()
-        work = _Drawing(data, header, prediction, media_type, levels, memory or WorkingMemory(UNBOUNDED))
+        work = _Drawing(data, header, prediction, media_type, levels, memory or WorkingMemory(UNBOUNDED), notes)
         try:
             async with asyncio.timeout(deadline.remaining()):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -70,7 +72,9 @@ class _Drawing:
         media_type: DrawnType,
         levels: Levels,
         memory: WorkingMemory,
+        notes: Notes,
     ) -> None:
+        self._notes = notes
         self._work: tuple[bytes, AnyPrediction | None] | None = (data, prediction)
         self._header = header
         self._media_type = media_type
@@ -96,7 +100,7 @@ class _Drawing:
         picture = image.decode(data, self._header, drawing.canvas_size(self._header.upright), self._levels)
         if self._abandoned.is_set():
             return b""
-        canvas = drawing.draw(picture, prediction)
+        canvas = drawing.draw(picture, prediction, notes=self._notes)
         del picture
         if self._abandoned.is_set():
             return b""

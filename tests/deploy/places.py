@@ -81,7 +81,7 @@ class Bicep:
     def environment(self, *groups: str) -> dict[str, str]:
         """Every variable that these `var`s (all: none named) give the container, and the expression of its value."""
         texts = [self.block(group) for group in groups] or [self.text]
-        return dict(re.findall(r"\{ name: '(\w+)', (?:value|secretRef): (.+) \}", "".join(texts)))
+        return dict(re.findall(r"\{ name: '(\w+)', value: (.+) \}", "".join(texts)))
 
     def sizes(self) -> dict[str, dict[str, str]]:
         """What each `compute` means."""

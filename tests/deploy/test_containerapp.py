@@ -110,19 +110,21 @@ def test_results_are_kept_elsewhere_where_that_is_asked_for(monkeypatch: pytest.
         "'https://${cosmosAccountName}.${cloud.cosmos}'": f"https://robots.{clouds['AzureCloud']['cosmos']}",
         "cosmosDatabase": BICEP.default("cosmosDatabase"),
         "cosmosContainer": BICEP.default("cosmosContainer"),
-        "'webhook-url'": "https://hooks.example.com/results",
-        "'webhook-secret'": "0123456789abcdef",
+        "webhookUrl": "https://hooks.example.com/results",
+        "'/mnt/webhook/secret'": "/mnt/webhook/secret",
     }
     for name, value in {**values(), **{name: known[value] for name, value in found.items()}}.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
     assert settings.has_sinks
     assert settings.cosmos_key is None  # the worker's identity
-    for block in (*SINKS, "webhookSecrets"):  # without a queue the service would not start with them
-        assert BICEP.block(block).startswith("!worker"), block
-    for param in ("webhookUrl", "webhookSecret"):
-        assert f"@secure()\nparam {param} string = ''" in BICEP.text
-        assert "secretRef" in BICEP.block("webhookVariables")
+    # Without a queue the service would not start with them.
+    assert BICEP.block("cosmosVariables").startswith("!worker")
+    assert BICEP.variable("webhook") == "worker && keys && !empty(webhookUrl)"
+    assert (
+        f"objectName: {BICEP.default('webhookSecret')}\n"
+        in (KUBERNETES / "components/webhook/secretproviderclass.yaml").read_text()
+    )
     role = bicep("infra/cosmos-role.bicep").resource("workerKeepsResults")
     assert "scope: '${account.id}/dbs/${database}/colls/${container}'" in role
 

@@ -114,6 +114,7 @@ def test_rights_are_the_least() -> None:
         ("scaler", "monitoringDataReader", "metrics"),
         ("puller", "acrPull", "registry"),
         ("secretsReader", "keyVaultSecretsUser", "apiKeys"),
+        ("secretsReader", "keyVaultSecretsUser", "webhookSigns"),
         ("gateway", "keyVaultSecretsUser", "certificateSecret"),
     }
 

@@ -10,6 +10,8 @@ import pytest
 
 from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
+from tests.fixtures.cosmos import KEY, Cosmos
+from tests.fixtures.hook import SECRET, Hook
 from tests.fixtures.models import add_slow_colour_model
 from tests.fixtures.pictures import Colour, solid
 from tests.fixtures.queue import colour_in, picture, put, results
@@ -84,6 +86,32 @@ async def test_told_to_stop_it_finishes_or_gives_back_all_that_it_holds(slow: Pa
         with working(slow, broker):
             found = await results(broker, len(sent))
         assert {name: colour_in(body) for name, body in found.items()} == sent
+
+
+async def test_told_to_stop_while_a_sink_is_away_it_gives_back_and_the_next_has_all_of_it_once(slow: Path) -> None:
+    """SIGTERM comes in the middle, a receiver is away, and the secrets are in no log."""
+    sent = colours(30)
+    async with bus() as broker, Hook() as hook, Cosmos() as cosmos:
+        secrets = slow.parent / "secrets"
+        secrets.write_text(f"an older secret, long enough\n{SECRET}\n")
+        known = {**hook.settings, **cosmos.settings, "webhook_secret": "", "webhook_secret_file": secrets}
+        with working(slow, broker, **known, log_level="debug") as server, server.client() as client:
+            await put(broker, (picture(colour, name) for name, colour in sent.items()))
+            await until_async(lambda: len(hook.taken) >= 5)
+            await hook.go()
+            await until_async(lambda: "the webhook at" in client.get("/readyz").json()["checks"]["queue"])
+            assert client.get("/readyz").status_code == 200
+            server.terminate()
+            assert await asyncio.to_thread(server.wait) == 0, server.log
+        depths = broker.queue("jobs").depths
+        assert (depths.locked, depths.dead_lettered) == (0, 0)
+        assert all(entry.delivery_count == 0 for entry in broker.queue("jobs").peek())
+        await hook.come()
+        with working(slow, broker, **known):
+            found = await results(broker, len(sent))
+        assert {name: colour_in(body) for name, body in found.items()} == sent
+        assert set(hook.by_request) == set(cosmos.by_request) == set(sent)
+        assert not [secret for secret in (SECRET, KEY, "hidden") if secret in server.log]
 
 
 async def test_killed_it_loses_nothing_and_another_takes_over(slow: Path) -> None:

@@ -1,8 +1,6 @@
 """The gRPC port of a real process: who may ask, how it is watched, how it listens and how it ends."""
 
 import asyncio
-import datetime
-import ipaddress
 import os
 import socket
 import subprocess
@@ -17,9 +15,6 @@ import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 import tritonclient.http.aio as triton_http
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -28,7 +23,7 @@ from tritonclient.utils import InferenceServerException
 
 from tests.api.test_auth import OLD, key_file
 from tests.e2e.test_lifecycle import in_flight
-from tests.fixtures.issuer import rsa_key
+from tests.fixtures.certificates import certificate
 from tests.fixtures.models import add_identity_model, add_slow_colour_model
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import Server, serving
@@ -244,30 +239,6 @@ def test_another_service_on_the_same_port_is_an_error(repository: Path) -> None:
 def test_without_pictures_over_http_there_is_no_grpc_either(repository: Path) -> None:
     with serving(repository, default_model="colour", grpc_port=0, http="false") as server:
         assert server.grpc_port == 0
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for this machine, signed by itself, and its key."""
-    key, name = rsa_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    places = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(places), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file_ = folder / "tls.crt", folder / "tls.key"
-    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_file_.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return cert_file, key_file_
 
 
 def test_tls_by_files(repository: Path, tmp_path: Path) -> None:

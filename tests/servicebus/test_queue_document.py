@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from azure.servicebus import ServiceBusReceivedMessage
@@ -14,6 +16,7 @@ from app.errors import InvalidImage
 from app.servicebus.failure_reports import report_of
 from app.servicebus.message import MessageOptions, read_job
 from app.servicebus.settlement import VERBS, Verb
+from app.sinks.signing import signature
 from app.wire.prediction import Prediction
 from tests.fixtures.pictures import solid
 from tests.servicebus.wire import received
@@ -79,9 +82,21 @@ def test_the_documented_result_has_every_field() -> None:
 
 
 def test_every_example_compiles() -> None:
-    assert len(blocks("python")) == 3
+    assert len(blocks("python")) == 4
     for block in blocks("python"):
         compile(block, "docs/queue.md", "exec")
+
+
+def test_the_documented_receiver_knows_what_is_ours() -> None:
+    names: dict[str, Any] = {}
+    (receiver,) = (block for block in blocks("python") if "def is_ours" in block)
+    exec(receiver, names)
+    now, secret = int(time.time()), "0123456789abcdef"
+    header = signature([b"another, older secret", secret.encode()], b"{}", now)
+    assert names["is_ours"](header, b"{}", secret)
+    assert not names["is_ours"](header, b"[]", secret)
+    assert not names["is_ours"](header, b"{}", "fedcba9876543210")
+    assert not names["is_ours"](signature([secret.encode()], b"{}", now - 400), b"{}", secret)
 
 
 async def test_the_examples_send_what_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -140,6 +140,27 @@ async def test_while_a_sink_is_away_the_backlog_waits_and_then_everything_is_the
         assert set(cosmos.by_request) == set(hook.by_request) == set(sent)
 
 
+async def test_a_sink_that_has_a_result_is_not_asked_again_while_another_is_away(service: InferenceService) -> None:
+    async with (
+        Broker(QUEUES) as bus,
+        Cosmos() as cosmos,
+        Hook() as hook,
+        working(service, bus, **cosmos.settings, **hook.settings) as worker,
+    ):
+        hook.always = 503
+        await put_all(bus)
+        await until_async(lambda: worker.status.halted)
+        await no_delivery_is_used(bus, worker)
+        assert cosmos.upserts == len(cosmos.items) < COUNT
+        hook.always = None
+        await all_settled(bus)
+        assert cosmos.upserts == len(cosmos.items) == COUNT
+        assert set(hook.times.values()) == {1}
+        await put(bus, [picture((1, 2, 3), "message-0")])  # once it is everywhere, a repetition is kept anew
+        await until_async(lambda: cosmos.upserts == COUNT + 1)
+        assert len(cosmos.items) == COUNT
+
+
 async def test_what_goes_elsewhere_still_proves_that_a_sink_is_back(service: InferenceService) -> None:
     """All messages name a reply_to, so that nothing proves the results queue, which never failed."""
     async with (

@@ -9,8 +9,8 @@ from app.vision.input_spec import InputSpec
 from app.vision.preprocessing import prepare
 
 
-def area(**varying: int) -> InputSpec:
-    return InputSpec.model_validate({"size": [1984, 1984], "resize": "stretch", "varying": varying})
+def area(largest: int = 1984, **varying: int) -> InputSpec:
+    return InputSpec.model_validate({"size": [largest, largest], "resize": "stretch", "varying": varying})
 
 
 def line(**changes: Any) -> InputSpec:
@@ -32,6 +32,21 @@ def line(**changes: Any) -> InputSpec:
 )
 def test_areas_keep_their_size_within_bounds(picture: tuple[int, int], wanted: tuple[int, int]) -> None:
     assert area(multiple_of=32, least=736).for_picture(Size(*picture)).size == wanted
+
+
+@pytest.mark.parametrize(
+    ("picture", "wanted"),
+    [
+        ((4000, 3000), (1984, 1504)),
+        ((1200, 400), (2208, 736)),
+        ((4000, 1000), (2944, 736)),
+        ((2000, 1600), (1984, 1600)),
+    ],
+)
+def test_the_longer_side_is_reduced_before_the_shorter_is_enlarged(
+    picture: tuple[int, int], wanted: tuple[int, int]
+) -> None:
+    assert area(2944, multiple_of=32, least=736, most=2000).for_picture(Size(*picture)).size == wanted
 
 
 @pytest.mark.parametrize(
@@ -69,6 +84,7 @@ def test_a_line_that_is_too_long_is_squeezed() -> None:
     [
         ({"size": [100, 64], "resize": "stretch", "varying": {}}, "no multiple"),
         ({"size": [64, 64], "resize": "stretch", "varying": {"least": 96}}, "more than size"),
+        ({"size": [64, 64], "resize": "fit_height", "varying": {"most": 64}}, "belongs to resize: stretch"),
         ({"size": [64, 64], "varying": {}}, "resize: stretch or fit_height"),
         ({"size": [64, 64], "resize": "stretch", "varying": {"multiple_of": 0}}, "greater than or equal to 1"),
     ],

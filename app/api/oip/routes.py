@@ -166,15 +166,15 @@ def descriptions(service: InferenceService, health: Health) -> APIRouter:
             routes.add_api_route(path + suffix, endpoint, summary=summary, responses=_NOT_THERE, response_model=model)
 
     def describe(name: str, version: str | None) -> dict[str, Any]:
-        return metadata.model_metadata(registry, registry.get(name, version))
+        return metadata.described(registry, name, version)
 
     def model_ready(name: str, version: str | None) -> JSONResponse:
-        registry.get(name, version)
+        metadata.check(registry, name, version)
         ok = health.ready().ok
         return JSONResponse({"name": name, "ready": ok}, HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE)
 
     def configuration(name: str, version: str | None) -> dict[str, Any]:
-        return metadata.configuration(registry.get(name, version))
+        return metadata.configured(registry, name, version)
 
     def model_statistics(name: str, version: str | None) -> dict[str, Any]:
         chosen = registry.versions(name) if version is None else [registry.get(name, version)]

@@ -18,6 +18,7 @@ from app.vision.image import Size
 from app.vision.segmentation import Segmentation
 from app.vision.text_detection import TextDetection
 from app.vision.text_recognition import TextRecognition
+from app.wire.notes import notes
 from app.wire.prediction import AnyPrediction, Prediction, Segmented
 
 
@@ -31,7 +32,9 @@ class Drawn(Output):
         """Draw it."""
         header = image.read_header(content)
         picture = image.decode(content, header, drawing.canvas_size(header.upright))
-        canvas = drawing.draw(picture, to_arrays(answered.prediction))
+        found = answered.prediction.detections or answered.prediction.lines or []
+        lines = [notes(one.model_dump(include={"steps"})["steps"] or {}) for one in found]
+        canvas = drawing.draw(picture, to_arrays(answered.prediction), notes=lines)
         try:
             file = drawing.encode(canvas, "image/jpeg")
         except ValueError as error:

@@ -9,7 +9,7 @@ from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.commands.output.places import places_in_shares
 from app.vision.image import Size
 from app.wire.masks import AnyMask, MaskPng, Polygons
-from app.wire.prediction import Box, Prediction, relative
+from app.wire.prediction import Box, Detection, Line, Prediction, TaskAnswer, relative
 from app.wire.text import TextLine
 
 _DECIMALS = 6
@@ -53,29 +53,53 @@ def to_object(answered: Answered, *, normalized: bool) -> dict[str, Any]:
 def in_shares(prediction: Prediction) -> Prediction:
     """A prediction in pixels with its boxes as shares of the picture instead."""
     size = Size(prediction.image.width, prediction.image.height)
-    changed: dict[str, Any] = {"coordinates": "normalized"}
+    changed = {"coordinates": "normalized", **_answer_in_shares(prediction, size)}
     if prediction.region is not None:
         changed["region"] = share_of(prediction.region, size)
-    if prediction.detections is not None:
-        changed["detections"] = [
-            found.model_copy(
-                update={
-                    "box": share_of(found.box, size),
-                    "mask": _mask_in_shares(found.mask, size),
-                    **places_in_shares(found, size),
-                }
-            )
-            for found in prediction.detections
-        ]
-    if (parts := prediction.segmentation) is not None:
+    return prediction.model_copy(update=changed)
+
+
+def _answer_in_shares(answer: TaskAnswer, size: Size) -> dict[str, Any]:
+    """What changes of an answer about a picture of that size, or about a crop of it."""
+    changed: dict[str, Any] = {}
+    if answer.detections is not None:
+        changed["detections"] = [_detection_in_shares(found, size) for found in answer.detections]
+    if (parts := answer.segmentation) is not None:
         segments = [part.model_copy(update={"box": share_of(part.box, size)}) for part in parts.segments]
         whole = parts.map.model_copy(update={"box": share_of(parts.map.box, size)})
         changed["segmentation"] = parts.model_copy(update={"segments": segments, "map": whole})
-    if prediction.maps is not None:
-        changed["maps"] = [chart.model_copy(update={"box": share_of(chart.box, size)}) for chart in prediction.maps]
-    if prediction.lines is not None:
-        changed["lines"] = [line.model_copy(update={"polygon": _quad_share(line, size)}) for line in prediction.lines]
-    return prediction.model_copy(update=changed)
+    if answer.maps is not None:
+        changed["maps"] = [chart.model_copy(update={"box": share_of(chart.box, size)}) for chart in answer.maps]
+    if answer.lines is not None:
+        changed["lines"] = [
+            line.model_copy(update={"polygon": _quad_share(line, size), **_steps_in_shares(line, size)})
+            for line in answer.lines
+        ]
+    return changed
+
+
+def _detection_in_shares(found: Detection, size: Size) -> Detection:
+    return found.model_copy(
+        update={
+            "box": share_of(found.box, size),
+            "mask": _mask_in_shares(found.mask, size),
+            **places_in_shares(found, size),
+            **_steps_in_shares(found, size),
+        }
+    )
+
+
+def _steps_in_shares(found: Detection | Line, size: Size) -> dict[str, Any]:
+    """What changes of what a chain's steps say of one crop."""
+    if found.steps is None:
+        return {}
+    said = found.steps.items()
+    return {
+        "steps": {
+            name: crop.model_copy(update={"crop": share_of(crop.crop, size), **_answer_in_shares(crop, size)})
+            for name, crop in said
+        }
+    }
 
 
 def _mask_in_shares(mask: AnyMask | None, size: Size) -> AnyMask | None:

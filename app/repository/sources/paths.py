@@ -4,10 +4,13 @@ import re
 from collections.abc import Iterable, Sequence
 
 from app.errors import ModelsRefused
+from app.repository import pipeline
 from app.repository.manifest import FILE_NAME
 from app.repository.sources.base import SourceFile
 
 MOST_FILES = 20_000
+DESCRIBE = (FILE_NAME, pipeline.FILE_NAME)
+"""What makes a folder a model's, or a chain's."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\\]")
 _MOST_PATH, _MOST_PART = 1000, 255
@@ -19,8 +22,9 @@ Models = dict[str, dict[str, SourceFile]]
 def models_of(files: Iterable[SourceFile], address: str, names: Sequence[str] = ()) -> Models:
     """The models among these files, sorted by name; only `names`, where some are given.
 
-    Files of no model (at the top, or in a folder without `model.yaml`) are left aside. Raises `ModelsRefused` where
-    there is no model, not one of a name, too many files, or a path of a model leads out of it or is there twice.
+    Files of no model (at the top, or in a folder without `model.yaml` or `pipeline.yaml`) are left aside. Raises
+    `ModelsRefused` where there is no model, not one of a name, too many files, or a path of a model leads out of it or
+    is there twice.
     """
     found: Models = {}
     for count, file in enumerate(files, 1):
@@ -30,9 +34,9 @@ def models_of(files: Iterable[SourceFile], address: str, names: Sequence[str] = 
         name, _, inner = file.path.partition("/")
         if inner and _NAME.fullmatch(name):
             found.setdefault(name, {})[inner] = file
-        elif name == FILE_NAME:
+        elif name in DESCRIBE:
             raise ModelsRefused(f"{address} is one model's own folder. Name the one that it lies in.")
-    models = {name: inside for name, inside in sorted(found.items()) if FILE_NAME in inside}
+    models = {name: inside for name, inside in sorted(found.items()) if not inside.keys().isdisjoint(DESCRIBE)}
     for name, inside in models.items():
         _refuse_clashes(name, inside, address)
     if not found:
@@ -41,7 +45,7 @@ def models_of(files: Iterable[SourceFile], address: str, names: Sequence[str] = 
     if missing or not models:
         there = ", ".join(models) or "none"
         wanted = f"no model {', '.join(missing)}" if missing else "no model"
-        raise ModelsRefused(f"{address} has {wanted} (a folder with a {FILE_NAME}); there are: {there}.")
+        raise ModelsRefused(f"{address} has {wanted} (a folder with a {' or '.join(DESCRIBE)}); there are: {there}.")
     return {name: inside for name, inside in models.items() if not names or name in names}
 
 

@@ -174,7 +174,9 @@ class _Job:
     def _check(self, name: str, new: Path, digests: dict[str, str]) -> None:
         """The model as it would be served, before it is; errors name where it comes from."""
         try:
-            repository.read_entry(new, self.wanted.trust, digest=lambda path: digests[path.relative_to(new).as_posix()])
+            repository.check_folder(
+                new, self.wanted.trust, digest=lambda path: digests[path.relative_to(new).as_posix()]
+            )
         except InvalidManifest as error:
             raise type(error)(str(error).replace(str(new), f"{self.source.address}/{name}")) from error
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from app.errors import ModelsRefused
 from app.repository import repository
-from app.repository.manifest import FILE_NAME
 from app.repository.sources import files
 from app.repository.sources.base import SourceFile, Target
 from app.repository.sources.folder import Folder
-from app.repository.sources.paths import models_of, version_of
+from app.repository.sources.paths import DESCRIBE, models_of, version_of
 from app.repository.sources.report import Report
 
 
@@ -27,13 +26,13 @@ class Pushed:
 def push(root: Path, target: Target, names: Sequence[str], report: Report) -> Pushed:
     """Have the models of the repository `root`, or those named, at the target.
 
-    A version's files are never overwritten by others, and nothing is removed. `model.yaml` comes last, so that who
-    pulls meanwhile finds a model as it was or as it is. Raises `InvalidManifest` for a model that could not be served,
-    `ModelsRefused` where a version there differs, and what the target raises.
+    A version's files are never overwritten by others, and nothing is removed. What describes a model comes last, so
+    that who pulls meanwhile finds a model as it was or as it is. Raises `InvalidManifest` for a model that could not be
+    served, `ModelsRefused` where a version there differs, and what the target raises.
     """
     here = models_of(Folder(root).files(), str(root), names)
     for name in here:
-        repository.read_entry(root / name)
+        repository.check_folder(root / name)
     there = {file.path: file for file in target.files()}
     digests = {
         f"{name}/{inner}": files.digest(root / name / inner) for name, inside in here.items() for inner in inside
@@ -81,4 +80,4 @@ def _left(here: Mapping[str, Mapping[str, SourceFile]], there: Mapping[str, Sour
 
 def _order(path: str) -> tuple[int, str]:
     inner = path.partition("/")[2]
-    return (2 if inner == FILE_NAME else 1 if version_of(inner) is None else 0), path
+    return (2 if inner in DESCRIBE else 1 if version_of(inner) is None else 0), path

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.errors import StartupError
-from app.repository.manifest import FILE_NAME
+from app.repository import repository
 from app.repository.sources import aside
 from app.repository.sources.addresses import open_source
 from app.repository.sources.base import Source
@@ -60,7 +60,7 @@ def bring(settings: Settings, trust: "Trust | None") -> Brought | None:
 
 def _judged(source: Source, cache: Path, done: Pulled, strict: bool) -> Brought:
     """What a pull that went through to its end has left."""
-    missing = {name: error for name, error in done.failures.items() if not (cache / name / FILE_NAME).is_file()}
+    missing = {name: error for name, error in done.failures.items() if not repository.is_described(cache / name)}
     for name, error in done.failures.items():
         if strict and name in missing:
             raise error
