@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from app.client import Client
 from app.wire.prediction import Prediction
 from tests.commands.test_cli import roo
 from tests.fixtures.models import add_box_model, add_colour_model, add_embedding_model, add_maps_model
@@ -29,6 +31,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_maps_model(root, maps={"unit": "score"})
     add_colour_model(root, "tags", classification={"multi_label": True})
     add_box_model(root)
+    (root / "crops").mkdir()
+    steps = {"find": {"model": "box"}, **{name: {"model": name, "on": "find"} for name in ("vector", "maps")}}
+    (root / "crops" / "pipeline.yaml").write_text(yaml.safe_dump({"steps": steps}))
     return root
 
 
@@ -186,3 +191,20 @@ def test_a_manifest_that_does_not_fit_is_said(tmp_path: Path) -> None:
     assert "task is embedding, which has no classes; remove labels" in words
     assert "labels: the model gives 3 maps, but 1 have a name" in words
     assert "multi_label: softmax makes classes exclude each other" in words
+
+
+def test_a_chain_has_a_vector_and_maps_of_each_crop(server: Server, picture: bytes) -> None:
+    (thing,) = answered(server, "crops", picture)["detections"]
+    vector, maps = thing["steps"]["vector"]["embedding"], thing["steps"]["maps"]["maps"]
+    assert np.allclose(vector["values"], np.array([1, 0, 0.6]) / np.linalg.norm([1, 0, 0.6]), atol=0.01)
+    assert [each["label"] for each in maps] == ["red", "green", "blue"]
+    assert maps[0]["box"] == thing["steps"]["maps"]["crop"] == [80, 40, 240, 120]
+
+
+def test_the_client_gives_vectors_and_maps(server: Server, picture: bytes) -> None:
+    with Client(server.url) as client:
+        found = client.predict(picture, model="vector", embedding_format="float32", normalize=False).embedding
+        assert found is not None
+        assert np.allclose(np.frombuffer(base64.b64decode(found.base64 or ""), "<f4"), [1, 0, 0.6], atol=1e-6)
+        (blue,) = client.predict(picture, model="maps", classes="blue").maps or []
+        assert (blue.unit, blue.minimum) == ("score", 0.2)
