@@ -164,6 +164,18 @@ def predict(
         Literal["polygon", "rle", "uncompressed_rle", "png", "none"] | None,
         typer.Option(help="How masks are told, where the model gives some.", show_default=False),
     ] = None,
+    l2: Annotated[
+        bool | None,
+        typer.Option("--l2/--no-l2", help="Whether an embedding's length becomes 1.", show_default=False),
+    ] = None,
+    embedding_format: Annotated[
+        Literal["json", "float32", "float16"] | None,
+        typer.Option(help="How an embedding's numbers are told.", show_default=False),
+    ] = None,
+    map_size: Annotated[
+        Literal["model", "original"] | None,
+        typer.Option(help="How large maps are: as the model's output, or as the picture.", show_default=False),
+    ] = None,
     region: Annotated[
         str | None, typer.Option(help="Only this part of each picture: x,y,width,height in pixels.")
     ] = None,
@@ -203,6 +215,9 @@ def predict(
         class_agnostic=class_agnostic,
         max_detections=max_detections,
         masks=masks,
+        normalize=l2,
+        embedding_format=embedding_format,
+        map_size=map_size,
         region=region,
         tiles=tiles,
     )

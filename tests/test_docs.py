@@ -21,6 +21,8 @@ from app.repository.pipeline import Pipeline, Step, StepOptions, Where
 from app.telemetry import metrics
 from app.vision.classification import ClassificationSpec
 from app.vision.detection import DetectionSpec
+from app.vision.embedding import EmbeddingSpec
+from app.vision.maps import MapsSpec
 from app.vision.mask_spec import MaskSpec
 from app.vision.preprocessing import InputSpec
 from app.vision.segmentation import SegmentationSpec
@@ -175,7 +177,9 @@ def test_no_metric_is_served_that_is_not_declared(server: Server) -> None:
     assert {"roo_ready", "roo_pending_seconds", "http_server_request_duration_seconds"} <= served
 
 
-@pytest.mark.parametrize("section", [InputSpec, DetectionSpec, MaskSpec, ClassificationSpec, SegmentationSpec])
+@pytest.mark.parametrize(
+    "section", [InputSpec, DetectionSpec, MaskSpec, ClassificationSpec, SegmentationSpec, EmbeddingSpec, MapsSpec]
+)
 def test_every_field_of_the_manifest_is_documented(section: type[BaseModel]) -> None:
     text = (ROOT / "docs" / "models.md").read_text()
     documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE))))
@@ -187,10 +191,10 @@ def test_the_documented_manifest_is_one() -> None:
     whole, *parts = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     manifest = yaml.safe_load(whole)
     assert Manifest.model_validate(manifest).task == "detection"
-    found = [yaml_text.load(part) for part in parts]
-    for part in found:
+    for part in map(yaml_text.load, parts):
         if "steps" not in part:
-            assert Manifest.model_validate({**manifest, **part}).detection is not None
+            shown = Manifest.model_validate(part if "task" in part else {**manifest, **part})
+            assert getattr(shown, shown.task) is not None
 
 
 def test_the_documented_chains_are_such_and_their_fields_are_all_documented() -> None:

@@ -21,6 +21,7 @@ from app.core.request import Caching, Deadline, InferenceRequest, InferenceResul
 from app.core.service import InferenceService
 from app.vision import image
 from app.vision.detection import Detections
+from app.vision.maps import Maps
 from app.wire.notes import notes_of
 from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
@@ -208,7 +209,7 @@ async def _written(shape: Callable[[InferenceResult], dict[str, Any]], result: I
     """In JSON; a long result in a thread, which lets the event loop have its turn while it makes the objects."""
     found = result.prediction
     many = isinstance(found, Detections) and (found.masks is not None or _told(found) > MANY_DETECTIONS)
-    if many or result.chain is not None:
+    if many or result.chain is not None or isinstance(found, Maps):
         return await asyncio.to_thread(lambda: to_json(shape(result)))
     return to_json(shape(result))
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from app.commands import doubts, drafts, entries, graphs, probing, trial, versions
+from app.commands import doubts, drafts, entries, graphs, probing, trial, value_graphs, versions
 from app.commands.addition import Addition
 from app.commands.detector_graphs import conclude_detector
 from app.commands.detector_values import Known
@@ -45,6 +45,8 @@ def run(asked: Addition) -> None:
 def _write(asked: Addition, folder: Path, path: Path, sample: Sample | None) -> list[str]:
     """Fill the entry's folder, and load it; returns what was concluded and found."""
     labels = asked.names
+    if asked.task == "embedding" and asked.labels is not None:
+        raise InvalidManifest("An embedding has no classes; leave --labels out.")
     with drafts.kept(asked, path):
         section, section_of_task = _inspect(asked, path, sample or trial.bundled_sample(asked.out))
         classes = section_of_task.classes
@@ -120,6 +122,12 @@ def _inspect(asked: Addition, path: Path, sample: Sample) -> tuple[Conclusion, C
                 return section, graphs.conclude_classifier(looks.noise, count, known)
             if asked.task == "segmentation":
                 return section, graphs.conclude_segmenter(looks.noise, size, known)
+            if asked.task == "embedding":
+                return section, value_graphs.conclude_embedding(looks.noise, known)
+            if asked.task == "maps":
+                return section, value_graphs.conclude_maps(
+                    looks.noise, size, None if labels is None else len(labels), known
+                )
             by_hand = asked.like is None and "decoder" in known
             return section, conclude_detector(looks, Known(size, labels, known, by_hand))
         finally:
@@ -131,7 +139,9 @@ def _inspect(asked: Addition, path: Path, sample: Sample) -> tuple[Conclusion, C
 def _preparation(asked: Addition) -> dict[str, Any]:
     """What a family's name says too is left to that."""
     return (
-        {} if asked.like is not None else {"resize": "center_crop" if asked.task == "classification" else "letterbox"}
+        {}
+        if asked.like is not None
+        else {"resize": "center_crop" if asked.task in ("classification", "embedding") else "letterbox"}
     )
 
 

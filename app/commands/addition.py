@@ -16,7 +16,7 @@ from app.repository.manifest import Manifest
 from app.vision.image import Size
 from app.vision.input_spec import LARGEST_INPUT
 
-_TASKS = ("classification", "detection", "segmentation")
+_TASKS = ("classification", "detection", "segmentation", "embedding", "maps")
 _BY_THEMSELVES = ("description", "engine", "precisions", "versions")
 """Fields of the manifest that are no sections and have no option of their own."""
 

@@ -25,6 +25,10 @@ def of_numbers(manifest: Manifest, outputs: Mapping[str, Array], placement: Plac
         numbers = chosen_output(outputs, manifest.segmentation.output)
         whole = manifest.segmentation.layout == "logits" or bool((numbers == np.rint(numbers)).all())
         return None if whole else "its values are not whole, so they are no numbers of classes"
+    if manifest.task == "embedding":
+        return _of_vector(chosen_output(outputs, manifest.embedding.output))
+    if manifest.task == "maps":
+        return None
     spec = manifest.detection
     assert spec is not None
     with np.errstate(over="ignore", invalid="ignore"):
@@ -52,6 +56,12 @@ def _of_row(spec: ClassificationSpec, outputs: Mapping[str, Array]) -> str | Non
     if not (spec.softmax or spec.sigmoid or probable):
         return "its outputs are no probabilities"
     return None
+
+
+def _of_vector(numbers: NDArray[np.generic]) -> str | None:
+    exact = numbers.astype(np.float64)
+    probable = exact.size and exact.min() >= 0 and abs(exact.sum() - 1) < PROBABLE
+    return "its numbers are not negative and sum to 1, so they are probabilities of classes" if probable else None
 
 
 def of_answer(prediction: AnyPrediction, sample: Sample) -> str | None:

@@ -17,7 +17,13 @@ from app.errors import InvalidManifest, StartupError
 
 FOLDER = ".drafts"
 """Within a repository; no service looks for models in it."""
-_EMPTY = {"detection": "decoder", "classification": "softmax", "segmentation": "layout"}
+_EMPTY = {
+    "detection": "decoder",
+    "classification": "softmax",
+    "segmentation": "layout",
+    "embedding": "pick",
+    "maps": "unit",
+}
 """Of each task's section the field that chooses."""
 _OPTION = re.compile(r"--set (\w+)\.(\w+)=")
 

@@ -60,7 +60,8 @@ def conclude_classifier(rows: Mapping[str, Array], labels: int | None, settled: 
 
     Raises `InvalidManifest` where not exactly one output is a row of scores, or what it holds can be two things.
     """
-    by_itself = bool(settled.get("sigmoid")) or settled.get("softmax") is False
+    several = bool(settled.get("multi_label"))
+    by_itself = several or bool(settled.get("sigmoid")) or settled.get("softmax") is False
     fewest = 1 if by_itself and labels in (1, 2) else 2  # one number tells of both of two classes
     fitting = [name for name, row in rows.items() if row.size >= fewest and row.size == max(row.shape, default=1)]
     fitting = [settled["output"]] if settled.get("output") in rows else fitting
@@ -76,6 +77,10 @@ def conclude_classifier(rows: Mapping[str, Array], labels: int | None, settled: 
         )
     if "softmax" in settled or "sigmoid" in settled:
         return Conclusion(output, (f"{said}, read as was asked",), labels if scores.size == 1 else scores.size)
+    if several:
+        logits = bool((scores < 0).any() or (scores > 1).any())
+        why = "not all of 0 to 1, so they are logits" if logits else "all of 0 to 1, so they are probabilities"
+        return Conclusion({"sigmoid": logits} | output, (f"{said}: {why} of classes by themselves",), scores.size)
     probable = bool((scores >= 0).all() and abs(scores.sum() - 1) < PROBABLE)
     if not probable:
         _refuse_other_numbers(said, scores, labels)
@@ -101,19 +106,19 @@ def _refuse_other_numbers(said: str, scores: NDArray[np.float64], labels: int | 
     """What is no probability may be no logit of one class among others either."""
     if scores.min() < 0 and abs(float(np.square(scores).sum()) - 1) < 1e-3:
         raise InvalidManifest(
-            f"{said}, whose squares sum to 1: that is an embedding, a direction and no classes. It is not served as a "
-            "classifier."
+            f"{said}, whose squares sum to 1: that is an embedding, a direction and no classes. Add it with "
+            "--task embedding."
         )
     if (scores >= 0).all() and (scores <= 1).all():
         raise InvalidManifest(
             f"{said} of 0 to 1 that do not sum to 1: probabilities of classes that may each be there by themselves, or "
-            "something else than classes. Where they are probabilities: --set classification.softmax=false "
-            "--set classification.score_threshold=0.5."
+            "something else than classes. Where they are probabilities: --set classification.multi_label=true."
         )
     if labels is None:
         raise InvalidManifest(
             f"{said}, and no names were given: they may be logits of {scores.size} classes, of which one is meant or "
-            "each by itself, or an embedding or measures. Give the classes' names with --labels."
+            "each by itself (--set classification.multi_label=true), or an embedding (--task embedding) or measures. "
+            "Give the classes' names with --labels."
         )
 
 
@@ -139,8 +144,9 @@ def conclude_segmenter(rows: Mapping[str, Array], size: Size, settled: Mapping[s
     if maps:
         if (rows[name] != np.rint(rows[name])).any():
             raise InvalidManifest(
-                f"{shapes(rows)}: {name} is no class numbers but one score for each place, a binary mask, which is "
-                "not read. Let the graph compare it with its threshold."
+                f"{shapes(rows)}: {name} is no class numbers but one number for each place: a depth or a heat "
+                "map, which --task maps reads, or a binary mask, of which the graph is to compare it with its "
+                "threshold."
             )
         return Conclusion({"layout": "class_map"} | output, (f"{shapes(rows)}: {name} is class numbers",))
     first, second, third = rows[name].shape
@@ -160,8 +166,8 @@ def _refuse_masks(said: str, scores: Array) -> None:
     exact = scores.astype(np.float64)
     if exact.min() >= 0 and exact.max() <= 1 and (np.abs(exact.sum(axis=0) - 1) > 10 * PROBABLE).any():
         raise InvalidManifest(
-            f"{said} has scores of 0 to 1 that do not sum to 1: masks that may overlap, or the heat maps of keypoints, "
-            "which are not read, or classes of which one is meant. Where the largest is meant: "
+            f"{said} has scores of 0 to 1 that do not sum to 1: masks that may overlap, or heat maps "
+            "(--task maps --set maps.unit=score), or classes of which one is meant. Where the largest is meant: "
             "--set segmentation.layout=logits."
         )
 

@@ -96,7 +96,7 @@ def add_ocr(
 def add_model(
     file: Annotated[Path, typer.Argument(help="An ONNX file.", exists=True, dir_okay=False)],
     task: Annotated[
-        Literal["classification", "detection", "segmentation"] | None,
+        Literal["classification", "detection", "segmentation", "embedding", "maps"] | None,
         typer.Option(help="What the model does; the graph's metadata may say it."),
     ] = None,
     labels: Annotated[

@@ -16,6 +16,8 @@ _THINGS = {
     "detection": "detections that are the same (label, half overlap)",
     "classification": "best labels that are the same",
     "segmentation": "places of the maps that are the same",
+    "embedding": "vectors that are the same (cosine of 0.99)",
+    "maps": "places of the maps that are the same (5 % of the range)",
     "text_detection": "lines that are the same (half overlap)",
     "text_recognition": "texts that are the same",
 }

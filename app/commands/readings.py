@@ -24,7 +24,7 @@ Sections = dict[str, Any]
 Opening = Callable[[Mapping[str, Array]], Engine]
 """Opens the graph with values for its inputs beside the picture."""
 
-_UNKNOWN_CLASSES = {"detection": 1000, "classification": 1000, "segmentation": 255}
+_UNKNOWN_CLASSES = {"detection": 1000, "classification": 1000, "segmentation": 255, "embedding": 0, "maps": 1}
 """So many labels are made up where the outputs do not tell how many there are."""
 
 
@@ -96,6 +96,10 @@ def candidates(labels: int | None, told: Told) -> Iterator[Candidate]:
         yield Candidate("classification", {"classification": fields})
     for layout in ("logits", "class_map"):
         yield Candidate("segmentation", {"segmentation": {"layout": layout}})
+    for pick in ("none", "cls", "mean"):
+        yield Candidate("embedding", {"embedding": {"pick": pick}})
+    yield Candidate("maps", {"maps": {"unit": "relative"}})
+    yield Candidate("maps", {"maps": {"unit": "score", "apply_sigmoid": True}})
 
 
 @dataclass
@@ -139,7 +143,8 @@ class Attempts:
 
     def _manifest(self, candidate: Candidate, names: tuple[str, ...]) -> Manifest:
         sections = {**candidate.sections, "input": {**self.shape, **candidate.sections.get("input", {})}}
-        return Manifest.model_validate({"task": candidate.task, "labels": list(names), **sections})
+        labels = [] if candidate.task == "embedding" else list(names)
+        return Manifest.model_validate({"task": candidate.task, "labels": labels, **sections})
 
     def _outputs(self, spec: InputSpec) -> tuple[dict[str, Array], Placement]:
         key = spec.model_dump_json()
@@ -187,6 +192,8 @@ def _classes(manifest: Manifest, outputs: Mapping[str, Array]) -> int | None:
     (only,) = outputs.values()
     if manifest.task == "classification":
         return only.size
+    if manifest.task == "maps":
+        return len(only) if only.ndim == 3 else 1
     return len(only) if only.ndim == 3 and manifest.segmentation.layout == "logits" else None
 
 

@@ -18,6 +18,13 @@ def summary(prediction: dict[str, Any]) -> str:
     if prediction.get("segmentation") is not None:
         parts = [f"{item['label']} {item['share']:.1%}" for item in prediction["segmentation"]["segments"]]
         return ", ".join(parts) or "nothing found"
+    if (vector := prediction.get("embedding")) is not None:
+        return f"{vector['dimensions']} dimensions{', length 1' if vector['normalized'] else ''}"
+    if prediction.get("maps") is not None:
+        return ", ".join(
+            f"{item['label']} {item['minimum']:.3g} to {item['maximum']:.3g} {item['unit']}"
+            for item in prediction["maps"]
+        )
     if prediction.get("lines") is not None:
         found = f"{len(prediction['lines'])} lines of text" if prediction["lines"] else "nothing found"
         return "; ".join([found, *_steps(prediction)])

@@ -11,7 +11,9 @@ from app.errors import RequestError, StartupError
 from app.repository.repository import PICTURE_SUFFIXES
 from app.vision import drawing, image
 from app.vision.classification import Classification
+from app.vision.embedding import Embedding
 from app.vision.image import ImageHeader, Picture
+from app.vision.maps import Maps
 from app.vision.preprocessing import Placement
 from app.vision.segmentation import Segmentation
 from app.vision.tasks import Options
@@ -89,6 +91,12 @@ def in_words(prediction: AnyPrediction) -> str:
     if isinstance(prediction, Segmentation):
         parts = zip(prediction.labels, prediction.shares.tolist(), strict=True)
         return ", ".join(f"{label} {share:.0%}" for label, share in list(parts)[:_BEST]) or "nothing"
+    if isinstance(prediction, Embedding):
+        return f"a vector of {len(prediction.vector)} dimensions{', length 1' if prediction.normalized else ''}"
+    if isinstance(prediction, Maps):
+        files = zip(prediction.labels, prediction.files, strict=True)
+        told = [f"{label} {file.minimum:.3g} to {file.maximum:.3g} {prediction.unit}" for label, file in files]
+        return ", ".join(told[:_BEST])
     if isinstance(prediction, TextDetection):
         return f"{len(prediction.scores)} lines of text" if len(prediction.scores) else "nothing"
     if isinstance(prediction, TextRecognition):
@@ -103,6 +111,8 @@ def in_words(prediction: AnyPrediction) -> str:
 
 def found_something(prediction: AnyPrediction) -> bool:
     """Whether there is anything to look at."""
+    if isinstance(prediction, Embedding):
+        return True
     if isinstance(prediction, TextDetection):
         return len(prediction.scores) > 0
     if isinstance(prediction, TextRecognition):

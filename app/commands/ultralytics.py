@@ -10,7 +10,7 @@ from app.errors import InvalidManifest
 from app.vision.image import Size
 from app.vision.keypoint_sets import NAMES
 
-Task = Literal["classification", "detection", "segmentation"]
+Task = Literal["classification", "detection", "segmentation", "embedding", "maps"]
 
 _TASKS: dict[str, Task] = {
     "detect": "detection",

@@ -21,7 +21,7 @@ from app.vision.turning import turned
 
 FINDS = ("detection", "text_detection")
 """Tasks whose answers have boxes, of which crops can be made."""
-HAS_PLACES = (*FINDS, "segmentation")
+HAS_PLACES = (*FINDS, "segmentation", "maps")
 """Tasks whose answers have places in the picture."""
 NAMES = ("classification",)
 """Tasks that say of a crop what it is, by which a next step is chosen, or the crop turned."""

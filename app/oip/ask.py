@@ -81,6 +81,10 @@ class Asking:
             if options.masks not in (None, "none"):
                 raise InvalidRequest("Over this protocol detections have no masks. Ask /v1/predict for them.")
             options = replace(options, masks="none")
+        if model.task.name == "embedding":
+            if options.embedding_format not in (None, "float32"):
+                raise InvalidRequest("Over this protocol an embedding is FP32. Leave embedding_format out.")
+            options = replace(options, embedding_format="float32")
 
         def request(index: int, picture: bytes) -> InferenceRequest:
             identifier = f"{request_id}/{index}" if index else request_id

@@ -13,6 +13,8 @@ from app.oip.call import OutputTensor
 from app.oip.datatypes import name_of, objects
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.embedding import Embedding
+from app.vision.maps import Maps
 from app.vision.segmentation import UNKNOWN, Segmentation
 from app.wire.prediction import relative
 
@@ -49,6 +51,12 @@ SEGMENTATION = (
     Described("count", "INT64", (-1,)),
 )
 
+EMBEDDING = (Described("embedding", "FP32", (-1, -1)),)
+MAPS = (
+    Described("maps", "FP32", (-1, -1, -1, -1)),
+    Described("map_size", "INT64", (-1, 2)),
+    Described("map_box", "FP32", (-1, 4)),
+)
 TEXT_DETECTION = (
     Described("quads", "FP32", (*_K, 4, 2)),
     Described("scores", "FP32", _K),
@@ -58,6 +66,8 @@ TEXT_RECOGNITION = (Described("texts", "BYTES", (-1,)), Described("scores", "FP3
 _OF_TASKS = {
     "detection": DETECTION,
     "segmentation": SEGMENTATION,
+    "embedding": EMBEDDING,
+    "maps": MAPS,
     "text_detection": TEXT_DETECTION,
     "text_recognition": TEXT_RECOGNITION,
 }
@@ -71,7 +81,7 @@ def described(task: str, classes: int) -> tuple[Described, ...]:
 
 def to_tensors(task: str, labels: tuple[str, ...], results: Sequence[InferenceResult]) -> list[OutputTensor]:
     """The answers to several pictures, in their order. What a picture has less of than others is filled up: numbers
-    with 0, texts with "", maps with 255; `count` and `map_size` say how much is the picture's own.
+    with 0, texts with "", class maps with 255; `count` and `map_size` say how much is the picture's own.
     """
     if task == "text_detection":
         sizes = [each.image_size if each.options.coordinates == "normalized" else None for each in results]
@@ -83,14 +93,22 @@ def to_tensors(task: str, labels: tuple[str, ...], results: Sequence[InferenceRe
         return _detections(found)
     if task == "segmentation":
         return _segmentations(found)
+    if task == "embedding":
+        vectors: list[Embedding] = found
+        dimensions = len(vectors[0].vector) if vectors else 0
+        return [_tensor("embedding", [each.vector for each in vectors], (dimensions,), np.float32)]
+    if task == "maps":
+        return _maps(found)
     return [_tensor("probabilities", [_probabilities(each, len(labels)) for each in found], (len(labels),), np.float32)]
 
 
 def _in_coordinates(result: InferenceResult) -> Any:
     """The prediction with its boxes in what the request asks for."""
     found, size = result.prediction, result.image_size
-    if result.options.coordinates != "normalized" or isinstance(found, Classification):
+    if result.options.coordinates != "normalized" or isinstance(found, Classification | Embedding):
         return found
+    if isinstance(found, Maps):
+        return replace(found, map_box=relative(np.array([found.map_box], np.float32), size)[0])
     found = replace(found, boxes=relative(found.boxes, size))
     if isinstance(found, Segmentation):
         return replace(found, map_box=relative(np.array([found.map_box], np.float32), size)[0])
@@ -131,6 +149,17 @@ def _segmentations(found: list[Segmentation]) -> list[OutputTensor]:
         _tensor("labels", rows(lambda each: objects(each.labels, [-1]), dtype=object), (most,), object),
         _tensor("class_ids", rows(lambda each: each.class_ids, dtype=np.int64), (most,), np.int64),
         _tensor("count", [np.asarray(len(each.labels)) for each in found], (), np.int64),
+    ]
+
+
+def _maps(found: list[Maps]) -> list[OutputTensor]:
+    height, width = (max((each.planes.shape[side] for each in found), default=0) for side in (1, 2))
+    channels = max((len(each.planes) for each in found), default=0)
+    planes = [_filled(each.planes, (channels, height, width), np.float32) for each in found]
+    return [
+        _tensor("maps", planes, (channels, height, width), np.float32),
+        _tensor("map_size", [np.asarray(each.planes.shape[1:]) for each in found], (2,), np.int64),
+        _tensor("map_box", [np.asarray(each.map_box) for each in found], (4,), np.float32),
     ]
 
 

@@ -20,6 +20,17 @@ _TENSORS = {"antialias": True, "first_pass": "horizontal"}
 _CLASSIFIER: Sections = {
     "input": {**_IMAGENET, "antialias": True, "rounding": "floor", "resize": "center_crop", "resize_to": COVER}
 }
+_CLIP = {
+    **_EXACT,
+    **_TENSORS,
+    "interpolation": "cubic",
+    "rounding": "floor",
+    "resize": "center_crop",
+    "mean": [0.48145466, 0.4578275, 0.40821073],
+    "std": [0.26862954, 0.26130258, 0.27577711],
+}
+_IMAGE_EMBEDS = {"output": "image_embeds"}
+_VECTORS: Sections = {"input": _CLASSIFIER["input"]}
 _QUERIES = {"coordinates": "normalized", "box_format": "cxcywh", "nms": False, "score_threshold": 0.5}
 _TOP_QUERIES = {**_QUERIES, "apply_sigmoid": True, "multi_label": True, "max_detections": 300, "max_candidates": 300}
 
@@ -80,6 +91,7 @@ FAMILIES: dict[str, dict[str, Sections]] = {
     # torchvision/transforms/_presets.py; models/detection/transform.py of a model whose longer side is given.
     "torchvision": {
         "classification": _CLASSIFIER,
+        "embedding": _VECTORS,
         "segmentation": {"input": {**_IMAGENET, "antialias": True, "resize": "letterbox"}},
         "detection": {
             "input": {
@@ -101,6 +113,7 @@ FAMILIES: dict[str, dict[str, Sections]] = {
     },
     "imagenet": {
         "classification": _CLASSIFIER,
+        "embedding": _VECTORS,
         "segmentation": {"input": _IMAGENET},
         "detection": {"input": _IMAGENET},
     },
@@ -240,6 +253,62 @@ FAMILIES: dict[str, dict[str, Sections]] = {
             "detection": {"decoder": "end_to_end", "columns": ["class", "score", "box"]},
             "batching": {"batch_dimension": False},
         },
+    },
+    # transformers: CLIPImageProcessor, CLIPVisionModelWithProjection.
+    "clip": {"embedding": {"input": {**_CLIP, "crop_rounding": "floor"}, "embedding": _IMAGE_EMBEDS}},
+    # open_clip: transform.py image_transform; openai/CLIP: clip.py _transform.
+    "open-clip": {"embedding": {"input": _CLIP, "embedding": _IMAGE_EMBEDS}},
+    # transformers: SiglipImageProcessor, SiglipVisionModel.
+    "siglip": {
+        "embedding": {
+            "input": {
+                **_EXACT,
+                **_TENSORS,
+                "interpolation": "cubic",
+                "resize": "stretch",
+                "mean": 0.5,
+                "std": 0.5,
+            },
+            "embedding": {"output": "pooler_output"},
+        }
+    },
+    # transformers: BitImageProcessor as facebook/dinov2-* have it, Dinov2Model.
+    "dinov2": {
+        "embedding": {
+            "input": {
+                **_IMAGENET,
+                **_TENSORS,
+                "interpolation": "cubic",
+                "rounding": "floor",
+                "resize": "center_crop",
+                "resize_to": COVER,
+                "crop_rounding": "floor",
+            },
+            "embedding": {"output": "pooler_output"},
+        }
+    },
+    # torchreid: data/transforms.py build_transforms; FastReID's defaults are the same but for their levels.
+    "reid": {"embedding": {"input": {**_IMAGENET, "antialias": True, "resize": "stretch"}}},
+    # transformers: DPTImageProcessor as LiheYoung/depth-anything-* and depth-anything/* have it, but for its aspect.
+    "depth-anything": {
+        "maps": {
+            "input": {**_IMAGENET, **_TENSORS, "interpolation": "cubic", "resize": "stretch"},
+            "maps": {"output": "predicted_depth", "unit": "inverse"},
+        }
+    },
+    # transformers: DPTImageProcessor as Intel/dpt-* have it.
+    "dpt": {
+        "maps": {
+            "input": {
+                **_EXACT,
+                **_TENSORS,
+                "interpolation": "cubic",
+                "resize": "stretch",
+                "mean": 0.5,
+                "std": 0.5,
+            },
+            "maps": {"output": "predicted_depth", "unit": "inverse"},
+        }
     },
 }
 """By family and task."""

@@ -12,6 +12,8 @@ from app.repository.labels import read_characters, read_names
 from app.repository.route import Route
 from app.vision.classification import ClassificationSpec, ClassificationTask
 from app.vision.detection import DetectionSpec, DetectionTask
+from app.vision.embedding import EmbeddingSpec, EmbeddingTask
+from app.vision.maps import MapsSpec, MapsTask
 from app.vision.preprocessing import InputSpec
 from app.vision.raw_outputs import RawOutputs
 from app.vision.segmentation import SegmentationSpec, SegmentationTask
@@ -20,6 +22,9 @@ from app.vision.text_detection import TextDetectionSpec, TextDetectionTask
 from app.vision.text_recognition import TextRecognitionSpec, TextRecognitionTask
 
 FILE_NAME = "model.yaml"
+
+NO_LABELS = ("embedding", "maps", "text_detection", "tensors")
+"""Tasks that may do without labels."""
 
 Described = TypeVar("Described", bound=BaseModel)
 Version = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]*$")]
@@ -51,7 +56,16 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
-    task: Literal["detection", "classification", "segmentation", "text_detection", "text_recognition", "tensors"]
+    task: Literal[
+        "detection",
+        "classification",
+        "segmentation",
+        "embedding",
+        "maps",
+        "text_detection",
+        "text_recognition",
+        "tensors",
+    ]
     like: str | None = Field(None, description="A family of models whose fields are the defaults of this manifest.")
     description: str = ""
     engine: Literal["auto", "onnx", "openvino", "torch", "tensorrt"] = "auto"
@@ -82,6 +96,8 @@ class Manifest(BaseModel):
     detection: DetectionSpec | None = None
     classification: ClassificationSpec = ClassificationSpec()
     segmentation: SegmentationSpec = SegmentationSpec()
+    embedding: EmbeddingSpec = EmbeddingSpec()
+    maps: MapsSpec = MapsSpec()
     text_detection: TextDetectionSpec = TextDetectionSpec()
     text_recognition: TextRecognitionSpec = TextRecognitionSpec()
     batching: Batching = Batching()
@@ -108,11 +124,11 @@ class Manifest(BaseModel):
             return self
         if self.input is None:
             raise ValueError("input: is missing; add it")
-        if self.task == "text_detection":
-            if self.labels:
-                raise ValueError("labels: lines of text have no classes; remove them")
-            return self
-        if not self.labels:
+        if self.task == "embedding" and self.labels:
+            raise ValueError("task is embedding, which has no classes; remove labels")
+        if self.task == "text_detection" and self.labels:
+            raise ValueError("labels: lines of text have no classes; remove them")
+        if not self.labels and self.task not in NO_LABELS:
             raise ValueError("labels must list at least one class")
         if self.task == "text_recognition":
             return self
@@ -139,6 +155,10 @@ class Manifest(BaseModel):
             return SegmentationTask(self.segmentation, labels)
         if self.task == "tensors":
             return RawOutputs(labels)
+        if self.task == "embedding":
+            return EmbeddingTask(self.embedding)
+        if self.task == "maps":
+            return MapsTask(self.maps, labels)
         if self.task == "text_detection":
             return TextDetectionTask(self.text_detection, labels)
         if self.task == "text_recognition":

@@ -43,6 +43,7 @@ def _fitting(fields: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
         found = {key: value for key, value in found.items() if key in _OF_ANY_DECODER}
     if given.get("resize", found.get("resize")) != found.get("resize"):
         found.pop("resize_to", None)
+        found.pop("crop_rounding", None)
     if given.get("antialias") is False:
         found.pop("first_pass", None)
     if given.get("reduce", "none") != "none":

@@ -8,7 +8,9 @@ import numpy as np
 
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.embedding import Embedding
 from app.vision.instance_masks import Masks
+from app.vision.maps import Maps
 from app.vision.mask_formats import whole
 from app.vision.oriented_boxes import OrientedBoxes, intersection_over_union
 from app.vision.segmentation import Segmentation
@@ -23,15 +25,20 @@ NEAR = 0.1
 """The tolerance of every keypoint, as a share of the square root of its box's area; COCO's are 0.05 (eyes) to 0.21
 (hips).
 """
+COSINE = 0.99
+"""Embeddings at least so near are alike."""
+NUMBERS_APART = 0.05
+"""Numbers of a map that are less apart, as a part of the first map's range, are alike."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What two answers share, `compared` things in all: the best label, each detection, each place of a map.
+    """What two answers share, `compared` things in all: the best label, each label of a model with several, each
+    detection, each place of a map, a vector.
 
     `same` of them are alike; `lost` are only in the first answer, `gained` only in the second, where either can be;
     `changed` are pairs of these two in one place, whose class alone is another. `shifts` are the differences of the
-    scores of what is alike.
+    scores of what is alike, of vectors what their cosine is less than 1.
     """
 
     compared: int = 0
@@ -81,12 +88,46 @@ def compare(first: Any, second: Any) -> Agreement:
             return Agreement(first.class_map.size)
         alike = int(np.count_nonzero(first.class_map == second.class_map))
         return Agreement(first.class_map.size, alike)
+    if isinstance(first, Embedding):
+        return _embeddings(first, second)
+    if isinstance(first, Maps):
+        return _maps(first, second)
     if isinstance(first, TextRecognition):
         same = int(first.text == second.text)
         return Agreement(1, same, shifts=(abs(first.score - second.score),), changed=1 - same)
     if isinstance(first, TextDetection):
         return _lines(first, second)
-    return _classifications(first, second)
+    return _several(first, second) if first.multi_label else _classifications(first, second)
+
+
+def _embeddings(first: Embedding, second: Embedding) -> Agreement:
+    if first.vector.shape != second.vector.shape:
+        return Agreement(1)
+    one, other = first.vector.astype(np.float64), second.vector.astype(np.float64)
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    cosine = min(1.0, float(one @ other) / lengths) if lengths else float((one == other).all())
+    return Agreement(1, int(cosine >= COSINE), shifts=(1 - cosine,))
+
+
+def _maps(first: Maps, second: Maps) -> Agreement:
+    if first.planes.shape != second.planes.shape:
+        return Agreement(first.planes.size)
+    far = NUMBERS_APART * np.ptp(first.planes.astype(np.float64), axis=(1, 2), keepdims=True)
+    apart = np.abs(first.planes.astype(np.float64) - second.planes)
+    return Agreement(first.planes.size, int(np.count_nonzero(apart <= far)))
+
+
+def _several(first: Classification, second: Classification) -> Agreement:
+    """Each label that either has."""
+    scores = dict(zip(second.class_ids.tolist(), second.scores.tolist(), strict=True))
+    both = [
+        abs(score - scores[class_id])
+        for class_id, score in zip(first.class_ids.tolist(), first.scores.tolist(), strict=True)
+        if class_id in scores
+    ]
+    same = len(both)
+    lost, gained = len(first.class_ids) - same, len(second.class_ids) - same
+    return Agreement(same + lost + gained, same, lost, gained, tuple(both))
 
 
 def _lines(first: TextDetection, second: TextDetection) -> Agreement:

@@ -23,7 +23,7 @@ from app.vision.keypoints import Keypoints
 from app.vision.preprocessing import Placement
 from app.vision.region import Region
 from app.vision.seams import Seen
-from app.vision.tasks import Grey, Options, Outputs, Part, refuse
+from app.vision.tasks import OF_MAPS, OF_VECTORS, Grey, Options, Outputs, Part, refuse
 from app.vision.tiling import Tiles
 
 __all__ = ["DetectionSpec", "DetectionTask", "Detections"]
@@ -69,6 +69,7 @@ class DetectionTask:
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
         refuse(options, ("top_k",), "the model is a detector; max_detections is what limits its answer")
+        refuse(options, (*OF_VECTORS, *OF_MAPS), "the model is a detector, which gives no vectors and no maps")
         if not self.spec.nms:
             why = "the model's graph suppresses overlapping boxes itself, or needs no suppression (nms: false)"
             refuse(options, ("iou_threshold", "class_agnostic"), why)

@@ -1,7 +1,7 @@
 """A prediction drawn onto its picture, for people to look at."""
 
 import colorsys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import cv2
@@ -12,9 +12,12 @@ from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.drawing_shapes import draw_box, draw_keypoints, draw_polygon
 from app.vision.drawing_text import draw_lines
+from app.vision.drawing_values import draw_map, draw_vector
+from app.vision.embedding import Embedding
 from app.vision.image import Picture, Size
 from app.vision.instance_masks import Masks
-from app.vision.pen import INK_DARK, INK_LIGHT, LINE, Canvas, Colour, Pen, fill, readable_on
+from app.vision.maps import Maps
+from app.vision.pen import INK_DARK, INK_LIGHT, LINE, Canvas, Colour, Pen, darken, fill, readable_on, strips
 from app.vision.segmentation import Segmentation
 from app.vision.text_detection import TextDetection
 from app.vision.text_recognition import TextRecognition
@@ -31,8 +34,7 @@ MOST_NOTES = 6
 
 _GOLDEN_ANGLE = 0.381966
 _FIRST_HUE = 0.57
-_PANEL, _TRACK = (17, 20, 26), (70, 74, 82)
-_STRIP_PIXELS = 2**18
+_TRACK = (70, 74, 82)
 
 
 def canvas_size(size: Size) -> Size:
@@ -47,7 +49,7 @@ def canvas_size(size: Size) -> Size:
 
 def draw(
     picture: Picture,
-    prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition | None,
+    prediction: Detections | Classification | Segmentation | TextDetection | TextRecognition | Embedding | Maps | None,
     size: Size | None = None,
     colours: Sequence[Colour] | None = None,
     notes: Notes = (),
@@ -78,6 +80,12 @@ def draw(
             _paint_masks(canvas, prediction.masks, colours, whole)
         _draw_detections(canvas, located, colours, pen)
         _draw_notes(canvas, located, notes, colours, pen)
+        return canvas
+    if isinstance(prediction, Embedding):
+        draw_vector(canvas, prediction, pen)
+        return canvas
+    if isinstance(prediction, Maps):
+        draw_map(canvas, prediction, picture.located(np.array([prediction.map_box], np.float32))[0] * stretch, pen)
         return canvas
     if isinstance(prediction, TextDetection):
         _draw_text(canvas, prediction, picture, stretch, notes, pen)
@@ -243,7 +251,7 @@ def _tint(
         (2 * np.arange(length) + 1) * cells // max(1, 2 * length)  # the cell under each pixel's centre
         for length, cells in zip(region.shape[:2], numbers.shape, strict=True)
     )
-    for strip, start in _strips(region):
+    for strip, start in strips(region):
         shown = numbers[np.ix_(rows[start : start + len(strip)], columns)]
         tinted = cv2.addWeighted(strip, 0.5, colours.take(shown, axis=0), 0.5, 0)
         cv2.copyTo(tinted, listed.take(shown), strip)  # a hundred times faster than numpy's
@@ -260,7 +268,7 @@ def _draw_panel(canvas: Canvas, names: Names, class_ids: list[int], shares: list
     if not labels or room <= 0:
         return
     inner = min(room, max(10 * pen.text, share_width + max(pen.width_of(label) for label in labels)))
-    _darken(canvas, gap, gap, 3 * gap + inner, 2 * gap + rows * row, radius=gap)
+    darken(canvas, gap, gap, 3 * gap + inner, 2 * gap + rows * row, radius=gap)
     left, right = 2 * gap, 2 * gap + inner
     for index, label in enumerate(labels):
         top, share = 2 * gap + index * row, shares[index]
@@ -270,23 +278,3 @@ def _draw_panel(canvas: Canvas, names: Names, class_ids: list[int], shares: list
         bar, end = top + height + pen.margin // 2, left + max(2 * pen.line, round(inner * share))
         fill(canvas, left, bar, right, bar + 2 * pen.line, _TRACK)
         fill(canvas, left, bar, min(end, right), bar + 2 * pen.line, colour_of(class_ids[index]))
-
-
-def _darken(canvas: Canvas, left: int, top: int, right: int, bottom: int, radius: int) -> None:
-    """A mostly opaque dark panel with round corners."""
-    under = canvas[top:bottom, left:right]
-    height, width = under.shape[:2]
-    mask = np.zeros((height, width), np.uint8)
-    cv2.rectangle(mask, (radius, radius), (width - 1 - radius, height - 1 - radius), 255, 2 * radius, cv2.LINE_AA)
-    mask[radius : height - radius, radius : width - radius] = 255
-    for strip, start in _strips(under):
-        share = mask[start : start + len(strip), :, None] * np.float32(0.82 / 255)
-        strip[:] = strip * (1 - share) + np.array(_PANEL, np.float32) * share
-
-
-def _strips(region: Canvas) -> Iterator[tuple[Canvas, int]]:
-    """Some rows after the other, and where they begin, so that working on them takes little more memory."""
-    height, width = region.shape[:2]
-    rows = max(1, _STRIP_PIXELS // max(1, width))
-    for start in range(0, height if width else 0, rows):
-        yield region[start : start + rows], start

@@ -8,7 +8,9 @@ from app.vision.agreement import partners
 from app.vision.classification import Classification
 from app.vision.detection import Detections
 from app.vision.drawing import draw
+from app.vision.embedding import Embedding
 from app.vision.image import Picture, Size
+from app.vision.maps import Maps
 from app.vision.pen import INK_LIGHT, Canvas, Colour, Pen, fill
 from app.vision.segmentation import Segmentation
 from app.vision.text_detection import TextDetection
@@ -25,7 +27,7 @@ _DARK = (17, 20, 26)
 _PEN = Pen(line=1, margin=8, text=17)
 _GAP = 6
 
-Prediction = Detections | Classification | Segmentation | TextDetection | TextRecognition
+Prediction = Detections | Classification | Segmentation | TextDetection | TextRecognition | Embedding | Maps
 
 
 def side_size(size: Size) -> Size:

@@ -37,7 +37,8 @@ class InputSpec(BaseModel):
     - `center_crop` keeps the middle of a picture that was resized to `resize_to`: its shorter side (by default such
       that it just covers the input), or both as [width, height] whatever the aspect.
 
-    Sides that are no whole pixels are rounded as `rounding` says. `reduce: none` decodes and resizes in one step, as a
+    Sides that are no whole pixels are rounded as `rounding` says, and where a centre crop starts as `crop_rounding`
+    does (transformers: `floor`). `reduce: none` decodes and resizes in one step, as a
     family's own code does; `auto` may shrink a picture by powers of two on the way, which is faster and aliases less.
     `antialias` resizes as Pillow does (torchvision, timm, transformers), without it as OpenCV; with `first_pass:
     horizontal` the width always comes first, as in Pillow up to 12 and PyTorch. Resized pixels are whole levels of 255
@@ -58,6 +59,7 @@ class InputSpec(BaseModel):
     resize_to: Annotated[int, Field(ge=1, le=_LARGEST_RESIZED)] | Size | None = None
     varying: VaryingSize | None = None
     rounding: Literal["round", "floor"] = "round"
+    crop_rounding: Literal["round", "floor"] = "round"
     reduce: Literal["auto", "none"] = "auto"
     antialias: bool = False
     first_pass: Literal["auto", "horizontal"] = "auto"
@@ -136,6 +138,8 @@ class InputSpec(BaseModel):
             raise ValueError("round_pixels: false belongs to linear or cubic; choose one, or remove it")
         if self.resize_to is not None and self.resize != "center_crop":
             raise ValueError("resize_to: belongs to resize: center_crop; remove it or change resize")
+        if self.crop_rounding != "round" and self.resize != "center_crop":
+            raise ValueError("crop_rounding: belongs to resize: center_crop; remove it or change resize")
         self._check_resized()
         self._check_varying()
         self._check_constants()

@@ -1,5 +1,6 @@
 """What is drawn with: lines, plates and letters of widths that suit a picture."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -13,6 +14,8 @@ Canvas = NDArray[np.uint8]
 
 INK_LIGHT, INK_DARK = (255, 255, 255), (16, 18, 22)
 LONGEST_TEXT = 80
+_PANEL = (17, 20, 26)
+_STRIP_PIXELS = 2**18
 # Inside the text's em: how far down the baseline lies, and how high a line is.
 BASELINE, LINE = 0.80, 1.0
 
@@ -69,3 +72,23 @@ def readable_on(colour: Colour) -> Colour:
 def fill(canvas: Canvas, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
     """A rectangle, as much of it as lies on the canvas; `right` and `bottom` are the first pixels outside."""
     canvas[max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = colour
+
+
+def darken(canvas: Canvas, left: int, top: int, right: int, bottom: int, radius: int) -> None:
+    """A mostly opaque dark panel with round corners."""
+    under = canvas[top:bottom, left:right]
+    height, width = under.shape[:2]
+    mask = np.zeros((height, width), np.uint8)
+    cv2.rectangle(mask, (radius, radius), (width - 1 - radius, height - 1 - radius), 255, 2 * radius, cv2.LINE_AA)
+    mask[radius : height - radius, radius : width - radius] = 255
+    for strip, start in strips(under):
+        share = mask[start : start + len(strip), :, None] * np.float32(0.82 / 255)
+        strip[:] = strip * (1 - share) + np.array(_PANEL, np.float32) * share
+
+
+def strips(region: Canvas) -> Iterator[tuple[Canvas, int]]:
+    """Some rows after the other, and where they begin, so that working on them takes little more memory."""
+    height, width = region.shape[:2]
+    rows = max(1, _STRIP_PIXELS // max(1, width))
+    for start in range(0, height if width else 0, rows):
+        yield region[start : start + rows], start

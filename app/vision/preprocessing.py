@@ -1,6 +1,7 @@
 """A picture's pixels to one row of a model's input, and the way back for boxes."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,7 +137,7 @@ def geometry(
     target = target_size(original, spec)
     cut, content, left, top, window = (0, 0, *decoded), target, 0, 0, None
     if spec.resize == "center_crop" and _in_one_step(spec):
-        window = _middle_window(target, spec.size)
+        window = _middle_window(target, spec.size, math.floor if spec.crop_rounding == "floor" else round)
         left, top = -window.left, -window.top
     elif spec.resize == "center_crop":
         cut, content = _crop(decoded, target, spec.size), spec.size
@@ -164,9 +165,9 @@ def _in_one_step(spec: InputSpec) -> bool:
     return spec.interpolation != "area" and (spec.reduce == "none" or spec.antialias)
 
 
-def _middle_window(whole: Size, part: Size) -> Window:
-    """As torchvision's `CenterCrop` has it."""
-    left, top = round((whole.width - part.width) / 2), round((whole.height - part.height) / 2)
+def _middle_window(whole: Size, part: Size, rounded: Callable[[float], int]) -> Window:
+    """As torchvision's `CenterCrop` has it, with `round`, or transformers, with `floor`."""
+    left, top = rounded((whole.width - part.width) / 2), rounded((whole.height - part.height) / 2)
     return Window(left, top, left + part.width, top + part.height)
 
 

@@ -11,9 +11,20 @@ from numpy.typing import NDArray
 from app.errors import EngineFailure, InvalidManifest
 from app.vision.class_names import ClassNames
 from app.vision.header import Size
+from app.vision.map_cells import cells_of_picture
 from app.vision.preprocessing import Placement
 from app.vision.region import Region
-from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output, refuse
+from app.vision.tasks import (
+    OF_BOXES,
+    OF_MAPS,
+    OF_VECTORS,
+    Grey,
+    Options,
+    Outputs,
+    TaskSpec,
+    chosen_output,
+    refuse,
+)
 
 UNKNOWN = 255
 """What a map has where the model's number is no label's; in PASCAL VOC's masks it means the same."""
@@ -91,7 +102,7 @@ class SegmentationTask:
 
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
-        names = ("score_threshold", "iou_threshold", "max_detections", "class_agnostic", "top_k", "masks")
+        names = ("score_threshold", "top_k", *OF_BOXES, *OF_VECTORS, *OF_MAPS)
         refuse(options, names, "the model is a segmentation, whose places each have one class")
         if options.classes is not None:
             self._names.ids(options.classes)
@@ -103,7 +114,7 @@ class SegmentationTask:
         Raises `EngineFailure` where the outputs hold anything but finite numbers.
         """
         table = chosen_output(outputs, self.spec.output)
-        rows, columns = _cells_of_picture(table.shape[-2:], placement)
+        rows, columns = cells_of_picture(table.shape[-2:], placement)
         table = table[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         numbers = _best(table) if self.spec.layout == "logits" else _known(_plane(table), len(self.labels))
         class_map = numbers[np.ix_(rows - rows[0], columns - columns[0])]
@@ -181,20 +192,6 @@ def decode_map(png: bytes) -> NDArray[np.uint8]:
     if class_map is None or class_map.ndim != 2 or class_map.dtype != np.uint8:
         raise ValueError("it is no grey PNG of 8 bits")
     return np.asarray(class_map, np.uint8)
-
-
-def _cells_of_picture(shape: tuple[int, ...], placement: Placement) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """The rows and columns of an output of this shape (height, width) that show the picture, none of them margins."""
-    left, top, right, bottom = placement.visible
-    down, across = shape[0] / placement.model_size.height, shape[1] / placement.model_size.width
-    return _cells(top * down, bottom * down, shape[0]), _cells(left * across, right * across, shape[1])
-
-
-def _cells(start: float, end: float, length: int) -> NDArray[np.intp]:
-    """The cells, of `length`, that lie under the centres of as many equal parts as fit between `start` and `end`."""
-    parts = max(1, round(end - start))
-    centres = start + (np.arange(parts) + 0.5) * ((end - start) / parts)
-    return np.clip(centres.astype(np.intp), 0, length - 1)
 
 
 def _plane(table: NDArray[Any]) -> NDArray[Any]:

@@ -30,6 +30,11 @@ MaskFormat = Literal["polygon", "rle", "uncompressed_rle", "png"]
 MaskWish = Literal["polygon", "rle", "uncompressed_rle", "png", "none"]
 """The same, or that they are not even made."""
 
+EmbeddingFormat = Literal["json", "float32", "float16"]
+"""How an embedding's numbers are told: as JSON, or in base64 as little-endian numbers of so many bits."""
+
+MapSize = Literal["model", "original"]
+"""How large maps are: as the model's output, or as the upright picture."""
 Box = tuple[float, float, float, float]
 
 P_co = TypeVar("P_co", covariant=True)
@@ -43,6 +48,8 @@ class Options:
     `coordinates` is how boxes are told, not how they are found: a prediction's own are pixels always. `masks` is how
     each detection's mask is told. `region` is the part of the picture that is asked about: x, y, width, height in
     `coordinates`. `tiles` is how it, or the whole picture, is divided into parts that are looked at by themselves.
+    `normalize` is whether an embedding's length becomes 1, `embedding_format` how its numbers are told; `map_size` is
+    how large maps are.
     """
 
     score_threshold: float | None = None
@@ -54,6 +61,9 @@ class Options:
     class_agnostic: bool | None = None
     coordinates: Coordinates | None = None
     masks: MaskWish | None = None
+    normalize: bool | None = None
+    embedding_format: EmbeddingFormat | None = None
+    map_size: MapSize | None = None
     region: Box | None = None
     tiles: TilesWish | None = None
 
@@ -116,6 +126,14 @@ class JoiningTask(Protocol):
 
     def join(self, parts: Sequence[Part], size: Size, options: Options) -> Any:
         """One prediction of parts that overlap, of a picture of that upright size, in which their regions lie."""
+
+
+OF_VECTORS = ("normalize", "embedding_format")
+"""Options that only an embedding can obey."""
+OF_MAPS = ("map_size",)
+"""Options that only maps can obey."""
+OF_BOXES = ("iou_threshold", "max_detections", "class_agnostic", "masks")
+"""Options that only a detection can obey."""
 
 
 def refuse(options: Options, names: tuple[str, ...], why: str) -> None:

@@ -34,6 +34,8 @@ DETECTION_EXAMPLE: dict[str, Any] = {
     ],
     "classes": None,
     "segmentation": None,
+    "embedding": None,
+    "maps": None,
     "lines": None,
     "text": None,
     "inventory": {
@@ -63,6 +65,8 @@ SEGMENTATION_EXAMPLE: dict[str, Any] = {
             "box": [0.0, 0.0, 1280.0, 640.0],
         },
     },
+    "embedding": None,
+    "maps": None,
     "lines": None,
     "text": None,
     "inventory": None,

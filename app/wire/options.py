@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.vision.tasks import Box, Coordinates, MaskWish, Options
+from app.vision.tasks import Box, Coordinates, EmbeddingFormat, MapSize, MaskWish, Options
 from app.vision.tiling import LARGEST_SIDE, LEAST_SIDE, Tiles, TilesWish
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -152,6 +152,17 @@ class RequestOptions(BaseModel):
         description="How masks are told, where the model gives some: outlines, COCO's run lengths (compressed as its "
         "tools do it, or as numbers), or a PNG each; with `none` they are not made.",
     )
+    normalize: bool | None = Field(
+        None, description="Whether an embedding's length becomes 1 (L2); as the model's manifest says where left out."
+    )
+    embedding_format: EmbeddingFormat | None = Field(
+        None,
+        description="How an embedding's numbers are told: as JSON, or as little-endian numbers of 32 or 16 bits in "
+        "base64.",
+    )
+    map_size: MapSize | None = Field(
+        None, description="How large maps are told: as the model's output is, or as the upright picture."
+    )
     region: RegionOption | None = Field(
         None,
         examples=["400,200,640,480"],
@@ -183,6 +194,9 @@ class RequestOptions(BaseModel):
             class_agnostic=self.class_agnostic,
             coordinates=self.coordinates,
             masks=self.masks,
+            normalize=self.normalize,
+            embedding_format=self.embedding_format,
+            map_size=self.map_size,
             region=self.region,
             tiles=self.tiles,
         )

@@ -12,7 +12,9 @@ from app.core.request import CropAnswer, InferenceResult, Nested, StepResult, Ti
 from app.vision.barcodes import Barcode
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.embedding import Embedding
 from app.vision.image import Size
+from app.vision.maps import Maps
 from app.vision.segmentation import UNKNOWN, Segmentation
 from app.vision.tasks import Coordinates
 from app.vision.text_detection import TextDetection
@@ -21,8 +23,9 @@ from app.wire.examples import DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE
 from app.wire.masks import AnyMask, to_masks
 from app.wire.places import Keypoint, to_keypoints, to_polygons
 from app.wire.text import ReadText, TextLine, to_lines, to_text
+from app.wire.values import ValueMap, Vector, to_maps, to_vector
 
-AnyPrediction = Detections | Classification | Segmentation | TextDetection | TextRecognition
+AnyPrediction = Detections | Classification | Segmentation | Embedding | Maps | TextDetection | TextRecognition
 """What the tasks answer."""
 
 Box = tuple[float, float, float, float]
@@ -161,6 +164,8 @@ class TaskAnswer(BaseModel):
     )
     classes: list[ClassScore] | None = None
     segmentation: Segmented | None = None
+    embedding: Vector | None = None
+    maps: list[ValueMap] | None = Field(None, description="One for each of the model's channels.")
     lines: list[Line] | None = Field(None, description="Lines of text in the order they are read.")
     text: ReadText | None = Field(None, description="What the picture, one line of text, says.")
 
@@ -201,8 +206,8 @@ class ChainStep(BaseModel):
 
 
 class Prediction(TaskAnswer):
-    """The answer to one picture. `detections`, `classes`, `segmentation`, `lines` or `text`, as the model's task is;
-    others are null.
+    """The answer to one picture. `detections`, `classes`, `segmentation`, `embedding`, `maps`, `lines` or `text`, as
+    the model's task is; others are null.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [DETECTION_EXAMPLE, SEGMENTATION_EXAMPLE]})
@@ -299,11 +304,16 @@ def to_crop(answer: CropAnswer, size: Size | None) -> dict[str, Any]:
 def _to_task(
     prediction: AnyPrediction, labels: tuple[str, ...], size: Size | None, nested: Nested | None = None
 ) -> dict[str, Any]:
-    nothing = dict.fromkeys(("detections", "classes", "segmentation", "lines", "text", "inventory"))
+    tasks = ("detections", "classes", "segmentation", "embedding", "maps", "lines", "text", "inventory")
+    nothing: dict[str, Any] = dict.fromkeys(tasks)
     if isinstance(prediction, Classification):
         return nothing | {"classes": _to_classes(prediction)}
     if isinstance(prediction, Segmentation):
         return nothing | {"segmentation": _to_segmentation(prediction, size)}
+    if isinstance(prediction, Embedding):
+        return nothing | {"embedding": to_vector(prediction)}
+    if isinstance(prediction, Maps):
+        return nothing | {"maps": to_maps(prediction, _to_boxes(np.array([prediction.map_box], np.float32), size)[0])}
     if isinstance(prediction, TextRecognition):
         return nothing | {"text": to_text(prediction)}
     if isinstance(prediction, TextDetection):

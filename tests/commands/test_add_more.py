@@ -136,7 +136,7 @@ def test_several_outputs_that_fit_are_settled_by_naming_one(tmp_path: Path, task
 
 def test_masks_that_may_overlap_are_no_classes_that_exclude_each_other(tmp_path: Path) -> None:
     masks = save_constant(tmp_path / "masks.onnx", out=np.random.default_rng(0).random((3, 8, 8), np.float32))
-    with pytest.raises(InvalidManifest, match="the heat maps of keypoints, which are not read"):
+    with pytest.raises(InvalidManifest, match=r"or heat maps \(--task maps --set maps.unit=score\)"):
         add.run(asked(masks, "segmentation", labels="a,b,c"))
     add.run(asked(masks, "segmentation", labels="a,b,c", fields={"segmentation": {"layout": "logits"}}))
     shares = np.random.default_rng(0).dirichlet((1, 1, 1), (8, 8)).astype(np.float32).transpose(2, 0, 1)
@@ -374,7 +374,7 @@ def test_depth_is_neither_classes_nor_a_map_of_them(tmp_path: Path, shape: tuple
     file = save_constant(tmp_path / "net.onnx", depth=depth)
     with pytest.raises(InvalidManifest, match="this is no classifier"):
         add.run(asked(file, "classification", labels="a,b"))
-    with pytest.raises(InvalidManifest, match="a binary mask, which is not read"):
+    with pytest.raises(InvalidManifest, match="a depth or a heat map, which --task maps reads"):
         add.run(asked(file, "segmentation", labels="a,b"))
 
 

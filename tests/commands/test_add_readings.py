@@ -139,7 +139,7 @@ def unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
     ("scores", "labels", "words"),
     [
         (unit(logits(128)), "a,b", "that is an embedding"),
-        (logits(128), None, "an embedding or measures. Give the classes' names with --labels"),
+        (logits(128), None, "an embedding (--task embedding) or measures. Give the classes' names with --labels"),
         (RANDOM.random(5, np.float32), "a,b,c,d,e", "may each be there by themselves"),
         (np.full(5, 0.5, np.float32), "a,b,c,d,e", "all the same"),
         (np.full(5, np.nan, np.float32), "a,b,c,d,e", "not finite"),

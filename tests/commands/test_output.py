@@ -238,7 +238,7 @@ def test_a_label_is_never_a_way_out_of_the_folder(tmp_path: Path, label: str) ->
 @pytest.mark.parametrize("formats", ["yolo", "csv,coco", "crops"])
 def test_formats_of_detections_are_refused_for_other_models(tmp_path: Path, formats: str) -> None:
     out = tmp_path / "out"
-    with pytest.raises(StartupError, match="is for detections, but colour is a classification model"):
+    with pytest.raises(StartupError, match="is for detections, but the task of colour is classification"):
         write(out, formats, model=AskedModel("colour", "classification", ("red",)))
     assert not out.exists()
 

@@ -97,7 +97,7 @@ def test_a_running_service_takes_the_same_options(pictures: Path, server: Server
     assert (out / "classes.txt").read_text().splitlines() == ["red", "green", "blue"]
     refused = roo(*asked, "--format", "yolo", "--out", out)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "colour is a classification model" in refused.stderr
+    assert "the task of colour is classification" in refused.stderr
     gone = roo("predict", pictures, "--url", "http://127.0.0.1:9", "--format", "csv", "--out", out)
     assert gone.returncode == 2
     assert "cannot be asked" in gone.stderr

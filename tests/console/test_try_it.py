@@ -19,6 +19,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.fixtures.models import (
     add_box_model,
     add_colour_model,
+    add_embedding_model,
+    add_maps_model,
     add_parts_model,
     box_manifest,
     save_one_box,
@@ -47,6 +49,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("small")
     add_colour_model(root, versions=("1", "2"), versions_served=["1", "2"])
     add_parts_model(root)
+    add_embedding_model(root)
+    add_maps_model(root, "heat", maps={"unit": "score"})
     add_box_model(root)
     save_one_box(root / "hostile" / "1" / "model.onnx")
     write_manifest(root / "hostile", box_manifest(labels=[MARKUP, "</script>", "'\"&"]))
@@ -62,19 +66,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def drawn(page: Page, pane: int = 0) -> list[dict[str, Any]]:
     """What the canvas says that it shows."""
     shown: list[dict[str, Any]] = json.loads(
-        page.locator("#panes canvas").nth(pane).get_attribute("data-drawn") or "[]"
+        page.locator("#try-view .pane canvas").nth(pane).get_attribute("data-drawn") or "[]"
     )
     return shown
 
 
 def answer(page: Page, pane: int = 0) -> dict[str, Any]:
     """The JSON beside it."""
-    shown: dict[str, Any] = json.loads(page.locator(".json").nth(pane).text_content() or "")
+    shown: dict[str, Any] = json.loads(page.locator("#try-view .json").nth(pane).text_content() or "")
     return shown
 
 
 def answered(page: Page, pane: int = 0) -> None:
-    expect(page.locator(".summary").nth(pane)).to_contain_text("version")
+    expect(page.locator("#try-view .summary").nth(pane)).to_contain_text("version")
 
 
 def drop(page: Page, name: str, content: bytes) -> None:
@@ -110,13 +114,13 @@ def opened(page: Page, server: Server) -> Page:
 def with_key(page: Page, server: Server) -> Page:
     opened(page, server)
     give_key(page, KEY)
-    expect(page.locator("#panes select")).to_contain_text("box")
+    expect(page.locator("#try-view .pane select")).to_contain_text("box")
     return page
 
 
 def at(page: Page, box: list[float], pane: int = 0) -> tuple[Locator, float, float]:
     """The canvas, and where on it the middle of a box is."""
-    canvas = page.locator("#panes canvas").nth(pane)
+    canvas = page.locator("#try-view .pane canvas").nth(pane)
     place = json.loads(canvas.get_attribute("data-place") or "")
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return canvas, place["left"] + x * place["scale"], place["top"] + y * place["scale"]
@@ -149,7 +153,7 @@ def test_a_dropped_picture_is_drawn_as_the_json_says_and_filtered_without_asking
 def test_boxes_lie_where_they_should_and_say_what_they_are(page: Page, shelf: Server) -> None:
     opened(page, shelf).get_by_role("button", name="shelf-1.jpg").click()
     answered(page)
-    canvas, found = page.locator("#panes canvas"), answer(page)["detections"]
+    canvas, found = page.locator("#try-view .pane canvas"), answer(page)["detections"]
     frame(page)
     fitted = canvas.get_attribute("data-place") or ""
     hover_and_check(page, found, next(one for one in found if one["codes"]))
@@ -171,7 +175,7 @@ def hover_and_check(page: Page, found: list[dict[str, Any]], target: dict[str, A
     """Under the pointer it says what it is, and its edge has the colour that its row in the list has."""
     canvas, x, y = at(page, target["box"])
     canvas.hover(position={"x": x, "y": y})
-    expect(page.locator("#panes .tip")).to_have_text(
+    expect(page.locator("#try-view .tip")).to_have_text(
         " · ".join([target["label"], f"{target['score']:.2f}", *(code["text"] for code in target["codes"])])
     )
     frame(page)
@@ -179,7 +183,7 @@ def hover_and_check(page: Page, found: list[dict[str, Any]], target: dict[str, A
     pixel = canvas.evaluate(
         "(canvas, [x, y]) => [...canvas.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)", [edge, middle]
     )
-    row = page.locator(".found button").nth(found.index(target))
+    row = page.locator("#try-view .found button").nth(found.index(target))
     assert row.evaluate("row => row.style.borderLeftColor") == f"rgb({', '.join(map(str, pixel))})"
 
 
@@ -220,10 +224,10 @@ def test_a_wrong_key_is_told_and_a_right_one_kept_in_the_tab_alone(page: Page, s
     give_key(page, "two words")
     expect(page.locator("#key-trouble")).to_contain_text("without spaces")
     give_key(page, KEY)
-    expect(page.locator("#panes select")).to_contain_text("box")
+    expect(page.locator("#try-view .pane select")).to_contain_text("box")
     expect(page.locator("#trouble")).to_be_hidden()
     page.reload()
-    expect(page.locator("#panes select")).to_contain_text("box")
+    expect(page.locator("#try-view .pane select")).to_contain_text("box")
     choose(page, "a.jpg", solid((200, 0, 0)))
     answered(page)
     assert KEY not in page.content()
@@ -241,29 +245,31 @@ def test_what_is_served_and_why_and_what_is_not(page: Page, small: Server) -> No
         [
             "box · detection · answers where none is named",
             "colour · classification",
+            "heat · maps",
             "hostile · detection",
             "parts · segmentation",
+            "vector · embedding",
             "Not served, or not as in the repository",
         ]
     )
     colour = page.locator("#models-list article").nth(1)
     expect(colour.locator("tbody tr")).to_have_count(2)
     expect(colour.locator("tbody tr").nth(1)).to_contain_text("onnx")
-    expect(page.locator("#models-list article").nth(2)).to_contain_text(MARKUP)
+    expect(page.locator("#models-list article").nth(3)).to_contain_text(MARKUP)
     expect(page.locator("#models-list li")).to_contain_text("broken")
     page.go_back()
     expect(page.locator("#try-view")).to_be_visible()
 
 
 def test_names_that_are_markup_stay_text(page: Page, small: Server) -> None:
-    with_key(page, small).locator("#panes select").select_option(label="hostile")
+    with_key(page, small).locator("#try-view .pane select").select_option(label="hostile")
     drop(page, f"{MARKUP}.jpg".replace("/", ""), solid((255, 0, 0)))
     answered(page)
     assert drawn(page)[0]["label"] == MARKUP
-    expect(page.locator(".found button").first).to_contain_text(MARKUP)
+    expect(page.locator("#try-view .found button").first).to_contain_text(MARKUP)
     canvas, x, y = at(page, drawn(page)[0]["box"])
     canvas.hover(position={"x": x, "y": y})
-    expect(page.locator("#panes .tip")).to_contain_text(MARKUP)
+    expect(page.locator("#try-view .tip")).to_contain_text(MARKUP)
     assert page.locator("img, main b").count() == 0
     assert page.title() == "Roo Vision"
 
@@ -271,23 +277,42 @@ def test_names_that_are_markup_stay_text(page: Page, small: Server) -> None:
 def test_two_versions_side_by_side_and_other_tasks(page: Page, small: Server) -> None:
     with_key(page, small).get_by_role("button", name="Compare two").click()
     for pane, model in enumerate(("colour, version 1", "colour, version 2")):
-        page.locator("#panes select").nth(pane).select_option(label=model)
+        page.locator("#try-view .pane select").nth(pane).select_option(label=model)
     expect(page.locator("#threshold")).to_be_disabled()
     choose(page, "a.jpg", solid((0, 255, 0)))
     for pane, version in enumerate("12"):
         answered(page, pane)
         assert answer(page, pane)["version"] == version
-        expect(page.locator("#panes .pane").nth(pane).locator(".found button").first).to_contain_text("green")
-    page.locator("#panes select").nth(1).select_option(label="parts")
-    expect(page.locator(".summary").nth(1)).to_contain_text("classes on the picture")
+        expect(page.locator("#try-view .pane").nth(pane).locator(".found button").first).to_contain_text("green")
+    page.locator("#try-view .pane select").nth(1).select_option(label="parts")
+    expect(page.locator("#try-view .summary").nth(1)).to_contain_text("classes on the picture")
     segment = answer(page, 1)["segmentation"]["segments"][0]
     canvas, x, y = at(page, segment["box"], 1)
     canvas.hover(position={"x": x, "y": y})
-    expect(page.locator("#panes .tip").nth(1)).to_contain_text(segment["label"])
+    expect(page.locator("#try-view .tip").nth(1)).to_contain_text(segment["label"])
+
+
+def test_maps_lie_over_the_picture_and_vectors_are_told(page: Page, small: Server) -> None:
+    with_key(page, small).locator("#try-view .pane select").select_option(label="heat")
+    picture = Image.new("RGB", (320, 160), (255, 0, 0))
+    picture.paste((51, 0, 0), (160, 0, 320, 160))
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    choose(page, "a.png", file.getvalue())
+    answered(page)
+    expect(page.locator("#try-view .summary")).to_contain_text("3 maps, the first is shown")
+    expect(page.locator("#try-view .found button").first).to_contain_text("red: 0.200 to 1.00 score")
+    for box, number in (([0, 0, 160, 160], "red: 0.200 to 1.00 score · 1.00"), ([160, 0, 320, 160], "· 0.20")):
+        canvas, x, y = at(page, box)
+        canvas.hover(position={"x": x, "y": y})
+        expect(page.locator("#try-view .tip")).to_contain_text(number)
+    page.locator("#try-view .pane select").select_option(label="vector")
+    expect(page.locator("#try-view .summary")).to_contain_text("vector of 3 numbers, length 1")
+    expect(page.locator("#try-view .found button")).to_have_count(0)
 
 
 def test_pictures_that_cannot_be_used_are_explained(page: Page, small: Server) -> None:
-    trouble = with_key(page, small).locator("#panes .trouble")
+    trouble = with_key(page, small).locator("#try-view .pane .trouble")
     for name, content, sentence in (
         ("broken.jpg", solid((9, 9, 9))[:100], "cannot use this picture"),
         ("notes.txt", b"these are no pixels", "JPEG, PNG and WebP"),
@@ -318,13 +343,13 @@ def test_a_service_that_restarts_under_the_page_is_asked_again(page: Page, repos
         choose(opened(page, first), "a.jpg", solid((255, 0, 0)))
         answered(page)
     page.get_by_role("button", name="Ask again").click()
-    expect(page.locator("#panes .trouble")).to_contain_text("does not answer")
+    expect(page.locator("#try-view .pane .trouble")).to_contain_text("does not answer")
     page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
     expect(page.locator("#status")).to_contain_text("does not answer")
     with serving(repository, default_model="box", port=port):
         expect(page.locator("#status")).to_have_text("ready")
         answered(page)
-        expect(page.locator("#panes .trouble")).to_be_hidden()
+        expect(page.locator("#try-view .pane .trouble")).to_be_hidden()
         assert drawn(page)
 
 
@@ -343,7 +368,7 @@ def test_a_photograph_is_upright_and_a_large_one_drawn_reduced(page: Page, shelf
     answered(page)
     assert answer(page)["image"] == {"width": 8000, "height": 6250}
     frame(page)
-    canvas = page.locator("#panes canvas")
+    canvas = page.locator("#try-view .pane canvas")
     width = canvas.evaluate("canvas => canvas.clientWidth")
     assert json.loads(canvas.get_attribute("data-place") or "")["scale"] == pytest.approx(width / 8000, rel=0.02)
 
@@ -352,7 +377,7 @@ def test_the_wheel_and_the_mouse_move_what_is_under_them(page: Page, shelf: Serv
     opened(page, shelf).get_by_role("button", name="shelf-1.jpg").click()
     answered(page)
     frame(page)
-    canvas = page.locator("#panes canvas")
+    canvas = page.locator("#try-view .pane canvas")
     canvas.scroll_into_view_if_needed()
     corner = canvas.bounding_box()
     assert corner is not None

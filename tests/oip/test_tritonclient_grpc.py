@@ -67,7 +67,7 @@ def test_what_the_server_says_of_itself(client: triton.InferenceServerClient) ->
     ]
     assert list(described.versions) == ["1", "2"]
     assert client.get_model_config("colour").config.max_batch_size == 4
-    assert len(client.get_model_repository_index().models) == 6 + len(IDENTITIES)
+    assert len(client.get_model_repository_index().models) == 8 + len(IDENTITIES)
 
 
 def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -> None:
@@ -79,7 +79,7 @@ def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -
     before = success()
     client.infer("parts", [pictures(ORANGE, BLUE)])
     assert success() == before + 2
-    assert len(client.get_inference_statistics().model_stats) == 6 + len(IDENTITIES)
+    assert len(client.get_inference_statistics().model_stats) == 8 + len(IDENTITIES)
 
 
 def test_pictures_are_answered_by_the_task(client: triton.InferenceServerClient) -> None:

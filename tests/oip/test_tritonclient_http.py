@@ -68,7 +68,7 @@ def test_the_configuration_tells_sizes_without_the_batch(client: triton.Inferenc
 def test_the_repository_index_lists_versions(client: triton.InferenceServerClient) -> None:
     index = client.get_model_repository_index()
     assert {"name": "colour", "version": "1", "state": "READY", "reason": ""} in index
-    assert len(index) == 6 + len(IDENTITIES)
+    assert len(index) == 8 + len(IDENTITIES)
 
 
 def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -> None:
@@ -83,7 +83,7 @@ def test_statistics_count_what_was_asked(client: triton.InferenceServerClient) -
     client.infer("colour", [pictures(ORANGE, BLUE)], model_version="1")
     client.infer("colour", [tensor("image", "FP32", np.zeros((3, 3, 16, 16), np.float32))], model_version="1")
     assert success() == before + 5
-    assert len(client.get_inference_statistics()["model_stats"]) == 6 + len(IDENTITIES)
+    assert len(client.get_inference_statistics()["model_stats"]) == 8 + len(IDENTITIES)
     assert [each["version"] for each in client.get_inference_statistics("colour")["model_stats"]] == ["1", "2"]
 
 
@@ -115,6 +115,26 @@ def test_pictures_give_maps(client: triton.InferenceServerClient) -> None:
     assert result.as_numpy("map_size").tolist() == [[12, 16], [12, 16]]
     assert (result.as_numpy("class_map")[1, :12, :16] == 2).all()
     assert result.as_numpy("labels")[1].tolist() == [b"blue"]
+    np.testing.assert_allclose(result.as_numpy("map_box")[0], [0, 0, 64, 48], atol=0.01)
+
+
+def test_pictures_give_vectors(client: triton.InferenceServerClient) -> None:
+    found = client.infer("vector", [pictures(ORANGE, BLUE)], parameters={"normalize": False}).as_numpy("embedding")
+    np.testing.assert_allclose(found, np.array([ORANGE, BLUE]) / 255, atol=0.02)
+    lengths = np.linalg.norm(client.infer("vector", [pictures(ORANGE, BLUE)]).as_numpy("embedding"), axis=1)
+    np.testing.assert_allclose(lengths, 1, atol=1e-6)
+    none = client.infer("vector", [tensor("image", "BYTES", np.empty(0, object))])
+    assert none.as_numpy("embedding").shape == (0, 0)
+    with pytest.raises(InferenceServerException, match="an embedding is FP32"):
+        client.infer("vector", [pictures(ORANGE)], parameters={"embedding_format": "float16"})
+
+
+def test_pictures_give_numbers_of_every_place(client: triton.InferenceServerClient) -> None:
+    result = client.infer("maps", [pictures(ORANGE, BLUE)])
+    assert result.as_numpy("map_size").tolist() == [[12, 16], [12, 16]]
+    found = result.as_numpy("maps")
+    assert found.shape == (2, 3, 12, 16)
+    np.testing.assert_allclose(found.mean(axis=(2, 3)), np.array([ORANGE, BLUE]) / 255, atol=0.02)
     np.testing.assert_allclose(result.as_numpy("map_box")[0], [0, 0, 64, 48], atol=0.01)
 
 
@@ -243,7 +263,7 @@ async def test_the_asynchronous_client(protocol_server: Server) -> None:
         assert await client.is_server_ready()
         assert await client.is_model_ready("colour")
         assert (await client.get_model_metadata("colour"))["versions"] == ["1", "2"]
-        assert len(await client.get_model_repository_index()) == 6 + len(IDENTITIES)
+        assert len(await client.get_model_repository_index()) == 8 + len(IDENTITIES)
         result = await client.infer(
             "colour",
             [pictures(ORANGE)],

@@ -14,7 +14,8 @@ from tests.fixtures.models import add_box_model
 
 
 def manifest(like: str, task: str = "detection", **sections: Any) -> Manifest:
-    content = {"task": task, "like": like, "labels": ["a", "b"], "input": {"size": [640, 640]}, **sections}
+    labels = [] if task == "embedding" else ["a", "b"]
+    content = {"task": task, "like": like, "labels": labels, "input": {"size": [640, 640]}, **sections}
     return Manifest.model_validate(content)
 
 

@@ -5,13 +5,16 @@ import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytest_asyncio
 from azure.servicebus import ServiceBusMessage, ServiceBusReceivedMessage
 from PIL import Image
 
+from app.commands import entries
 from app.core.service import InferenceService
 from app.devbus.broker import Broker
 from app.devbus.entry import Entry
@@ -35,11 +38,13 @@ from app.servicebus.outboxes import Outboxes
 from app.servicebus.results import Replies, result_id
 from app.servicebus.settlement import COMPLETE
 from tests.fixtures.engines import Gate, MeanColourEngine
+from tests.fixtures.models import add_maps_model
 from tests.fixtures.pictures import Colour, solid
 from tests.fixtures.service import colour_model, running
 from tests.fixtures.waiting import until_async
 from tests.servicebus.blobs import Blobs
 from tests.servicebus.wire import received
+from tests.vision.pictures import file_of
 
 # The SDK takes half a second to open a sender, and as long to close it: the tests share theirs, and one event loop.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -247,6 +252,21 @@ async def test_a_result_that_is_too_large_for_a_message_is_stored_and_linked(
     blob = desk.storage.blobs[url.removeprefix(f"{desk.storage.account}/")]
     assert blob.content_type == "application/json"
     assert seen(json.loads(blob.content)) == ORANGE
+
+
+async def test_maps_of_a_picture_go_where_a_message_cannot_hold_them(desk: Desk, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (100, 130, 3), np.uint8)
+    with entries.loaded(add_maps_model(tmp_path)) as model, running(model) as service:
+        answering = desk.answering(service)
+        message = {"content_type": "image/png", "application_properties": {"map_size": "original", "classes": "red"}}
+        await answering.answer(received(file_of(noise, "PNG"), message_id="small", **message))
+        (found,) = desk.result("small")["maps"]
+        assert (found["label"], found["width"], found["height"]) == ("red", 130, 100)
+        await desk.answering(service, replace(LIMITS, image_bytes=2**20, result_bytes=10_000)).answer(
+            received(file_of(noise, "PNG"), message_id="big", **message)
+        )
+    blob = desk.storage.blobs[desk.result("big")["result_url"].removeprefix(f"{desk.storage.account}/")]
+    assert json.loads(blob.content)["maps"] == [found]
 
 
 async def test_a_blobs_name_cannot_be_steered_by_the_sender(desk: Desk, service: InferenceService) -> None:

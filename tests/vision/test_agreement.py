@@ -8,9 +8,11 @@ import pytest
 from app.vision.agreement import Agreement, compare
 from app.vision.classification import Classification
 from app.vision.detection import Detections
+from app.vision.embedding import Embedding
 from app.vision.header import Size
 from app.vision.instance_masks import Masks
 from app.vision.keypoints import Keypoints
+from app.vision.maps import Maps
 from app.vision.mask_formats import Mask
 from app.vision.oriented_boxes import corners, of_polygons
 from app.vision.segmentation import Segmentation
@@ -91,6 +93,36 @@ def test_each_place_of_a_map() -> None:
 def test_pictures_add_up() -> None:
     total = Agreement(2, 1, 1, 0, (0.1,)) + Agreement(3, 3, shifts=(0.2,))
     assert (total.compared, total.same, total.lost, total.share, total.largest_shift) == (5, 4, 1, 0.8, 0.2)
+
+
+def test_every_label_of_a_model_with_several() -> None:
+    first = replace(classified((1, 0.9), (2, 0.7)), multi_label=True)
+    other = replace(classified((2, 0.6), (3, 0.5)), multi_label=True)
+    agreement = compare(first, other)
+    assert (agreement.compared, agreement.same, agreement.lost, agreement.gained) == (3, 1, 1, 1)
+    assert agreement.shifts == pytest.approx((0.1,))
+    assert compare(replace(first, class_ids=first.class_ids[:0], scores=first.scores[:0]), first).share == 0
+
+
+def test_vectors_are_alike_where_their_cosine_is() -> None:
+    def vector(*numbers: float) -> Embedding:
+        return Embedding(np.array(numbers, np.float32), False, "json", [])
+
+    assert compare(vector(1, 2, 3), vector(2, 4, 6)) == Agreement(1, 1, shifts=(pytest.approx(0, abs=1e-12),))
+    assert compare(vector(1, 0), vector(1, 0.1)).same == 1
+    assert compare(vector(1, 0), vector(1, 0.2)).same == 0
+    assert compare(vector(1, 0), vector(-1, 0)).largest_shift == 2
+    assert compare(vector(1, 0), vector(1, 0, 0)).same == 0
+    assert (compare(vector(0, 0), vector(0, 0)).same, compare(vector(0, 0), vector(0, 1)).same) == (1, 0)
+
+
+def test_each_place_of_a_map_of_numbers() -> None:
+    def charted(*numbers: float) -> Maps:
+        return Maps(np.array([[numbers]], np.float32), "metres", (0, 0, 1, 1), np.zeros(1, np.int64), ("map",), ())
+
+    assert compare(charted(0, 10, 5), charted(0.4, 10.6, 5)) == Agreement(3, 2)
+    assert compare(charted(0, 10), charted(0, 10, 5)) == Agreement(2)
+    assert compare(charted(1, 1), charted(1, 1.1)) == Agreement(2, 1)
 
 
 def with_points(points: list[list[float]], scores: list[float], names: tuple[str, ...] = ("a", "b")) -> Detections:

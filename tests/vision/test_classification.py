@@ -120,3 +120,27 @@ def test_softmax_of_a_single_number_says_nothing() -> None:
 def test_softmax_and_sigmoid_are_not_both() -> None:
     with pytest.raises(ValidationError, match="set one of them to false"):
         ClassificationSpec(sigmoid=True, softmax=True)
+
+
+def test_with_several_labels_all_that_score_enough_are_answered() -> None:
+    several = ClassificationSpec.model_validate({"multi_label": True, "sigmoid": True})
+    found = classified([2.0, -2.0, 0.1], several)
+    assert (found.labels, found.multi_label) == (("cat", "owl"), True)
+    assert np.allclose(found.scores, [0.88079708, 0.52497919])
+    assert classified([-2.0, -2.0, -2.0], several).labels == ()
+    assert classified([2.0, -2.0, 0.1], several, Options(score_threshold=0.1)).labels == ("cat", "owl", "dog")
+    assert classified([2.0, -2.0, 0.1], several, Options(top_k=1)).labels == ("cat",)
+    assert classified([0.2, 0.7, 0.6], ClassificationSpec.model_validate({"multi_label": True})).labels == (
+        "dog",
+        "owl",
+    )
+
+
+def test_several_labels_have_probabilities_or_logits_and_which_is_checked() -> None:
+    probable = ClassificationSpec.model_validate({"multi_label": True})
+    with pytest.raises(InvalidManifest, match=r"scores are -1 to 3, which are no probabilities; write `sigmoid: true`"):
+        classified([-1.0, 3.0, 2.0], probable)
+    with pytest.raises(EngineFailure, match="no probabilities"):
+        ClassificationTask(probable, LABELS).finish({"s": np.array([0.5, 1.5, 0], np.float32)}, PLACEMENT, Options())
+    with pytest.raises(ValidationError, match="softmax makes classes exclude each other"):
+        ClassificationSpec.model_validate({"multi_label": True, "softmax": True})

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.commands.output.masks import to_masks
 from app.commands.output.places import to_keypoints, to_oriented
+from app.commands.output.values import to_embedding, to_maps
 from app.errors import InvalidRequest
 from app.vision import drawing, image, segmentation
 from app.vision.barcodes import Barcode
@@ -47,6 +48,10 @@ def to_arrays(prediction: Prediction) -> AnyPrediction:
     pixels = np.array(sides * 2, np.float32)
     if prediction.segmentation is not None:
         return _to_segmentation(prediction.segmentation, pixels)
+    if prediction.embedding is not None:
+        return to_embedding(prediction.embedding)
+    if prediction.maps:
+        return to_maps(prediction.maps, pixels)
     if prediction.lines is not None:
         quads = np.array([line.polygon for line in prediction.lines], np.float32).reshape(-1, 4, 2) * pixels[:2]
         return TextDetection(quads, np.array([line.score for line in prediction.lines], np.float32))

@@ -43,7 +43,7 @@ class Outputs(Output):
         if unfit and task != "detection":
             fit = ", ".join(name for name in FORMATS if name not in OF_DETECTIONS)
             raise StartupError(
-                f"--format {','.join(unfit)} is for detections, but {wanted.model.name} is a {task} model. "
+                f"--format {','.join(unfit)} is for detections, but the task of {wanted.model.name} is {task}. "
                 f"For its answers there are {fit}."
             )
         self._out = wanted.out

@@ -68,6 +68,8 @@ def _answer_in_shares(answer: TaskAnswer, size: Size) -> dict[str, Any]:
         segments = [part.model_copy(update={"box": share_of(part.box, size)}) for part in parts.segments]
         whole = parts.map.model_copy(update={"box": share_of(parts.map.box, size)})
         changed["segmentation"] = parts.model_copy(update={"segments": segments, "map": whole})
+    if answer.maps is not None:
+        changed["maps"] = [chart.model_copy(update={"box": share_of(chart.box, size)}) for chart in answer.maps]
     if answer.lines is not None:
         changed["lines"] = [
             line.model_copy(update={"polygon": _quad_share(line, size), **_steps_in_shares(line, size)})

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from app.commands.output.base import Answered, Output, Wanted
 from app.commands.output.lines import in_shares
+from app.commands.output.values import numbers_of
 from app.commands.summary import text_of
 from app.wire.prediction import Prediction
 
@@ -14,6 +15,8 @@ COLUMNS = {
     "detection": ("label", "class_id", "score", *_BOX, "text", "format", "other_texts"),
     "classification": ("label", "class_id", "score"),
     "segmentation": ("label", "class_id", "share", *_BOX),
+    "embedding": ("dimensions", "normalized", "values"),
+    "maps": ("label", "class_id", "unit", "minimum", "maximum", *_BOX),
     "text_detection": ("score", *_CORNERS),
     "text_recognition": ("text", "score"),
 }
@@ -59,6 +62,10 @@ def _rows(prediction: Prediction) -> Iterator[tuple[Cell, ...]]:
         yield chosen.label, chosen.class_id, chosen.score
     for part in prediction.segmentation.segments if prediction.segmentation else []:
         yield part.label, part.class_id, part.share, *part.box
+    if (vector := prediction.embedding) is not None:
+        yield vector.dimensions, int(vector.normalized), " ".join(f"{number:.7g}" for number in numbers_of(vector))
+    for chart in prediction.maps or []:
+        yield chart.label, chart.class_id, chart.unit, chart.minimum, chart.maximum, *chart.box
     for line in prediction.lines or []:
         yield line.score, *line.polygon
     if prediction.text is not None:

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from tests.parity.families.base import Family
 from tests.parity.families.classifiers import Classifier
+from tests.parity.families.values import Values
 from tests.parity.pictures import REQUIRED
 
 _PACKAGES = {
@@ -28,6 +29,7 @@ _CLASSIFIERS = {
     "timm_classifiers": "timm",
     "ultralytics_classifier": "ultralytics",
 }
+_VALUES = {"transformers_values": "transformers", "other_values": "timm"}
 
 
 def detectors() -> dict[str, list[Family]]:
@@ -38,6 +40,11 @@ def detectors() -> dict[str, list[Family]]:
 def classifiers() -> dict[str, list[Classifier]]:
     """Those beside the detectors, by module."""
     return {name: module.classifiers() for name, module in _there(_CLASSIFIERS)}
+
+
+def values() -> dict[str, list[Values]]:
+    """Embeddings, maps and several labels, by module."""
+    return {name: module.values() for name, module in _there(_VALUES)}
 
 
 def _there(packages: Mapping[str, str]) -> list[tuple[str, ModuleType]]:

@@ -7,9 +7,16 @@ import { colour } from "./colours.js";
 import { predict, Trouble } from "./service.js";
 import { Stage } from "./stage.js";
 import { fillIn, texts } from "./texts.js";
+import { readValueMap } from "./value_map.js";
 
 /** @typedef {import("./service.js").Target} Target */
 /** @typedef {import("./picture.js").Picture} Picture */
+
+/** What an answer has to lie over the picture. @param {any} prediction */
+function mapOf({ segmentation, maps }) {
+  if (segmentation) return readClassMap(segmentation);
+  return maps?.length ? readValueMap(maps[0]) : null;
+}
 
 const MOST_LISTED = 300;
 const ZOOMS = /** @type {Record<string, number>} */ ({ in: 1.5, out: 1 / 1.5 });
@@ -92,7 +99,7 @@ export class Pane {
     this.#find(".summary").textContent = texts.asking;
     try {
       const prediction = await predict(target, this.#picture, asked.signal);
-      const map = prediction.segmentation ? await readClassMap(prediction.segmentation) : null;
+      const map = await mapOf(prediction);
       if (asked.signal.aborted) return;
       this.#prediction = prediction;
       this.#map = map;

@@ -1,7 +1,7 @@
 // @ts-check
 // A canvas with a picture and what was found on it, which zooms, pans and says what is under the pointer.
 import { inWords } from "./answer.js";
-import { classAt } from "./class_map.js";
+import { classAt, numberAt } from "./class_map.js";
 import { colour } from "./colours.js";
 import { drawKeypoints, drawPolygon, highest, holds } from "./places.js";
 import { texts } from "./texts.js";
@@ -168,7 +168,7 @@ export class Stage {
     const at = this.#rectangle(mark);
     if (!at) return;
     const [x, y] = mark.corners ? this.#onto()(highest(mark.corners)) : [at.x, at.y];
-    const words = `${mark.label} ${mark.score.toFixed(2)}`;
+    const words = mark.score === null ? mark.label : `${mark.label} ${mark.score.toFixed(2)}`;
     const needed = context.measureText(words).width + 8;
     if (needed > at.width && mark !== this.#pointed) return;
     const above = y >= LABEL_HEIGHT ? y - LABEL_HEIGHT : y;
@@ -262,6 +262,8 @@ export class Stage {
   #under(event) {
     const { scale, left, top } = this.#place();
     const [x, y] = [(event.offsetX - left) / scale, (event.offsetY - top) / scale];
+    const number = this.#map && numberAt(this.#map, x, y);
+    if (number !== null) return { ...this.#marks[0], box: null, score: number };
     if (this.#map) {
       const classId = classAt(this.#map, x, y);
       return this.#marks.find((mark) => mark.classId === classId) ?? null;

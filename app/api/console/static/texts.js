@@ -65,6 +65,12 @@ export const texts = {
   segments: (count, who) => `${count} classes on the picture · ${who}`,
   /** @param {number} count @param {string} who */
   lines: (count, who) => `${count} lines of text · ${who}`,
+  /** @param {number} dimensions @param {boolean} normalized @param {string} who */
+  vector: (dimensions, normalized, who) => `vector of ${dimensions} numbers${normalized ? ", length 1" : ""} · ${who}`,
+  /** @param {number} count @param {string} who */
+  maps: (count, who) => `${count === 1 ? "a map" : `${count} maps, the first is shown`} · ${who}`,
+  /** @param {string} label @param {string} from @param {string} to @param {string} unit */
+  range: (label, from, to, unit) => `${label}: ${from} to ${to} ${unit}`,
   /** @param {number} number */
   line: (number) => `line ${number}`,
   /** @param {string} what */
