@@ -76,6 +76,10 @@ def test_options_are_keywords(connect: Connect, server: Server) -> None:
 
 
 EXAMPLES: dict[str, list[Any]] = {"boolean": [True, False], "integer": [7], "number": [0.25]}
+OWN_EXAMPLES: dict[str, list[Any]] = {
+    "region": [[1, 2, 3, 4], "0.5,0,0.25,1"],
+    "tiles": [640, "640,0.1", "none", {"size": 640, "overlap": 0.1, "whole_too": False}],
+}
 
 
 @pytest.mark.parametrize("name", PredictOptions.model_fields)
@@ -84,6 +88,7 @@ def test_every_option_is_read_as_it_was_given(name: str) -> None:
     kinds = described.get("anyOf", [described])
     values = [value for kind in kinds for value in kind.get("enum", EXAMPLES.get(kind.get("type"), []))]
     values += [["carton", 3]] if any(kind.get("type") == "array" for kind in kinds) else []
+    values = OWN_EXAMPLES.get(name, values)
     assert values, described
     for value in values:
         sent = httpx.QueryParams(asking.one(b"", asking.Asked(None, None, None, {name: value}), "").query)
