@@ -230,7 +230,7 @@ def test_class_numbers_of_places_need_names(tmp_path: Path, shape: tuple[int, ..
 @pytest.mark.parametrize(
     ("outputs", "words"),
     [
-        ({"out": table(8, 8)[None]}, "a binary mask, which is not read"),
+        ({"out": table(8, 8)[None]}, "a depth or a heat map, which --task maps reads, or a binary mask"),
         ({"out": np.zeros((8, 8, 3), np.float32)}, "seems to have the classes last"),
         ({name: np.zeros((3, 8, 8), np.float32) for name in ("out", "aux")}, "say --set segmentation.output=out or"),
         ({"out": np.zeros(8, np.float32)}, "it cannot be told which is the map"),

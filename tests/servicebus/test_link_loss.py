@@ -140,7 +140,7 @@ async def test_after_a_loss_an_operators_fault_uses_up_no_delivery_either() -> N
             await reconnected(worker)
             bus.forbid("results")
             gate.open()
-            await until_async(lambda: worker._breaker._unstored >= 3 * HELD)
+            await until_async(lambda: worker._breaker._unstored.total() >= 3 * HELD)
             assert all(entry.delivery_count == 0 for entry in bus.queue("jobs").peek())
             bus.forbid("results", False)
             assert set(await results(bus, BACKLOG)) == set(sent)
