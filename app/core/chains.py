@@ -122,7 +122,7 @@ class _Run:
         if not followers:
             return ()
         nested: Nested = tuple({} for _ in range(count(whole.prediction)))
-        findings = list(found_in(whole.prediction, nested, Region(0, 0, *whole.image_size)))
+        findings = list(found_in(whole.prediction, nested, whole.region or Region(0, 0, *whole.image_size)))
         places = {name: self._chosen(name, findings) for name in followers}
         regions = list(dict.fromkeys(region for found in places.values() for _, region in found))
         if regions:

@@ -143,11 +143,11 @@ class MapsTask:
             raise EngineFailure("The model's answer for this picture holds numbers that are not finite.")
         if self.spec.apply_sigmoid:
             planes = np.asarray(0.5 * (1 + np.tanh(0.5 * planes)), np.float32)  # 1 / (1 + exp(-x)) would overflow
-        if self.spec.unit == "score":
-            planes = np.clip(planes, 0, 1)
         box = seen_box(placement)
         if (options.map_size or self.spec.size) == "original":
             planes = _resized(planes, _size_on(box, len(planes)), self.spec.how)
+        if self.spec.unit == "score":
+            planes = np.clip(planes, 0, 1)  # at last: cubic convolution goes beyond what it is between
         return Maps(
             planes=planes,
             unit=self.spec.unit,

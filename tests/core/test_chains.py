@@ -145,6 +145,18 @@ async def test_a_margin_is_added_and_cut_off_at_the_pictures_edges() -> None:
     }
 
 
+async def test_of_a_part_of_a_picture_no_step_looks_beyond_that() -> None:
+    """A crop ends where the region does that was asked about, whatever its margin: it is as if that had been sent."""
+    steps = {"find": {"model": "cells"}, "colour": {"on": "find", "model": "colour", "margin": 0.5}}
+    region = (SIDE, SIDE, 2 * SIDE, 2 * SIDE)
+    with core_of(steps, cells_model(), colour_model(MeanColourEngine())) as core:
+        told = await answer(core, {0: (0, 0, 250), 5: (200, 0, 0)}, options=Options(region=region, max_detections=16))
+    crops = [found["steps"]["colour"]["crop"] for found in told["detections"]]
+    assert len(crops) == 4  # the parts of the red cell, as the region is seen
+    assert all(SIDE <= left and SIDE <= top for left, top, _, _ in crops)
+    assert all(right <= 3 * SIDE and bottom <= 3 * SIDE for _, _, right, bottom in crops)
+
+
 async def test_boxes_without_a_pixel_of_the_picture_are_not_asked_about() -> None:
     boxes = input_boxes()
     boxes[0] = (4, 4, 4, 8)  # no width

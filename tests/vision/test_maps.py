@@ -128,6 +128,14 @@ def test_scores_are_made_of_logits_and_stay_scores() -> None:
     assert (found.planes.min(), found.planes.max()) == (0, 1)
 
 
+def test_scores_stay_scores_however_they_are_interpolated() -> None:
+    table = np.zeros((8, 8), np.float32)
+    table[3:5, 3:5] = 1
+    placement = placed(Size(64, 64), size=Size(8, 8))
+    found = mapped(table, placement, Options(map_size="original"), unit="score", interpolation="cubic")
+    assert (found.planes.min(), found.planes.max()) == (0, 1)
+
+
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_numbers_that_are_not_finite_are_no_answer(wrong: float) -> None:
     table = np.zeros((8, 8), np.float32)
