@@ -25,7 +25,8 @@ from app.bench import machine
 from app.bench.contenders import READY_PATH
 from app.bench.measurements import Spread, spread
 from app.bench.processes import Child, sigterm_as_exit
-from app.settings import environment_with, load_settings
+from app.host.process import environment_with
+from app.settings import load_settings
 from benchmarks import chain_loop
 from benchmarks.chain_loop import CLASSIFIER, CROPS, DETECTOR
 from benchmarks.command_line import ModelsDir, Out, start

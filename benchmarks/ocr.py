@@ -24,7 +24,7 @@ from app.bench.contenders import READY_PATH
 from app.bench.measurements import spread
 from app.bench.processes import Child, sigterm_as_exit
 from app.commands import add_ocr
-from app.settings import environment_with, usable_cores
+from app.host.process import environment_with, usable_cores
 from benchmarks.command_line import Out, start
 from tests.parity.text_pictures import page
 
