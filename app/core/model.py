@@ -307,7 +307,7 @@ class Model:
     def _try_to_answer(self, batch: Array) -> None:
         try:
             self.answer_specimens(batch)
-        except EngineFailure as error:
+        except (EngineFailure, InvalidRequest) as error:  # nobody asked: what it cannot obey is the manifest's
             cause = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
             raise InvalidManifest(f"{self}: a picture cannot be answered: {error}{cause}") from error
 

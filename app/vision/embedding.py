@@ -93,8 +93,8 @@ class EmbeddingTask:
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> Embedding:
         """One picture's vector.
 
-        Raises `EngineFailure` where it is not finite, or has no length that could become 1; `InvalidRequest` where its
-        numbers are too large for the format that is asked for.
+        Raises `EngineFailure` where it is not finite; `InvalidRequest` where it has no length that could become 1, or
+        its numbers are too large for the format that is asked for.
         """
         vector = _PICKS[self.spec.pick](chosen_output(outputs, self.spec.output), self.spec.skip_tokens)
         normalized = self.spec.normalize if options.normalize is None else options.normalize
@@ -138,7 +138,10 @@ def _of_length_one(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     exact = vector.astype(np.float64)
     length = float(np.sqrt(np.square(exact).sum()))
     if length == 0:
-        raise EngineFailure("The model's vector for this picture is all zeros, which has no direction.")
+        raise InvalidRequest(
+            "normalize: the model's vector for this picture is all zeros, which has no direction; ask for "
+            "normalize=false."
+        )
     return np.asarray(exact / length, np.float32)
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.fixtures.models import add_box_model, add_colour_model, save_mean_colour, write_manifest
+from tests.fixtures.models import add_box_model, add_colour_model, add_embedding_model, save_mean_colour, write_manifest
 from tests.fixtures.pictures import solid
 from tests.fixtures.server import serving
 
-BROKEN = ["bare", "cut", "misspelt", "unlike"]
+BROKEN = ["bare", "cut", "misspelt", "unlike", "wide"]
 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A model that is as it should be, one whose manifest is wrong, one whose file is, one that does not fit, and one
-    without a manifest.
+    """A model that is as it should be, one whose manifest is wrong, one whose file is, one that does not fit, one
+    without a manifest, and one whose numbers its own format cannot hold.
     """
     add_colour_model(tmp_path)
     write_manifest(tmp_path / "misspelt", {"tsak": "detection"})
@@ -27,6 +27,8 @@ def repository(tmp_path: Path) -> Path:
     graph.write_bytes(graph.read_bytes()[:100])
     add_box_model(tmp_path, "unlike", labels=["one"])
     save_mean_colour(tmp_path / "bare" / "1" / "model.onnx")
+    large = {"size": [16, 16], "resize": "stretch", "std": [1e-7] * 3}
+    add_embedding_model(tmp_path, "wide", input=large, embedding={"normalize": False, "format": "float16"})
     return tmp_path
 
 
@@ -36,13 +38,16 @@ def test_broken_models_do_not_stop_the_others(repository: Path, calibrate: str) 
         ready = client.get("/readyz")
         assert ready.status_code == 200
         assert ready.json()["checks"]["models"] == "colour"
-        assert ready.json()["checks"]["models not served"] == "bare, cut, misspelt, unlike (GET /v1/models says why)"
+        assert (
+            ready.json()["checks"]["models not served"] == "bare, cut, misspelt, unlike, wide (GET /v1/models says why)"
+        )
         listed = client.get("/v1/models").json()
         assert [model["name"] for model in listed["models"]] == ["colour"]
         reasons = {model["name"]: model["reason"] for model in listed["failed"]}
         assert "only the beginning of one" in reasons["cut"]
         assert "tsak: is not a field" in reasons["misspelt"]
         assert "3 classes, but the manifest lists 1" in reasons["unlike"]
+        assert "float16 cannot hold numbers as large as 5.02e+06" in reasons["wide"]
         assert "holds 1/model.onnx but no model.yaml, so it is not served. `roo-vision models add " in reasons["bare"]
         asked = client.post("/v1/models/cut/predict", content=solid((255, 0, 0)))
         assert (asked.status_code, asked.json()["code"]) == (404, "model_not_found")

@@ -98,7 +98,7 @@ def test_infinities_that_cancel_in_a_mean_are_no_answer_either() -> None:
 
 def test_a_vector_of_zeros_has_no_direction() -> None:
     zeros = np.zeros(4, np.float32)
-    with pytest.raises(EngineFailure, match="no direction"):
+    with pytest.raises(InvalidRequest, match="no direction; ask for normalize=false"):
         EmbeddingTask(EmbeddingSpec()).finish({"out": zeros}, PLACEMENT, Options())
     assert embedded(zeros, normalize=False).told == [0, 0, 0, 0]
 
