@@ -174,18 +174,17 @@ class _Run:
 
     async def _ask(self, name: str, crops: Sequence[tuple[Finding, Part]]) -> None:
         started, model = time.monotonic(), self._models[name]
-        options = self._pipeline.steps[name].options.as_options()
-        request = self._of_step(name, options)
+        request = self._of_step(name, self._pipeline.steps[name].options.as_options())
         with self._traced(name, len(crops)):
             answers = await self._crops.ask(request, [part.picture for _, part in crops], self._permit, model)
         for answer in answers:
             if isinstance(answer, _NOT_THE_CROPS):
                 raise answer
         self._note(name, answers, time.monotonic() - started)
-        findings: list[Finding] = []
-        for (finding, part), answer in zip(crops, answers, strict=True):
-            finding.into[name] = said = _answer_of(part.region, answer, model, self._size)
-            findings += _next_findings(model, finding, part, said)
+        place = partial(_placed, name, crops, answers, model, self._size)
+        # To move a mask takes 0.1 ms and more, and hundreds of crops may have many each: not the event loop's work.
+        finds = model.task.name in FINDS
+        findings = await self._crops.work(request, place, self._permit, model) if finds else place()
         await _together(self._step_on(follower, findings) for follower in self._pipeline.after(name))
 
     async def _step_on(self, name: str, findings: Sequence[Finding]) -> None:
@@ -217,6 +216,21 @@ class _Run:
             timings=_mean(there),
             total=total,
         )
+
+
+def _placed(
+    name: str,
+    crops: Sequence[tuple[Finding, Part]],
+    answers: Sequence[Answer | RequestError],
+    model: Model,
+    whole: Size,
+) -> list[Finding]:
+    """Put what a step says of each crop in its place; what the steps may ask about that are on it."""
+    findings: list[Finding] = []
+    for (finding, part), answer in zip(crops, answers, strict=True):
+        finding.into[name] = said = _answer_of(part.region, answer, model, whole)
+        findings += _next_findings(model, finding, part, said)
+    return findings
 
 
 def _answer_of(region: Region, answer: Answer | RequestError, model: Model, whole: Size) -> CropAnswer:

@@ -1,6 +1,7 @@
 """Chains: each crop's answer in its place, in batches with everybody's crops, within the request's time and rights."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from app.engines.base import Array
 from app.errors import DeadlineExceeded, Draining, EngineFailure, ModelNotFound
 from app.telemetry import metrics
 from app.vision import image
+from app.vision.detection import Detections, DetectionSpec, DetectionTask
+from app.vision.header import Size
+from app.vision.region import Region
 from app.vision.tasks import Options
 from app.wire.prediction import Prediction
 from app.wire.telling import to_wire
@@ -33,6 +37,7 @@ from tests.fixtures.chains import (
     lit,
 )
 from tests.fixtures.engines import Gate, MeanColourEngine, shows
+from tests.fixtures.models import COLOURS
 from tests.fixtures.pictures import Colour
 from tests.fixtures.service import ROOMY, Running, ask, colour_model, running_core, seen_colour
 from tests.fixtures.waiting import until_async
@@ -221,6 +226,26 @@ async def test_a_step_looks_at_what_another_found_in_crops() -> None:
     assert all(part["steps"]["colour"]["crop"] == part["box"] for part in parts)
     assert {part["steps"]["colour"]["classes"][0]["label"] for part in parts} == {"red"}
     assert told["chain"][2]["crops"] == {"found": 16, "asked": 16, "failed": 0, "limit": 40}
+
+
+async def test_what_is_found_in_crops_is_moved_in_a_lane() -> None:
+    """Moving the masks of hundreds of crops would hold up everybody, were it the event loop's work."""
+    movers: set[threading.Thread] = set()
+
+    class Noting(DetectionTask):
+        def moved(self, prediction: Detections, region: Region, whole: Size) -> Detections:
+            movers.add(threading.current_thread())
+            return super().moved(prediction, region, whole)
+
+    inner = cells_model(name="inner")
+    inner.task = Noting(DetectionSpec(decoder="boxes_scores", score_threshold=0.2, nms=False), COLOURS)
+    steps = {"find": {"model": "cells"}, "parts": {"on": "find", "model": "inner"}}
+    with core_of(steps, cells_model(), inner) as core:
+        told = await answer(core, {5: (220, 0, 0)})
+        assert core.admission.used == NONE
+    assert len(told["detections"][0]["steps"]["parts"]["detections"]) == 16
+    assert movers
+    assert threading.current_thread() not in movers
 
 
 async def test_a_classifier_decides_who_looks_at_the_same_crop_again_and_how_it_is_turned() -> None:
