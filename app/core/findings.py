@@ -26,6 +26,8 @@ HAS_PLACES = (*FINDS, "segmentation", "maps")
 NAMES = ("classification",)
 """Tasks that say of a crop what it is, by which a next step is chosen, or the crop turned."""
 
+_LARGEST_QUAD = 4
+"""How many times as many pixels as what it was found in a turned box may have, and may be as long as its two sides."""
 _NEIGHBOURS = 2
 """Pixels around a turned box from which those at its edges are interpolated."""
 
@@ -87,7 +89,8 @@ def named(finding: Finding, part: Part, prediction: Any) -> Finding:
 
 def fitting(step: Step, findings: Sequence[Finding]) -> list[tuple[Finding, Region]]:
     """Those that the step's conditions let through, best first, each with the region that it looks at: the box with the
-    step's margin, cut off at the edges of what it was found in. What has no pixel there is left out.
+    step's margin, cut off at the edges of what it was found in. What has no pixel there is left out, and of turned
+    boxes what is much larger than that: straightened, they would take more memory than everything else.
     """
     pairs = [(finding, _region(step, finding)) for finding in findings if _fits(step.where, finding)]
     kept = [(finding, region) for finding, region in pairs if region is not None]
@@ -105,9 +108,8 @@ def straightened(finding: Finding, part: Part) -> Part:
 
 def straightened_bytes(finding: Finding) -> int:
     """Most bytes that `straightened` makes."""
-    assert finding.quad is not None
-    sides = np.linalg.norm(finding.quad - np.roll(finding.quad, -1, axis=0), axis=1)
-    return 4 * int(max(1.0, sides[0], sides[2])) * int(max(1.0, sides[1], sides[3]))
+    width, height = _quad_sides(finding)
+    return 4 * width * height
 
 
 def cut_again(step: Step, finding: Finding, region: Region) -> Picture:
@@ -133,6 +135,8 @@ def _region(step: Step, finding: Finding) -> Region | None:
     left, top, right, bottom = finding.box
     across, down = (right - left) * step.margin, (bottom - top) * step.margin
     if step.crop == "quad":
+        if not _straightens(finding):
+            return None
         across, down = across + _NEIGHBOURS, down + _NEIGHBOURS
     edges, within = (left - across, top - down, right + across, bottom + down), finding.within
     region = region_of(edges, Size(within.right, within.bottom))
@@ -140,6 +144,20 @@ def _region(step: Step, finding: Finding) -> Region | None:
         return None
     inside = region._replace(left=max(region.left, within.left), top=max(region.top, within.top))
     return inside if inside.left < inside.right and inside.top < inside.bottom else None
+
+
+def _straightens(finding: Finding) -> bool:
+    width, height = _quad_sides(finding)
+    within = finding.within
+    longest = _LARGEST_QUAD * sum(within.size)
+    return max(width, height) <= longest and width * height <= _LARGEST_QUAD * within.pixels
+
+
+def _quad_sides(finding: Finding) -> tuple[int, int]:
+    """The longer of two opposite sides each, in whole pixels, at least one."""
+    assert finding.quad is not None
+    sides = np.linalg.norm(finding.quad - np.roll(finding.quad, -1, axis=0), axis=1)
+    return int(max(1.0, sides[0], sides[2])), int(max(1.0, sides[1], sides[3]))
 
 
 def _shorter_side(box: Sequence[float]) -> float:

@@ -14,7 +14,7 @@ from app.vision.header import Size
 from app.vision.preprocessing import Placement
 from app.vision.quads import Quads, grown, ordered_corners, reading_order, smallest_quad
 from app.vision.region import Region
-from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output, refuse
+from app.vision.tasks import OF_MAPS, OF_VECTORS, Grey, Options, Outputs, TaskSpec, chosen_output, refuse
 
 _GROWN_BY = 2  # pixels of the map that a line's shorter side must have gained at least (PP-OCR)
 _SHORTEST_SIDE = 3  # whole pixels of the original: a quad with a side of no more is dropped (PP-OCR)
@@ -82,7 +82,7 @@ class TextDetectionTask:
 
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
-        names = ("iou_threshold", "class_agnostic", "top_k", "masks", "classes", "read_barcodes")
+        names = ("iou_threshold", "class_agnostic", "top_k", "masks", "classes", "read_barcodes", *OF_VECTORS, *OF_MAPS)
         refuse(options, names, "the model finds lines of text, which have no classes")
 
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> TextDetection:

@@ -12,7 +12,7 @@ from app.errors import EngineFailure, InvalidManifest
 from app.vision.header import Size
 from app.vision.preprocessing import Placement
 from app.vision.region import Region
-from app.vision.tasks import Grey, Options, Outputs, TaskSpec, chosen_output, refuse
+from app.vision.tasks import OF_BOXES, OF_MAPS, OF_VECTORS, Grey, Options, Outputs, TaskSpec, chosen_output, refuse
 
 
 class TextRecognitionSpec(TaskSpec):
@@ -71,7 +71,7 @@ class TextRecognitionTask:
 
     def check_options(self, options: Options) -> None:
         """See `Task.check_options`."""
-        names = ("iou_threshold", "max_detections", "class_agnostic", "top_k", "masks", "classes", "read_barcodes")
+        names = ("top_k", "classes", "read_barcodes", *OF_BOXES, *OF_VECTORS, *OF_MAPS)
         refuse(options, names, "the model reads one line of text, which has neither boxes nor classes")
 
     def finish(self, outputs: Outputs, placement: Placement, options: Options) -> TextRecognition:

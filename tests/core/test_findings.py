@@ -51,6 +51,17 @@ def test_a_turned_box_is_straightened_as_from_the_whole_picture(picture: Picture
     assert wanted.nbytes <= straightened_bytes(finding)
 
 
+@pytest.mark.parametrize("sides", [(2.0**24, 20), (20, 2.0**24), (900, 700)])
+def test_a_turned_box_that_is_much_larger_than_the_picture_is_left_out(sides: tuple[float, float]) -> None:
+    """What lies within would take more memory than there is, and fail everybody else's crops of the picture too."""
+    found = []
+    for size in (sides, (230, 130)):
+        quad = turned_box((100, 60), size, 30)
+        found.append(Finding((*quad.min(axis=0).tolist(), *quad.max(axis=0).tolist()), "", 1.0, {}, WHOLE, None, quad))
+    assert [finding for finding, _ in fitting(step(crop="quad"), found)] == found[1:]
+    assert len(fitting(step(), found)) == 2
+
+
 def test_a_part_of_a_part_ends_at_its_edges(picture: Picture) -> None:
     outer = Region(20, 10, 80, 70)
     finding = Finding((10.0, 30.0, 40.5, 90.0), "a", 1.0, {}, outer, crops.cut(picture, outer))

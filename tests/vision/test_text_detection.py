@@ -115,7 +115,11 @@ def test_an_output_that_is_no_map_is_refused_at_load() -> None:
         task().check({"map": np.full((1, 8, 8), -3, np.float32)})
 
 
-def test_options_that_mean_nothing_are_refused() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [Options(classes=("a",)), Options(normalize=True), Options(embedding_format="json"), Options(map_size="model")],
+)
+def test_options_that_mean_nothing_are_refused(options: Options) -> None:
     with pytest.raises(InvalidRequest, match="no classes"):
-        task().check_options(Options(classes=("a",)))
+        task().check_options(options)
     task().check_options(Options(score_threshold=0.4, max_detections=3))

@@ -88,6 +88,10 @@ def test_numbers_that_are_no_probabilities_are_a_failure(wrong: float) -> None:
         task().finish({"steps": np.full((3, 5), wrong, np.float32)}, PLACEMENT, DEFAULTS)
 
 
-def test_options_that_mean_nothing_are_refused() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [Options(max_detections=3), Options(normalize=True), Options(embedding_format="json"), Options(map_size="model")],
+)
+def test_options_that_mean_nothing_are_refused(options: Options) -> None:
     with pytest.raises(InvalidRequest, match="one line of text"):
-        task().check_options(Options(max_detections=3))
+        task().check_options(options)
