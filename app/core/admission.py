@@ -112,6 +112,10 @@ class Permit:
             if self.caller:
                 admission._by_caller[self.caller] += size
 
+    def may_ever_take(self, size: int) -> bool:
+        """Whether there is room for so many bytes where nobody else holds any."""
+        return size <= self._admission.limit.image_bytes
+
     def _refusal(self, size: int) -> Overloaded | None:
         """Why there is no room for so many bytes more, if there is none."""
         admission = self._admission

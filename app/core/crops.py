@@ -13,7 +13,7 @@ from app.core.limits import PictureLimits
 from app.core.model import Model
 from app.core.registry import Registry
 from app.core.request import AdmittedCrop, AdmittedRequest, Answer, Deadline, InferenceRequest, LaneWork
-from app.errors import RequestError
+from app.errors import ImageTooLarge, RequestError
 from app.telemetry import metrics, tracing
 from app.telemetry.tracing import Stage
 from app.vision import crops, image
@@ -61,6 +61,11 @@ class Crops:
         at_least = crops.covering(header.upright, regions, spec) if reduce else None
         self._limits.check_cut(header, len(admitted.request.image), model, at_least)
         taken = crops.cut_bytes(header, regions, image.reduction(header, at_least), spec.has_alpha)
+        if not permit.may_ever_take(len(admitted.request.image) + taken.kept):
+            raise ImageTooLarge(
+                f"The picture is {header.size.width} x {header.size.height} pixels; to look at parts of it would keep "
+                f"{taken.kept >> 20} MiB, which is more than all requests together may hold. Send a smaller one."
+            )
         permit.take_bytes(taken.kept)
         try:
             run = partial(_cut, admitted, tuple(regions), model, at_least, taken.copied)

@@ -209,12 +209,20 @@ async def test_what_is_cut_counts_as_bytes_in_flight_while_it_is_kept() -> None:
 
 
 async def test_no_room_for_the_pixels_is_said_before_anything_is_decoded() -> None:
-    budget = Budget(10, 2000, ROOMY.pixels)
+    budget = Budget(10, 10_000, ROOMY.pixels)
     with running_core(colour_model(MeanColourEngine()), budget=budget) as core:
         with core.admission.permit(Priority.INTERACTIVE) as other:
-            other.take_bytes(1500)
+            other.take_bytes(9_000)
             with pytest.raises(Overloaded):
                 await ask_all(core, stripes([RED] * 10), squares(10))
+        assert core.admission.used == Budget(0, 0, 0)
+
+
+async def test_pixels_for_which_there_is_never_room_are_not_refused_as_if_there_would_be() -> None:
+    """Who is told that the service is busy sends again, and for ever."""
+    with running_core(colour_model(MeanColourEngine()), budget=Budget(10, 1000, ROOMY.pixels)) as core:
+        with pytest.raises(ImageTooLarge, match="more than all requests together may hold"):
+            await ask_all(core, stripes([RED] * 10), squares(10))
         assert core.admission.used == Budget(0, 0, 0)
 
 

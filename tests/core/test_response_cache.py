@@ -1,6 +1,7 @@
 """Answers from before: whose they are, how long and how many of them are kept, and what a hit costs nobody."""
 
 import asyncio
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -218,6 +219,9 @@ def test_an_answers_memory_is_all_that_it_keeps_alive() -> None:
     assert held_bytes([whole, whole[1:], whole[2:]]) < 42_000
     assert held_bytes({"a": ("x" * 1000, [b"y" * 1000])}) > 2000
     assert held_bytes(np.frombuffer(bytes(5000), np.uint8)) >= 5000
+    lengths = [300 + number for number in range(1000)]
+    assert sys.getsizeof(lengths) + sum(map(sys.getsizeof, lengths)) <= held_bytes([lengths]) < 45_000
+    assert held_bytes([1, "x" * 1000]) > 1000  # not all of it are numbers
 
 
 async def test_a_large_pictures_digest_is_the_same() -> None:

@@ -138,12 +138,12 @@ async def test_a_full_service_answers_tile_by_tile() -> None:
 
 
 async def test_no_room_for_the_pixels_is_overloaded() -> None:
-    budget = Budget(9, 100_000, ROOMY.pixels)
+    budget = Budget(9, 300_000, ROOMY.pixels)
     with (
         running_core(box_model(BoxEngine()), limits=LIMITS, budget=budget) as core,
         core.admission.permit(Priority.INTERACTIVE) as other,
     ):
-        other.take_bytes(1)
+        other.take_bytes(250_000)
         with pytest.raises(Overloaded):
             await core.infer(tiled(picture(ROUND[0])))
 
