@@ -147,6 +147,7 @@ def test_letters_are_listed_filtered_and_told_whole(operator: httpx.Client, bus:
     assert [letter["robot_id"] for letter in mine] == ["r7"] * 3
     assert listed(operator, sent_before=mine[0]["sent_at"]) == []
     assert len(listed(operator, sent_after=mine[0]["sent_at"])) == 5
+    assert operator.get(f"/v1/dead-letters/{2**63}?queue=jobs").status_code == 400
     whole = operator.get(f"/v1/dead-letters/{mine[0]['sequence_number']}?queue=jobs").json()
     assert whole["properties"] == {"robot_id": "r7", "link": "https://a/b?sig=…"}
     assert whole["content_type"] == "image/png"
@@ -156,6 +157,13 @@ def test_letters_are_listed_filtered_and_told_whole(operator: httpx.Client, bus:
         assert operator.get(f"/v1/dead-letters?{wrong}").status_code == 400, wrong
     (queue,) = operator.get("/v1/queues").json()["queues"]
     assert (queue["queue"], queue["state"], queue["held"]) == ("jobs", "connected", 0)
+
+
+def test_a_letter_whose_content_type_is_no_text_is_told_whole(operator: httpx.Client, bus: BusThread) -> None:
+    bus.call(lambda broker: bury(broker, octets(b"?", message_id="odd", content_type=b"\xff\xfe")))
+    (odd,) = listed(operator)
+    whole = operator.get(f"/v1/dead-letters/{odd['sequence_number']}?queue=jobs")
+    assert whole.json()["content_type"] == r"b'\xff\xfe'"
 
 
 def test_the_picture_is_drawn_anew_and_within_limits(operator: httpx.Client, bus: BusThread, tmp_path: Path) -> None:
@@ -246,6 +254,8 @@ def test_dropping_takes_a_reason_and_what_is_seen_alone(operator: httpx.Client, 
         ("resubmit", {}, "either"),
         ("resubmit", {"numbers": ["1"], "matching": {}}, "either"),
         ("resubmit", {"numbers": ["one"]}, "numbers"),
+        ("resubmit", {"numbers": [str(2**63)]}, "sequence numbers end at"),
+        ("resubmit", {"numbers": ["1"], "up_to": "1"}, "up_to"),
         ("resubmit", {"matching": {}}, "duplicate_window"),
         ("resubmit", {"matching": {}, "options": {"modell": "a"}}, "modell"),
         ("resubmit", {"matching": {}, "options": {"score_threshold": 2}}, "score_threshold"),

@@ -242,6 +242,17 @@ async def test_what_the_queue_does_not_take_stays_and_the_others_go(capsys: pyte
         await until_async(lambda: bus.queue(DEAD).depths.locked == 0)
 
 
+async def test_one_that_cannot_be_copied_stays_and_the_others_go(capsys: pytest.CaptureFixture[str]) -> None:
+    async with graveyard(2) as bus:
+        bury(bus, message(9, application_properties={"cell": b"\xff"}), message(10))
+        assert not await resubmit(bus)
+        assert "its property 'cell' is bytes that are no text" in capsys.readouterr().out
+        assert ids(bus, DEAD) == ["m9"]
+        assert sorted(ids(bus, "jobs")) == ["m0", "m1", "m10", "m2", "m3"]
+        assert await drop(bus)
+        assert ids(bus, DEAD) == []
+
+
 async def test_a_queue_that_takes_nothing_is_said_and_all_stay() -> None:
     async with graveyard(3, "jobs,lock=60,full=2") as bus:
         for number in (77, 78):
