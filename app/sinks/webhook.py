@@ -89,8 +89,7 @@ class Webhook:
         }
 
     def _judge(self, response: aiohttp.ClientResponse) -> None:
-        """Nothing is read of the body, nor of the status's own phrase: what a stranger writes belongs into no log of ours.
-        """
+        """Neither the body nor the status's phrase is told: what a stranger writes belongs into no log of ours."""
         status = response.status
         if 200 <= status < 300:
             return
