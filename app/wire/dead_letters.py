@@ -11,6 +11,7 @@ MOST_LETTERS = 200
 MOST_SECONDS = 7 * 86_400
 _LARGEST_NUMBER = 2**63 - 1
 
+
 def _is_number_of_a_letter(text: str) -> str:
     if int(text) > _LARGEST_NUMBER:
         raise ValueError(f"sequence numbers end at {_LARGEST_NUMBER}")
