@@ -98,7 +98,7 @@ def copy_of(
 def unsendable(message: ServiceBusReceivedMessage) -> str:
     """Why the SDK can make no copy of a message; empty where it can. It sends bytes among the properties as text."""
     for name, value in _properties(message).items():
-        if isinstance(name, bytes) or isinstance(value, bytes):
+        if bytes in (type(name), type(value)):
             return f"its property {str(name)!r} is bytes that are no text, and cannot be sent from here. Drop it"
     return ""
 
