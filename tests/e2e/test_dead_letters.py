@@ -124,8 +124,13 @@ def test_a_camera_sees_nothing_and_a_viewer_changes_nothing(server: Server, meth
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "https://elsewhere.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}],
-    ids=["origin", "sandboxed", "fetch metadata"],
+    [
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"origin": "http://[::1"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+    ids=["origin", "sandboxed", "no origin at all", "fetch metadata"],
 )
 def test_a_page_of_elsewhere_may_not_even_with_a_key(
     operator: httpx.Client, bus: BusThread, headers: dict[str, str]
@@ -136,6 +141,13 @@ def test_a_page_of_elsewhere_may_not_even_with_a_key(
         assert refused.status_code == 403
         assert "other origins" in refused.json()["detail"]
     assert len(listed(operator)) == 1
+
+
+def test_the_consoles_own_page_may_behind_a_proxy_that_names_another_host(operator: httpx.Client) -> None:
+    headers = {"origin": "https://vision.example", "sec-fetch-site": "same-origin"}
+    assert operator.get("/v1/queues", headers=headers).status_code == 200
+    del headers["sec-fetch-site"]
+    assert operator.get("/v1/queues", headers=headers).status_code == 403
 
 
 def test_letters_are_listed_filtered_and_told_whole(operator: httpx.Client, bus: BusThread) -> None:
