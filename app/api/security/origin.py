@@ -17,11 +17,8 @@ def refuse_foreign_pages(request: Request) -> None:
     Over plain HTTP browsers send the origin alone; it is compared with the host, which proxies may have written anew.
     """
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    if site is not None:
-        is_own = site in _OWN
-    else:
-        is_own = origin is None or _host(origin) == request.headers.get("host")
-    if not is_own:
+    by_host = origin is None or _host(origin) == request.headers.get("host")
+    if not (by_host if site is None else site in _OWN):
         raise Forbidden("Pages of other origins may not do this.")
 
 
