@@ -153,6 +153,8 @@ class DeadLetters:
                 if found.keys() - others.keys():
                     heard = time.monotonic()
                 others |= found
+                for number in found.keys() - wanted:
+                    found[number].let_body_go()
                 for step in await _treat(link, [item for number, item in found.items() if number in wanted], treat):
                     wanted.discard(step.sequence_number)
                     del others[step.sequence_number]

@@ -173,6 +173,27 @@ async def test_one_from_the_midst_is_sent_again_and_the_others_are_as_they_were(
         await until_async(lambda: bus.queue(DEAD).depths.locked == 0)
 
 
+async def test_those_that_are_only_held_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[Any] = []
+    give_back = dead_letters._give_back
+
+    async def seen(link: Any, others: Any) -> None:
+        held.extend(others)
+        await give_back(link, others)
+
+    monkeypatch.setattr(dead_letters, "_give_back", seen)
+    async with graveyard(20) as bus:
+        assert await drop(bus, "m39")
+        assert len(held) == 39
+        for item in held:
+            assert item.message._message.data is None
+            assert item.message._raw_amqp_message._data_body is None
+        dead = bus.queue(DEAD)
+        await until_async(lambda: dead.depths.locked == 0)
+        assert [bytes(entry.body) for entry in dead.peek()] == [b"picture %d" % number for number in range(39)]
+        assert {entry.delivery_count for entry in dead.peek()} == {0}
+
+
 async def test_a_sequence_number_comes_before_a_message_id_and_an_id_must_be_one_letters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
