@@ -13,7 +13,6 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import SettingsConfigDict
 
 from app.errors import StartupError
-from app.host import cgroup
 from app.models_settings import ModelsSettings
 from app.queue_settings import QueueSettings
 from app.setting_types import Names, Port
@@ -335,26 +334,3 @@ def _refuse_unknown_variables() -> None:
     )
     if unknown:
         raise StartupError(f"Unknown setting {', '.join(unknown)}. The settings are listed in docs/configuration.md.")
-
-
-def environment_with(**variables: str) -> dict[str, str]:
-    """This process's environment for a child, with some variables changed; of the gRPC port there is only one."""
-    own = {name: value for name, value in os.environ.items() if name != "ROO_GRPC_PORT"}
-    return own | variables
-
-
-def usable_cores() -> int:
-    """CPU cores this process may use: its affinity, bounded by the cgroup's CPU quota (at least one)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cgroup.cpu_quota()
-    return cores if quota is None else max(1, min(cores, int(quota)))
-
-
-def forbid_unpickling() -> None:
-    """Have PyTorch load data only, never objects: its loader of exported programs falls back to unpickling."""
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-
-
-def silence_engine_telemetry() -> None:
-    """Switch off ONNX Runtime's usage reports, which are on by default; must run before it is imported."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

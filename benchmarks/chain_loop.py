@@ -13,10 +13,10 @@ from app.core.model import Model
 from app.core.request import AdmittedCrop, AdmittedRequest, InferenceRequest
 from app.engines import devices
 from app.engines.base import Array
+from app.host.process import usable_cores
 from app.loading import loader
 from app.loading.serving import Serving
 from app.repository import repository
-from app.settings import usable_cores
 from app.vision import crops, image
 from app.vision.region import region_of
 from app.vision.tasks import Options

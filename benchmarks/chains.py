@@ -25,8 +25,10 @@ from app.bench import machine
 from app.bench.contenders import READY_PATH
 from app.bench.measurements import Spread, spread
 from app.bench.processes import Child, sigterm_as_exit
-from app.settings import environment_with, load_settings
+from app.host.process import environment_with
+from app.settings import load_settings
 from benchmarks import chain_loop
+from benchmarks.callers import press
 from benchmarks.chain_loop import CLASSIFIER, CROPS, DETECTOR
 from benchmarks.command_line import ModelsDir, Out, start
 
@@ -51,24 +53,6 @@ def repository(root: Path, models_dir: Path) -> None:
     }
     (root / CHAIN).mkdir()
     (root / CHAIN / "pipeline.yaml").write_text(json.dumps({"steps": steps}))
-
-
-async def _press(port: int, pictures: list[bytes], way: str, concurrency: int, seconds: float) -> float:
-    """Pictures a second that `concurrency` callers get answered."""
-    answered, loop = 0, asyncio.get_running_loop()
-    begins = loop.time() + _WARM_SECONDS
-    ends = begins + seconds
-
-    async def caller(client: httpx.AsyncClient, number: int) -> None:
-        nonlocal answered
-        while loop.time() < ends:
-            await (_ask_chain if way == CHAIN else _ask_one_by_one)(client, pictures[number % len(pictures)])
-            number += 1
-            answered += begins <= loop.time()
-
-    async with httpx.AsyncClient(base_url=f"http://{_HOST}:{port}", timeout=60) as client:
-        await asyncio.gather(*(caller(client, number) for number in range(concurrency)))
-    return answered / (loop.time() - begins)  # what was under way at the end is waited for
 
 
 async def _ask(client: httpx.AsyncClient, model: str, picture: bytes, **options: Any) -> dict[str, Any]:
@@ -149,8 +133,10 @@ def measure(
                 if way == LOOP:
                     rates = tuple(loop.measure(count, _WARM_SECONDS, seconds) for count in (loop.threads, 1))
                 else:
+                    ask, url = _ask_chain if way == CHAIN else _ask_one_by_one, f"http://{_HOST}:{port}"
                     rates = tuple(
-                        asyncio.run(_press(port, pictures, way, count, seconds)) for count in (concurrency, 1)
+                        asyncio.run(press(url, ask, pictures, count, _WARM_SECONDS, seconds))
+                        for count in (concurrency, 1)
                     )
                 found[way].append(rates)
     out.mkdir(parents=True, exist_ok=True)

@@ -26,10 +26,10 @@ from app.engines import catalog
 from app.engines.base import EngineName
 from app.engines.devices import Device
 from app.errors import RooError
+from app.host.process import environment_with
 from app.loading import decode_placement, loader
 from app.loading.serving import Serving, choose_device
 from app.repository import repository
-from app.settings import environment_with
 from benchmarks.device_path import DeviceLoop
 from benchmarks.gpu_report import Findings
 from benchmarks.gpu_speed import busy, naive_rate

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from app.bench.load import HOST
+from app.host.process import silence_engine_telemetry
 from app.loading.serving import choose_device
 from app.repository import repository
 from app.repository.repository import ModelEntry
-from app.settings import silence_engine_telemetry
 from app.vision import preprocessing
 from app.vision.image import Size
 from app.vision.preprocessing import InputSpec, Placement

@@ -24,7 +24,8 @@ from app.bench.contenders import READY_PATH
 from app.bench.measurements import spread
 from app.bench.processes import Child, sigterm_as_exit
 from app.commands import add_ocr
-from app.settings import environment_with, usable_cores
+from app.host.process import environment_with, usable_cores
+from benchmarks.callers import press
 from benchmarks.command_line import Out, start
 from tests.parity.text_pictures import page
 
@@ -38,29 +39,16 @@ _WARM_SECONDS = 2.0
 console = Console(stderr=True)
 
 
-async def press(port: int, pictures: list[bytes], concurrency: int, seconds: float) -> float:
-    """Pictures a second that the service answers to so many callers; raises `ValueError` where one has no text."""
-    answered, loop = 0, asyncio.get_running_loop()
-    begins = loop.time() + _WARM_SECONDS
-    ends = begins + seconds
-
-    async def caller(client: httpx.AsyncClient, number: int) -> None:
-        nonlocal answered
-        while loop.time() < ends:
-            response = await client.post(f"/v1/models/{CHAIN}/predict", content=pictures[number % len(pictures)])
-            response.raise_for_status()
-            if not response.json()["lines"]:
-                raise ValueError("a page was answered without a line")
-            number += 1
-            answered += begins <= loop.time()
-
-    async with httpx.AsyncClient(base_url=f"http://{_HOST}:{port}", timeout=120) as client:
-        await asyncio.gather(*(caller(client, number) for number in range(concurrency)))
-    return answered / (loop.time() - begins)  # what was under way at the end is waited for
+async def ask(client: httpx.AsyncClient, picture: bytes) -> None:
+    """Have one page read; raises `ValueError` where the answer has no text."""
+    response = await client.post(f"/v1/models/{CHAIN}/predict", content=picture)
+    response.raise_for_status()
+    if not response.json()["lines"]:
+        raise ValueError("a page was answered without a line")
 
 
 def repeat(engines: list[RapidOCR], pictures: list[bytes], seconds: float) -> float:
-    """Pictures a second that these read, each in a thread of its own; raises `ValueError` as `press` does."""
+    """Pictures a second that these read, each in a thread of its own; raises `ValueError` as `ask` does."""
     begins = time.perf_counter() + _WARM_SECONDS
 
     def read(place: int) -> int:
@@ -113,6 +101,7 @@ def measure(
         options = ["--host", _HOST, "--port", "0", "--models-dir", str(root)]
         with Child("service", ["app", "serve", *options], Path(folder), environment=environment) as child:
             port, _ = child.wait_until_ready(READY_PATH)
+            url = f"http://{_HOST}:{port}"
             rapid = {DEFAULTS: engines_of(1, -1), PARALLEL: engines_of(usable_cores(), 1)}
             ways = [SERVICE, *rapid]
             found: dict[str, list[float]] = {way: [] for way in ways}
@@ -120,9 +109,10 @@ def measure(
                 for way in ways[number % len(ways) :] + ways[: number % len(ways)]:
                     console.print(f"round {number + 1} of {rounds}: {way} ...")
                     if way == SERVICE:
-                        found[way].append(asyncio.run(press(port, pictures, concurrency, seconds)))
+                        rate = asyncio.run(press(url, ask, pictures, concurrency, _WARM_SECONDS, seconds))
                     else:
-                        found[way].append(repeat(rapid[way], pictures, seconds))
+                        rate = repeat(rapid[way], pictures, seconds)
+                    found[way].append(rate)
     out.mkdir(parents=True, exist_ok=True)
     content = {"machine": asdict(machine.describe()), "concurrency": concurrency, "pages_per_second": found}
     (out / "ocr.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -16,10 +16,11 @@ from app.bench.engine_loop import UNREAD
 from app.bench.measurements import Measurement, percentile
 from app.core.model import Model
 from app.core.request import AdmittedRequest, InferenceRequest
+from app.host.process import usable_cores
 from app.loading import loader
 from app.loading.serving import Serving
 from app.repository import repository
-from app.settings import load_settings, usable_cores
+from app.settings import load_settings
 from app.vision import image
 
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from app.bench import load, machine, pictures
 from app.bench.measurements import Measurement, spread
 from app.bench.processes import sigterm_as_exit
-from app.settings import load_settings, usable_cores
+from app.host.process import usable_cores
+from app.settings import load_settings
 from app.vision import image
 from benchmarks import hostile_bodies, timed_models
 from benchmarks.command_line import ModelsDir, Out, Quick, start

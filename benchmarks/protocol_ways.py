@@ -16,8 +16,8 @@ from app.bench import load
 from app.bench.measurements import percentile
 from app.bench.processes import Child
 from app.errors import StartupError
+from app.host.process import usable_cores
 from app.rpc.messages import SERVICE
-from app.settings import usable_cores
 
 _WARM_SECONDS = 0.5
 

@@ -27,10 +27,11 @@ from app.bench.measurements import spread
 from app.bench.processes import POLL_SECONDS, START_SECONDS, Child, answers, sigterm_as_exit
 from app.bench.run import choose_model
 from app.errors import StartupError
+from app.host.process import environment_with
 from app.oip.datatypes import LENGTH, name_of
 from app.repository import repository
 from app.rpc.messages import message
-from app.settings import environment_with, load_settings
+from app.settings import load_settings
 from benchmarks import lean_grpc
 from benchmarks.command_line import Device, Model, ModelsDir, Out, start
 from benchmarks.peers import environments

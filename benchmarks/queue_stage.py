@@ -13,9 +13,9 @@ from typing import Any
 
 from app.bench.contenders import READY_PATH
 from app.bench.processes import Child
+from app.host.process import environment_with
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Robot
-from app.settings import environment_with
 from benchmarks.states import NOW, State
 
 JOBS, RESULTS = "jobs", "results"

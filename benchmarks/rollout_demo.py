@@ -29,9 +29,9 @@ from app.bench.plot import DPI, FAINT, INK, style
 from app.bench.processes import Child, sigterm_as_exit
 from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
+from app.host.process import environment_with
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Robot
-from app.settings import environment_with
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

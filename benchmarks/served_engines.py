@@ -20,7 +20,8 @@ from app.bench.load import HOST
 from app.bench.measurements import Measurement, cpu_ms, spread
 from app.bench.processes import Child, sigterm_as_exit
 from app.errors import StartupError
-from app.settings import environment_with, load_settings
+from app.host.process import environment_with
+from app.settings import load_settings
 from benchmarks.command_line import Model, ModelsDir, Out, Quick, start
 
 console = Console(stderr=True)

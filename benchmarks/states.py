@@ -11,7 +11,7 @@ from pathlib import Path
 from app.bench.load import HOST
 from app.bench.processes import Child
 from app.errors import StartupError
-from app.settings import environment_with, usable_cores
+from app.host.process import environment_with, usable_cores
 
 HERE = Path(__file__).resolve().parents[1]
 _MEMORY = "from app.settings import Settings; print(Settings().memory({lanes}))"

@@ -18,7 +18,8 @@ from app.bench.pictures import Workload
 from app.bench.processes import Child, sigterm_as_exit
 from app.bench.run import choose_model
 from app.errors import StartupError
-from app.settings import environment_with, load_settings
+from app.host.process import environment_with
+from app.settings import load_settings
 from benchmarks.command_line import Device, Model, ModelsDir, Out, start
 from benchmarks.queue_stage import Repository
 

@@ -30,7 +30,7 @@ from onnx import numpy_helper
 from app.bench.processes import Child, sigterm_as_exit
 from app.client import Client
 from app.errors import StartupError
-from app.settings import environment_with
+from app.host.process import environment_with
 
 BUNDLED = Path(__file__).parents[1] / "models" / "shelf"
 FORGOTTEN = 0.25

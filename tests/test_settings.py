@@ -9,7 +9,8 @@ import pytest
 
 from app import models_settings, queue_settings, settings, sink_settings
 from app.errors import StartupError
-from app.settings import Settings, environment_with, load_client_settings, load_settings, the_queue
+from app.host.process import environment_with
+from app.settings import Settings, load_client_settings, load_settings, the_queue
 
 ROOT = Path(__file__).parents[1]
 

@@ -26,8 +26,8 @@ from app.api.security.perimeter import Perimeter
 from app.core.health import Health
 from app.core.rollouts import Rollouts
 from app.core.service import InferenceService
+from app.host.process import usable_cores
 from app.loading.control import ModelControl
-from app.settings import usable_cores
 from app.telemetry.audit import Audit
 from app.wire.dead_letters import Removal, Resubmission
 from app.wire.releases import RolloutPlan, SharesChange

@@ -23,8 +23,8 @@ from app.vision import image
 from app.vision.detection import Detections
 from app.vision.maps import Maps
 from app.wire.notes import notes_of
-from app.wire.prediction import to_wire
 from app.wire.rendering import DrawnType, Renderer
+from app.wire.telling import to_wire
 
 MANY_DETECTIONS = 500
 POINTS_A_DETECTION = 3

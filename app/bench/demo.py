@@ -23,9 +23,10 @@ from app.bench.processes import Child, sigterm_as_exit
 from app.devbus.broker import Broker
 from app.devbus.limits import BrokerLimits
 from app.errors import StartupError
+from app.host.process import environment_with
 from app.servicebus.connection import Access
 from app.servicebus.robot import Picture, Reply, Robot
-from app.settings import Settings, environment_with
+from app.settings import Settings
 
 JOBS, RESULTS = "pictures", "results"
 PATIENCE_SECONDS = 60.0

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import app
-from app.settings import usable_cores
+from app.host.process import usable_cores
 
 PACKAGES = (
     "numpy",

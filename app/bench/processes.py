@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from app.errors import StartupError
-from app.settings import environment_with
+from app.host.process import environment_with
 
 START_SECONDS = 120.0
 STOP_SECONDS = 10.0

@@ -20,7 +20,8 @@ from app.bench.measurements import Measurement, spread
 from app.bench.processes import Child, sigterm_as_exit
 from app.bench.sweep_results import Point, SweepResults
 from app.errors import StartupError
-from app.settings import Settings, environment_with
+from app.host.process import environment_with
+from app.settings import Settings
 
 ENGINES = ("onnx", "openvino", "torch", "tensorrt")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")

@@ -16,13 +16,13 @@ from app.core.model import Model
 from app.engines import devices, onnx_weights
 from app.engines.base import EngineName
 from app.errors import InvalidManifest, StartupError
+from app.host.process import usable_cores
 from app.loading import loader
 from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.labels import checked_names, read_names
 from app.repository.manifest import FILE_NAME
 from app.repository.repository import INT8_FILE, MODEL_FILES
-from app.settings import usable_cores
 
 VERSION = "1"
 LABELS_FILE = "labels.txt"

@@ -28,7 +28,8 @@ from app.errors import InvalidRequest, RequestError, StartupError
 from app.settings import Settings
 from app.vision.class_names import ClassNames
 from app.wire.options import RequestOptions
-from app.wire.prediction import Prediction, to_wire
+from app.wire.prediction import Prediction
+from app.wire.telling import to_wire
 
 AT_ONCE = 8
 """Pictures asked for at the same time: enough to fill the lanes' batches, few enough to hold in memory."""

@@ -12,7 +12,7 @@ from app.engines import catalog, devices
 from app.engines.base import Array, Engine, EngineOptions
 from app.engines.library_errors import first_line
 from app.errors import InvalidManifest
-from app.settings import usable_cores
+from app.host.process import usable_cores
 from app.vision import image, preprocessing
 from app.vision.image import Size
 from app.vision.preprocessing import InputSpec, Placement

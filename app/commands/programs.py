@@ -16,7 +16,7 @@ from app.engines import catalog, devices
 from app.engines.base import Engine, EngineName, EngineOptions
 from app.engines.library_errors import first_line
 from app.errors import StartupError
-from app.settings import usable_cores
+from app.host.process import usable_cores
 
 OPSET = 17
 LARGEST_BATCH = 256

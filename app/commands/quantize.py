@@ -20,13 +20,13 @@ from app.core.model import Model
 from app.engines import devices
 from app.engines.base import Array, IntegerEngine
 from app.errors import InvalidManifest, RequestError, StartupError
+from app.host.process import usable_cores
 from app.loading import int8_trial, loader
 from app.loading.int8_trial import INTEGER_LAYERS
 from app.loading.serving import Serving
 from app.repository import repository
 from app.repository.manifest import FILE_NAME
 from app.repository.repository import EXAMPLES, INT8_FILE, ModelEntry
-from app.settings import usable_cores
 from app.vision import image, preprocessing
 
 FEWEST = 8

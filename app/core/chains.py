@@ -6,9 +6,10 @@ deadline, flow and source; models are leased for the length of the request, so t
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from app.core.admission import Permit
@@ -43,6 +44,7 @@ from app.core.request import (
 from app.errors import Draining, Loading, ModelNotFound, Overloaded, RequestError
 from app.repository.pipeline import ChainEntry, Pipeline, Step
 from app.telemetry import asked, metrics, tracing
+from app.telemetry.outcomes import outcome_told
 from app.vision import image
 from app.vision.header import Size
 from app.vision.region import Region
@@ -74,7 +76,7 @@ class Chains:
         """
         deadline = request.deadline or Deadline.after(self._timeout)
         request = replace(request, deadline=deadline, caching=None)  # what is kept is a model's answer
-        with _counted(chain, request), ExitStack() as leases:
+        with outcome_told(partial(_count, chain, request)), ExitStack() as leases:
             models = {
                 name: await self._lease(chain, step, request, leases) for name, step in chain.pipeline.steps.items()
             }
@@ -260,17 +262,5 @@ async def _together(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
         raise errors.exceptions[0] from None
 
 
-@contextmanager
-def _counted(chain: ChainEntry, request: InferenceRequest) -> Iterator[None]:
-    outcome = "defect"
-    try:
-        yield
-        outcome = "ok"
-    except RequestError as error:
-        outcome = error.code
-        raise
-    except asyncio.CancelledError:
-        outcome = "cancelled"
-        raise
-    finally:
-        metrics.chains.add(1, (request.source, chain.name, outcome))
+def _count(chain: ChainEntry, request: InferenceRequest, outcome: str) -> None:
+    metrics.chains.add(1, (request.source, chain.name, outcome))

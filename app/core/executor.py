@@ -223,7 +223,7 @@ class Executor:
         failure = classify(error)
         if failure is Failure.MEMORY:
             metrics.out_of_memory.add(1, (model.name, model.version))
-            model.lower_limit(size)
+            model.limit.lower(size)
             log.warning("no memory for a batch of %d on %s; at most %d now", size, model, model.max_batch_size)
         elif failure is Failure.DEVICE and self._capacity.device_failure is None:
             self._capacity.lose_device(first_line(error))
@@ -294,7 +294,7 @@ def _answer(model: Model, rows: list[_Row], outputs: list[dict[str, Array]], sta
     labels = (model.name, model.version)
     metrics.batch_size.record(len(rows), labels)
     metrics.batch_fill.record(len(rows) / model.max_batch_size, labels)
-    model.raise_limit(len(rows))
+    model.limit.note_fitted(len(rows))
     # Of a picture's crops many may be in one batch.
     members = {row.item.trace.span_id: row.item.trace for row in rows if row.item.trace is not None}
     bucket, traces = model.computed_rows(len(rows)), tuple(members.values())

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
+from app.core.batch_limit import BatchLimit
+from app.core.batch_rows import Rows, one_by_one, together
 from app.core.device_path import DevicePath
 from app.core.request import AdmittedCrop, AdmittedRequest, AdmittedRow, InferenceRequest, Item, LaneWork, PictureItem
 from app.core.working_memory import UNBOUNDED, WorkingMemory
@@ -28,9 +28,6 @@ from app.vision.tasks import AnyTask
 if TYPE_CHECKING:
     import torch
 
-Rows = TypeVar("Rows", Array, "torch.Tensor")
-"""A batch on the host or on the device."""
-
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
@@ -38,12 +35,6 @@ class Decoding:
 
     device: str
     reason: str
-
-
-RECOVERY_BATCHES = 100
-"""After so many full batches that fitted, a limit that was lowered for want of memory is doubled; each time that memory
-is short again, it takes twice as many.
-"""
 
 
 _LOADINGS = itertools.count()
@@ -99,13 +90,8 @@ class Model:
         self.row_output_bytes = 0
         self.device = device
         self._engines = tuple(engines)
-        self.max_batch_size = max_batch_size
-        self.batch_reason = batch_reason
+        self.limit = BatchLimit(max_batch_size, batch_reason)
         self.precision_reason = precision_reason
-        self._largest_batch = max_batch_size
-        self._told_reason = batch_reason
-        self._full_batches = 0
-        self._batches_to_recover = RECOVERY_BATCHES
         self.device_path: DevicePath | None = None
         self.decoding = Decoding("cpu", "nothing else was tried")
         self.memory = memory or WorkingMemory(UNBOUNDED)
@@ -117,6 +103,11 @@ class Model:
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"
+
+    @property
+    def max_batch_size(self) -> int:
+        """Most pictures in one batch, now."""
+        return self.limit.size
 
     @property
     def output_rows(self) -> tuple[TensorSpec, ...]:
@@ -144,7 +135,7 @@ class Model:
         try:
             return self._spare.pop()
         except IndexError:
-            return self.engine.host_buffer((self._largest_batch, *self.row_shape), self.row_dtype)
+            return self.engine.host_buffer((self.limit.largest, *self.row_shape), self.row_dtype)
 
     def give_back(self, buffer: Array) -> None:
         """Let somebody else have what `empty_batch` returned: a GPU's driver is slow to make such memory."""
@@ -163,7 +154,7 @@ class Model:
         if isinstance(admitted, AdmittedRow):
             out[...] = admitted.row
             return Prepared(None, 0.0)
-        spec = self.input_spec.for_picture(_asked(admitted))
+        spec = self.input_spec.for_picture(admitted.asked_size)
         if isinstance(admitted, AdmittedCrop):
             with self.memory.hold(admitted.picture.pixels[..., 0].size):  # a large one is halved before it is resized
                 return Prepared(preprocessing.prepare(admitted.picture, spec, out), 0.0)
@@ -187,7 +178,7 @@ class Model:
         if isinstance(admitted, AdmittedRow):
             return self.row_shape
         assert not isinstance(admitted, LaneWork)
-        return self.input_spec.for_picture(_asked(admitted)).shape
+        return self.input_spec.for_picture(admitted.asked_size).shape
 
     def rows_for(self, buffer: Array, admitted: Item) -> Array:
         """The rows that `buffer`, one of `empty_batch` or the beginning of one, has for pictures like this: the same
@@ -223,38 +214,19 @@ class Model:
 
         Raises `EngineFailure` where an output's length is not the batch's: rows must never shift to another caller.
         """
-        return self._rows(batch, self._engines[lane % len(self._engines)].run, padded)
+        return self._rows_of(batch, self._engines[lane % len(self._engines)].run, padded)
 
     def compute_on_device(self, batch: "torch.Tensor", lane: int = 0) -> list[dict[str, Array]]:
         """Like `compute`, for a finished batch on the GPU of this lane, whose engine must be a `TensorEngine`."""
         engine = self._engines[lane % len(self._engines)]
         assert isinstance(engine, TensorEngine)
-        return self._rows(batch, engine.run_on_device, padded_on_device)
-
-    def lower_limit(self, failed: int) -> None:
-        """Form smaller batches from now on: one of `failed` pictures did not fit into the device's memory."""
-        if self.max_batch_size < self._largest_batch:
-            self._batches_to_recover *= 2
-        self.max_batch_size = max(1, min(self.max_batch_size, failed // 2))
-        self._full_batches = 0
-        self.batch_reason = "larger ones did not fit into the device's memory"
-
-    def raise_limit(self, computed: int) -> None:
-        """Form larger batches again where memory has sufficed for long: one of so many pictures was computed."""
-        if self.max_batch_size >= self._largest_batch or computed < self.max_batch_size:
-            return
-        self._full_batches += 1
-        if self._full_batches >= self._batches_to_recover:
-            self._full_batches = 0
-            self.max_batch_size = min(self._largest_batch, self.max_batch_size * 2)
-            if self.max_batch_size == self._largest_batch:
-                self.batch_reason = self._told_reason
+        return self._rows_of(batch, engine.run_on_device, padded_on_device)
 
     def computed_rows(self, pictures: int) -> int:
         """How many rows the engine computes for so many: more where its batch dimension is fixed, or it has buckets."""
         if fixed := self.engine.input.batch_size:
             return -(-pictures // fixed) * fixed
-        return bucket(pictures, self._largest_batch) if self.device.kind == "cuda" else pictures
+        return bucket(pictures, self.limit.largest) if self.device.kind == "cuda" else pictures
 
     def finish(
         self, rows: Mapping[str, Array], placement: Placement | None, admitted: PictureItem | AdmittedRow
@@ -277,7 +249,7 @@ class Model:
 
             def grey() -> Picture:
                 if isinstance(admitted, AdmittedCrop):
-                    held.enter_context(self.memory.hold(_grey_bytes_of(admitted.picture)))
+                    held.enter_context(self.memory.hold(crop_grey_bytes(admitted.picture.pixels.shape)))
                     return crops.grey(admitted.picture)
                 taken = grey_bytes(admitted.header, len(request.image), self.input_spec.range)
                 held.enter_context(self.memory.hold(taken))
@@ -346,7 +318,7 @@ class Model:
 
     def _warm_up_size(self, engine: Engine, batch: Array) -> list[dict[str, Array]]:
         try:
-            return self._rows(batch, engine.warm_up, padded)
+            return self._rows_of(batch, engine.warm_up, padded)
         except Exception as error:  # whatever an engine raises here means: it cannot compute what the manifest says
             raise InvalidManifest(
                 f"{self}: the model fails on a batch of {len(batch)} of shape "
@@ -355,19 +327,12 @@ class Model:
                 f"of {engine.input.dtype}."
             ) from error
 
-    def _rows(
+    def _rows_of(
         self, batch: Rows, run: Callable[[Rows], dict[str, Array]], pad: Callable[[Rows, int], Rows]
     ) -> list[dict[str, Array]]:
         if not self._batch_dimension:
-            return [run(batch[index : index + 1]) for index in range(len(batch))]
-        fixed = self.engine.input.batch_size
-        outputs = run(batch) if fixed in (None, len(batch)) else self._compute_in_chunks(batch, fixed, run, pad)
-        for name, rows in outputs.items():
-            if len(rows) != len(batch):
-                raise EngineFailure(
-                    f"The model {self.name} returned {len(rows)} rows of {name} for {len(batch)} pictures."
-                )
-        return [{name: rows[index] for name, rows in outputs.items()} for index in range(len(batch))]
+            return one_by_one(batch, run)
+        return together(batch, run, pad, self.engine.input.batch_size)
 
     def _check_outputs(self, rows: Mapping[str, Array]) -> None:
         try:
@@ -375,35 +340,7 @@ class Model:
         except InvalidManifest as error:
             raise InvalidManifest(f"{self}: model.yaml: {error}") from None
 
-    def _compute_in_chunks(
-        self, batch: Rows, size: int, run: Callable[[Rows], dict[str, Array]], pad: Callable[[Rows, int], Rows]
-    ) -> dict[str, Array]:
-        """A graph with a fixed batch dimension is called as often as needed; the last call is padded."""
-        chunks = []
-        for start in range(0, len(batch), size):
-            chunk = batch[start : start + size]
-            outputs = run(pad(chunk, size))
-            for name, rows in outputs.items():
-                if len(rows) != size:
-                    raise EngineFailure(
-                        f"The model {self.name} returned {len(rows)} rows of {name} for {size} pictures."
-                    )
-            chunks.append({name: rows[: len(chunk)] for name, rows in outputs.items()})
-        return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
-
 
 def _specimen() -> AdmittedRequest:
     data = image.specimen()
     return AdmittedRequest(InferenceRequest(data, request_id="warm-up"), image.read_header(data))
-
-
-def _grey_bytes_of(crop: Picture) -> int:
-    height, width, channels = crop.pixels.shape
-    return crop_grey_bytes(height * width, channels == 4)
-
-
-def _asked(admitted: PictureItem) -> Size:
-    """The size of what is asked about, in pixels of the upright original."""
-    if isinstance(admitted, AdmittedCrop):
-        return admitted.picture.size
-    return admitted.header.upright if admitted.region is None else admitted.region.size

@@ -99,6 +99,11 @@ class AdmittedRequest:
         """Of the upright original, to which the answer's coordinates belong."""
         return self.header.upright
 
+    @property
+    def asked_size(self) -> Size:
+        """Of what is asked about."""
+        return self.header.upright if self.region is None else self.region.size
+
 
 @dataclass(frozen=True, slots=True)
 class TensorRequest:
@@ -137,6 +142,11 @@ class AdmittedCrop:
     @property
     def size(self) -> Size:
         """The crop's own."""
+        return self.picture.size
+
+    @property
+    def asked_size(self) -> Size:
+        """The same: all of it is asked about."""
         return self.picture.size
 
 

@@ -40,9 +40,9 @@ from app.errors import (
     ModelNotFound,
     Overloaded,
     PayloadTooLarge,
-    RequestError,
 )
 from app.telemetry import asked, metrics, tracing
+from app.telemetry.outcomes import outcome_told
 
 
 class InferenceService:
@@ -141,23 +141,13 @@ class InferenceService:
         self, request: InferenceRequest | TensorRequest, leased: Model | None, count: int = 1
     ) -> Iterator[tuple[Model, "_Counted"]]:
         """The model that is asked, leased; so many pictures or rows are counted by their outcome."""
-        outcome, labels, counted = "defect", (request.source, "", ""), _Counted(count)
+        labels, counted = (request.source, "", ""), _Counted(count)
         key = request.key or request.request_id
         lease = self.registry.lease(request.model, request.version, key) if leased is None else nullcontext(leased)
-        try:
-            with lease as model:
-                labels = (request.source, model.name, model.version)
-                asked.note(model.name, model.version)
-                yield model, counted
-            outcome = "ok"
-        except RequestError as error:
-            outcome = error.code
-            raise
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        finally:
-            metrics.requests.add(counted.pictures, (*labels, outcome))
+        with outcome_told(lambda outcome: metrics.requests.add(counted.pictures, (*labels, outcome))), lease as model:
+            labels = (request.source, model.name, model.version)
+            asked.note(model.name, model.version)
+            yield model, counted
 
     def refuse_waiting(self, source: str) -> int:
         """Answer what no lane has taken yet from one front with `Draining`; returns how many there were."""

@@ -1,7 +1,7 @@
 """ONNX Runtime, imported: its usage reports are switched off before, and where it is missing one line says so."""
 
 from app.engines.library_errors import missing
-from app.settings import silence_engine_telemetry
+from app.host.process import silence_engine_telemetry
 
 silence_engine_telemetry()
 

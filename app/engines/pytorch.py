@@ -19,7 +19,7 @@ from app.engines.buckets import bucket, padded_on_device
 from app.engines.devices import Device
 from app.engines.library_errors import first_line, not_installed
 from app.errors import EngineUnavailable, InvalidManifest
-from app.settings import forbid_unpickling
+from app.host.process import forbid_unpickling
 
 try:
     import torch

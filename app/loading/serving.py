@@ -9,9 +9,10 @@ from app.core.working_memory import UNBOUNDED, WorkingMemory
 from app.engines import catalog, devices, onnx_cuda
 from app.engines.base import EngineName, Precision
 from app.engines.devices import Device
+from app.host.process import usable_cores
 from app.loading.decode_placement import GpuDecode
 from app.loading.verdicts import Verdicts
-from app.settings import Settings, usable_cores
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.repository.signatures import Trust  # only those who ask for signatures wait for its import

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from app.core.shadow import Difference
-from app.wire.prediction import to_wire
+from app.wire.telling import to_wire
 
 log = logging.getLogger(__name__)
 

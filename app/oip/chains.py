@@ -14,7 +14,7 @@ from app.errors import InvalidRequest
 from app.oip import datatypes, pictures
 from app.oip.call import Call, InputTensor, OutputTensor
 from app.repository.pipeline import ChainEntry
-from app.wire.prediction import to_wire
+from app.wire.telling import to_wire
 
 OUTPUT = "answers"
 PLATFORM = "roo_vision_chain"

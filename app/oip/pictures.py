@@ -16,7 +16,7 @@ from app.vision.detection import Detections
 from app.vision.embedding import Embedding
 from app.vision.maps import Maps
 from app.vision.segmentation import UNKNOWN, Segmentation
-from app.wire.prediction import relative
+from app.wire.telling import relative
 
 INPUT = "image"
 """The input of encoded pictures, of BYTES; a graph's own input of that name has another datatype."""

@@ -20,6 +20,7 @@ from app.errors import (
     ResultTooLarge,
     StorageUnavailable,
 )
+from app.host.process import usable_cores
 from app.servicebus import results
 from app.servicebus.breaker import Breaker
 from app.servicebus.claimcheck import BlobStore
@@ -28,7 +29,6 @@ from app.servicebus.keeping import Keeping
 from app.servicebus.message import Job, MessageOptions, read_job
 from app.servicebus.outboxes import Outboxes
 from app.servicebus.results import Bodies, Replies
-from app.settings import usable_cores
 from app.telemetry import tracing
 from app.vision import image
 from app.wire.notes import notes_of

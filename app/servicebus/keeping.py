@@ -10,10 +10,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from app.errors import RequestError, ResultRefused, ResultsUnavailable
+from app.errors import ResultRefused, ResultsUnavailable
 from app.servicebus.breaker import LIMIT, Breaker
 from app.sinks.base import Finding, Sink
 from app.telemetry import metrics, tracing
+from app.telemetry.outcomes import outcome_told
 
 _MOST_UNFINISHED = 2048
 
@@ -80,20 +81,14 @@ class Keeping:
             self._kept.popitem(last=False)
 
     async def _keep(self, sink: Sink, finding: Finding, request_id: str, breaker: Breaker) -> None:
-        started, outcome = time.monotonic(), "defect"
-        try:
-            with tracing.keeping(sink.kind):
-                await self._try_to_keep(sink, finding, request_id, breaker)
-            outcome = "kept"
-        except RequestError as error:
-            outcome = error.code
-            raise
-        except asyncio.CancelledError:
-            outcome = "cancelled"
-            raise
-        finally:
+        started = time.monotonic()
+
+        def tell(outcome: str) -> None:
             metrics.sink_results.add(1, (sink.kind, outcome))
             metrics.sink_seconds.record(time.monotonic() - started, (sink.kind,))
+
+        with outcome_told(tell, success="kept"), tracing.keeping(sink.kind):
+            await self._try_to_keep(sink, finding, request_id, breaker)
 
     async def _try_to_keep(self, sink: Sink, finding: Finding, request_id: str, breaker: Breaker) -> None:
         try:

@@ -14,7 +14,7 @@ from app.errors import ReplyRefused
 from app.servicebus.message import Job
 from app.sinks.base import Finding
 from app.telemetry import tracing
-from app.wire.prediction import to_wire
+from app.wire.telling import to_wire
 
 _ID_DIGITS = 32
 

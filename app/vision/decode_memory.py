@@ -58,10 +58,12 @@ def grey_bytes(header: ImageHeader, file_bytes: int, levels: Levels = FULL_RANGE
     return max(decoding, written + max(turned, _sought(pixels))) + _FILE_COPIES * file_bytes + _BESIDE
 
 
-def crop_grey_bytes(pixels: int, transparent: bool) -> int:
-    """Most bytes that are taken at once while `crops.grey` makes a crop of so many pixels grey, which has perhaps an
-    alpha channel, and barcodes are read in the result.
+def crop_grey_bytes(shape: tuple[int, ...]) -> int:
+    """Most bytes that are taken at once while `crops.grey` makes a crop of this shape grey (height, width, 3 or 4
+    channels), and barcodes are read in the result.
     """
+    height, width, channels = shape
+    pixels, transparent = height * width, channels == 4
     laying_on_white = _LAID_ON_WHITE * pixels if transparent else pixels
     return max(laying_on_white, pixels + _sought(pixels)) + _BESIDE
 

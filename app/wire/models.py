@@ -105,7 +105,7 @@ def to_model_info(versions: list[Model], route: Route, *, default: bool) -> Mode
                 decode_device=model.decoding.device,
                 decode_reason=model.decoding.reason,
                 max_batch_size=model.max_batch_size,
-                batch_reason=model.batch_reason,
+                batch_reason=model.limit.reason,
                 input_shape=list(model.row_shape),
                 input_dtype=model.row_dtype.name,
             )

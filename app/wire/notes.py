@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core.request import InferenceResult
-from app.wire.prediction import to_crop
+from app.wire.telling import to_crop
 
 Notes = Sequence[Sequence[str]]
 

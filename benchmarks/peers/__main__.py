@@ -27,7 +27,7 @@ from app.bench.processes import Child, sigterm_as_exit
 from app.bench.results import in_range
 from app.bench.run import turns
 from app.errors import StartupError
-from app.settings import environment_with
+from app.host.process import environment_with
 from benchmarks.command_line import FAILED, OK, Out, Quick, start
 from benchmarks.peers import environments, network
 from benchmarks.peers.family import Family, Peer

@@ -17,7 +17,8 @@ from app.errors import DeadlineExceeded, Draining, EngineFailure, ModelNotFound
 from app.telemetry import metrics
 from app.vision import image
 from app.vision.tasks import Options
-from app.wire.prediction import Prediction, to_wire
+from app.wire.prediction import Prediction
+from app.wire.telling import to_wire
 from tests.fixtures.chains import (
     ONE_STEP,
     SIDE,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from app.core.admission import Budget
+from app.core.batch_limit import RECOVERY_BATCHES
 from app.core.health import Health
 from app.core.limits import PictureLimits
-from app.core.model import RECOVERY_BATCHES, Model
+from app.core.model import Model
 from app.core.registry import Registry
 from app.core.request import Priority
 from app.core.working_memory import WorkingMemory
@@ -472,20 +473,20 @@ async def test_a_defect_is_an_outcome_of_its_own(monkeypatch: pytest.MonkeyPatch
 
 async def test_a_lowered_limit_recovers_where_memory_suffices_for_long() -> None:
     model = colour_model(MeanColourEngine(), max_batch_size=8)
-    model.lower_limit(4)
+    model.limit.lower(4)
     assert model.max_batch_size == 2
     for _ in range(RECOVERY_BATCHES):
-        model.raise_limit(1)
+        model.limit.note_fitted(1)
     assert model.max_batch_size == 2  # they were not full
     for _ in range(2 * RECOVERY_BATCHES):
-        model.raise_limit(model.max_batch_size)
-    assert (model.max_batch_size, model.batch_reason) == (8, "the manifest's")
+        model.limit.note_fitted(model.max_batch_size)
+    assert (model.max_batch_size, model.limit.reason) == (8, "the manifest's")
     for _ in range(2):
-        model.lower_limit(4)
+        model.limit.lower(4)
     for _ in range(2 * RECOVERY_BATCHES - 1):
-        model.raise_limit(2)
+        model.limit.note_fitted(2)
     assert model.max_batch_size == 2  # twice as long as before, memory having been short again
-    model.raise_limit(2)
+    model.limit.note_fitted(2)
     assert model.max_batch_size == 4
 
 

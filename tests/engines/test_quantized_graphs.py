@@ -50,7 +50,7 @@ def test_no_picture_changes_its_neighbours_answer(tmp_path: Path, engine: Engine
     entry = read_entry(folder)
     serving = calibration.calibrate(entry, Serving(CPU, calibrate=True))
     (model,) = loader.load(entry, serving)
-    assert (model.max_batch_size, model.batch_reason) == (1, loader.ONE_BY_ONE)
+    assert (model.max_batch_size, model.limit.reason) == (1, loader.ONE_BY_ONE)
     grey = np.full((1, 3, 16, 16), 0.1, np.float32)
     white = np.ones((1, 3, 16, 16), np.float32)
     alone = model.compute(grey)[0]["scores"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app import main, settings
-from app.host import cgroup
+from app.host import cgroup, process
 
 PAGES = 9223372036854771712
 """What version 1 says where nothing is limited."""
@@ -117,7 +117,7 @@ def test_limits_are_read(tmp_path: Path, files: dict[str, object], cores: float 
 def test_a_lane_is_a_whole_core(monkeypatch: pytest.MonkeyPatch, quota: float | None, lanes: int) -> None:
     monkeypatch.setattr(cgroup, "cpu_quota", lambda: quota)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    assert settings.usable_cores() == lanes
+    assert process.usable_cores() == lanes
 
 
 @pytest.mark.parametrize(("limit", "warned"), [(None, False), (2**30, False), (2**28, True)])

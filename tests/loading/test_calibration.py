@@ -184,7 +184,7 @@ def test_a_model_is_loaded_with_what_was_measured(tmp_path: Path) -> None:
     entry = read_entry(add_colour_model(tmp_path, batching={"max_size": 8, "max_size_cpu": 2}))
     serving = calibrated(entry)
     (model,) = loader.load(entry, serving)
-    assert (model.max_batch_size, model.batch_reason) == serving.batches["colour", "1"]
+    assert (model.max_batch_size, model.limit.reason) == serving.batches["colour", "1"]
 
 
 def test_nothing_is_tried_on_a_gpu_or_where_it_is_switched_off(tmp_path: Path) -> None:

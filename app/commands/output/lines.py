@@ -9,7 +9,8 @@ from app.commands.output.base import Answered, Output, Wanted, new_file
 from app.commands.output.places import places_in_shares
 from app.vision.image import Size
 from app.wire.masks import AnyMask, MaskPng, Polygons
-from app.wire.prediction import Box, Detection, Line, Prediction, TaskAnswer, relative
+from app.wire.prediction import Box, Detection, Line, Prediction, TaskAnswer
+from app.wire.telling import relative
 from app.wire.text import TextLine
 
 _DECIMALS = 6
