@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 2.0
 MOST_PAGES = 500
+PAGE_SECONDS = 60.0
+"""Until a page has to ask again, and so to show a key that is still good."""
 MEDIA_TYPE = "text/event-stream"
 _ENDED = b""
 
@@ -44,18 +46,23 @@ class Live:
         return self._pages
 
     async def events(self) -> AsyncGenerator[bytes]:
-        """The last event at once, then each as it is made, until `close`. Raises `Overloaded` for too many pages."""
+        """The last event at once, then each as it is made, for `PAGE_SECONDS` or until `close`. Raises `Overloaded` for
+        too many pages.
+        """
         if self._pages >= MOST_PAGES:
             raise Overloaded(f"{MOST_PAGES} pages are looking already.", retry_after=EVERY_SECONDS)
+        if self._closed:
+            return
+        ends = time.monotonic() + PAGE_SECONDS
         self._pages += 1
         try:
-            if self._sampling is None and not self._closed:
+            if self._sampling is None:
                 self._last = _ENDED
                 self._next = asyncio.get_running_loop().create_future()
                 self._sampling = asyncio.create_task(self._run(), name="live figures")
             elif self._last:
                 yield self._last
-            while not self._closed and self._next is not None:
+            while not self._closed and self._next is not None and time.monotonic() < ends:
                 event = await asyncio.shield(self._next)
                 if event == _ENDED:
                     return

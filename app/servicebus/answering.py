@@ -130,9 +130,11 @@ class Answering:
                 self.begun -= 1
             annotated_url = await self._annotate(picture, result, job.options, deadline)
         bodies = await self._sized(results.body_of(job, result, annotated_url), result, entity)
+        number = message.sequence_number or 0
         # First where a repetition changes nothing: what fails there is in no queue yet.
         await self._keeping.keep(
             lambda sink: results.finding_of(message, result, bodies.within(sink.most_bytes)),
+            number,
             result.request_id,
             self.breaker,
         )
@@ -141,7 +143,7 @@ class Answering:
             with tracing.sending(entity):
                 reply = results.message_of(message, result, body, job.options.robot_id)
                 await self._send(entity, reply, len(body))
-        self._keeping.forget(results.result_id(result.request_id, result.model, result.version))
+        self._keeping.forget(results.result_id(result.request_id, result.model, result.version), number)
 
     def _destination(self, message: ServiceBusReceivedMessage, request_id: str) -> str | None:
         """Where the result goes beside the sinks, or None where it goes to these alone.

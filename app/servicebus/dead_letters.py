@@ -20,7 +20,7 @@ from azure.servicebus.exceptions import MessageLockLostError, MessagingEntityNot
 from app.errors import StartupError
 from app.queue_source import QueueSource, hint_where_missing
 from app.servicebus.connection import Connection
-from app.servicebus.letter import DeadLetter, copy_of, letter_of
+from app.servicebus.letter import DeadLetter, copy_of, letter_of, unsendable
 from app.servicebus.link_errors import LinkLost, speaking, words
 from app.servicebus.peeking import Peeking
 from app.servicebus.receiver import Received, Receiver
@@ -153,6 +153,8 @@ class DeadLetters:
                 if found.keys() - others.keys():
                     heard = time.monotonic()
                 others |= found
+                for number in found.keys() - wanted:
+                    found[number].let_body_go()
                 for step in await _treat(link, [item for number, item in found.items() if number in wanted], treat):
                     wanted.discard(step.sequence_number)
                     del others[step.sequence_number]
@@ -207,15 +209,19 @@ async def _send(sender: ServiceBusSender, batch: list[Received], changes: Mappin
 
     Raises `LinkLost`, and the broker's answer where it takes none of several.
     """
-    refused: dict[int, str] = {}
-    last: ServiceBusError | None = None
-    copies = {int(item.message.sequence_number or 0): copy_of(item.message, changes) for item in batch}
-    if await _is_stored(sender, list(copies.values())) is None:
+    letters = {int(item.message.sequence_number or 0): item.message for item in batch}
+    refused = {number: why for number, letter in letters.items() if (why := unsendable(letter))}
+    copies = {number: copy_of(letter, changes) for number, letter in letters.items() if number not in refused}
+    if not copies or await _is_stored(sender, list(copies.values())) is None:
         return refused
+    last: ServiceBusError | None = None
+    taken = 0
     for number, copy in copies.items():
         if (error := await _is_stored(sender, [copy])) is not None:
             last, refused[number] = error, f"the queue does not take it: {words(error)}"
-    if last is not None and len(refused) == len(copies) > 1:
+        else:
+            taken += 1
+    if last is not None and not taken and len(copies) > 1:
         raise last
     return refused
 

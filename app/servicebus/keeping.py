@@ -18,6 +18,9 @@ from app.telemetry.outcomes import outcome_told
 
 _MOST_UNFINISHED = 2048
 
+_Answered = tuple[str, int]
+"""A result's id, and the sequence number of its message: one that was sent again may ask for something else."""
+
 
 class Keeping:
     """The sinks of all queues; with none, everything is kept at once."""
@@ -26,7 +29,7 @@ class Keeping:
         self.sinks = tuple(sinks)
         self._refusals = {sink.name: LIMIT for sink in sinks}
         """Of each sink, how many results in a row it has refused; as many as are believed until it has taken one."""
-        self._kept: OrderedDict[str, set[str]] = OrderedDict()
+        self._kept: OrderedDict[_Answered, set[str]] = OrderedDict()
         """Of results that are not everywhere yet, which sinks have them: while another is away they are not asked again
         at each try."""
 
@@ -35,22 +38,24 @@ class Keeping:
         """What the sinks are told apart by."""
         return frozenset(sink.name for sink in self.sinks)
 
-    async def keep(self, finding_for: Callable[[Sink], Finding], request_id: str, breaker: Breaker) -> None:
+    async def keep(
+        self, finding_for: Callable[[Sink], Finding], sequence_number: int, request_id: str, breaker: Breaker
+    ) -> None:
         """Returns once every sink has what `finding_for` makes for it; all are tried, whatever becomes of the others.
 
         Raises `ResultsUnavailable` where one may have it later, else what one raised that never will.
         """
         outcomes = await asyncio.gather(
-            *(self._keep_once(sink, finding_for(sink), request_id, breaker) for sink in self.sinks),
+            *(self._keep_once(sink, finding_for(sink), sequence_number, request_id, breaker) for sink in self.sinks),
             return_exceptions=True,
         )
         errors = [outcome for outcome in outcomes if outcome is not None]
         if errors:
             raise next((error for error in errors if isinstance(error, ResultsUnavailable)), errors[0])
 
-    def forget(self, finding_id: str) -> None:
+    def forget(self, finding_id: str, sequence_number: int) -> None:
         """A result is everywhere: its repetition, should one come, is kept anew."""
-        self._kept.pop(finding_id, None)
+        self._kept.pop((finding_id, sequence_number), None)
 
     async def check(self, breaker: Breaker) -> None:
         """Say at the start, and not with the first message, which sinks take nothing."""
@@ -64,11 +69,14 @@ class Keeping:
         """Close their connections."""
         await asyncio.gather(*(sink.close() for sink in self.sinks))
 
-    async def _keep_once(self, sink: Sink, finding: Finding, request_id: str, breaker: Breaker) -> None:
-        if sink.name in self._kept.get(finding.id, ()):
+    async def _keep_once(
+        self, sink: Sink, finding: Finding, sequence_number: int, request_id: str, breaker: Breaker
+    ) -> None:
+        answered = (finding.id, sequence_number)
+        if sink.name in self._kept.get(answered, ()):
             return
         await self._keep(sink, finding, request_id, breaker)
-        self._kept.setdefault(finding.id, set()).add(sink.name)
+        self._kept.setdefault(answered, set()).add(sink.name)
         while len(self._kept) > _MOST_UNFINISHED:
             self._kept.popitem(last=False)
 

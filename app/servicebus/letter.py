@@ -57,7 +57,7 @@ def letter_of(message: ServiceBusReceivedMessage) -> DeadLetter:
         delivery_count=message.delivery_count or 0,
         sent_at=message.enqueued_time_utc,
         robot_id=robot_id,
-        content_type=message.content_type,
+        content_type=None if message.content_type is None else str(message.content_type),
         correlation_id=message.correlation_id,
         reply_to=message.reply_to,
         session_id=message.session_id,
@@ -93,6 +93,14 @@ def copy_of(
         **fields,
     )
     return copy if message.body_type is AmqpMessageBodyType.DATA else _with_body(copy, message)
+
+
+def unsendable(message: ServiceBusReceivedMessage) -> str:
+    """Why the SDK can make no copy of a message; empty where it can. It sends bytes among the properties as text."""
+    for name, value in _properties(message).items():
+        if bytes in (type(name), type(value)):
+            return f"its property {str(name)!r} is bytes that are no text, and cannot be sent from here. Drop it"
+    return ""
 
 
 def _changed(message: ServiceBusReceivedMessage, changes: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:

@@ -11,6 +11,8 @@ TRIES = 4
 FIRST_PAUSE = 0.2
 LONGEST_WAIT = 10.0
 """Seconds that are waited for here where the other side asks for patience; the breaker waits for what is longer."""
+LONGEST_PATIENCE = 600.0
+"""Seconds for which one answer may put all off: the other side, or what stands before it, may say anything."""
 
 
 class TryAgain(Exception):
@@ -18,7 +20,7 @@ class TryAgain(Exception):
 
     def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(retry_after, LONGEST_PATIENCE)
 
 
 class Persistence:

@@ -5,6 +5,7 @@ import math
 import socket
 import time
 from collections.abc import Collection, Sequence
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -20,6 +21,7 @@ TOTAL_SECONDS = 15.0
 """How long one try may take, to the last header of its answer."""
 _PASSING = (408, 425, 429)
 """What a receiver answers, besides 5xx, that may take the same a moment later."""
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _REFUSED = (400, 422)
 """What it answers where it will never take this body."""
 
@@ -87,11 +89,11 @@ class Webhook:
         }
 
     def _judge(self, response: aiohttp.ClientResponse) -> None:
-        """Nothing is read of the body: what a stranger writes belongs into no log of ours."""
+        """Neither the body nor the status's phrase is told: what a stranger writes belongs into no log of ours."""
         status = response.status
         if 200 <= status < 300:
             return
-        said = f"{self.name} answers {status} {response.reason or ''}".strip()
+        said = f"{self.name} answers {status} {_PHRASES.get(status, '')}".strip()
         if status in _PASSING or status >= 500:
             raise TryAgain(f"{said}.", _seconds(response.headers.get("Retry-After")))
         if status == 413:

@@ -28,7 +28,7 @@ class Audit:
         self._latest: deque[Entry] = deque(maxlen=KEPT)
         if path is not None:
             try:
-                path.open("a").close()
+                _end_last_line(path)
                 self._latest.extend(_entries(path))
             except OSError as error:
                 raise StartupError(f"ROO_AUDIT_LOG: {path} cannot be written: {error.strerror}.") from None
@@ -41,7 +41,7 @@ class Audit:
         logs.tell(log, logging.INFO, f"{caller}: {action}", {"audit": action, "caller": caller, **_plain(what)})
         if self._path is not None:
             try:
-                with self._path.open("a") as file:
+                with self._path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             except OSError as error:
                 log.error("%s cannot be written: %s", self._path, error.strerror)
@@ -51,9 +51,19 @@ class Audit:
         return list(reversed(self._latest))
 
 
+def _end_last_line(path: Path) -> None:
+    """What a crash left of a line must not take the next entry along."""
+    with path.open("ab") as file:
+        if size := file.tell():
+            with path.open("rb") as written:
+                written.seek(size - 1)
+                if written.read() != b"\n":
+                    file.write(b"\n")
+
+
 def _entries(path: Path) -> list[Entry]:
     """The last entries of a file; a line that is none, such as half a one of a crash, is passed over."""
-    with path.open(errors="replace") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         lines = deque(file, maxlen=KEPT)
     found = []
     for line in lines:

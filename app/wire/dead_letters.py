@@ -2,15 +2,23 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from app.wire.options import RequestOptions
 
 MOST_NUMBERS = 1000
 MOST_LETTERS = 200
 MOST_SECONDS = 7 * 86_400
+_LARGEST_NUMBER = 2**63 - 1
 
-Number = Annotated[str, Field(pattern=r"^[0-9]{1,19}$")]
+
+def _is_number_of_a_letter(text: str) -> str:
+    if int(text) > _LARGEST_NUMBER:
+        raise ValueError(f"sequence numbers end at {_LARGEST_NUMBER}")
+    return text
+
+
+Number = Annotated[str, Field(pattern=r"^[0-9]{1,19}$"), AfterValidator(_is_number_of_a_letter)]
 """A sequence number, as text: those of partitioned queues are larger than what JavaScript's numbers hold exactly."""
 
 
@@ -115,6 +123,8 @@ class _Order(BaseModel):
     def _which(self) -> "_Order":
         if (self.numbers is None) == (self.matching is None):
             raise ValueError("give either `numbers` or `matching`")
+        if self.up_to is not None and self.numbers is not None:
+            raise ValueError("`up_to` goes with `matching`; of `numbers` all are meant")
         return self
 
 

@@ -64,6 +64,22 @@ async def test_pages_are_bounded_and_end_with_the_service(counted: Live, monkeyp
     assert counted.pages == 0
 
 
+async def test_a_stream_ends_after_a_while_so_that_its_key_is_looked_at_again(
+    counted: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "PAGE_SECONDS", 0.05)
+    assert [event async for event in counted.events()]
+    assert counted.pages == 0
+
+
+async def test_who_asks_a_service_that_stops_is_shown_nothing_old(counted: Live) -> None:
+    events = counted.events()
+    await anext(events)
+    counted.close()
+    assert [event async for event in counted.events()] == []
+    await events.aclose()
+
+
 async def test_figures_that_cannot_be_read_end_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

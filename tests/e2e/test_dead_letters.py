@@ -124,8 +124,13 @@ def test_a_camera_sees_nothing_and_a_viewer_changes_nothing(server: Server, meth
 
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "https://elsewhere.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}],
-    ids=["origin", "sandboxed", "fetch metadata"],
+    [
+        {"origin": "https://elsewhere.example"},
+        {"origin": "null"},
+        {"origin": "http://[::1"},
+        {"sec-fetch-site": "cross-site"},
+    ],
+    ids=["origin", "sandboxed", "no origin at all", "fetch metadata"],
 )
 def test_a_page_of_elsewhere_may_not_even_with_a_key(
     operator: httpx.Client, bus: BusThread, headers: dict[str, str]
@@ -138,6 +143,13 @@ def test_a_page_of_elsewhere_may_not_even_with_a_key(
     assert len(listed(operator)) == 1
 
 
+def test_the_consoles_own_page_may_behind_a_proxy_that_names_another_host(operator: httpx.Client) -> None:
+    headers = {"origin": "https://vision.example", "sec-fetch-site": "same-origin"}
+    assert operator.get("/v1/queues", headers=headers).status_code == 200
+    del headers["sec-fetch-site"]
+    assert operator.get("/v1/queues", headers=headers).status_code == 403
+
+
 def test_letters_are_listed_filtered_and_told_whole(operator: httpx.Client, bus: BusThread) -> None:
     bury_pictures(bus, 3, application_properties={"robot_id": "r7", "link": "https://a/b?sig=secret"})
     bury_pictures(bus, 2, reason="InvalidImage")
@@ -147,6 +159,7 @@ def test_letters_are_listed_filtered_and_told_whole(operator: httpx.Client, bus:
     assert [letter["robot_id"] for letter in mine] == ["r7"] * 3
     assert listed(operator, sent_before=mine[0]["sent_at"]) == []
     assert len(listed(operator, sent_after=mine[0]["sent_at"])) == 5
+    assert operator.get(f"/v1/dead-letters/{2**63}?queue=jobs").status_code == 400
     whole = operator.get(f"/v1/dead-letters/{mine[0]['sequence_number']}?queue=jobs").json()
     assert whole["properties"] == {"robot_id": "r7", "link": "https://a/b?sig=…"}
     assert whole["content_type"] == "image/png"
@@ -156,6 +169,13 @@ def test_letters_are_listed_filtered_and_told_whole(operator: httpx.Client, bus:
         assert operator.get(f"/v1/dead-letters?{wrong}").status_code == 400, wrong
     (queue,) = operator.get("/v1/queues").json()["queues"]
     assert (queue["queue"], queue["state"], queue["held"]) == ("jobs", "connected", 0)
+
+
+def test_a_letter_whose_content_type_is_no_text_is_told_whole(operator: httpx.Client, bus: BusThread) -> None:
+    bus.call(lambda broker: bury(broker, octets(b"?", message_id="odd", content_type=b"\xff\xfe")))
+    (odd,) = listed(operator)
+    whole = operator.get(f"/v1/dead-letters/{odd['sequence_number']}?queue=jobs")
+    assert whole.json()["content_type"] == r"b'\xff\xfe'"
 
 
 def test_the_picture_is_drawn_anew_and_within_limits(operator: httpx.Client, bus: BusThread, tmp_path: Path) -> None:
@@ -246,6 +266,8 @@ def test_dropping_takes_a_reason_and_what_is_seen_alone(operator: httpx.Client, 
         ("resubmit", {}, "either"),
         ("resubmit", {"numbers": ["1"], "matching": {}}, "either"),
         ("resubmit", {"numbers": ["one"]}, "numbers"),
+        ("resubmit", {"numbers": [str(2**63)]}, "sequence numbers end at"),
+        ("resubmit", {"numbers": ["1"], "up_to": "1"}, "up_to"),
         ("resubmit", {"matching": {}}, "duplicate_window"),
         ("resubmit", {"matching": {}, "options": {"modell": "a"}}, "modell"),
         ("resubmit", {"matching": {}, "options": {"score_threshold": 2}}, "score_threshold"),

@@ -173,6 +173,27 @@ async def test_one_from_the_midst_is_sent_again_and_the_others_are_as_they_were(
         await until_async(lambda: bus.queue(DEAD).depths.locked == 0)
 
 
+async def test_those_that_are_only_held_take_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[Any] = []
+    give_back = dead_letters._give_back
+
+    async def seen(link: Any, others: Any) -> None:
+        held.extend(others)
+        await give_back(link, others)
+
+    monkeypatch.setattr(dead_letters, "_give_back", seen)
+    async with graveyard(20) as bus:
+        assert await drop(bus, "m39")
+        assert len(held) == 39
+        for item in held:
+            assert item.message._message.data is None
+            assert item.message._raw_amqp_message._data_body is None
+        dead = bus.queue(DEAD)
+        await until_async(lambda: dead.depths.locked == 0)
+        assert [bytes(entry.body) for entry in dead.peek()] == [b"picture %d" % number for number in range(39)]
+        assert {entry.delivery_count for entry in dead.peek()} == {0}
+
+
 async def test_a_sequence_number_comes_before_a_message_id_and_an_id_must_be_one_letters(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -240,6 +261,17 @@ async def test_what_the_queue_does_not_take_stays_and_the_others_go(capsys: pyte
         assert "maximum entity size" in told["stay"][0]["why"]
         assert len(ids(bus, DEAD)) == 1
         await until_async(lambda: bus.queue(DEAD).depths.locked == 0)
+
+
+async def test_one_that_cannot_be_copied_stays_and_the_others_go(capsys: pytest.CaptureFixture[str]) -> None:
+    async with graveyard(2) as bus:
+        bury(bus, message(9, application_properties={"cell": b"\xff"}), message(10))
+        assert not await resubmit(bus)
+        assert "its property 'cell' is bytes that are no text" in capsys.readouterr().out
+        assert ids(bus, DEAD) == ["m9"]
+        assert sorted(ids(bus, "jobs")) == ["m0", "m1", "m10", "m2", "m3"]
+        assert await drop(bus)
+        assert ids(bus, DEAD) == []
 
 
 async def test_a_queue_that_takes_nothing_is_said_and_all_stay() -> None:

@@ -224,6 +224,19 @@ async def test_a_result_that_alone_is_refused_is_a_dead_letter_that_says_why(ser
         assert set(await results(bus, COUNT - 2)) == set(colours()) - hook.poison
 
 
+async def test_a_message_sent_again_is_kept_anew_where_its_first_answer_is_kept(service: InferenceService) -> None:
+    async with Broker(QUEUES) as bus, Cosmos() as cosmos, Hook() as hook:
+        hook.poison.add("again")
+        async with working(service, bus, **cosmos.settings, **hook.settings):
+            await put(bus, [picture((1, 2, 3), "other"), picture((4, 5, 6), "again")])
+            await until_async(lambda: len(dead(bus)) == 1)
+            assert colour_in(cosmos.by_request["again"]) == (4, 5, 6)
+            hook.poison.clear()
+            await put(bus, [picture((7, 8, 9), "again")])
+            await until_async(lambda: "again" in hook.by_request)
+        assert colour_in(cosmos.by_request["again"]) == (7, 8, 9)
+
+
 async def test_a_receiver_that_refuses_everything_empties_no_queue(service: InferenceService) -> None:
     """Another program than was meant answers 422 to all."""
     async with Broker(QUEUES) as bus, Hook() as hook:

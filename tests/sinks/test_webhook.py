@@ -127,6 +127,26 @@ async def test_long_patience_is_not_waited_for_here_and_holds_for_all_callers() 
             assert hook.asked == 1
 
 
+async def test_no_answer_puts_all_off_for_longer_than_ten_minutes() -> None:
+    async with Hook() as hook:
+        hook.answers.append(web.Response(status=503, headers={"Retry-After": "1e300"}))
+        async with posting(f"http://127.0.0.1:{hook.port}/") as webhook:
+            with pytest.raises(ResultsUnavailable, match="patience") as caught:
+                await webhook.keep(FINDING)
+            assert (caught.value.retry_after or 0) <= 600
+
+
+async def test_the_words_of_a_strangers_status_line_are_not_told() -> None:
+    async with Hook() as hook:
+        hook.answers.append(web.Response(status=403, reason="y" * 1000))
+        with pytest.raises(ResultsUnavailable) as caught:
+            await asked(hook)
+        assert "answers 403 Forbidden: " in str(caught.value)
+        hook.answers.append(web.Response(status=499, reason="yyy"))
+        with pytest.raises(ResultsUnavailable, match="answers 499: "):
+            await asked(hook)
+
+
 @pytest.mark.parametrize("asked_for", ["-1", "nan", "inf", "Wed, 21 Oct 2026 07:28:00 GMT", "soon"])
 async def test_what_is_no_count_of_seconds_is_not_waited_for(asked_for: str) -> None:
     async with Hook() as hook:

@@ -21,7 +21,10 @@ def test_the_newest_come_first_and_a_restart_forgets_nothing(tmp_path: Path, cap
     assert "key:anna: resubmit" in caplog.text
     with path.open("a") as file:
         file.write('{"half a li')
-    assert Audit(path).latest() == audit.latest()
+    after = Audit(path)
+    assert after.latest() == audit.latest()
+    after.note("key:änne", "drop")
+    assert Audit(path).latest() == after.latest()
 
 
 def test_what_is_kept_at_hand_is_bounded() -> None:

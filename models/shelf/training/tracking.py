@@ -79,6 +79,7 @@ class Teller:
         kept = json.loads(path.read_text()) if path.exists() else {}
         same = kept.get("uri") == tracking.uri
         self._run_id: str | None = kept["run_id"] if same else None
+        self._described = same and kept["described"]
         self._told: int = kept["told"] if same else 0
 
     @classmethod
@@ -104,6 +105,10 @@ class Teller:
         """Tells all that is new; raises what the client raises, and goes on from there at the next call."""
         if self._run_id is None:
             self._run_id = self._begun()
+            self._keep()  # at once: what is cut short from here on makes no second run
+        if not self._described:
+            self._describe()
+            self._described = True
             self._keep()
         records = journal.records(self._folder / journal.NAME)
         while self._told < len(records):
@@ -119,16 +124,23 @@ class Teller:
     def _begun(self) -> str:
         known = self._client.get_experiment_by_name(self._tracking.experiment)
         experiment = known.experiment_id if known else self._client.create_experiment(self._tracking.experiment)
-        run_id = str(self._client.create_run(experiment, run_name=self._folder.name).info.run_id)
+        return str(self._client.create_run(experiment, run_name=self._folder.name).info.run_id)
+
+    def _describe(self) -> None:
+        """Says what is said once; twice the same changes nothing."""
         params = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in self._tracking.params.items()]
-        self._client.log_batch(run_id, params=params, tags=[RunTag("data.sha256", self._tracking.digest)])
+        self._client.log_batch(self.run_id, params=params, tags=[RunTag("data.sha256", self._tracking.digest)])
         source = json.dumps({"uri": self._tracking.data})
         data = Dataset("pictures", self._tracking.digest[:36], "local", source)
-        self._client.log_inputs(run_id, [DatasetInput(data)])
-        return run_id
+        self._client.log_inputs(self.run_id, [DatasetInput(data)])
 
     def _keep(self) -> None:
-        kept = {"uri": self._tracking.uri, "run_id": self._run_id, "told": self._told}
+        kept = {
+            "uri": self._tracking.uri,
+            "run_id": self._run_id,
+            "described": self._described,
+            "told": self._told,
+        }
         write_whole(self._folder / KEPT, json.dumps(kept))
 
 

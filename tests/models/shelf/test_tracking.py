@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("mlflow")
 
+from mlflow import MlflowClient
+
 from models.shelf.training.coco import DataRefused
 from models.shelf.training.journal import Journal
 from models.shelf.training.tracking import Following, Teller, Tracking, client_of
@@ -64,6 +66,24 @@ def test_what_was_told_is_not_told_again(server: MlflowProgram, tmp_path: Path) 
     Teller(tmp_path, tracking).catch_up()
     assert list(history(server, "again")) == list(range(1, 261))
     assert 2 not in history(server, "again", "box_loss"), "MLflow would take infinity for a number"
+
+
+def test_a_run_whose_beginning_was_cut_short_is_gone_on_with(
+    server: MlflowProgram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = Tracking(server.url, "cut", {"seed": 5}, "photos", "ab" * 32)
+    records(tmp_path, 1, 3)
+    inputs = MlflowClient.log_inputs
+    monkeypatch.setattr(MlflowClient, "log_inputs", lambda *_: (_ for _ in ()).throw(OSError("away")))
+    with pytest.raises(OSError, match="away"):
+        Teller(tmp_path, tracking).catch_up()
+    monkeypatch.setattr(MlflowClient, "log_inputs", inputs)
+    Teller(tmp_path, tracking).catch_up()
+    assert list(history(server, "cut")) == [1, 2, 3]
+    client = client_of(server.url)
+    (run,) = client.search_runs([client.get_experiment_by_name("cut").experiment_id])
+    assert run.data.params["seed"] == "5"
+    assert len(run.inputs.dataset_inputs) == 1
 
 
 def test_a_server_that_never_comes_ends_no_training(tmp_path: Path) -> None:

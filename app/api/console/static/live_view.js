@@ -38,6 +38,7 @@ export class LiveView {
   /** @param {AbortSignal} signal */
   async #listen(signal) {
     while (!signal.aborted) {
+      let heard = false;
       try {
         const response = await ask("console/live", { signal });
         for await (const line of linesOf(response)) {
@@ -45,8 +46,10 @@ export class LiveView {
           if (!line.startsWith("data: ")) continue;
           this.#show(JSON.parse(line.slice(6)));
           this.#say(false, "");
+          heard = true;
         }
-        this.#say(true, texts.liveLost);
+        // A stream ends after a minute, to be asked for again: that the service has gone the next try says.
+        if (!heard) this.#say(true, texts.liveLost);
       } catch (error) {
         if (signal.aborted) return;
         this.#say(true, error instanceof Trouble ? error.message : texts.liveLost);
