@@ -13,6 +13,12 @@ from aiohttp.resolver import ThreadedResolver
 
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 """IPv4 addresses as NAT64 writes them."""
+_RESERVED = tuple(
+    map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48"))
+)
+"""What `ipaddress` may take for the internet's: the address of Azure's services within every network (Microsoft,
+"What is IP address 168.63.129.16?"), and those that stand for a network's own (RFC 6890, 4291, 2765, 8215).
+"""
 
 
 class AddressRefused(OSError):
@@ -27,7 +33,7 @@ def is_public(address: str) -> bool:
         if found in _TRANSLATED:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         found = inner or found
-    return found.is_global and not found.is_multicast
+    return found.is_global and not found.is_multicast and not any(found in network for network in _RESERVED)
 
 
 def is_private_literal(host: str) -> bool:

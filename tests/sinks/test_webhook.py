@@ -208,6 +208,12 @@ def test_the_internets_addresses_are_public(address: str) -> None:
         "2002:a00:1::",
         "::ffff:10.0.0.1",
         "255.255.255.255",
+        "168.63.129.16",
+        "::ffff:168.63.129.16",
+        "192.0.0.8",
+        "64:ff9b:1::1",
+        "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
     ],
 )
 def test_others_are_not(address: str) -> None:

@@ -6,6 +6,7 @@ caught up with: by the thread as soon as it can, or later by `track`.
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from models.shelf.training import journal
 from models.shelf.training.coco import DataRefused
 
 KEPT = "tracking.json"
+_SECRETS = re.compile(r"(?<=://)[^/@\s]+@|(?<=\S)\?[^\s,'\"]+")
 _BATCH = 100
 """Records in one request: MLflow takes 1,000 numbers."""
 _LONGEST_PARAM = 6000
@@ -50,11 +52,18 @@ def client_of(uri: str) -> MlflowClient:
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
     MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)
     if not uri.startswith(_SERVERS):
-        raise DataRefused(f"--tracking {uri}: an MLflow server begins with {', '.join(_SERVERS)}.")
+        raise DataRefused(f"--tracking {bare(uri)}: an MLflow server begins with {', '.join(_SERVERS)}.")
     try:
         return MlflowClient(uri)
     except MlflowException as error:
-        raise DataRefused(f"--tracking {uri}: {_short(error)} (azureml:// needs the package azureml-mlflow)") from None
+        raise DataRefused(
+            f"--tracking {bare(uri)}: {_short(error)} (azureml:// needs the package azureml-mlflow)"
+        ) from None
+
+
+def bare(text: str) -> str:
+    """The same without what gives access in its addresses: names with passwords, and queries, which may sign."""
+    return _SECRETS.sub("", text)
 
 
 @contextmanager
@@ -64,7 +73,7 @@ def telling(uri: str) -> Iterator[str]:
         yield uri
     except _FAILURES as error:
         raise DataRefused(
-            f"MLflow at {uri} does not take it: {_short(error)}. The same command goes on there."
+            f"MLflow at {bare(uri)} does not take it: {_short(error)}. The same command goes on there."
         ) from None
 
 
@@ -77,7 +86,7 @@ class Teller:
         self._client = client_of(tracking.uri)
         path = folder / KEPT
         kept = json.loads(path.read_text()) if path.exists() else {}
-        same = kept.get("uri") == tracking.uri
+        same = kept.get("uri") == bare(tracking.uri)
         self._run_id: str | None = kept["run_id"] if same else None
         self._described = same and kept["described"]
         self._told: int = kept["told"] if same else 0
@@ -87,7 +96,9 @@ class Teller:
         """That of a training that was told there already; raises `DataRefused` where it was not."""
         teller = cls(folder, Tracking(uri, "", {}, "", ""))
         if teller._run_id is None:
-            raise DataRefused(f"{folder} was not told to {uri}: train with --tracking, or tell it by `track` first.")
+            raise DataRefused(
+                f"{folder} was not told to {bare(uri)}: train with --tracking, or tell it by `track` first."
+            )
         return teller
 
     @property
@@ -130,13 +141,13 @@ class Teller:
         """Says what is said once; twice the same changes nothing."""
         params = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in self._tracking.params.items()]
         self._client.log_batch(self.run_id, params=params, tags=[RunTag("data.sha256", self._tracking.digest)])
-        source = json.dumps({"uri": self._tracking.data})
+        source = json.dumps({"uri": bare(self._tracking.data)})
         data = Dataset("pictures", self._tracking.digest[:36], "local", source)
         self._client.log_inputs(self.run_id, [DatasetInput(data)])
 
     def _keep(self) -> None:
         kept = {
-            "uri": self._tracking.uri,
+            "uri": bare(self._tracking.uri),
             "run_id": self._run_id,
             "described": self._described,
             "told": self._told,
@@ -202,4 +213,4 @@ def _say(line: str) -> None:
 
 
 def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
+    return f"{type(error).__name__}: {bare(str(error)).splitlines()[0][:160]}"

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from models.shelf.training.coco import DataRefused
 from models.shelf.training.journal import Journal
-from models.shelf.training.tracking import Following, Teller, Tracking, client_of
+from models.shelf.training.tracking import Following, Teller, Tracking, bare, client_of
 from tests.fixtures.mlflow_program import MlflowProgram
 from tests.fixtures.waiting import until
 from tests.models.shelf.scenes import drawn
@@ -93,6 +93,15 @@ def test_a_server_that_never_comes_ends_no_training(tmp_path: Path) -> None:
     said = printed.getvalue().replace("\n", " ")
     assert "training goes on, and it is told later" in said
     assert f"`track --work {tmp_path} --tracking URI` tells the rest" in said
+
+
+def test_what_gives_access_is_not_told() -> None:
+    assert bare("https://robot:secret@mlflow.example/a") == "https://mlflow.example/a"
+    assert bare("azblob://account/data?sig=secret, more/coco.json") == "azblob://account/data, more/coco.json"
+    assert bare("Is it there? Yes, at http://robot:secret@here:5000") == "Is it there? Yes, at http://here:5000"
+    with pytest.raises(DataRefused) as refused:
+        client_of("ftp://robot:secret@mlflow.example")
+    assert "secret" not in str(refused.value)
 
 
 def test_what_is_no_server_is_refused_before_training() -> None:
