@@ -14,7 +14,7 @@ from app.commands.graphs import Conclusion
 from app.commands.looks import Looks
 from app.commands.trial import Sample
 from app.core.model import Model
-from app.errors import EngineFailure, InvalidManifest
+from app.errors import InvalidManifest, RequestError
 from app.repository.manifest import FILE_NAME, describe, read_manifest
 from app.vision.image import Size
 
@@ -89,7 +89,7 @@ def _tried(asked: Addition, model: Model, folder: Path, sample: Sample | None) -
     try:
         tried = trial.run(model, shown)
         doubt = doubts.of_numbers(manifest, tried.outputs, tried.placement)
-    except EngineFailure as error:
+    except RequestError as error:
         raise InvalidManifest(f"{shown.name} cannot be answered: {error}") from error
     if doubt is not None and asked.version is not None:
         raise InvalidManifest(

@@ -11,7 +11,7 @@ from app.commands.trial import Sample
 from app.commands.ultralytics import Told
 from app.engines.base import Array, Engine
 from app.engines.library_errors import first_line
-from app.errors import EngineFailure, InvalidManifest, StartupError
+from app.errors import InvalidManifest, RequestError, StartupError
 from app.repository import presets
 from app.repository.manifest import Manifest, describe
 from app.vision.decoders.base import OutputDecoder
@@ -127,7 +127,7 @@ class Attempts:
             return self._read(candidate)
         except ValidationError as error:
             return Reading(candidate, problem=describe(error)[0])
-        except (StartupError, EngineFailure) as error:
+        except (StartupError, RequestError) as error:
             return Reading(candidate, problem=str(error).strip())
 
     def _read(self, candidate: Candidate) -> Reading:

@@ -131,7 +131,8 @@ def test_a_picture_that_gives_no_vector_fails_alone(server: Server, picture: byt
     with server.client() as client:
         files = [("file", (name, data, "image/png")) for name, data in (("a", black), ("b", picture))]
         bad, good = client.post("/v1/predict", files=files).json()["results"]
-    assert bad["error"]["code"] == "engine_failure"
+    assert bad["error"]["code"] == "invalid_request"
+    assert "normalize=false" in bad["error"]["detail"]
     assert good["prediction"]["embedding"]["dimensions"] == 3
 
 
